@@ -1,0 +1,106 @@
+"""One class per thing we can do about it.
+
+::
+
+    OnboardingError
+    ├── SettingsError            stop at the start; the message names the setting
+    ├── UnusableFile             reject the file as a whole; the message says where and what to do
+    ├── LedgerError              the ledger is not usable (missing, newer than the code, locked)
+    ├── RateLimitUnavailable     Redis is gone: send nothing, keep the rows
+    └── ElepayError              elepay, or the way to it, did not create the source
+        ├── NotSent              certainly never executed: try again
+        ├── Throttled            too many requests: slow the whole fleet, try again
+        ├── Maintenance          elepay or a provider is closed: wait with growing gaps
+        ├── Unclear              may have been executed: look up, never send again blindly
+        ├── AlreadyThere         elepay says it exists: look up and adopt, else refused
+        ├── Refused              no for good: this row ends
+        ├── MethodClosed         no for this payment method: its other rows end unsent
+        └── Halted               key, account or client is wrong: stop the whole batch
+
+Messages carry ids and codes; never a response body, a name, a mail or a key.
+"""
+
+
+class OnboardingError(Exception):
+    """Whatever this program raises on purpose."""
+
+
+class SettingsError(OnboardingError):
+    """A setting is missing, malformed or unknown; the message names it and says what to write."""
+
+
+class UnusableFile(OnboardingError):
+    """The file as a whole cannot be onboarded.
+
+    `code` is stable (see `tasks/reasons.py`), `line` the physical line (1 is the first) where known.
+    """
+
+    def __init__(self, code: str, message: str, *, line: int | None = None, hint: str = "") -> None:
+        super().__init__(message)
+        self.code = code
+        self.line = line
+        self.hint = hint
+
+
+class LedgerError(OnboardingError):
+    """The ledger cannot be used; the message says why and what to do."""
+
+
+class RateLimitUnavailable(OnboardingError):
+    """Redis did not answer the limiter, so nothing may be sent."""
+
+
+class ElepayError(OnboardingError):
+    """A request to elepay that did not bring a source.
+
+    `code` is elepay's `errorCode` (or ours in lower case when elepay sent none), `parameter` the field it names,
+    `request_id` what vendor support asks for, `http_status` None when there was no answer.
+    """
+
+    def __init__(
+        self,
+        code: str,
+        *,
+        parameter: str | None = None,
+        request_id: str | None = None,
+        http_status: int | None = None,
+        retry_after_seconds: float | None = None,
+    ) -> None:
+        super().__init__(code if http_status is None else f"{code} (HTTP {http_status})")
+        self.code = code
+        self.parameter = parameter
+        self.request_id = request_id
+        self.http_status = http_status
+        self.retry_after_seconds = retry_after_seconds
+
+
+class NotSent(ElepayError):
+    """Certainly never executed (no connection, or our own limit): try again."""
+
+
+class Throttled(ElepayError):
+    """elepay said "too many requests": not executed; the whole fleet slows down."""
+
+
+class Maintenance(ElepayError):
+    """elepay (or, by its code, one provider) is under maintenance: wait with growing gaps."""
+
+
+class Unclear(ElepayError):
+    """It may have been executed: look up before anything else."""
+
+
+class AlreadyThere(ElepayError):
+    """elepay says that such a source exists: look up and adopt ours, else refused."""
+
+
+class Refused(ElepayError):
+    """elepay said no for good to this row."""
+
+
+class MethodClosed(ElepayError):
+    """elepay said no to this payment method: its other rows need not be sent."""
+
+
+class Halted(ElepayError):
+    """Key, account or client is wrong: nothing more may be sent in this batch."""

@@ -1,0 +1,175 @@
+"""The nouns: Batch, Row, RowState, SourceRequest, Outcome, Reason."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+
+class RowState(StrEnum):
+    """Where a row is (ours; elepay's own word stands in `source_status`)."""
+
+    WAITING = "waiting"  #: in the ledger, in nobody's hands
+    CLAIMED = "claimed"  #: leased by one worker, certainly not sent
+    SENDING = "sending"  #: committed before the request leaves: it may have been sent
+    CREATED = "created"  #: the source exists and its id is known
+    SKIPPED = "skipped"  #: this identity was onboarded before, or stands earlier in the file
+    INVALID = "invalid"  #: never sent; the file must be corrected
+    REFUSED = "refused"  #: elepay said no for good
+    UNCLEAR = "unclear"  #: sent, outcome unknown; never sent again blindly
+
+
+#: In somebody's care or still to be done; the batch is not finished while one of these is left.
+OPEN_STATES = frozenset({RowState.WAITING, RowState.CLAIMED, RowState.SENDING})
+#: States in which a row owns its identity: no other row may be sent for it (a unique index of the ledger).
+OWNING_STATES = frozenset({*OPEN_STATES, RowState.CREATED, RowState.UNCLEAR})
+
+
+class BatchState(StrEnum):
+    """Where a batch is."""
+
+    READING = "reading"  #: its file is being read into the ledger
+    RUNNING = "running"  #: its rows are being sent
+    FINISHED = "finished"  #: no row is left to be sent or looked up
+    PAUSED = "paused"  #: stopped by a person or by the breaker; goes on with `onboard resume`
+    HALTED = "halted"  #: key, account, maintenance or elepay out of reach; nothing is lost, goes on with `onboard resume`
+    CANCELLED = "cancelled"  #: given up by a person; what was not sent stays unsent
+    UNUSABLE = "unusable"  #: the file as a whole
+
+
+class Reason(NamedTuple):
+    """Why a record is not `created`: a stable code and where it applies.
+
+    The sentence and the hint for people come from `tasks/reasons.py` by `code`.
+    """
+
+    code: str  #: stable, e.g. "missing_value"
+    column: str = ""  #: the column as the file spells it, or "" when the whole record is meant
+    value: str = ""  #: the rejected value, shortened, masked where it looks like a card number
+    detail: str = ""  #: what the sentence needs besides, e.g. the limit or the earlier record
+
+
+class NewRow(NamedTuple):
+    """One record of a file on its way into the ledger, in the order of the ledger's columns."""
+
+    record: int  #: number of the record in the file; the first after the header is 1
+    line: int  #: physical line on which the record starts; the header is usually line 1
+    state: str  #: `waiting` or `invalid` (the ledger itself decides on `skipped`)
+    identity: bytes | None  #: 16 bytes, see `identity_of`; None when invalid
+    customer_id: str | None
+    payment_method: str | None
+    resource: str | None
+    request: bytes | None  #: JSON of description, extra and metadata, see `SourceRequest`
+    content: bytes | None  #: 8 bytes, a digest of `request`: same identity, other content is flagged `changed`
+    reasons: bytes | None  #: JSON list of `Reason` lists; all of them, for invalid rows (and warnings)
+
+
+@dataclass(frozen=True, slots=True)
+class SourceRequest:
+    """What `POST /customers/{customerId}/sources` is told (docs/elepay-api.md §2.2)."""
+
+    customer_id: str
+    payment_method: str
+    resource: str
+    description: str | None = None
+    extra: Mapping[str, str] = field(default_factory=dict)
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What elepay tells of a source, as far as we keep it (docs/elepay-api.md §2.3); never `credential`, never card data."""
+
+    id: str
+    status: str
+    live_mode: bool | None = None
+    payment_method: str = ""
+    reference: str | None = None  #: its `metadata.onboarding_ref`
+    has_metadata: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """One accepted file."""
+
+    id: int
+    name: str  #: the file's own name, without folders
+    sha256: str
+    state: BatchState
+    live: bool
+    records: int
+    created_at: float  #: UTC epoch seconds, like every `_at`
+    finished_at: float | None = None
+    state_reason: str = ""  #: one sentence: why paused or halted, and what to do
+    parent_id: int | None = None
+    file_format: Mapping[str, Any] = field(default_factory=dict)
+    deadline_at: float | None = None
+
+
+class ReportRow(NamedTuple):
+    """One row as the reports show it, in the order of records."""
+
+    record: int
+    line: int
+    state: str
+    reference: str  #: `metadata.onboarding_ref`, or ""
+    payment_method: str
+    source_id: str
+    source_status: str
+    adopted: bool
+    code: str  #: elepay's code, or ours
+    parameter: str
+    request_id: str
+    attempts: int
+    reasons: tuple[Reason, ...]
+    needs_person: bool = False
+
+
+def identity_of(customer_id: str, payment_method: str, resource: str, reference: str) -> bytes:
+    """Return the 16 bytes that name what one row is about.
+
+    The fields are hashed with U+001F between them, which intake lets into none of them.
+    """
+    key = "\x1f".join((customer_id, payment_method, resource, reference))
+    return hashlib.blake2b(key.encode(), digest_size=16).digest()
+
+
+def reference_of(identity: bytes, generation: int) -> str:
+    """Return the `metadata.onboarding_ref` of an identity: at most 32 characters (docs/elepay-api.md §4).
+
+    26 characters for the first source of an identity; a later one (after the earlier was deleted, or by `--again`)
+    carries its generation behind a dash.
+    """
+    name = base64.b32encode(identity).decode().rstrip("=").lower()
+    return name if generation == 1 else f"{name}-{generation}"
+
+
+#: The key under which a source carries our reference.
+REFERENCE_KEY = "onboarding_ref"
+
+
+@dataclass(frozen=True, slots=True)
+class Books:
+    """How many records of a batch stand where; `records` is what the file has."""
+
+    records: int
+    created: int = 0
+    skipped: int = 0
+    invalid: int = 0
+    refused: int = 0
+    unclear: int = 0
+    open: int = 0
+
+    @property
+    def balance(self) -> bool:
+        """True if every record stands in exactly one place."""
+        return self.records == self.created + self.skipped + self.invalid + self.refused + self.unclear + self.open
+
+    @property
+    def need_a_person(self) -> int:
+        """Rows that somebody must look at."""
+        return self.invalid + self.refused + self.unclear + self.open
