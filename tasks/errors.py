@@ -10,6 +10,7 @@
     └── ElepayError              elepay, or the way to it, did not create the source
         ├── NotSent              certainly never executed: try again
         ├── Throttled            too many requests: slow the whole fleet, try again
+        ├── TryLater             this row must wait: a few tries, then refused
         ├── Maintenance          elepay or a provider is closed: wait with growing gaps
         ├── Unclear              may have been executed: look up, never send again blindly
         ├── AlreadyThere         elepay says it exists: look up and adopt, else refused
@@ -32,14 +33,28 @@ class SettingsError(OnboardingError):
 class UnusableFile(OnboardingError):
     """The file as a whole cannot be onboarded.
 
-    `code` is stable (see `tasks/reasons.py`), `line` the physical line (1 is the first) where known.
+    `code` is stable (see `tasks/reasons.py`), `line` the physical line (1 is the first) where known; `column`, `value`
+    and `detail` are what the sentence needs in another language (`reasons.explain_file`).
     """
 
-    def __init__(self, code: str, message: str, *, line: int | None = None, hint: str = "") -> None:
+    def __init__(
+        self,
+        code: str,
+        message: str,
+        *,
+        line: int | None = None,
+        hint: str = "",
+        column: str = "",
+        value: str = "",
+        detail: str = "",
+    ) -> None:
         super().__init__(message)
         self.code = code
         self.line = line
         self.hint = hint
+        self.column = column
+        self.value = value
+        self.detail = detail
 
 
 class LedgerError(OnboardingError):
@@ -80,6 +95,10 @@ class NotSent(ElepayError):
 
 class Throttled(ElepayError):
     """elepay said "too many requests": not executed; the whole fleet slows down."""
+
+
+class TryLater(ElepayError):
+    """elepay asks this one row to wait; the fleet goes on."""
 
 
 class Maintenance(ElepayError):

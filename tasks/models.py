@@ -110,6 +110,59 @@ class Batch:
     deadline_at: float | None = None
 
 
+class Slice(NamedTuple):
+    """A range of records, both ends included: the work of one message."""
+
+    batch_id: int
+    first_record: int
+    last_record: int
+
+
+@dataclass(slots=True)
+class HeldRow:
+    """A row in a worker's hands, to be sent or (`look_up`) to be looked up."""
+
+    batch_id: int
+    record: int
+    line: int
+    reference: str
+    customer_id: str
+    payment_method: str
+    resource: str
+    request: bytes
+    attempts: int  #: how often it was marked `sending`; every mark makes older answers recognisable as late
+    look_ups: int
+    resends: int
+    first_sent_at: float | None
+    code: str | None
+    look_up: bool = False
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What one attempt (or look-up) means for a row, as the ledger writes it.
+
+    It is applied only if the row still is what `attempts` says, so an answer that comes too late changes nothing.
+    """
+
+    batch_id: int
+    record: int
+    attempts: int
+    state: RowState
+    worker: int | None = None  #: who goes on holding it; None gives it back
+    source_id: str | None = None
+    source_status: str | None = None
+    adopted: bool | None = None
+    code: str | None = None
+    parameter: str | None = None
+    request_id: str | None = None
+    latency_ms: int | None = None
+    not_before: float | None = None
+    look_ups: int = 0
+    resends: int = 0
+    what: str = ""  #: the line for the history; "" for a plain success
+
+
 class ReportRow(NamedTuple):
     """One row as the reports show it, in the order of records."""
 

@@ -1,0 +1,220 @@
+"""The header of a file: which column is what (data: `columns.toml`)."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import tomllib
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from tasks.catalogue import Catalogue
+from tasks.csv_records import FileFormat, unguard
+from tasks.errors import SettingsError, UnusableFile
+from tasks.models import REFERENCE_KEY, Reason
+
+#: Columns without which no source can be created.
+REQUIRED = ("customer_id", "payment_method", "resource")
+#: Columns that are one value, besides the `extra.` and `metadata.` ones.
+SINGLE = (*REQUIRED, "description", "reference")
+#: What a report appended to the file; ignored when it is dropped again.
+OWN_PREFIX = "onboarding_"
+#: docs/elepay-api.md §4
+KEY_CHARS = 20
+_RESERVED = ("route", "__")
+_OWN = "own"
+#: In a copy with this column each value was guarded against spreadsheets (`csv_records.guard`).
+GUARDED_TITLE = "onboarding_excel_safe"
+
+
+class Column(NamedTuple):
+    """One column of a file."""
+
+    at: int  #: position, the first is 0
+    title: str  #: as the file spells it
+    target: str  #: `customer_id`, …, `extra.KEY`, `metadata.KEY`, `own` (of a report), or "" (kept, not sent)
+
+    @property
+    def part(self) -> str:
+        """`extra`, `metadata`, or the target itself."""
+        return self.target.partition(".")[0]
+
+    @property
+    def key(self) -> str:
+        """The key inside `extra` or `metadata`."""
+        return self.target.partition(".")[2]
+
+
+def load_mapping(path: Path) -> dict[str, str]:
+    """Return more titles from a TOML file, as `IntakeRules.mapping` wants them.
+
+    Lines read `customer_id = ["Member No", "会員コード"]` or `"Member No" = "customer_id"`, below `[columns]` or not.
+    Raises `SettingsError` naming the line's key.
+    """
+    try:
+        source = tomllib.loads(path.read_text("utf-8-sig"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise SettingsError(f"The mapping file {path.name} cannot be read: {error}.") from error
+    columns = source.pop("columns", {})
+    if not isinstance(columns, dict):
+        raise SettingsError(f"The mapping file {path.name}: `columns` must be a table.")
+    mapping: dict[str, str] = {}
+    for key, value in {**source, **columns}.items():
+        titles = value if isinstance(value, list) else [value]
+        if not titles or not all(isinstance(title, str) and title.strip() for title in titles):
+            raise SettingsError(f"The mapping file {path.name}: {key!r} needs a title or a list of titles.")
+        if target := _target_of_setting(key):
+            mapping |= dict.fromkeys(map(_fold, titles), target)
+        elif len(titles) == 1 and (target := _target_of_setting(titles[0])):
+            mapping[_fold(key)] = target
+        else:
+            raise SettingsError(
+                f"The mapping file {path.name}: {key!r} names no column of ours; these exist: "
+                f"{', '.join(SINGLE)}, extra.KEY, metadata.KEY."
+            )
+    return mapping
+
+
+def _target_of_setting(name: str) -> str:
+    """Return the target that `name` spells exactly, or ""."""
+    part, dot, key = name.partition(".")
+    return name if name in SINGLE or (dot and key and part in ("extra", "metadata")) else ""
+
+
+def read_columns(fmt: FileFormat, mapping: Mapping[str, str], catalogue: Catalogue) -> tuple[Column, ...]:
+    """Return what each column of the header is.
+
+    Raises `UnusableFile` for a missing, doubled or impossible column.
+    """
+    titles = [unguard(title) for title in fmt.header] if is_guarded(fmt) else list(fmt.header)
+    explicit = {target for title in titles if (target := mapping.get(_fold(title)))}
+    keys = {key.casefold(): key for key in catalogue.known_extra_keys}
+    columns = []
+    for at, title in enumerate(titles):
+        target = mapping.get(_fold(title), "")
+        if not target:
+            target = _known_target(title, keys)
+            if target in explicit:  # the mapping file says which column it is; this one is another
+                target = ""
+        columns.append(Column(at, title.strip().strip("\ufeff"), target))
+    _refuse_doubled(columns, fmt.header_line)
+    _refuse_bad_keys(columns, fmt.header_line)
+    _refuse_missing(columns, fmt.header_line)
+    return tuple(columns)
+
+
+def is_guarded(fmt: FileFormat) -> bool:
+    """True if the file is a copy whose values were guarded against spreadsheets."""
+    return any(title.strip().casefold() == GUARDED_TITLE for title in fmt.header)
+
+
+def column_warnings(columns: Iterable[Column]) -> list[Reason]:
+    """Return a warning for each column that is kept in the reports but not sent."""
+    return [
+        Reason("unknown_column", column.title) if column.title else Reason("unnamed_column", "", str(column.at + 1))
+        for column in columns
+        if not column.target
+    ]
+
+
+def _fold(title: str) -> str:
+    """Return a title so that spellings of the same word are equal."""
+    return re.sub(
+        r"[\s_\-\u2010-\u2015\u200b-\u200f\u2060\ufeff]+", "", unicodedata.normalize("NFKC", title)
+    ).casefold()
+
+
+def _known_target(title: str, keys: Mapping[str, str]) -> str:
+    folded = _fold(title)
+    if unicodedata.normalize("NFKC", title).strip().casefold().startswith(OWN_PREFIX):
+        return _OWN
+    if folded in _SINGLE_TITLES:
+        return _SINGLE_TITLES[folded]
+    prefix, dot, key = unicodedata.normalize("NFKC", title).partition(".")
+    part = _PART_TITLES.get(_fold(prefix), "") if dot else ""
+    if not part:
+        return ""
+    key = key.strip()
+    return f"{part}.{keys.get(key.casefold(), key) if part == 'extra' else key}"
+
+
+def _titles(*targets: str) -> dict[str, str]:
+    source = tomllib.loads(Path(__file__).with_name("columns.toml").read_text("utf-8"))
+    return {_fold(title): target for target in targets for title in source[target]}
+
+
+_SINGLE_TITLES = _titles(*SINGLE)
+_PART_TITLES = _titles("extra", "metadata")
+
+
+def _refuse_doubled(columns: Sequence[Column], line: int) -> None:
+    titles = Counter(column.title for column in columns if column.title and column.target != _OWN)
+    targets = Counter(column.target for column in columns if column.target not in ("", _OWN))
+    for column in columns:
+        same = [other for other in columns if other.target == column.target] if targets[column.target] > 1 else []
+        if not same and titles[column.title] > 1:
+            same = [other for other in columns if other.title == column.title]
+        if same:
+            where = ", ".join(f"{other.title!r} (column {other.at + 1})" for other in same[:5])
+            raise UnusableFile(
+                "duplicate_column",
+                f"The header in line {line} has the same column twice: {where}.",
+                line=line,
+                hint="Rename or remove one of them, or say in a mapping file which one is meant.",
+                column=column.title,
+                detail=where,
+            )
+
+
+def _refuse_bad_keys(columns: Sequence[Column], line: int) -> None:
+    for column in columns:
+        if column.part not in ("extra", "metadata"):
+            continue
+        key, problem = column.key, ""
+        if column.target == f"metadata.{REFERENCE_KEY}":
+            problem = "is written by this program, so that each source can be found again"
+        elif not key:
+            problem = "has no key behind the dot"
+        elif len(key) > KEY_CHARS:
+            problem = f"has a key of {len(key)} characters; elepay takes {KEY_CHARS}"
+        elif key.startswith(_RESERVED):
+            problem = "has a key that elepay reserves (it starts with `route` or `__`)"
+        elif not key.isprintable():
+            problem = "has a key with a control character"
+        if problem:
+            raise UnusableFile(
+                "bad_column",
+                f"The column {column.title!r} {problem}.",
+                line=line,
+                hint="Rename or remove the column.",
+                column=column.title,
+                detail=problem,
+            )
+
+
+def _refuse_missing(columns: Sequence[Column], line: int) -> None:
+    found = {column.target for column in columns}
+    missing = [name for name in REQUIRED if name not in found]
+    if not missing:
+        return
+    titles = [column.title for column in columns if not column.target and column.title]
+    close = [title for name in missing for title in difflib.get_close_matches(name, titles, n=1, cutoff=0.75)]
+    if len(missing) == len(REQUIRED) and not close:
+        # Perhaps there is no header and this is a customer: do not repeat it.
+        hint = "The first line must hold the titles; or name them in a mapping file (`--mapping`)."
+    elif close:
+        hint = f"Is {', '.join(map(repr, close))} meant? Rename it, or name it in a mapping file (`--mapping`)."
+    else:
+        hint = "Add it, or say in a mapping file (`--mapping`) under which title it stands."
+    names = ", ".join(missing)
+    raise UnusableFile(
+        "missing_column",
+        f"The header in line {line} lacks {names}.",
+        line=line,
+        hint=hint,
+        column=names,
+        detail=", ".join(close),
+    )

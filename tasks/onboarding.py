@@ -1,0 +1,187 @@
+"""The heart: accept_file, ring, onboard_slice, sweep, resume; plain functions, no Celery."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import structlog
+
+from tasks import processes
+from tasks.errors import UnusableFile
+from tasks.intake import IntakeRules, OpenedFile, Warnings, open_file, read_rows
+from tasks.ledger import Ledger
+from tasks.models import Batch, BatchState, RowState, Slice
+from tasks.waves import WaveLoop
+
+log = structlog.get_logger("onboard")
+
+#: States of a batch that the same file, dropped again, goes on with.
+GOES_ON = (BatchState.RUNNING, BatchState.PAUSED, BatchState.HALTED)
+
+
+class Accepted(NamedTuple):
+    """A file that is in the ledger."""
+
+    batch: Batch
+    goes_on: bool  #: it was there before, unfinished
+    warnings: Warnings
+
+
+@dataclass(frozen=True, slots=True)
+class AcceptRules:
+    """The settings that decide about a file."""
+
+    intake: IntakeRules
+    live: bool
+    slice_rows: int
+    lease_seconds: float
+    again: bool = False
+    progress: Callable[[int], None] = field(default=lambda _records: None)  #: called with the records read so far
+
+
+def accept_file(path: Path, *, ledger: Ledger, files: Path, rules: AcceptRules) -> Accepted:
+    """Bring a dropped file into the ledger and let it run.
+
+    1. look at the file as a whole
+    2. if exactly this content is in an unfinished batch, go on with that one
+    3. keep a copy under its checksum: it is what is read, and what the reports are made from
+    4. add its records chunk by chunk, `waiting`, `invalid` or `skipped`
+    5. cut it into slices that are due
+
+    Raises UnusableFile; nothing of such a file stays in the ledger. A reader that dies in the middle leaves a batch that
+    the next call discards.
+    """
+    opened = open_file(path, rules.intake)
+    ledger.discard_dead_readings()
+    warnings = Warnings()
+    for batch in ledger.batches_of_file(opened.sha256):
+        if batch.state in GOES_ON and batch.live == rules.live:
+            resume(ledger, batch.id)
+            return Accepted(ledger.batch(batch.id), goes_on=True, warnings=warnings)
+    copy = keep_file(path, files, opened.sha256)
+    reader = register(ledger, rules.lease_seconds)
+    try:
+        batch_id = ledger.add_batch(
+            name=path.name,
+            sha256=opened.sha256,
+            live=rules.live,
+            file_format=opened.format.to_dict(),
+            reader=reader,
+            parent_id=_parent(ledger, opened),
+        )
+        try:
+            for chunk in read_rows(copy, opened, rules.intake, warnings=warnings):
+                ledger.add_rows(batch_id, chunk, again=rules.again)
+                ledger.renew_lease(reader, rules.lease_seconds)
+                rules.progress(chunk[-1].record)
+            ledger.start_batch(batch_id, rules.slice_rows)
+        except BaseException:
+            ledger.discard_batch(batch_id)
+            raise
+    finally:
+        ledger.end_worker(reader)
+    ledger.close_batch(batch_id)
+    return Accepted(ledger.batch(batch_id), goes_on=False, warnings=warnings)
+
+
+def keep_file(path: Path, files: Path, sha256: str) -> Path:
+    """Copy a file to `files` under its checksum, whole or not at all, and return where.
+
+    Raises UnusableFile if it is no longer what the checksum says.
+    """
+    files.mkdir(parents=True, exist_ok=True, mode=0o700)
+    kept = files / f"{sha256}.csv"
+    if kept.exists():
+        return kept
+    handle, name = tempfile.mkstemp(dir=files, suffix=".part")
+    try:
+        with os.fdopen(handle, "wb") as target, path.open("rb") as source:
+            shutil.copyfileobj(source, target, 1 << 20)
+            target.flush()
+            os.fsync(target.fileno())
+        with Path(name).open("rb") as copied:
+            if hashlib.file_digest(copied, "sha256").hexdigest() != sha256:
+                raise UnusableFile(
+                    "changed_while_reading",
+                    "The file changed while it was being read.",
+                    hint="Wait until its export has ended, then drop it again.",
+                )
+        Path(name).replace(kept)
+    finally:
+        Path(name).unlink(missing_ok=True)
+    return kept
+
+
+def _parent(ledger: Ledger, opened: OpenedFile) -> int | None:
+    """Return the batch whose failures.csv this file is, if it says so and the batch exists."""
+    known = {str(batch.id): batch.id for batch in ledger.batches(1000)} if opened.parent_batches else {}
+    return next((known[name] for name in opened.parent_batches if name in known), None)
+
+
+def register(ledger: Ledger, lease_seconds: float) -> int:
+    """Register this process in the ledger as one that will hold rows."""
+    pid = os.getpid()
+    return ledger.add_worker(processes.host(), pid, processes.started(pid), lease_seconds)
+
+
+def ring(ledger: Ledger, send: Callable[[Slice], None]) -> int:
+    """Send a message for each slice that is due, a bounded number at a time; return how many."""
+    taken = ledger.ring()
+    for one in taken:
+        send(one)
+    return len(taken)
+
+
+def onboard_slice(waves: WaveLoop, ledger: Ledger, one: Slice) -> None:
+    """Do what is due in a slice, and close the batch if that was the last of it."""
+    waves.run_slice(one)
+    if ledger.close_batch(one.batch_id):
+        log.info("batch finished", batch=one.batch_id)
+
+
+def sweep(ledger: Ledger, *, total_timeout_seconds: float, look_up_delay_seconds: float) -> int:
+    """Take back what dead workers hold, and close batches that nobody closed; return how many rows were taken back.
+
+    A worker of this machine whose process is gone is dead at once; of any other only its lease tells.
+    """
+    here = processes.host()
+    for worker, host, pid, process_started in ledger.worker_processes():
+        if host == here and processes.is_dead(pid, process_started):
+            ledger.end_worker(worker)
+            log.warning("worker died", worker=worker, pid=pid)
+    swept = ledger.sweep(
+        total_timeout_seconds=total_timeout_seconds, look_up_delay_seconds=look_up_delay_seconds
+    )
+    if swept:
+        log.warning("rows of dead workers taken back", rows=swept)
+    for batch in ledger.batches():
+        if batch.state is BatchState.RUNNING:
+            ledger.close_batch(batch.id)
+    return swept
+
+
+def resume(ledger: Ledger, batch_id: int) -> bool:
+    """Let a paused or halted batch go on; False if it was not stopped."""
+    return ledger.change_batch_state(
+        batch_id, BatchState.RUNNING, "", only_from=[BatchState.PAUSED, BatchState.HALTED]
+    )
+
+
+def is_over(ledger: Ledger, batch_id: int) -> bool:
+    """Tell whether a batch will not move any more without a person; a stopped one only when nobody holds its rows."""
+    state = ledger.batch(batch_id).state
+    if state in (BatchState.FINISHED, BatchState.CANCELLED, BatchState.UNUSABLE):
+        return True
+    if state in (BatchState.PAUSED, BatchState.HALTED):
+        count = ledger.count_states(batch_id)
+        return not count.get(RowState.SENDING) and not count.get(RowState.CLAIMED)
+    return False
+
+

@@ -1,0 +1,100 @@
+"""One allowance for the whole fleet: places of the rate limit, reserved in Redis by `rate_limit.lua`.
+
+A reservation, not check-then-sleep: each caller is told when its places come and nobody asks twice, so the limit is both
+kept and used under contention (docs/decisions.md). Time is Redis's own.
+"""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from typing import NamedTuple, cast
+
+from redis import Redis
+from redis.exceptions import RedisError
+
+from tasks.errors import RateLimitUnavailable
+
+#: How long the fleet pauses after "too many requests" when elepay does not say (docs/elepay-api.md §6).
+PAUSE_AFTER_THROTTLING_SECONDS = 0.5
+
+
+class Reservation(NamedTuple):
+    """Places of the rate limit: `places` of them, the first in `wait_seconds`, the others `interval_seconds` apart.
+
+    No places: ask again after `wait_seconds`.
+    """
+
+    places: int
+    wait_seconds: float
+    interval_seconds: float
+
+
+class CurrentRate(NamedTuple):
+    """What the fleet may do now."""
+
+    limit: float  #: requests per second that the operator allows
+    rate: float  #: requests per second right now (lower after throttling)
+    paused_seconds: float  #: nothing is sent for so long
+
+
+class RateLimit:
+    """The fleet's allowance; safe to share between threads and processes.
+
+    Every method raises RateLimitUnavailable when Redis does not answer.
+    """
+
+    def __init__(self, redis: Redis, limit: float, key: str = "onboard:rate") -> None:
+        self.limit = limit
+        self._key = key
+        self._script = redis.register_script(files("tasks").joinpath("rate_limit.lua").read_text(encoding="utf-8"))
+
+    def reserve(self, wanted: int, lead_seconds: float = 0.0) -> Reservation:
+        """Take up to `wanted` places, the first not before `lead_seconds` from now.
+
+        At most a tenth of a second's worth is given at once (but at least one place).
+        """
+        places, wait, interval, _, _ = self._call("reserve", wanted, lead_seconds * 1e6)
+        return Reservation(places, wait / 1e6, interval / 1e6)
+
+    def cut(self, sent_seconds_ago: float, pause_seconds: float | None = None) -> None:
+        """Halve the fleet's rate and pause it, because elepay said "too many requests".
+
+        Answers to requests sent before the last cut change nothing. The rate grows back by itself.
+        """
+        pause = PAUSE_AFTER_THROTTLING_SECONDS if pause_seconds is None else pause_seconds
+        self._call("cut", sent_seconds_ago * 1e6, pause * 1e6)
+
+    def pause(self, seconds: float) -> None:
+        """Let the whole fleet send nothing for so long."""
+        self._call("pause", seconds * 1e6, 0)
+
+    def current(self) -> CurrentRate:
+        """Look at the rate without taking a place."""
+        _, _, _, rate, paused = self._call("look", 0, 0)
+        return CurrentRate(self.limit, rate / 1000, paused / 1e6)
+
+    def _call(self, operation: str, first: float, second: float) -> list[int]:
+        try:
+            answer = self._script(keys=[self._key], args=[operation, self.limit, int(first), int(second)])
+        except RedisError as error:
+            raise RateLimitUnavailable(f"Redis does not answer the rate limiter: {type(error).__name__}") from error
+        return [int(part) for part in cast("list[int]", answer)]
+
+
+def connect(url: str, *, connections: int = 16) -> Redis:
+    """Return a client with time limits on everything it does."""
+    keepalive = {} if url.startswith("unix") else {"socket_keepalive": True, "socket_connect_timeout": 3}
+    return Redis.from_url(
+        url, socket_timeout=3, health_check_interval=20, max_connections=connections, retry=None, **keepalive
+    )
+
+
+def is_up(url: str) -> bool:
+    """Tell whether a server answers at this address."""
+    client = connect(url, connections=1)
+    try:
+        return bool(client.ping())
+    except RedisError:
+        return False
+    finally:
+        client.close()

@@ -1,0 +1,106 @@
+"""Builds ledger, API client, limiter and wave loop, once per process, from the settings."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+
+from tasks.catalogue import load_catalogue
+from tasks.elepay_api import Deadlines, ElepayApi
+from tasks.errors import SettingsError
+from tasks.intake import IntakeRules
+from tasks.ledger import Ledger
+from tasks.onboarding import register
+from tasks.outcomes import Rules
+from tasks.rate_limit import RateLimit, connect
+from tasks.retrying import RetryPolicy
+from tasks.settings import Settings
+from tasks.waves import WaveLoop
+
+
+class Resources:
+    """What one process needs, built when it is first asked for."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._redis_url = settings.redis_url
+
+    def use_redis(self, url: str) -> None:
+        """Use this Redis: the private one that a command has started."""
+        self._redis_url = url
+
+    @property
+    def redis_url(self) -> str:
+        """The Redis of fleet or command; raises SettingsError if there is none."""
+        if self._redis_url is None:
+            raise SettingsError("REDIS_URL is not set: a fleet shares its rate limit and its messages through Redis")
+        return self._redis_url
+
+    @property
+    def files(self) -> Path:
+        """Folder of the accepted files."""
+        return self.settings.home / "files"
+
+    @property
+    def reports(self) -> Path:
+        """Folder of the reports, one folder a batch."""
+        return self.settings.home / "reports"
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        """The ledger: LEDGER_URL, or SQLite in ONBOARD_HOME."""
+        return Ledger.open(self.settings.ledger_url or f"sqlite:///{(self.settings.home / 'ledger.db').absolute()}")
+
+    @cached_property
+    def api(self) -> ElepayApi:
+        """The client of elepay; raises SettingsError if the key does not fit the declared mode."""
+        settings = self.settings
+        return ElepayApi(
+            settings.base_url,
+            settings.require_key(),
+            Deadlines(
+                settings.connect_timeout_seconds, settings.read_timeout_seconds, settings.total_timeout_seconds
+            ),
+            connections=settings.in_flight,
+            trust_env=settings.trust_env,
+        )
+
+    @cached_property
+    def rate_limit(self) -> RateLimit:
+        """The fleet's allowance."""
+        key = f"onboard:rate:{self.settings.mode}"
+        return RateLimit(connect(self.redis_url), self.settings.limit_requests_per_second, key)
+
+    @cached_property
+    def waves(self) -> WaveLoop:
+        """This process's sending loop, started."""
+        settings = self.settings
+        waves = WaveLoop(
+            self.ledger,
+            self.api,
+            self.rate_limit,
+            rules=Rules(
+                live=settings.live,
+                look_up_delay_seconds=settings.look_up_delay_seconds,
+                look_ups=settings.look_ups,
+                resends=settings.resends,
+                retry=RetryPolicy(settings.unreachable_seconds, settings.maintenance_seconds),
+            ),
+            register=lambda: register(self.ledger, settings.lease_seconds),
+            in_flight=settings.in_flight,
+            slice_seconds=settings.slice_seconds,
+            lease_seconds=settings.lease_seconds,
+            guard_answers=settings.guard_answers,
+        )
+        waves.start()
+        return waves
+
+    def intake_rules(self, *, mapping: dict[str, str] | None = None, sendable: frozenset[str] | None = None) -> IntakeRules:
+        """How this installation reads files."""
+        settings = self.settings
+        return IntakeRules(
+            encodings=settings.encodings,
+            catalogue=load_catalogue(settings.extra_payment_methods, settings.extra_resources),
+            mapping=mapping or {},
+            sendable_methods=sendable,
+        )

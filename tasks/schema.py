@@ -1,0 +1,154 @@
+"""The ledger's tables and constraints (SQLAlchemy Core), the same on SQLite and PostgreSQL.
+
+Times are UTC epoch seconds. What elepay was asked to create stands in `rows.request`; what it answered is kept as ids,
+states and codes only.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    PrimaryKeyConstraint,
+    SmallInteger,
+    String,
+    Table,
+    Text,
+)
+
+from tasks.models import OWNING_STATES
+
+metadata = MetaData()
+
+#: 64 bits on PostgreSQL; on SQLite only INTEGER numbers itself.
+_Id = BigInteger().with_variant(Integer, "sqlite")
+
+#: One accepted file. `reader` is the worker that reads it into the ledger while it is `reading`.
+batches = Table(
+    "batches",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("sha256", String(64), nullable=False, index=True),
+    Column("state", String(10), nullable=False),
+    Column("state_reason", Text, nullable=False, default=""),
+    Column("live", Boolean, nullable=False),
+    Column("records", Integer, nullable=False, default=0),
+    Column("parent_id", ForeignKey("batches.id")),
+    Column("reader", Integer),
+    Column("file_format", Text, nullable=False, default="{}"),
+    Column("created_at", Float(53), nullable=False),
+    Column("finished_at", Float(53)),
+    Column("deadline_at", Float(53)),
+)
+
+#: One record of a file. `worker` holds it while it is `claimed`, `sending` or (for a look-up) `unclear`.
+rows = Table(
+    "rows",
+    metadata,
+    Column("batch_id", _Id, nullable=False),
+    Column("record", Integer, nullable=False),
+    Column("line", Integer, nullable=False),
+    Column("state", String(8), nullable=False),
+    Column("identity", LargeBinary(16)),
+    Column("generation", SmallInteger, nullable=False, server_default="1"),
+    Column("customer_id", Text),
+    Column("payment_method", Text),
+    Column("resource", Text),
+    Column("request", LargeBinary),
+    Column("content", LargeBinary(8)),
+    Column("reasons", LargeBinary),
+    Column("worker", Integer),
+    Column("attempts", SmallInteger, nullable=False, server_default="0"),
+    Column("look_ups", SmallInteger, nullable=False, server_default="0"),
+    Column("resends", SmallInteger, nullable=False, server_default="0"),
+    Column("not_before", Float(53)),
+    Column("first_sent_at", Float(53)),
+    Column("sent_at", Float(53)),
+    Column("latency_ms", Integer),
+    Column("source_id", Text),
+    Column("source_status", Text),
+    Column("adopted", Boolean),
+    Column("code", Text),
+    Column("parameter", Text),
+    Column("request_id", Text),
+    PrimaryKeyConstraint("batch_id", "record"),
+)
+
+_OWNING = rows.c.state.in_(sorted(OWNING_STATES))
+#: Exactly one row may be, or have been, sent for an identity and generation.
+Index(
+    "rows_one_owner",
+    rows.c.identity,
+    rows.c.generation,
+    unique=True,
+    sqlite_where=_OWNING,
+    postgresql_where=_OWNING,
+)
+#: Counting and finding by state.
+Index("rows_by_state", rows.c.batch_id, rows.c.state, rows.c.record)
+_HELD = rows.c.worker.is_not(None)
+#: What a worker holds.
+Index("rows_held", rows.c.worker, sqlite_where=_HELD, postgresql_where=_HELD)
+
+#: A range of records, the work of one message. `due_at` is when its message is to be sent (again); NULL: nothing to do.
+slices = Table(
+    "slices",
+    metadata,
+    Column("batch_id", _Id, nullable=False),
+    Column("first_record", Integer, nullable=False),
+    Column("last_record", Integer, nullable=False),
+    Column("due_at", Float(53)),
+    Column("rung", Boolean, nullable=False, default=False),
+    PrimaryKeyConstraint("batch_id", "first_record"),
+)
+_DUE = slices.c.due_at.is_not(None)
+Index("slices_due", slices.c.due_at, sqlite_where=_DUE, postgresql_where=_DUE)
+
+#: A process that holds rows. Its rows are its own until `lease_ends_at`, or until it is surely dead.
+workers = Table(
+    "workers",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("host", Text, nullable=False),
+    Column("pid", Integer, nullable=False),
+    Column("process_started", Text, nullable=False),
+    Column("lease_ends_at", Float(53), nullable=False),
+)
+
+#: A payment method (with "" as resource: whatever the resource) that elepay does not take: until a time, or for good.
+closed_methods = Table(
+    "closed_methods",
+    metadata,
+    Column("batch_id", _Id, nullable=False),
+    Column("payment_method", Text, nullable=False),
+    Column("resource", Text, nullable=False),
+    Column("code", Text, nullable=False),
+    Column("line", Integer, nullable=False),
+    Column("until", Float(53)),
+    PrimaryKeyConstraint("batch_id", "payment_method", "resource"),
+)
+
+#: What happened to a row besides a plain success, and what people did to a batch (`record` 0).
+history = Table(
+    "history",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("batch_id", _Id, nullable=False),
+    Column("record", Integer, nullable=False),
+    Column("at", Float(53), nullable=False),
+    Column("what", Text, nullable=False),
+    Column("attempt", SmallInteger),
+    Column("code", Text),
+    Column("request_id", Text),
+    Column("latency_ms", Integer),
+    Column("who", Text),
+)
+Index("history_by_row", history.c.batch_id, history.c.record)

@@ -1,0 +1,294 @@
+"""Every knob: type, default, one sentence.
+
+Settings come, in this order, from the environment, a `.env` file in the working directory, `NAME_FILE` (the path of a
+file that holds the value), and files named like the setting in `ONBOARD_SECRETS_DIR`. Names are case-sensitive.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
+
+from dotenv import dotenv_values
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+
+from tasks.errors import SettingsError
+
+#: A setting that starts with one of these must be one of ours; others are nobody's business.
+PREFIXES = ("ELEPAY_", "ONBOARD_")
+#: Names without our prefixes that we read.
+PLAIN_NAMES = ("REDIS_URL", "LEDGER_URL")
+#: Where `FILE` variants are looked for: every setting may be given as NAME_FILE.
+FILE_SUFFIX = "_FILE"
+SECRETS_DIR = "ONBOARD_SECRETS_DIR"
+#: Stands for "no limit of ours" inside the rate limiter: far above what one fleet can send.
+UNLIMITED_REQUESTS_PER_SECOND = 10_000.0
+
+Names = Annotated[tuple[str, ...], NoDecode]
+
+
+def _field(name: str, default: Any, description: str, **limits: Any) -> Any:
+    return Field(default, validation_alias=AliasChoices(name), description=description, **limits)
+
+
+class Settings(BaseSettings):
+    """What the program was told; read once, at a door."""
+
+    model_config = SettingsConfigDict(extra="ignore", frozen=True, hide_input_in_errors=True, case_sensitive=True)
+
+    # elepay
+    secret_key: SecretStr | None = _field("ELEPAY_SECRET_KEY", None, "elepay's secret key, sk_test_… or sk_live_….")
+    base_url: str = _field(
+        "ELEPAY_BASE_URL", "https://api.elepay.io", "Where elepay answers; https, or plain http on loopback."
+    )
+    mode: Literal["test", "live"] = _field("ELEPAY_MODE", "test", "The mode that the key must have: test or live.")
+    requests_per_second: float = _field(
+        "ELEPAY_REQUESTS_PER_SECOND", 20.0, "The whole fleet's allowance; 0 sets no limit of ours.", ge=0, le=10_000
+    )
+
+    # servers and folders
+    redis_url: str | None = _field(
+        "REDIS_URL", None, "Redis or Valkey of the fleet; without it `onboard run` starts a private one."
+    )
+    ledger_url: str | None = _field(
+        "LEDGER_URL", None, "The ledger in SQLAlchemy's form; by default SQLite in ONBOARD_HOME."
+    )
+    home: Path = _field("ONBOARD_HOME", Path("onboarding"), "Folder for the ledger, accepted files and reports.")
+
+    # sending
+    workers: int = _field("ONBOARD_WORKERS", 0, "Worker processes of `onboard run`; 0: one a core.", ge=0, le=64)
+    in_flight: int = _field("ONBOARD_IN_FLIGHT", 100, "Requests under way at once in one process.", ge=1, le=1000)
+    slice_rows: int = _field("ONBOARD_SLICE_ROWS", 200, "Rows of one slice, the work of one message.", ge=1, le=5000)
+    slice_seconds: float = _field(
+        "ONBOARD_SLICE_SECONDS", 10.0, "After this time a slice gives back what it has not sent.", ge=0.5, le=600
+    )
+    connect_timeout_seconds: float = _field(
+        "ONBOARD_CONNECT_TIMEOUT_SECONDS", 5.0, "How long a connection to elepay may take.", gt=0
+    )
+    read_timeout_seconds: float = _field(
+        "ONBOARD_READ_TIMEOUT_SECONDS", 30.0, "How long elepay may be silent before the outcome is unclear.", gt=0
+    )
+    total_timeout_seconds: float = _field(
+        "ONBOARD_TOTAL_TIMEOUT_SECONDS", 40.0, "How long one request may take in all.", gt=0
+    )
+    lease_seconds: float = _field(
+        "ONBOARD_LEASE_SECONDS", 60.0, "How long a worker's rows stay its own without a sign of life.", gt=0
+    )
+    unreachable_seconds: float = _field(
+        "ONBOARD_UNREACHABLE_SECONDS",
+        300.0,
+        "A row that could not be sent for this long (no connection, throttled) halts its batch.",
+        gt=0,
+    )
+    maintenance_seconds: float = _field(
+        "ONBOARD_MAINTENANCE_SECONDS",
+        14_400.0,
+        "How long a row waits for the end of elepay's maintenance before its batch is halted.",
+        gt=0,
+    )
+    trust_env: bool = _field(
+        "ONBOARD_TRUST_ENV", False, "Let requests read proxies and .netrc from the environment."
+    )
+
+    # settling
+    look_up_delay_seconds: float = _field(
+        "ONBOARD_LOOK_UP_DELAY_SECONDS", 5.0, "How long after an unclear outcome elepay is asked what it has.", ge=0
+    )
+    look_ups: int = _field("ONBOARD_LOOK_UPS", 5, "Inconclusive look-ups of a row before a person decides.", ge=1)
+    resends: int = _field(
+        "ONBOARD_RESENDS", 2, "How often an unclear row that surely has no source is sent again.", ge=0, le=5
+    )
+    guard_answers: int = _field(
+        "ONBOARD_GUARD_ANSWERS",
+        20,
+        'If this many first answers all say "does not exist", the batch is halted (wrong key or mode); 0: never.',
+        ge=0,
+    )
+
+    # files
+    encodings: Names = _field(
+        "ONBOARD_ENCODINGS", ("utf-8-sig", "cp932"), "Encodings to try, strictly and in this order, comma-separated."
+    )
+    extra_payment_methods: Names = _field(
+        "ONBOARD_EXTRA_PAYMENT_METHODS", (), "Payment methods that elepay has added since, comma-separated."
+    )
+    extra_resources: Names = _field(
+        "ONBOARD_EXTRA_RESOURCES", (), "Resources that elepay has added since, comma-separated."
+    )
+
+    # people
+    time_zone: str = _field("ONBOARD_TIME_ZONE", "Asia/Tokyo", "Time zone of the times shown to people.")
+    lang: Literal["en", "ja"] = _field("ONBOARD_LANG", "en", "Language of reasons and reports: en or ja.")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = _field(
+        "ONBOARD_LOG_LEVEL", "INFO", "The least level that is logged."
+    )
+
+    @field_validator("encodings", "extra_payment_methods", "extra_resources", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("encodings")
+    @classmethod
+    def _known_encodings(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not value:
+            raise ValueError("at least one encoding is needed, e.g. utf-8-sig,cp932")
+        for name in value:
+            try:
+                b"".decode(name)
+            except LookupError:
+                raise ValueError(f"{name!r} is not an encoding that Python knows") from None
+        return value
+
+    @field_validator("time_zone")
+    @classmethod
+    def _known_zone(cls, value: str) -> str:
+        try:
+            ZoneInfo(value)
+        except (KeyError, ValueError, OSError):
+            raise ValueError(f"{value!r} is not an IANA time zone such as Asia/Tokyo") from None
+        return value
+
+    @field_validator("secret_key", mode="before")
+    @classmethod
+    def _no_blanks(cls, value: object) -> object:
+        return (value.strip() or None) if isinstance(value, str) else value
+
+    @field_validator("redis_url", "ledger_url", mode="before")
+    @classmethod
+    def _empty_is_none(cls, value: object) -> object:
+        return value or None
+
+    @field_validator("base_url")
+    @classmethod
+    def _safe_base_url(cls, value: str) -> str:
+        parts = urlsplit(value)
+        loopback = parts.hostname in ("localhost", "::1") or (parts.hostname or "").startswith("127.")
+        if parts.scheme != "https" and not (parts.scheme == "http" and loopback):
+            raise ValueError("must start with https:// (plain http only on loopback, for the simulator)")
+        if not parts.hostname or parts.username or parts.password or parts.query or parts.fragment:
+            raise ValueError("must be an address such as https://api.elepay.io, without user, query or fragment")
+        return value.rstrip("/")
+
+    @model_validator(mode="after")
+    def _times_fit(self) -> Self:
+        if self.connect_timeout_seconds + self.read_timeout_seconds > self.total_timeout_seconds:
+            raise ValueError(
+                "ONBOARD_TOTAL_TIMEOUT_SECONDS must be at least ONBOARD_CONNECT_TIMEOUT_SECONDS plus"
+                " ONBOARD_READ_TIMEOUT_SECONDS"
+            )
+        if self.lease_seconds < self.total_timeout_seconds + 5:
+            raise ValueError("ONBOARD_LEASE_SECONDS must exceed ONBOARD_TOTAL_TIMEOUT_SECONDS by at least 5")
+        return self
+
+    @property
+    def limit_requests_per_second(self) -> float:
+        """The fleet's limit as the rate limiter takes it."""
+        return self.requests_per_second or UNLIMITED_REQUESTS_PER_SECOND
+
+    @property
+    def live(self) -> bool:
+        """True in live mode."""
+        return self.mode == "live"
+
+    def require_key(self) -> SecretStr:
+        """Return the key after checking it against the declared mode (docs/elepay-api.md §1).
+
+        Raises SettingsError without a key, with a publishable one, or one of the other mode.
+        """
+        if self.secret_key is None:
+            raise SettingsError("ELEPAY_SECRET_KEY is not set: write it into the environment, .env or a secret file")
+        key = self.secret_key.get_secret_value()
+        if key.startswith("pk_"):
+            raise SettingsError("ELEPAY_SECRET_KEY is a publishable key (pk_…): the secret one starts with sk_")
+        if not key.isascii() or not key.isprintable() or " " in key:
+            raise SettingsError("ELEPAY_SECRET_KEY has blanks or characters that no key has: copy it again")
+        expected, other = ("sk_live_", "sk_test_") if self.live else ("sk_test_", "sk_live_")
+        if key.startswith(other):
+            raise SettingsError(
+                f"ELEPAY_SECRET_KEY starts with {other} but ELEPAY_MODE is {self.mode}: change one of the two"
+            )
+        if not key.startswith(expected):
+            raise SettingsError(f"ELEPAY_SECRET_KEY must start with {expected} when ELEPAY_MODE is {self.mode}")
+        return self.secret_key
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the signature is pydantic's
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Read nothing but what `load_settings` hands in: it has looked everywhere already."""
+        return (init_settings,)
+
+
+def setting_names() -> dict[str, str]:
+    """Return the name of every setting -> its one sentence."""
+    names = {}
+    for field in Settings.model_fields.values():
+        alias = field.validation_alias
+        if isinstance(alias, AliasChoices):
+            names[str(alias.choices[0])] = field.description or ""
+    return names
+
+
+def load_settings(environment: Mapping[str, str] | None = None, *, folder: Path | None = None) -> Settings:
+    """Return the settings of this process.
+
+    Raises SettingsError that names every malformed or unknown setting. `folder` is where `.env` is looked for.
+    """
+    values = _collect(dict(os.environ if environment is None else environment), folder or Path.cwd())
+    try:
+        return Settings(**values)
+    except ValidationError as error:
+        raise SettingsError("; ".join(_say(problem) for problem in error.errors(include_input=False))) from None
+
+
+def _say(problem: Mapping[str, Any]) -> str:
+    where = str(problem["loc"][0]) if problem["loc"] else ""
+    message = str(problem["msg"]).removeprefix("Value error, ")
+    return f"{where}: {message}" if where else message
+
+
+def _collect(environment: dict[str, str], folder: Path) -> dict[str, str]:
+    """Gather our settings from environment, `.env`, NAME_FILE and the secrets folder, in this order of precedence."""
+    names = setting_names()
+    dotenv = {key: value for key, value in dotenv_values(folder / ".env").items() if value is not None}
+    given = {**dotenv, **environment}
+    unknown = [
+        name
+        for name in sorted(given)
+        if name.startswith(PREFIXES)
+        and name != SECRETS_DIR
+        and name not in names
+        and name.removesuffix(FILE_SUFFIX) not in names
+    ]
+    if unknown:
+        raise SettingsError(f"unknown setting {', '.join(unknown)}: `onboard doctor` lists those that exist")
+    values: dict[str, str] = {}
+    secrets = Path(given[SECRETS_DIR]) if given.get(SECRETS_DIR) else None
+    if secrets is not None and not secrets.is_dir():
+        raise SettingsError(f"{SECRETS_DIR}: there is no folder {secrets}")
+    for name in names:
+        if name in given:
+            values[name] = given[name]
+        elif given.get(name + FILE_SUFFIX):
+            values[name] = _read(Path(given[name + FILE_SUFFIX]), name + FILE_SUFFIX)
+        elif secrets is not None and (secrets / name).is_file():
+            values[name] = _read(secrets / name, name)
+    return values
+
+
+def _read(path: Path, name: str) -> str:
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{name}: cannot read {path}: {type(error).__name__}") from None

@@ -1,0 +1,521 @@
+"""The sending loop of one process: mark, pace, send, record, wave by wave.
+
+All slices that a process works on feed one loop. A *wave* is up to WAVE_ROWS rows:
+
+1. take rows in turn from the slices, as many as may be under way
+2. reserve places of the fleet's rate limit for them
+3. one transaction: mark them `sending`, write the outcomes that came back meanwhile, renew the lease
+4. hand them to the threads; each waits for its own place, looks at the lease, sends
+5. what came back is written by the next wave; a slice is done when its last outcome is committed
+
+A row is on disk as `sending` before the first byte of its request leaves, so whatever dies, nothing sent is unknown.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import orjson
+import structlog
+
+from tasks import outcomes
+from tasks.elepay_api import ElepayApi
+from tasks.elepay_codes import DOES_NOT_EXIST, ONE_METHOD_ONLY
+from tasks.errors import ElepayError, LedgerError, Maintenance, NotSent, RateLimitUnavailable, Throttled, Unclear
+from tasks.ledger import Ledger
+from tasks.models import BatchState, HeldRow, RowState, Slice, SourceRequest
+from tasks.outcomes import Decision, Effect, Rules
+from tasks.rate_limit import RateLimit
+from tasks.settling import Settling
+
+log = structlog.get_logger("onboard")
+
+#: Rows of one wave at most: one commit for so many.
+WAVE_ROWS = 50
+#: A new wave starts when so many requests may leave, or after WAVE_PAUSE_SECONDS.
+WAVE_MIN_ROWS = 12
+WAVE_PAUSE_SECONDS = 0.005
+#: Without rows to send, outcomes gather for so long before they are written.
+LANDED_PAUSE_SECONDS = 0.05
+#: A wait for the rate limit longer than this is worth writing the outcomes first.
+LONG_WAIT_SECONDS = 0.03
+#: How long to wait before Redis or the ledger is asked again.
+OUTAGE_PAUSE_SECONDS = 0.5
+
+
+def _boottime() -> float:
+    """Return a clock that never jumps and goes on while the machine is suspended (where the system has one)."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
+
+
+@dataclass(eq=False, slots=True)
+class _Work:
+    """What is left of one slice in this process."""
+
+    slice: Slice
+    ends: float  #: when it gives back what has not been sent, by the loop's clock
+    queue: deque[HeldRow]
+    delayed: list[tuple[float, int, HeldRow]] = field(default_factory=list)  #: heap by due time
+    open: int = 0  #: rows whose last outcome is not committed
+    left: list[HeldRow] = field(default_factory=list)  #: rows to be given back unsent
+    not_before: dict[tuple[int, int], float] = field(default_factory=dict)
+    done: threading.Event = field(default_factory=threading.Event)
+
+
+@dataclass(frozen=True, slots=True)
+class _Landed:
+    """One decision on its way to the ledger."""
+
+    work: _Work
+    row: HeldRow
+    decision: Decision
+
+
+class WaveLoop:
+    """One process's sending loop; `run_slice` may be called from several threads at once."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        api: ElepayApi,
+        limiter: RateLimit,
+        *,
+        rules: Rules,
+        register: Callable[[], int],
+        in_flight: int,
+        slice_seconds: float,
+        lease_seconds: float,
+        guard_answers: int,
+        clock: Callable[[], float] = _boottime,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._ledger, self._api, self._limiter = ledger, api, limiter
+        self._rules = rules
+        self._register = register
+        self._in_flight, self._guard_answers = in_flight, guard_answers
+        self._slice_seconds, self._lease_seconds = slice_seconds, lease_seconds
+        self._clock, self._sleep = clock, sleep
+        self._settling = Settling(api, ledger, self._take_place)
+        self._pool = ThreadPoolExecutor(in_flight, thread_name_prefix="send")
+        self._changed = threading.Condition()
+        self._works: deque[_Work] = deque()
+        self._landed: deque[_Landed] = deque()
+        self._flying = 0
+        self._lease_ends = 0.0
+        self._lease_renewed = 0.0
+        self._lead_seconds = 0.005
+        self._worker = 0
+        self._stopping = False
+        self._closed: dict[int, dict[tuple[str, str], tuple[int, float | None]]] = {}
+        self._trouble_since: dict[str, float] = {}
+        self._answers_differ: set[int] = set()
+        self._numbers = itertools.count()
+        self._outage = ""
+        self._failure: BaseException | None = None
+        self.moved_at = clock()  #: when a row last moved, by `clock`
+        self._thread = threading.Thread(target=self._run, name="waves", daemon=True)
+
+    def start(self) -> None:
+        """Register this process as a worker and start the loop."""
+        self._hire()
+        self._thread.start()
+
+    def retire(self) -> None:
+        """Send nothing more; slices end as soon as the last answer under way is written, and give the rest back."""
+        self._stopping = True  # no lock: a signal handler may call this in the middle of anything
+
+    def stop(self, timeout_seconds: float) -> bool:
+        """Retire and wait for the end of the loop; False if it did not come in time."""
+        self.retire()
+        self._thread.join(timeout_seconds)
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        ended = not self._thread.is_alive()
+        if ended and self._failure is None:
+            self._ledger.end_worker(self._worker)
+        return ended
+
+    def run_slice(self, one: Slice) -> int:
+        """Send (and look up) what is due in the slice; return when the outcome of everything sent is committed.
+
+        What was not sent in `slice_seconds`, or because the batch or the process stops, is given back. Returns how many
+        rows were claimed.
+        """
+        if self._stopping:
+            self._ledger.ring_again(one)
+            return 0
+        worker = self._worker
+        self._closed[one.batch_id] = {
+            (closed.payment_method, closed.resource): (closed.line, closed.until)
+            for closed in self._ledger.closed_methods(one.batch_id)
+        }
+        held = self._ledger.claim_slice(one, worker)
+        if held:
+            work = _Work(one, self._clock() + self._slice_seconds, deque(held), open=len(held))
+            with self._changed:
+                self._works.append(work)
+                self._changed.notify_all()
+            while not work.done.wait(1.0):
+                if self._failure is not None or not self._thread.is_alive():
+                    raise LedgerError("the sending loop of this process has ended") from self._failure
+            self._ledger.release(worker, work.left, work.not_before)
+        self._ledger.finish_slice(one)
+        return len(held)
+
+    # ------------------------------------------------------------------ the loop
+
+    def _run(self) -> None:
+        try:
+            while self._turn():
+                pass
+        except BaseException as failure:
+            self._failure = failure
+            log.exception("sending loop failed", worker=self._worker)
+            raise
+        finally:
+            with self._changed:
+                for work in self._works:
+                    work.done.set()
+
+    def _turn(self) -> bool:
+        """Fly one wave; False when there is nothing left to do and the process stops."""
+        with self._changed:
+            self._changed.wait_for(self._worth_a_wave, timeout=self._patience())
+            self._retire()
+            if self._stopping and not self._works and not self._landed and not self._flying:
+                return False
+            rows = self._pick()
+            landed = self._take_landed()
+        try:
+            if rows or landed or self._clock() - self._lease_renewed > self._lease_seconds / 4:
+                self._wave(rows, landed)
+            if self._outage:
+                log.info("goes on", after=self._outage)
+                self._outage = ""
+        except (RateLimitUnavailable, LedgerError) as error:
+            self._back(rows)
+            if self._outage != str(error):
+                self._outage = str(error)
+                log.error("nothing is sent", why=self._outage)  # noqa: TRY400 - the sentence says it all
+            self._sleep(OUTAGE_PAUSE_SECONDS)
+        return True
+
+    def _worth_a_wave(self) -> bool:
+        if self._stopping:
+            return not self._flying
+        free = self._in_flight - self._flying
+        queued = any(work.queue for work in self._works)
+        return queued and free >= min(WAVE_MIN_ROWS, self._in_flight)
+
+    def _patience(self) -> float:
+        if any(work.queue for work in self._works):
+            return WAVE_PAUSE_SECONDS
+        return LANDED_PAUSE_SECONDS if self._works or self._landed else 0.5
+
+    def _retire(self) -> None:
+        """Bring due rows back into the queues; take the rest out of slices that must end."""
+        now = self._clock()
+        for work in self._works:
+            while work.delayed and work.delayed[0][0] <= now:
+                work.queue.append(heapq.heappop(work.delayed)[2])
+            too_far = not work.queue and work.delayed and work.delayed[0][0] > work.ends
+            if self._stopping or now >= work.ends or (too_far and work.open == len(work.delayed)):
+                self._leave(work, [*work.queue, *(late[2] for late in work.delayed)])
+                work.queue.clear()
+                work.delayed.clear()
+        self._finish_works()
+
+    def _leave(self, work: _Work, rows: list[HeldRow]) -> None:
+        work.left.extend(rows)
+        work.open -= len(rows)
+
+    def _finish_works(self) -> None:
+        for work in [work for work in self._works if work.open == 0]:
+            self._works.remove(work)
+            work.done.set()
+
+    def _pick(self) -> list[tuple[_Work, HeldRow]]:
+        """Take rows in turn from every slice, as many as may be under way."""
+        room = min(self._in_flight - self._flying, WAVE_ROWS)
+        picked: list[tuple[_Work, HeldRow]] = []
+        busy = [work for work in self._works if work.queue]
+        while busy and len(picked) < room:
+            for work in busy:
+                if len(picked) == room:
+                    break
+                row = work.queue.popleft()
+                shut = None if row.look_up else self._shut(row)
+                if shut is None:
+                    picked.append((work, row))
+                elif shut[1] is None:
+                    self._landed.append(_Landed(work, row, outcomes.closed(row, line=shut[0])))
+                else:
+                    self._delay(work, row, shut[1] - time.time())
+            busy = [work for work in busy if work.queue]
+        self._works.rotate(-1)
+        return picked
+
+    def _shut(self, row: HeldRow) -> tuple[int, float | None] | None:
+        """Return (line, until) if the row's payment method is closed now."""
+        closed = self._closed.get(row.batch_id)
+        if not closed:
+            return None
+        for key in ((row.payment_method, ""), (row.payment_method, row.resource)):
+            shut = closed.get(key)
+            if shut is not None and (shut[1] is None or shut[1] > time.time()):
+                return shut
+        return None
+
+    def _delay(self, work: _Work, row: HeldRow, seconds: float) -> None:
+        heapq.heappush(work.delayed, (self._clock() + seconds, next(self._numbers), row))
+        work.not_before[row.batch_id, row.record] = time.time() + seconds
+
+    def _back(self, rows: list[tuple[_Work, HeldRow]]) -> None:
+        with self._changed:
+            for work, row in reversed(rows):
+                work.queue.appendleft(row)
+
+    def _take_landed(self) -> list[_Landed]:
+        landed = list(self._landed)
+        self._landed.clear()
+        return landed
+
+    # ------------------------------------------------------------------ one wave
+
+    def _wave(self, rows: list[tuple[_Work, HeldRow]], landed: list[_Landed]) -> None:
+        """Reserve, mark and send; write what has landed, whatever happens to the rows."""
+        first = interval = 0.0
+        if rows:
+            try:
+                rows, first, interval = self._reserve(rows)
+            except RateLimitUnavailable:
+                self._write(landed, [])
+                raise
+            if first - self._clock() > LONG_WAIT_SECONDS:
+                if landed:
+                    self._write(landed, [])
+                self._sleep(max(0.0, first - self._clock() - self._lead_seconds))
+                with self._changed:
+                    landed = self._take_landed()
+        marked = self._write(landed, rows)
+        with self._changed:
+            self._flying += len(marked)
+        for place, (work, row) in enumerate(marked):
+            self._pool.submit(self._fly, work, row, first + place * interval)
+
+    def _reserve(
+        self, rows: list[tuple[_Work, HeldRow]]
+    ) -> tuple[list[tuple[_Work, HeldRow]], float, float]:
+        """Return the rows that have a place, when the first place is, and the time from place to place."""
+        reserved = self._limiter.reserve(len(rows), self._lead_seconds)
+        now = self._clock()
+        if reserved.places < len(rows):
+            self._back(rows[reserved.places :])
+            rows = rows[: reserved.places]
+        wait = reserved.wait_seconds if rows else min(max(reserved.wait_seconds - 0.5, 0.02), 1.0)
+        return rows, now + wait, reserved.interval_seconds
+
+    def _write(
+        self, landed: list[_Landed], rows: list[tuple[_Work, HeldRow]]
+    ) -> list[tuple[_Work, HeldRow]]:
+        """One transaction; return the rows that may leave now."""
+        started = self._clock()
+        to_send = [row for _, row in rows if not row.look_up]
+        try:
+            wave = self._ledger.write_wave(
+                self._worker, [one.decision.outcome for one in landed], to_send, self._lease_seconds
+            )
+        except LedgerError:
+            with self._changed:
+                self._landed.extendleft(reversed(landed))
+            raise
+        if wave.lease_kept:
+            self._lease_ends = started + self._lease_seconds
+        self._lease_renewed = started
+        if rows:
+            took = self._clock() - started
+            self._lead_seconds = min(0.05, 0.8 * self._lead_seconds + 0.2 * 1.5 * took)
+        self._settle_landed(landed)
+        marked: list[tuple[_Work, HeldRow]] = []
+        with self._changed:
+            for work, row in rows:
+                if not wave.lease_kept or (not row.look_up and (row.batch_id, row.record) not in wave.marked):
+                    stopped = wave.lease_kept and row.batch_id in wave.stopped
+                    self._leave(work, [row] if stopped else [])
+                    work.open -= 0 if stopped else 1  # not ours any more
+                    continue
+                if not row.look_up:
+                    row.attempts += 1
+                marked.append((work, row))
+            for work in self._works:
+                if work.slice.batch_id in wave.stopped or not wave.lease_kept:
+                    rest = [*work.queue, *(late[2] for late in work.delayed)]
+                    self._leave(work, rest)
+                    work.queue.clear()
+                    work.delayed.clear()
+            self._finish_works()
+        if not wave.lease_kept:
+            log.warning("lease lost: this process was given up for dead, its rows were given to others", worker=self._worker)
+            self._hire()
+        return marked
+
+    def _hire(self) -> None:
+        started = self._clock()
+        self._worker = self._register()
+        self._lease_ends, self._lease_renewed = started + self._lease_seconds, started
+
+    def _settle_landed(self, landed: list[_Landed]) -> None:
+        """After their commit: put back what is tried again, and let the others go."""
+        if not landed:
+            return
+        self.moved_at = self._clock()
+        with self._changed:
+            for one in landed:
+                outcome = one.decision.outcome
+                if outcome.state is RowState.CLAIMED and one.decision.again_after is not None:
+                    one.row.look_up = False
+                    one.row.look_ups, one.row.resends, one.row.code = outcome.look_ups, outcome.resends, outcome.code
+                    self._delay(one.work, one.row, one.decision.again_after)
+                else:
+                    one.work.open -= 1
+            self._finish_works()
+        for one in landed:
+            self._take_effect(one)
+
+    def _take_effect(self, one: _Landed) -> None:
+        """Let a decision act on its batch or payment method."""
+        decision, row = one.decision, one.row
+        if decision.effect is Effect.HALT:
+            if self._ledger.change_batch_state(
+                row.batch_id, BatchState.HALTED, decision.reason, only_from=[BatchState.RUNNING]
+            ):
+                log.error("batch halted", batch=row.batch_id, line=row.line, why=decision.reason)
+        elif decision.effect is Effect.CLOSE_METHOD:
+            until = None if decision.again_after is None else time.time() + decision.again_after
+            code = decision.outcome.code or ""
+            self._closed.setdefault(row.batch_id, {})[row.payment_method, decision.resource] = (row.line, until)
+            self._ledger.close_method(row, resource=decision.resource, code=code, until=until)
+            log.warning("payment method closed", batch=row.batch_id, line=row.line, code=code, for_good=until is None)
+        elif decision.outcome.code == DOES_NOT_EXIST and self._guard_answers:
+            self._guard(row)
+        elif decision.outcome.state is RowState.CREATED:
+            self._answers_differ.add(row.batch_id)
+
+    def _guard(self, row: HeldRow) -> None:
+        """Halt a batch whose first answers all say "does not exist": the key is of another mode or account (§8.8)."""
+        if row.batch_id in self._answers_differ:
+            return
+        if not self._ledger.all_answers_say(row.batch_id, DOES_NOT_EXIST, self._guard_answers):
+            return
+        reason = (
+            f'the first {self._guard_answers} answers all say "does not exist" ({DOES_NOT_EXIST}): the key is probably of'
+            " another mode or account; check ELEPAY_SECRET_KEY and ELEPAY_MODE, then resume"
+        )
+        self._ledger.change_batch_state(row.batch_id, BatchState.HALTED, reason, only_from=[BatchState.RUNNING])
+        self._ledger.take_back_refusals(row.batch_id, DOES_NOT_EXIST)
+        log.error("batch halted", batch=row.batch_id, why=reason)
+
+    # ------------------------------------------------------------------ in the threads
+
+    def _fly(self, work: _Work, row: HeldRow, place: float) -> None:
+        """Wait for the row's place, send it (or look it up), and leave the decision for the next wave."""
+        wait = place - self._clock()
+        if wait > 0:
+            self._sleep(wait)
+        try:
+            decision = self._look_up(row) if row.look_up else self._send(row)
+        except Exception as error:  # noqa: BLE001 - the door of a thread: a bug must not leave a row without an outcome
+            log.error("unexpected failure", batch=row.batch_id, line=row.line, error=type(error).__name__)  # noqa: TRY400
+            decision = self._failed(row, Unclear("internal_error"), None)
+        with self._changed:
+            self._landed.append(_Landed(work, row, decision))
+            self._flying -= 1
+            if self._in_flight - self._flying >= WAVE_MIN_ROWS or not self._flying:
+                self._changed.notify_all()
+
+    def _send(self, row: HeldRow) -> Decision:
+        fields = orjson.loads(row.request)
+        request = SourceRequest(
+            row.customer_id,
+            row.payment_method,
+            row.resource,
+            fields.get("d"),
+            fields.get("e", {}),
+            fields.get("m", {}),
+        )
+        started = self._clock()
+        if started + self._api.total_seconds > self._lease_ends:
+            return outcomes.not_sent_in_time(row)
+        try:
+            source = self._api.create_source(request, row.reference)
+        except ElepayError as error:
+            took = self._clock() - started
+            self._slow_down(error, took)
+            return self._failed(row, error, None if error.http_status is None else int(took * 1000))
+        self._trouble_since.clear()
+        return outcomes.created(row, source, latency_ms=int((self._clock() - started) * 1000), rules=self._rules)
+
+    def _failed(self, row: HeldRow, error: ElepayError, latency_ms: int | None) -> Decision:
+        return outcomes.failed(
+            row,
+            error,
+            worker=self._worker,
+            now=time.time(),
+            latency_ms=latency_ms,
+            trouble_seconds=self._trouble(error),
+            rules=self._rules,
+        )
+
+    def _look_up(self, row: HeldRow) -> Decision:
+        started = self._clock()
+        try:
+            found = self._settling.look_up(row)
+        except ElepayError as error:
+            self._slow_down(error, self._clock() - started)
+            return outcomes.look_up_failed(row, error, now=time.time(), rules=self._rules)
+        except RateLimitUnavailable:
+            error = NotSent("rate_limit_unavailable")
+            return outcomes.look_up_failed(row, error, now=time.time(), rules=self._rules)
+        return outcomes.looked_up(row, found, worker=self._worker, now=time.time(), rules=self._rules)
+
+    def _trouble(self, error: ElepayError) -> float:
+        """Return for how long everything has failed like this, in seconds; any other answer starts anew."""
+        method_only = error.code in ONE_METHOD_ONLY
+        kind = type(error).__name__ + (error.code if method_only else "")
+        if not isinstance(error, NotSent | Throttled | Maintenance):
+            self._trouble_since.clear()
+            return 0.0
+        return self._clock() - self._trouble_since.setdefault(kind, self._clock())
+
+    def _slow_down(self, error: ElepayError, seconds_ago: float) -> None:
+        """Let the whole fleet know at once that elepay wants less, or nothing for now."""
+        try:
+            if isinstance(error, Throttled):
+                self._limiter.cut(seconds_ago, error.retry_after_seconds)
+            elif isinstance(error, Maintenance) and error.code not in ONE_METHOD_ONLY:
+                wait = self._rules.retry.wait_before_retry(error, self._maintenance_gaps(), 0.0)
+                self._limiter.pause(wait or 1.0)
+        except RateLimitUnavailable:
+            log.warning("Redis did not take the news of throttling or maintenance", code=error.code)
+
+    def _maintenance_gaps(self) -> int:
+        """Return which gap comes next: they grow with the time that maintenance has taken."""
+        since = self._trouble_since.get("Maintenance")
+        return 1 if since is None else max(1, int(self._clock() - since).bit_length())
+
+    def _take_place(self) -> None:
+        """Wait for one place of the rate limit."""
+        while True:
+            reserved = self._limiter.reserve(1)
+            if reserved.places:
+                self._sleep(reserved.wait_seconds)
+                return
+            self._sleep(min(max(reserved.wait_seconds - 0.5, 0.02), 1.0))
+
+

@@ -1,0 +1,76 @@
+"""`onboard status`, `report`, `resume`: what the ledger knows, for people and scripts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from tasks import onboarding, reporting
+from tasks.errors import LedgerError, RateLimitUnavailable
+from tasks.models import BatchState
+from tasks.resources import Resources
+from worker import screen
+from worker.running import exit_code, result
+
+
+def status(ours: Resources, batch_id: int | None, console: Console) -> tuple[int, dict[str, Any]]:
+    """List the newest batches, or show one; with the fleet's current rate if it has a Redis."""
+    rate = _rate(ours)
+    if batch_id is not None:
+        batch, books = ours.ledger.batch(batch_id), ours.ledger.books(batch_id)
+        console.print(f"batch {batch.id}: {batch.name}, {batch.state}")
+        screen.print_books(console, batch, books)
+        return exit_code(batch, books), {**result(batch, books, {}), "rate": rate}
+    batches = ours.ledger.batches()
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    for title in ("batch", "file", "state", "since", "created", "need you"):
+        table.add_column(title, justify="right" if title in ("batch", "created", "need you") else "left")
+    listed = []
+    for batch in batches:
+        books = ours.ledger.books(batch.id)
+        since = screen.clock_time(batch.finished_at or batch.created_at, ours.settings.time_zone)
+        created = f"{books.created:,}/{books.records:,}"
+        table.add_row(str(batch.id), Text(batch.name), batch.state, since, created, f"{books.need_a_person:,}")
+        listed.append(result(batch, books, {}))
+    console.print(table if batches else "no batch yet; `onboard run FILE` makes the first")
+    if rate is not None:
+        console.print(f"rate: {rate['rate']:g} of {rate['limit']:g} requests/s")
+    return 0, {"batches": listed, "rate": rate}
+
+
+def _rate(ours: Resources) -> dict[str, float] | None:
+    """Return the fleet's rate; None without a Redis of its own (a private one lives only during a run)."""
+    if ours.settings.redis_url is None:
+        return None
+    try:
+        current = ours.rate_limit.current()
+    except RateLimitUnavailable:
+        return None
+    return {"limit": current.limit, "rate": round(current.rate, 3), "paused_seconds": round(current.paused_seconds, 3)}
+
+
+def report(
+    ours: Resources, batch_id: int, folder: Path | None, console: Console, *, lang: str | None, excel_safe: bool
+) -> tuple[int, dict[str, Any]]:
+    """Write a batch's reports as it stands now."""
+    batch, books = ours.ledger.batch(batch_id), ours.ledger.books(batch_id)
+    if batch.state is BatchState.READING:
+        raise LedgerError(f"batch {batch_id} is still being read; try again in a moment")
+    paths = reporting.write(ours, batch, folder=folder, lang=lang, excel_safe=excel_safe)
+    screen.print_books(console, batch, books)
+    screen.print_reports(console, paths)
+    return exit_code(batch, books), result(batch, books, paths)
+
+
+def resume(ours: Resources, batch_id: int, console: Console) -> tuple[int, dict[str, Any]]:
+    """Let a stopped batch go on; the fleet's workers take it up."""
+    batch = ours.ledger.batch(batch_id)
+    if not onboarding.resume(ours.ledger, batch_id):
+        raise LedgerError(f"batch {batch_id} is {batch.state}: only a paused or halted batch can be resumed")
+    books = ours.ledger.books(batch_id)
+    console.print(f"batch {batch_id} goes on" + ("" if ours.settings.redis_url else f": onboard run {batch.name}"))
+    return 0, result(ours.ledger.batch(batch_id), books, {})

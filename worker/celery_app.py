@@ -1,0 +1,101 @@
+"""Broker, queues, time limits and schedule of the workers."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import structlog
+from celery import Celery
+from celery.signals import setup_logging, worker_init, worker_ready, worker_shutdown, worker_shutting_down
+from kombu import Queue
+
+from tasks import celery_tasks
+from tasks.celery_tasks import QUEUE
+from tasks.settings import load_settings
+from worker import logs
+
+#: Slices of this process that may be open at once; the wave loop mixes them, so a few keep it fed.
+SLICE_THREADS = 4
+#: Seconds between two sweeps of a fleet.
+SWEEP_SECONDS = 2.0
+
+
+def broker_url(redis_url: str) -> str:
+    """Return REDIS_URL as Celery's transport spells it (a socket file has a scheme of its own)."""
+    return redis_url.replace("unix://", "redis+socket://", 1) if redis_url.startswith("unix://") else redis_url
+
+
+def make_app(redis_url: str, total_timeout_seconds: float) -> Celery:
+    """Return the Celery app with the settings that were checked against lost and doubled messages."""
+    app = Celery("onboard", broker=broker_url(redis_url), include=["tasks.celery_tasks"])
+    app.conf.update(
+        task_default_queue=QUEUE,
+        task_queues=[Queue(QUEUE)],
+        task_create_missing_queues=False,
+        task_acks_late=True,
+        task_reject_on_worker_lost=True,
+        task_ignore_result=True,
+        task_serializer="json",
+        accept_content=["json"],
+        result_backend=None,
+        worker_pool="threads",
+        worker_concurrency=SLICE_THREADS,
+        worker_prefetch_multiplier=1,
+        worker_send_task_events=False,
+        worker_hijack_root_logger=False,
+        worker_redirect_stdouts=False,
+        worker_soft_shutdown_timeout=total_timeout_seconds + 10,
+        worker_cancel_long_running_tasks_on_connection_loss=False,
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        broker_pool_limit=SLICE_THREADS + 4,
+        broker_transport_options={
+            "visibility_timeout": 3600,
+            "unacked_restore_interval": 10,
+            "unacked_restore_throttle": 5,
+            "max_connections": SLICE_THREADS + 20,
+            "socket_timeout": 30,
+            **({} if redis_url.startswith("unix") else {"socket_connect_timeout": 5, "socket_keepalive": True}),
+            "health_check_interval": 20,
+            "global_keyprefix": "onboard:",
+        },
+        timezone="UTC",
+        beat_schedule={
+            "sweep": {"task": "onboard.sweep", "schedule": SWEEP_SECONDS, "options": {"queue": QUEUE, "expires": 10}}
+        },
+    )
+    return app
+
+
+_settings = load_settings()
+app = make_app(_settings.redis_url or "redis://localhost:6379/0", _settings.total_timeout_seconds)
+app.set_default()
+
+
+@setup_logging.connect
+def _set_up_logging(**_: Any) -> None:
+    logs.configure(_settings.log_level)
+
+
+@worker_init.connect
+def _before_work(**_: Any) -> None:
+    """Refuse to start with a key that does not fit, and start the sending loop before the first message."""
+    celery_tasks.resources().waves  # noqa: B018 - building it starts it
+
+
+@worker_ready.connect
+def _ready(**_: Any) -> None:
+    structlog.get_logger("onboard").info("worker ready", pid=os.getpid())
+
+
+@worker_shutting_down.connect
+def _stop_sending(**_: Any) -> None:
+    """Give back what was not sent; Celery waits for the slices, which end as soon as their last answer is written."""
+    celery_tasks.resources().waves.retire()
+
+
+@worker_shutdown.connect
+def _say_goodbye(**_: Any) -> None:
+    ours = celery_tasks.resources()
+    ours.waves.stop(ours.settings.total_timeout_seconds)

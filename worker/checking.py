@@ -1,0 +1,123 @@
+"""`onboard check`: everything but the sending."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from tasks import reasons
+from tasks.intake import Warnings, decode_reasons, load_mapping, open_file, read_rows
+from tasks.models import Reason, RowState
+from tasks.resources import Resources
+from worker import screen
+from worker.running import sendable_methods
+
+#: Reasons that are shown one by one; the rest is counted.
+SHOWN = 20
+
+
+def check(
+    ours: Resources, file: Path, console: Console, *, mapping: Path | None, lang: str | None, offline: bool
+) -> tuple[int, dict[str, Any]]:
+    """Read a file as `onboard run` would and say what would become of it; nothing is stored, nothing is sent."""
+    settings = ours.settings
+    language = lang or settings.lang
+    rules = ours.intake_rules(
+        mapping=load_mapping(mapping) if mapping else {},
+        sendable=None if offline or settings.secret_key is None else sendable_methods(ours),
+    )
+    opened = open_file(file, rules)
+    counted: Counter[str] = Counter()
+    shown: list[tuple[int, int, Reason]] = []
+    warnings = Warnings()
+    seen: set[bytes] = set()
+    to_send = invalid = repeated = 0
+    for chunk in read_rows(file, opened, rules, warnings=warnings):
+        for row in chunk:
+            if row.state == RowState.INVALID:
+                invalid += 1
+                for reason in decode_reasons(row.reasons):
+                    counted[reason.code] += 1
+                    if len(shown) < SHOWN:
+                        shown.append((row.record, row.line, reason))
+            elif row.identity is not None and _short(row.identity) in seen:
+                repeated += 1
+            elif row.identity is not None:
+                seen.add(_short(row.identity))
+                to_send += 1
+    rate = settings.requests_per_second
+    seconds = to_send / rate if rate else None
+    done_at = None if seconds is None else time.time() + seconds
+    forecast = _forecast(to_send, rate, seconds, settings.time_zone)
+    _print(console, opened.format.encoding, to_send, invalid, repeated, shown, counted, warnings, language)
+    console.print(Text(forecast, style="bold"))
+    return (1 if invalid else 0), {
+        "verdict": "check",
+        "file": file.name,
+        "sha256": opened.sha256,
+        "encoding": opened.format.encoding,
+        "delimiter": opened.format.delimiter,
+        "records": to_send + invalid + repeated,
+        "to_send": to_send,
+        "invalid": invalid,
+        "repeated": repeated,
+        "reasons": dict(counted),
+        "warnings": [
+            {"code": warned.code, "column": warned.column, "count": warned.count, "line": warned.first_line}
+            for warned in warnings
+        ],
+        "forecast": {"requests_per_second": rate, "seconds": seconds, "done_at": done_at, "text": forecast},
+    }
+
+
+def _short(identity: bytes) -> bytes:
+    """Return eight bytes: a million of them fit into memory, and a wrong match only shifts a forecast."""
+    return hashlib.blake2b(identity, digest_size=8).digest()
+
+
+def _forecast(to_send: int, rate: float, seconds: float | None, zone: str) -> str:
+    if seconds is None:
+        return f"{to_send:,} rows to send, no limit set"
+    done = screen.clock_time(time.time() + seconds, zone)
+    return f"{to_send:,} rows at {rate:g}/s: {screen.duration(seconds)}, done about {done}"
+
+
+def _print(
+    console: Console,
+    encoding: str,
+    to_send: int,
+    invalid: int,
+    repeated: int,
+    shown: list[tuple[int, int, Reason]],
+    counted: Counter[str],
+    warnings: Warnings,
+    language: str,
+) -> None:
+    console.print(
+        f"{encoding}; {to_send + invalid + repeated:,} records: {to_send:,} to send, {invalid:,} invalid, {repeated:,} repeated"
+    )
+    if shown:
+        table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+        for title in ("line", "record", "column", "what", "what to do"):
+            table.add_column(title, overflow="fold", justify="right" if title in ("line", "record") else "left")
+        for record, line, reason in shown:
+            table.add_row(
+                str(line),
+                str(record),
+                Text(reason.column),
+                Text(reasons.sentence(reason, language)),
+                Text(reasons.hint(reason.code, language), style="dim"),
+            )
+        console.print(table)
+        if sum(counted.values()) > len(shown):
+            console.print("all reasons: " + ", ".join(f"{code} {count:,}" for code, count in counted.most_common()))
+    for warned in warnings:
+        sentence = reasons.sentence(Reason(warned.code, warned.column, detail=warned.detail), language)
+        console.print(Text(f"note: {sentence} ({warned.count:,}, first on line {warned.first_line})", style="dim"))

@@ -1,0 +1,226 @@
+"""The commands people type.
+
+Exit codes: 0 every row is created or skipped, 1 finished with rows to look at, 2 unusable input or settings,
+3 halted, paused or interrupted: nothing is lost, the same command (or `onboard resume`) goes on.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from tasks.models import Batch, Books
+    from tasks.resources import Resources
+    from tasks.settings import Settings
+
+ALL_DONE, NEED_A_PERSON, UNUSABLE, STOPPED = 0, 1, 2, 3
+
+app = typer.Typer(
+    name="onboard",
+    help="A CSV of customers in, one elepay payment source per row out, exactly once, reconciled reports back.",
+    epilog="Exit codes: 0 all rows created or skipped · 1 rows to look at · 2 unusable input or settings ·"
+    " 3 halted, paused or interrupted.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+)
+
+FileArgument = Annotated[Path, typer.Argument(help="The CSV file.", show_default=False)]
+BatchArgument = Annotated[int, typer.Argument(help="Number of the batch; `onboard status` lists them.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object last on standard output.")]
+MappingOption = Annotated[Path | None, typer.Option(help="TOML file with more column titles.", show_default=False)]
+LangOption = Annotated[str | None, typer.Option(help="Language of reasons and reports: en or ja.", show_default=False)]
+
+
+@app.command(
+    epilog="Examples:  onboard run customers.csv  ·  onboard run --json customers.csv  ·  REDIS_URL=redis://cache/0"
+    " onboard run --no-workers customers.csv"
+)
+def run(
+    file: FileArgument,
+    reports: Annotated[Path | None, typer.Option(help="Folder for the reports.", show_default=False)] = None,
+    workers: Annotated[int | None, typer.Option(help="Worker processes; default: ONBOARD_WORKERS.", min=1)] = None,
+    no_workers: Annotated[bool, typer.Option("--no-workers", help="Leave the sending to the fleet's workers.")] = False,
+    again: Annotated[bool, typer.Option("--again", help="Create one more source for identities that have one.")] = False,
+    mapping: MappingOption = None,
+    lang: LangOption = None,
+    excel_safe: Annotated[bool, typer.Option("--excel-safe", help="Also write CSV copies safe for Excel.")] = False,
+    json_output: JsonOption = False,
+) -> None:
+    """Create one source per row of FILE, and write the reports.
+
+    The same command again goes on where an interrupted run stopped.
+    """
+    from worker import running
+
+    options = running.Options(
+        file=file,
+        reports=reports,
+        workers=workers,
+        no_workers=no_workers,
+        again=again,
+        mapping=mapping,
+        lang=lang,
+        excel_safe=excel_safe,
+    )
+    _leave(lambda ours, console: running.run(ours, options, console), json_output=json_output)
+
+
+@app.command(epilog="Example:  onboard check customers.csv")
+def check(
+    file: FileArgument,
+    mapping: MappingOption = None,
+    lang: LangOption = None,
+    offline: Annotated[bool, typer.Option("--offline", help="Do not ask elepay which methods this key has.")] = False,
+    json_output: JsonOption = False,
+) -> None:
+    """Do everything but the sending: counts, all reasons, and how long the run would take."""
+    from worker import checking
+
+    _leave(
+        lambda ours, console: checking.check(ours, file, console, mapping=mapping, lang=lang, offline=offline),
+        json_output=json_output,
+    )
+
+
+@app.command()
+def status(
+    batch: Annotated[int | None, typer.Argument(help="Number of one batch.", show_default=False)] = None,
+    json_output: JsonOption = False,
+) -> None:
+    """List the newest batches, or show where the rows of one stand."""
+    from worker import asking
+
+    _leave(lambda ours, console: asking.status(ours, batch, console), json_output=json_output)
+
+
+@app.command()
+def report(
+    batch: BatchArgument,
+    reports: Annotated[Path | None, typer.Option(help="Folder for the reports.", show_default=False)] = None,
+    lang: LangOption = None,
+    excel_safe: Annotated[bool, typer.Option("--excel-safe", help="Also write CSV copies safe for Excel.")] = False,
+    json_output: JsonOption = False,
+) -> None:
+    """Write the reports of a batch again, as it stands now."""
+    from worker import asking
+
+    _leave(
+        lambda ours, console: asking.report(ours, batch, reports, console, lang=lang, excel_safe=excel_safe),
+        json_output=json_output,
+    )
+
+
+@app.command()
+def resume(batch: BatchArgument, json_output: JsonOption = False) -> None:
+    """Let a paused or halted batch go on (`onboard run` with its file does the same and waits for the end)."""
+    from worker import asking
+
+    _leave(lambda ours, console: asking.resume(ours, batch, console), json_output=json_output)
+
+
+@app.command()
+def doctor(json_output: JsonOption = False) -> None:
+    """Look at settings, key, elepay, Redis, ledger and folders; say what to do about what is wrong."""
+    from worker import examining
+
+    _leave(examining.doctor, json_output=json_output)
+
+
+@app.command()
+def worker(name: Annotated[str, typer.Option(help="A name that no other worker on this machine has.")] = "1") -> None:
+    """Work for the fleet: take slices from Redis and send them, until told to stop."""
+    from tasks.errors import OnboardingError
+
+    try:
+        from worker.worker_process import work
+
+        code = work(name)
+    except OnboardingError as error:
+        _fail(str(error))
+    raise typer.Exit(code)
+
+
+@app.command(epilog="Example:  onboard simulator --port 8130 --profile rough_night --seed 7")
+def simulator(
+    port: Annotated[int, typer.Option(help="Port on loopback; 0: any free one.")] = 8130,
+    profile: Annotated[str, typer.Option(help="Name of a profile, or a TOML file.")] = "clean",
+    seed: Annotated[int, typer.Option(help="The same seed gives the same faults.")] = 1,
+) -> None:
+    """Serve elepay on localhost with its faults, to rehearse a file before the live run."""
+    try:
+        from simulator.server import serve
+    except ImportError:
+        _fail("the simulator needs the extra `simulator`: pip install 'elepay-onboarding[simulator]'")
+    try:
+        serve(port=port, profile=profile, seed=seed)
+    except (ValueError, OSError) as error:
+        _fail(str(error))
+
+
+def _leave(command: Any, *, json_output: bool) -> NoReturn:
+    """Run a command between settings and exit code; the only place where errors become sentences."""
+    from rich.console import Console
+
+    from tasks.errors import OnboardingError, UnusableFile
+    from tasks.resources import Resources
+    from tasks.settings import load_settings
+    from worker import logs
+
+    console = Console(stderr=json_output, highlight=False)
+    try:
+        settings: Settings = load_settings()
+        logs.configure(settings.log_level)
+        ours: Resources = Resources(settings)
+        code, result = command(ours, console)
+    except UnusableFile as error:
+        _fail(str(error), hint=error.hint, code=error.code, line=error.line, json_output=json_output)
+    except OnboardingError as error:
+        _fail(str(error), code=type(error).__name__, json_output=json_output)
+    except KeyboardInterrupt:
+        _fail("interrupted", code="interrupted", exit_code=STOPPED, json_output=json_output)
+    except OSError as error:
+        _fail(f"{error.strerror or type(error).__name__}: {error.filename or ''}".rstrip(": "), json_output=json_output)
+    if json_output:
+        sys.stdout.write(json.dumps(result, ensure_ascii=False, default=str) + "\n")
+    raise typer.Exit(code)
+
+
+def _fail(
+    message: str,
+    *,
+    hint: str = "",
+    code: str = "",
+    line: int | None = None,
+    exit_code: int = UNUSABLE,
+    json_output: bool = False,
+) -> NoReturn:
+    where = f"line {line}: " if line and f"line {line}" not in message else ""
+    typer.echo(f"onboard: {where}{message}" + (f"\n         {hint}" if hint else ""), err=True)
+    if json_output:
+        verdict = {"verdict": "unusable", "error": {"code": code, "message": message, "line": line, "hint": hint}}
+        typer.echo(json.dumps(verdict, ensure_ascii=False))
+    raise typer.Exit(exit_code)
+
+
+def main() -> None:
+    """Run the command line (the console script `onboard`)."""
+    try:
+        app(prog_name="onboard")
+    except BrokenPipeError:  # `onboard status | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(ALL_DONE) from None
+
+
+if __name__ == "__main__":
+    main()

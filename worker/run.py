@@ -1,0 +1,153 @@
+"""Runs a batch from this process: server, workers, feeding, watching, stopping."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FrameType
+
+import structlog
+
+from tasks import celery_tasks, onboarding
+from tasks.errors import LedgerError
+from tasks.ledger import Ledger
+from tasks.settings import Settings
+
+log = structlog.get_logger("onboard")
+
+#: The environment variable by which a worker knows whose child it is; it ends when that process does.
+PARENT = "_ONBOARD_PARENT"
+#: A worker that dies is started again, at most so often in one run.
+RESTARTS = 20
+#: How often the ledger is swept and rung from here, in seconds.
+TICK_SECONDS = 0.25
+
+
+class Interrupts:
+    """Counts Ctrl-C (and SIGTERM): the first asks for an orderly stop, the second for an immediate one."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def __enter__(self) -> Interrupts:
+        self._before = {number: signal.signal(number, self._on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
+        self.count += 1
+
+
+class Workers:
+    """The worker processes of this command."""
+
+    def __init__(self, settings: Settings, redis_url: str, count: int) -> None:
+        self._settings, self._redis_url = settings, redis_url
+        self._logs = settings.home / "logs"
+        self._logs.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._processes = [self._start(number) for number in range(1, count + 1)]
+        self._restarts = 0
+
+    def __len__(self) -> int:
+        return len(self._processes)
+
+    def _start(self, number: int) -> subprocess.Popen[bytes]:
+        environment = {**os.environ, "REDIS_URL": self._redis_url, PARENT: str(os.getpid())}
+        with (self._logs / f"worker-{number}.log").open("ab") as output:
+            return subprocess.Popen(  # noqa: S603 - our own program and arguments
+                [sys.executable, "-m", "worker.cli", "worker", "--name", f"{os.getpid()}-{number}"],
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,  # Ctrl-C is ours to handle
+            )
+
+    def look_after(self) -> None:
+        """Start a worker again that has died. Raises LedgerError when they keep dying."""
+        for at, process in enumerate(self._processes):
+            if process.poll() is None:
+                continue
+            if self._restarts >= RESTARTS:
+                raise LedgerError(f"workers keep dying; the last lines of {self._logs} say why")
+            self._restarts += 1
+            log.warning("worker process ended, starting it again", pid=process.pid, code=process.returncode)
+            self._processes[at] = self._start(at + 1)
+
+    def stop(self, interrupts: Interrupts, seconds: float) -> None:
+        """Ask every worker to finish what is under way; kill what is left after `seconds` or at one more Ctrl-C."""
+        for process in self._processes:
+            process.terminate()
+        ends, asked = time.monotonic() + seconds, interrupts.count
+        while any(process.poll() is None for process in self._processes):
+            if time.monotonic() > ends or interrupts.count > max(asked, 1):
+                for process in self._processes:
+                    process.kill()
+                break
+            time.sleep(0.02)
+        for process in self._processes:
+            process.wait()
+
+
+@contextlib.contextmanager
+def alone(lock_path: Path, on_wait: Callable[[str], None]) -> Iterator[None]:
+    """Hold the folder's lock, after waiting for another run that has it (`on_wait` is told its process number).
+
+    Two private servers would mean two rate limits and so twice the allowance.
+    """
+    lock_path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with lock_path.open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            on_wait(file.read().strip())
+            fcntl.flock(file, fcntl.LOCK_EX)
+        file.seek(0)
+        file.truncate()
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
+
+
+def watch_batch(
+    ledger: Ledger,
+    batch_id: int,
+    settings: Settings,
+    *,
+    workers: Workers | None,
+    interrupts: Interrupts,
+    show: Callable[[], None],
+) -> bool:
+    """Ring, sweep and show until the batch is over; False if a person interrupted."""
+    troubled = ""
+    while not interrupts.count:
+        try:
+            onboarding.sweep(
+                ledger,
+                total_timeout_seconds=settings.total_timeout_seconds,
+                look_up_delay_seconds=settings.look_up_delay_seconds,
+            )
+            onboarding.ring(ledger, celery_tasks.send)
+            if onboarding.is_over(ledger, batch_id):
+                return True
+            show()
+            troubled = ""
+        except (LedgerError, OSError) as error:  # kombu's connection errors are OSErrors
+            if str(error) != troubled:
+                troubled = str(error)
+                log.warning("waiting", why=troubled)
+        if workers is not None:
+            workers.look_after()
+        time.sleep(TICK_SECONDS)
+    return False

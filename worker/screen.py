@@ -1,0 +1,136 @@
+"""What a person sees on the terminal: progress, books, verdict."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from tasks.models import Batch, BatchState, Books, RowState
+
+#: Colour of each state, in the order in which they are shown.
+COLOURS = {
+    RowState.CREATED: "green",
+    RowState.SKIPPED: "cyan",
+    RowState.INVALID: "yellow",
+    RowState.REFUSED: "red",
+    RowState.UNCLEAR: "magenta",
+    RowState.SENDING: "blue",
+}
+
+
+def duration(seconds: float) -> str:
+    """Return a time span as people say it: 1 h 10 min, 12 min, 45 s."""
+    whole = round(seconds)
+    if whole >= 3600:
+        return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+    if whole >= 120:
+        return f"{round(whole / 60)} min"
+    return f"{whole} s"
+
+
+def clock_time(at: float, zone: str) -> str:
+    """Return a time of day in the people's time zone; with the date if it is not today."""
+    there = datetime.fromtimestamp(at, ZoneInfo(zone))
+    today = datetime.now(ZoneInfo(zone)).date() == there.date()
+    return there.strftime("%H:%M" if today else "%Y-%m-%d %H:%M")
+
+
+class Progress:
+    """A live display of one batch; nothing at all when the console is not a terminal."""
+
+    def __init__(self, console: Console, limit: float | None) -> None:
+        self._console = console
+        self._limit = limit
+        self._seen: deque[tuple[float, int]] = deque(maxlen=40)
+        self._live: Live | None = None
+
+    def __enter__(self) -> Progress:
+        if self._console.is_terminal:
+            self._live = Live(console=self._console, refresh_per_second=8, transient=True)
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def reading(self, records: int) -> None:
+        """Show how far the file has been read."""
+        if self._live is not None:
+            self._live.update(Text(f"reading … {records:,} records"))
+
+    def show(self, count: Mapping[RowState, int], rate: float | None, note: str = "") -> None:
+        """Show rows by state, rows/s against the current rate, and the time left."""
+        if self._live is None:
+            return
+        total = sum(count.values()) or 1
+        ended = sum(number for state, number in count.items() if state in _ENDED)
+        self._seen.append((time.monotonic(), ended))
+        (first_at, first), (last_at, last) = self._seen[0], self._seen[-1]
+        speed = (last - first) / (last_at - first_at) if last_at > first_at else 0.0
+        width = max(10, min(60, self._console.width - 24))
+        bar = Text()
+        for state, colour in COLOURS.items():
+            bar.append("━" * round(width * count.get(state, 0) / total), style=colour)
+        bar.append("━" * max(0, width - len(bar)), style="grey37")
+        head = Text.assemble(bar, f" {ended:,}/{total:,}", (f" {ended / total:4.0%}", "bold"))
+        states = Text(" · ").join(
+            Text(f"{state} {count[state]:,}", style=colour) for state, colour in COLOURS.items() if count.get(state)
+        )
+        allowed = "" if rate is None or self._limit is None else f" of {rate:,.0f} allowed"
+        left = f", {duration((total - ended) / speed)} left" if speed > 0 and ended < total else ""
+        pace = Text(f"{speed:,.0f} rows/s{allowed}{left}", style="dim")
+        lines = [head, states, pace]
+        if note:
+            lines.append(Text(note, style="yellow"))
+        self._live.update(Group(*lines))
+
+
+_ENDED = {RowState.CREATED, RowState.SKIPPED, RowState.INVALID, RowState.REFUSED}
+
+
+def verdict(batch: Batch, books: Books) -> str:
+    """Return the first sentence of every report: what came out, and whether somebody is needed."""
+    done = f"{books.created:,} of {books.records:,} created"
+    if books.skipped:
+        done += f", {books.skipped:,} onboarded before"
+    if not books.balance:
+        return f"{done}; THE BOOKS DO NOT BALANCE"
+    if books.need_a_person == 0:
+        return f"{done}; nothing to do"
+    if batch.state is BatchState.FINISHED:
+        return f"{done}; {books.need_a_person:,} need you"
+    return f"{done}; {batch.state}, {books.open + books.unclear:,} not done yet"
+
+
+def print_books(console: Console, batch: Batch, books: Books, *, seconds: float | None = None) -> None:
+    """Print verdict and books."""
+    colour = "green" if books.need_a_person == 0 and books.balance else "yellow"
+    console.print(Text(verdict(batch, books), style=f"bold {colour}"))
+    if batch.state_reason:
+        console.print(Text(f"{batch.state}: {batch.state_reason}", style="red"))
+    table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
+    for name in ("created", "skipped", "invalid", "refused", "unclear", "open"):
+        number = getattr(books, name)
+        style = COLOURS.get(RowState(name), "") if name != "open" else ""
+        table.add_row(Text(name, style=style if number else "dim"), Text(f"{number:,}", justify="right"))
+    sign = "=" if books.balance else "≠"
+    table.add_row(Text("records", style="bold"), Text(f"{books.records:,}", justify="right", style="bold"), sign)
+    console.print(table)
+    if seconds is not None and seconds > 0:
+        console.print(Text(f"{duration(seconds)}, {books.created / seconds:,.0f} sources/s", style="dim"))
+
+
+def print_reports(console: Console, reports: Mapping[str, Path]) -> None:
+    """Print where the reports are."""
+    for name, path in reports.items():
+        console.print(Text(f"  {name:<14}"), Text(str(path)), sep="", soft_wrap=True)

@@ -1,0 +1,41 @@
+"""One worker process: Celery's consumer with our sending loop, ending with its owner."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+
+import structlog
+
+from tasks import celery_tasks
+from worker.run import PARENT
+
+log = structlog.get_logger("onboard")
+
+
+def work(name: str) -> int:
+    """Work until told to stop; return the exit code."""
+    from worker.celery_app import SLICE_THREADS, app
+
+    parent = os.environ.get(PARENT)
+    if parent is not None:
+        threading.Thread(target=_end_with, args=(int(parent),), name="parent", daemon=True).start()
+    app.worker_main(
+        [
+            "worker",
+            *("--hostname", f"onboard-{name}@%h", "--pool", "threads", "--concurrency", str(SLICE_THREADS)),
+            *("--loglevel", "WARNING", "--without-gossip", "--without-mingle", "--without-heartbeat"),
+        ]
+    )
+    return 0
+
+
+def _end_with(parent: int) -> None:
+    """End this process, orderly, when the process that started it is gone."""
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    log.warning("the process that started this worker is gone, so it ends", parent=parent)
+    ours = celery_tasks.resources()
+    ours.waves.stop(ours.settings.total_timeout_seconds + 5)
+    os._exit(0)
