@@ -179,11 +179,12 @@ class Ledger:
             select(rows.c.record)
             .where(rows.c.batch_id == batch_id, rows.c.state == RowState.WAITING)
             .order_by(rows.c.record)
+            .execution_options(yield_per=10_000)
         )
         now = self.now()
         with self._write() as connection:
             ranges: list[dict[str, Any]] = []
-            for part in connection.execution_options(yield_per=10_000).execute(query).scalars().partitions(slice_rows):
+            for part in connection.execute(query).scalars().partitions(slice_rows):
                 ranges.append({"batch_id": batch_id, "first_record": part[0], "last_record": part[-1], "due_at": now})
             if ranges:
                 connection.execute(insert(slices).values(rung=False), ranges)
@@ -300,11 +301,10 @@ class Ledger:
             once_more = again or owner.source_status in ENDED_STATUSES
             if owner.batch_id != batch_id and once_more and owner.state == RowState.CREATED:
                 values["generation"] = owner.generation + 1
-                result = connection.execute(self._dialect_insert(rows).values(values).on_conflict_do_nothing())
-                if result.rowcount == 1:
-                    owners[row.identity or b""] = connection.execute(
-                        select(rows).where(rows.c.batch_id == batch_id, rows.c.record == row.record)
-                    ).one()
+                insert_it = self._dialect_insert(rows).values(values).on_conflict_do_nothing().returning(rows)
+                added = connection.execute(insert_it).one_or_none()
+                if added is not None:
+                    owners[row.identity or b""] = added
                     continue
             add.append(values | _skipped(row, owner, batch_id))
         if add:

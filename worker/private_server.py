@@ -23,6 +23,7 @@ from tasks.errors import SettingsError
 from tasks.rate_limit import is_up
 
 _START_SECONDS = 10.0
+_FOLDER_PREFIX = "onboard-"
 _PR_SET_PDEATHSIG = 1
 
 
@@ -50,7 +51,7 @@ class PrivateServer:
     def __init__(self, state_folder: Path) -> None:
         self._program = find_server()
         self._pid_file = state_folder / "valkey.pid"
-        self._folder = Path(tempfile.mkdtemp(prefix="onboard-"))
+        self._folder = Path(tempfile.mkdtemp(prefix=_FOLDER_PREFIX))
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -75,7 +76,7 @@ class PrivateServer:
                 start_new_session=True,
                 preexec_fn=die_with_parent,  # noqa: PLW1509 - no thread runs yet
             )
-        self._pid_file.write_text(f"{self._process.pid} {processes.started(self._process.pid)}")
+        self._pid_file.write_text(f"{self._process.pid}\n{processes.started(self._process.pid)}\n{self._folder}\n")
         ends = time.monotonic() + _START_SECONDS
         while not is_up(self.url):
             if self._process.poll() is not None or time.monotonic() > ends:
@@ -98,11 +99,16 @@ class PrivateServer:
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _end_left_over(self) -> None:
-        """End a server whose command was killed, where the kernel did not do it; the caller holds the folder's lock."""
+        """Clear away what a killed command left, the server too where the kernel did not end it.
+
+        The caller holds the lock of the state folder, so whatever is found belongs to nobody.
+        """
         with contextlib.suppress(OSError, ValueError):
-            pid, _, begun = self._pid_file.read_text().partition(" ")
+            pid, begun, folder = self._pid_file.read_text().splitlines()
             if begun and not processes.is_dead(int(pid), begun):
                 os.kill(int(pid), signal.SIGKILL)
+            if Path(folder).name.startswith(_FOLDER_PREFIX):
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def die_with_parent() -> None:

@@ -1,0 +1,98 @@
+"""What the reports say about one row: reasons in words, and whether a person is needed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from tasks.models import OPEN_STATES, BatchState, Reason, ReportRow, RowState
+from tasks.reasons import hint, sentence
+from tasks.reports.facts import ReportFacts
+
+#: Between several reasons in one cell; code, column, message and hint have as many parts, in the same order.
+BETWEEN = " | "
+_KEPT = 10_000  # explanations in memory; most rows share a handful
+_FAILURES = frozenset({RowState.INVALID, RowState.REFUSED, RowState.UNCLEAR})
+
+
+@dataclass(slots=True)
+class Explained:
+    """One row in words, shared by all rows of which the same is true."""
+
+    reasons: tuple[Reason, ...]
+    messages: tuple[str, ...]
+    hints: tuple[str, ...]
+    failure: bool  #: stands in failures.csv
+    to_do: bool  #: a failure, or something else that a person should see
+    cells: tuple[str, str, str, str] = field(init=False)  #: code, column, message, hint
+
+    def __post_init__(self) -> None:
+        columns = [reason.column for reason in self.reasons]
+        self.cells = (
+            BETWEEN.join(reason.code for reason in self.reasons),
+            BETWEEN.join(columns) if any(columns) else "",
+            BETWEEN.join(self.messages),
+            BETWEEN.join(self.hints),
+        )
+
+
+class Explainer:
+    """Turns rows into words, in one language; remembers what it said."""
+
+    def __init__(self, facts: ReportFacts, lang: str, writable: Callable[[str], bool] = lambda _text: True) -> None:
+        """Take `writable`, which says whether a text can be written in the file's encoding; if not, it is English."""
+        self._settled = facts.settled
+        self._cancelled = facts.batch.state == BatchState.CANCELLED
+        self._lang = lang
+        self._writable = writable
+        self._known: dict[tuple[str, str, str, tuple[Reason, ...]], Explained] = {}
+
+    def explain(self, row: ReportRow) -> Explained:
+        """Return what is said about a row."""
+        key = (row.state, row.code, row.parameter, row.reasons)
+        found = self._known.get(key)
+        if found is None:
+            if len(self._known) >= _KEPT:
+                self._known.clear()
+            found = self._known[key] = self._explain(row)
+        return found
+
+    def _explain(self, row: ReportRow) -> Explained:
+        reasons = self._reasons(row)
+        failure = row.state in _FAILURES or (self._settled and row.state in OPEN_STATES)
+        return Explained(
+            reasons,
+            tuple(self._message(each) for each in reasons),
+            tuple(self._hint(each) for each in reasons),
+            failure=failure,
+            to_do=failure or any(each.code == "changed" for each in reasons),
+        )
+
+    def _message(self, reason: Reason) -> str:
+        text = sentence(reason, self._lang)
+        return text if self._writable(text) else sentence(reason)
+
+    def _hint(self, reason: Reason) -> str:
+        text = hint(reason.code, self._lang)
+        return text if self._writable(text) else hint(reason.code)
+
+    def _reasons(self, row: ReportRow) -> tuple[Reason, ...]:
+        """Return why the row is not `created`; never nothing for a failure."""
+        if row.state == RowState.CREATED:
+            return ()
+        if row.state in (RowState.INVALID, RowState.SKIPPED) and row.reasons:
+            return row.reasons
+        if row.code:
+            return tuple(each for each in row.reasons if each.code == row.code) or (_outcome(row),)
+        if row.state == RowState.UNCLEAR or (row.state == RowState.SENDING and self._settled):
+            return (Reason("lost_answer"),)
+        if row.state in OPEN_STATES and self._settled:
+            return (Reason("cancelled" if self._cancelled else "not_attempted"),)
+        return (Reason("unknown_code"),) if row.state in _FAILURES else ()
+
+
+def _outcome(row: ReportRow) -> Reason:
+    """Return what elepay said, or we in its place; the parameter of a closed method is the line that closed it."""
+    if row.code == "method_closed":
+        return Reason(row.code, detail=row.parameter)
+    return Reason(row.code, column=row.parameter)

@@ -1,0 +1,79 @@
+"""What the reports of a batch are made from, and the one error that says it does not fit together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from tasks.csv_records import FileFormat
+from tasks.errors import OnboardingError
+from tasks.models import Batch, BatchState, Books
+
+
+class ReportsDisagree(OnboardingError):
+    """File, rows and books do not tell the same story: nothing was published.
+
+    If rows were still moving, gather the facts and write again; otherwise the accepted copy or the ledger is damaged and
+    a person must look. The message names the first record that is out of step.
+    """
+
+
+class TimelinePoint(NamedTuple):
+    """One second of a run; seconds in which nothing happened may be left out."""
+
+    at: float  #: epoch second in which it lies
+    sent: int = 0  #: rows sent
+    throttled: int = 0  #: answers "too many requests"
+    paused: bool = False  #: the fleet was told to wait
+
+
+class FileWarning(NamedTuple):
+    """One kind of oddity that did not keep rows from being sent."""
+
+    code: str
+    column: str
+    count: int  #: rows
+    first_line: int
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Commands:
+    """What to type next; "" leaves the advice without a command."""
+
+    mend: str = "onboard run failures.csv"  #: after failures.csv was corrected
+    resume: str = "onboard resume"
+    resolve: str = "onboard resolve"
+
+
+@dataclass(frozen=True, slots=True)
+class ReportFacts:
+    """All that is known about a batch besides its rows; what is left at its default is left out of the reports."""
+
+    batch: Batch
+    books: Books
+    file_path: Path | None  #: the accepted copy of the file, unchanged; None if the file could not be read at all
+    file_format: FileFormat | None  #: None exactly when `file_path` is
+    parent: str = ""  #: name or number of the batch whose failures.csv this was
+    started_at: float | None = None  #: UTC epoch seconds, like every `_at`
+    finished_at: float | None = None
+    requests_per_second: float | None = None  #: the limit; None: none was set
+    lowest_requests_per_second: float | None = None  #: how far throttling brought the fleet's rate down
+    rows_per_second: float | None = None  #: reached, over the whole run
+    codes: Mapping[str, int] = field(default_factory=dict)  #: code -> rows; counted from the rows if empty
+    by_method: Mapping[str, Mapping[str, int]] = field(default_factory=dict)  #: if given, the rows must agree with it
+    timeline: Sequence[TimelinePoint] = ()
+    latency_ms: Mapping[str, float] = field(default_factory=dict)  #: p50, p95, p99, max; from the histogram if empty
+    latency_histogram: Mapping[int, int] = field(default_factory=dict)  #: milliseconds -> answers, any grain
+    retries: Mapping[int, int] = field(default_factory=dict)  #: attempts -> rows; counted from the rows if empty
+    warnings: Sequence[FileWarning] = ()
+    versions: Mapping[str, str] = field(default_factory=dict)
+    time_zone: str = "Asia/Tokyo"  #: IANA name, for the times that people read
+    commands: Commands = field(default_factory=Commands)
+
+    @property
+    def settled(self) -> bool:
+        """True if no row will move by itself any more: what is open now stays open until a person acts."""
+        return self.batch.state not in (BatchState.READING, BatchState.RUNNING)

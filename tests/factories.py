@@ -1,0 +1,210 @@
+"""Makes what tests need: rows, batches, files, a running simulator, a running command."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import requests
+
+from tasks.intake.request_json import content_of, request_of
+from tasks.ledger import Ledger
+from tasks.models import HeldRow, NewRow, Outcome, RowState, Slice, identity_of
+
+ROOT = Path(__file__).parent.parent
+KEY = "sk_test_0123456789"
+
+
+def new_row(record: int, *, customer: str | None = None, description: str | None = None, state: str = "waiting") -> NewRow:
+    """One record on its way into the ledger."""
+    customer = customer or f"cus_{record:06d}"
+    request = request_of(description, {}, {})
+    return NewRow(
+        record=record,
+        line=record + 1,
+        state=state,
+        identity=identity_of(customer, "creditcard", "ios", "") if state == "waiting" else None,
+        customer_id=customer,
+        payment_method="creditcard",
+        resource="ios",
+        request=request,
+        content=content_of(request),
+        reasons=None if state == "waiting" else b'[["missing_value","customer_id","",""]]',
+    )
+
+
+@dataclass
+class Hand:
+    """A worker as the ledger sees it."""
+
+    ledger: Ledger
+    number: int
+    lease_seconds: float = 60.0
+
+    def mark(self, rows: Sequence[HeldRow]) -> set[tuple[int, int]]:
+        """Mark rows `sending` and keep count as the wave loop does."""
+        wave = self.ledger.write_wave(self.number, [], rows, self.lease_seconds)
+        for row in rows:
+            if (row.batch_id, row.record) in wave.marked:
+                row.attempts += 1
+        return wave.marked
+
+    def record(self, *outcomes: Outcome) -> None:
+        """Write outcomes."""
+        self.ledger.write_wave(self.number, outcomes, [], self.lease_seconds)
+
+
+def hand(ledger: Ledger, lease_seconds: float = 60.0) -> Hand:
+    """Register a worker on a machine that nobody can examine."""
+    return Hand(ledger, ledger.add_worker("elsewhere", 1, "", lease_seconds), lease_seconds)
+
+
+def running_batch(ledger: Ledger, rows: int | list[NewRow] = 10, *, slice_rows: int = 100, again: bool = False) -> int:
+    """A batch that runs, with so many waiting rows."""
+    reader = ledger.add_worker("elsewhere", 1, "", 60.0)
+    batch = ledger.add_batch(name="f.csv", sha256="0" * 64, live=False, file_format={}, reader=reader, parent_id=None)
+    new = [new_row(record) for record in range(1, rows + 1)] if isinstance(rows, int) else rows
+    ledger.add_rows(batch, new, again=again)
+    ledger.start_batch(batch, slice_rows)
+    ledger.end_worker(reader)
+    return batch
+
+
+def whole(batch: int) -> Slice:
+    """The slice that starts a batch, as `running_batch` cuts it."""
+    return Slice(batch, 1, 1_000_000)
+
+
+def answer(row: HeldRow, state: RowState = RowState.CREATED, **more: Any) -> Outcome:
+    """The outcome of a row's last attempt."""
+    if state is RowState.CREATED:
+        more.setdefault("source_id", f"src_{row.record}")
+        more.setdefault("source_status", "pending")
+    return Outcome(row.batch_id, row.record, row.attempts, state, **more)
+
+
+def write_csv(path: Path, rows: int, *, prefix: str = "cus_", method: str = "creditcard", resource: str = "ios") -> Path:
+    """A clean file."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["customer_id", "payment_method", "resource", "description", "metadata.plan"])
+        for number in range(1, rows + 1):
+            writer.writerow([f"{prefix}{number:06d}", method, resource, f"Membership {number}", "gold"])
+    return path
+
+
+class Simulator:
+    """The simulator as a process of its own; ends with the `with` block."""
+
+    def __init__(self, profile: str = "clean", seed: int = 1, **knobs: Any) -> None:
+        self.profile, self.seed, self.knobs = profile, seed, knobs
+
+    def __enter__(self) -> Simulator:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "simulator", "--port", "0", "--profile", self.profile, "--seed", str(self.seed)],
+            stdout=subprocess.PIPE,
+            cwd=ROOT,
+            text=True,
+        )
+        assert self._process.stdout is not None
+        said = self._process.stdout.readline()
+        self.url = next(word for word in said.split() if word.startswith("http://"))
+        if self.knobs:
+            self.control(**self.knobs)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.terminate()
+        self._process.wait(10)
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+
+    def control(self, **knobs: Any) -> None:
+        """Change knobs at run time."""
+        answer = requests.post(f"{self.url}/_sim/control", json=knobs, timeout=5)
+        assert answer.status_code == 200, answer.text
+
+    def post(self, path: str, **body: Any) -> None:
+        """Call another control."""
+        answer = requests.post(f"{self.url}/_sim/{path}", json=body, timeout=5)
+        assert answer.status_code == 200, answer.text
+
+    def statistics(self) -> dict[str, Any]:
+        """What the simulator counted."""
+        found: dict[str, Any] = requests.get(f"{self.url}/_sim/statistics", timeout=30).json()
+        return found
+
+
+class Command:
+    """The command line as a user runs it, in a folder of its own."""
+
+    def __init__(self, folder: Path, simulator: Simulator | None = None, **settings: Any) -> None:
+        self.folder = folder
+        self.environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith(("ELEPAY_", "ONBOARD_"))},
+            "ELEPAY_SECRET_KEY": KEY,
+            "ELEPAY_REQUESTS_PER_SECOND": "0",
+            "ONBOARD_HOME": str(folder / "home"),
+            "ONBOARD_LOOK_UP_DELAY_SECONDS": "0.5",
+            "COLUMNS": "120",
+            **({"ELEPAY_BASE_URL": simulator.url} if simulator else {}),
+            **{name: str(value) for name, value in settings.items()},
+        }
+        self.environment.pop("REDIS_URL", None) if "REDIS_URL" not in settings else None
+
+    @property
+    def home(self) -> Path:
+        """Its ONBOARD_HOME."""
+        return Path(self.environment["ONBOARD_HOME"])
+
+    @property
+    def ledger_url(self) -> str:
+        """Its ledger."""
+        return self.environment.get("LEDGER_URL") or f"sqlite:///{self.home / 'ledger.db'}"
+
+    def start(self, *arguments: object) -> subprocess.Popen[str]:
+        """Start it and go on."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "worker.cli", *map(str, arguments)],
+            cwd=self.folder,
+            env={**self.environment, "PYTHONPATH": str(ROOT)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    def __call__(self, *arguments: object, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+        """Run it to its end."""
+        process = self.start(*arguments)
+        try:
+            out, err = process.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGINT)
+            out, err = process.communicate(timeout=60)
+            raise AssertionError(f"no end within {timeout} s:\n{out}\n{err}") from None
+        return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+    def json(self, *arguments: object, timeout: float = 120) -> dict[str, Any]:
+        """Run it with --json and return the object that it printed last."""
+        done = self(*arguments, "--json", timeout=timeout)
+        assert done.stdout.strip(), done.stderr
+        found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+        return {**found, "exit": done.returncode, "stderr": done.stderr}
+
+
+def wait_until(condition: Any, seconds: float = 30.0, what: str = "it") -> None:
+    """Wait for a condition, and fail when it does not come true."""
+    ends = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < ends, f"{what} did not happen within {seconds} s"
+        time.sleep(0.02)

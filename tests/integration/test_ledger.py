@@ -1,0 +1,338 @@
+"""The ledger's laws, on SQLite and on PostgreSQL."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+
+import pytest
+from factories import answer, hand, new_row, running_batch, whole
+from sqlalchemy import text
+
+from tasks.errors import LedgerError
+from tasks.ledger import Ledger
+from tasks.models import BatchState, RowState, Slice
+
+
+def test_every_row_is_claimed_by_exactly_one_of_many_workers(ledger: Ledger) -> None:
+    batch = running_batch(ledger, 300)
+    claimed: list[int] = []
+    start = threading.Barrier(6)
+
+    def claim() -> None:
+        mine = hand(ledger)
+        start.wait()
+        claimed.extend(row.record for row in ledger.claim_slice(whole(batch), mine.number))
+
+    threads = [threading.Thread(target=claim) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(claimed) == list(range(1, 301))
+
+
+def test_only_rows_still_held_are_marked_sending(ledger: Ledger) -> None:
+    batch = running_batch(ledger, 4)
+    first = hand(ledger, lease_seconds=60)
+    rows = ledger.claim_slice(whole(batch), first.number)
+    ledger.release(first.number, rows[:2], {})
+    second = hand(ledger)
+    ledger.claim_slice(whole(batch), second.number)
+    assert first.mark(rows) == {(batch, 3), (batch, 4)}
+    assert ledger.count_states(batch) == {RowState.CLAIMED: 2, RowState.SENDING: 2}
+
+
+def test_a_mark_whose_commit_was_not_heard_is_recognised(ledger: Ledger) -> None:
+    batch = running_batch(ledger, 2)
+    mine = hand(ledger)
+    rows = ledger.claim_slice(whole(batch), mine.number)
+    ledger.write_wave(mine.number, [], rows, 60)  # committed, but the answer got lost: the worker does not count it
+    assert mine.mark(rows) == {(batch, 1), (batch, 2)}
+
+
+def test_an_outcome_is_recorded_once_and_the_books_balance(ledger: Ledger) -> None:
+    batch = running_batch(ledger, [*[new_row(n) for n in range(1, 4)], new_row(4, state="invalid")])
+    mine = hand(ledger)
+    rows = ledger.claim_slice(whole(batch), mine.number)
+    mine.mark(rows)
+    mine.record(answer(rows[0]), answer(rows[1], RowState.REFUSED, code="U003005"), answer(rows[0]))
+    mine.record(answer(rows[0], RowState.REFUSED, code="M002001"))
+    books = ledger.books(batch)
+    assert (books.created, books.refused, books.invalid, books.open) == (1, 1, 1, 1)
+    assert books.balance
+    assert not books.need_a_person == 0
+
+
+def test_a_late_answer_settles_a_row_that_was_swept_but_not_sent_again(ledger: Ledger) -> None:
+    batch = running_batch(ledger, 1)
+    mine = hand(ledger)
+    (row,) = ledger.claim_slice(whole(batch), mine.number)
+    mine.mark([row])
+    ledger.end_worker(mine.number)
+    assert ledger.sweep(total_timeout_seconds=40, look_up_delay_seconds=0) == 1
+    assert ledger.count_states(batch) == {RowState.UNCLEAR: 1}
+    mine.record(answer(row, source_id="src_late"))
+    assert ledger.count_states(batch) == {RowState.CREATED: 1}
+
+
+def test_a_late_answer_to_a_row_sent_again_is_kept_in_the_history(ledger: Ledger) -> None:
+    batch = running_batch(ledger, 1)
+    mine, other = hand(ledger), hand(ledger)
+    (row,) = ledger.claim_slice(whole(batch), mine.number)
+    mine.mark([row])
+    ledger.end_worker(mine.number)
+    ledger.sweep(total_timeout_seconds=40, look_up_delay_seconds=0)
+    (again,) = ledger.claim_slice(whole(batch), other.number)
+    assert again.look_up
+    other.record(answer(again, RowState.CLAIMED, worker=other.number))
+    other.mark([again])
+    mine.record(answer(row, source_id="src_late"))
+    assert ledger.count_states(batch) == {RowState.SENDING: 1}
+    assert any("src_late" in line["what"] for line in ledger.history(batch, 1))
+
+
+def test_claimed_rows_of_a_dead_worker_wait_again_and_sent_ones_become_unclear(ledger: Ledger) -> None:
+    batch = running_batch(ledger, 5)
+    mine = hand(ledger)
+    rows = ledger.claim_slice(whole(batch), mine.number)
+    mine.mark(rows[:2])
+    assert ledger.sweep(total_timeout_seconds=40, look_up_delay_seconds=5) == 0, "its lease has not ended"
+    ledger.end_worker(mine.number)
+    assert ledger.sweep(total_timeout_seconds=40, look_up_delay_seconds=0) == 5
+    assert ledger.count_states(batch) == {RowState.WAITING: 3, RowState.UNCLEAR: 2}
+    held = ledger.claim_slice(whole(batch), hand(ledger).number)
+    assert [(row.record, row.look_up) for row in held] == [(1, True), (2, True), (3, False), (4, False), (5, False)]
+
+
+def test_a_silent_worker_keeps_what_it_sends_until_no_request_can_be_under_way(ledger: Ledger) -> None:
+    batch = running_batch(ledger, 2)
+    mine = hand(ledger, lease_seconds=0.2)
+    rows = ledger.claim_slice(whole(batch), mine.number)
+    mine.mark(rows[:1])
+    time.sleep(0.3)
+    assert ledger.sweep(total_timeout_seconds=0.5, look_up_delay_seconds=0) == 1
+    assert ledger.count_states(batch) == {RowState.SENDING: 1, RowState.WAITING: 1}
+    time.sleep(0.5)
+    assert ledger.sweep(total_timeout_seconds=0.5, look_up_delay_seconds=0) == 1
+    assert ledger.count_states(batch) == {RowState.UNCLEAR: 1, RowState.WAITING: 1}
+
+
+def test_a_worker_that_was_given_up_for_dead_learns_it_and_marks_nothing(ledger: Ledger) -> None:
+    batch = running_batch(ledger, 2)
+    mine = hand(ledger, lease_seconds=0.1)
+    rows = ledger.claim_slice(whole(batch), mine.number)
+    time.sleep(0.2)
+    wave = ledger.write_wave(mine.number, [], rows, 60)
+    assert not wave.lease_kept
+    assert not wave.marked
+
+
+def test_rows_of_an_unknown_worker_are_taken_back(ledger: Ledger) -> None:
+    batch = running_batch(ledger, 2)
+    ledger.claim_slice(whole(batch), 4711)
+    assert ledger.sweep(total_timeout_seconds=40, look_up_delay_seconds=0) == 2
+    assert ledger.count_states(batch) == {RowState.WAITING: 2}
+
+
+def test_nothing_leaves_a_batch_that_was_stopped(ledger: Ledger) -> None:
+    batch = running_batch(ledger, 2)
+    mine = hand(ledger)
+    rows = ledger.claim_slice(whole(batch), mine.number)
+    assert ledger.change_batch_state(batch, BatchState.HALTED, "key", only_from=[BatchState.RUNNING])
+    wave = ledger.write_wave(mine.number, [], rows, 60)
+    assert wave.stopped == {batch}
+    assert not wave.marked
+    ledger.release(mine.number, rows, {})
+    assert ledger.ring() == []
+    assert ledger.claim_slice(whole(batch), mine.number) == []
+    assert ledger.change_batch_state(batch, BatchState.RUNNING, "", only_from=[BatchState.HALTED])
+    assert len(ledger.ring()) == 1
+
+
+# ---------------------------------------------------------------------- identities
+
+
+def test_a_nightly_dump_creates_only_what_is_new(ledger: Ledger) -> None:
+    first = running_batch(ledger, 3)
+    mine = hand(ledger)
+    rows = ledger.claim_slice(whole(first), mine.number)
+    mine.mark(rows)
+    mine.record(*[answer(row) for row in rows])
+    second = running_batch(ledger, 5)
+    assert ledger.count_states(second) == {RowState.SKIPPED: 3, RowState.WAITING: 2}
+    skipped = next(ledger.report_rows(second))
+    assert skipped.reasons[0].code == "onboarded_before"
+    assert skipped.reasons[0].detail == f"batch {first} record 1"
+    assert skipped.source_id == "src_1"
+
+
+def test_a_duplicate_in_the_file_is_skipped_and_says_where(ledger: Ledger) -> None:
+    batch = running_batch(ledger, [new_row(1, customer="a"), new_row(2, customer="b"), new_row(3, customer="a")])
+    rows = list(ledger.report_rows(batch))
+    assert [row.state for row in rows] == ["waiting", "waiting", "skipped"]
+    assert rows[2].reasons[0] == ("duplicate_in_file", "", "", "record 1")
+
+
+def test_other_content_for_a_known_identity_is_flagged(ledger: Ledger) -> None:
+    running_batch(ledger, [new_row(1, customer="a", description="old")])
+    second = running_batch(ledger, [new_row(1, customer="a", description="new")])
+    assert next(ledger.report_rows(second)).reasons[0].code == "changed"
+
+
+def test_a_refused_identity_may_be_sent_by_a_later_file(ledger: Ledger) -> None:
+    first = running_batch(ledger, 1)
+    mine = hand(ledger)
+    (row,) = ledger.claim_slice(whole(first), mine.number)
+    mine.mark([row])
+    mine.record(answer(row, RowState.REFUSED, code="U003005"))
+    assert ledger.count_states(running_batch(ledger, 1)) == {RowState.WAITING: 1}
+
+
+@pytest.mark.parametrize("status", ["failed", "inactive", "deleted"])
+def test_an_identity_whose_source_has_ended_gets_the_next_generation(ledger: Ledger, status: str) -> None:
+    first = running_batch(ledger, 1)
+    mine = hand(ledger)
+    (row,) = ledger.claim_slice(whole(first), mine.number)
+    mine.mark([row])
+    mine.record(answer(row, source_status=status))
+    (again,) = ledger.claim_slice(whole(running_batch(ledger, 1)), mine.number)
+    assert again.reference == f"{row.reference}-2"
+
+
+def test_again_makes_one_more_source_but_never_two_from_one_file(ledger: Ledger) -> None:
+    first = running_batch(ledger, 1)
+    mine = hand(ledger)
+    (row,) = ledger.claim_slice(whole(first), mine.number)
+    mine.mark([row])
+    mine.record(answer(row))
+    same = [new_row(1), new_row(2, customer="cus_000001")]
+    second = running_batch(ledger, same, again=True)
+    assert ledger.count_states(second) == {RowState.WAITING: 1, RowState.SKIPPED: 1}
+
+
+def test_two_files_read_at_once_share_no_identity(ledger: Ledger) -> None:
+    batches: list[int] = []
+    start = threading.Barrier(2)
+
+    def read() -> None:
+        start.wait()
+        batches.append(running_batch(ledger, 500))
+
+    threads = [threading.Thread(target=read) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    total = Counter[RowState]()
+    for batch in batches:
+        total.update(ledger.count_states(batch))
+    assert total == {RowState.WAITING: 500, RowState.SKIPPED: 500}
+
+
+def test_a_reader_that_died_leaves_nothing(ledger: Ledger) -> None:
+    reader = ledger.add_worker("elsewhere", 1, "", 60)
+    batch = ledger.add_batch(name="f", sha256="1" * 64, live=False, file_format={}, reader=reader, parent_id=None)
+    ledger.add_rows(batch, [new_row(1)])
+    ledger.discard_dead_readings()
+    assert ledger.batch(batch).state is BatchState.READING, "its reader may still be at it"
+    ledger.end_worker(reader)
+    ledger.discard_dead_readings()
+    assert ledger.batches() == []
+    assert ledger.count_states(running_batch(ledger, 1)) == {RowState.WAITING: 1}
+
+
+# ---------------------------------------------------------------------- the doorbell
+
+
+def test_slices_are_rung_in_turn_and_a_bounded_number_lies_unread(ledger: Ledger) -> None:
+    large = running_batch(ledger, 60, slice_rows=2)
+    small = running_batch(ledger, [new_row(n, customer=f"s{n}") for n in range(1, 5)], slice_rows=2)
+    rung = ledger.ring(room=6)
+    assert Counter(one.batch_id for one in rung) == {large: 4, small: 2}
+    assert [one.batch_id for one in rung[:4]] == [large, small, large, small]
+    assert ledger.ring(room=6) == []
+    ledger.claim_slice(rung[0], hand(ledger).number)
+    assert len(ledger.ring(room=6)) == 1
+
+
+def test_a_lost_message_is_rung_again(ledger: Ledger) -> None:
+    batch = running_batch(ledger, 4, slice_rows=2)
+    assert len(ledger.ring()) == 2
+    assert ledger.ring() == []
+    ledger.ring_again()
+    assert len(ledger.ring()) == 2
+    ledger.ring_again(Slice(batch, 1, 2))
+    assert ledger.ring() == [Slice(batch, 1, 2)]
+
+
+def test_a_slice_is_due_again_when_its_earliest_row_is(ledger: Ledger) -> None:
+    batch = running_batch(ledger, 3)
+    mine = hand(ledger)
+    (one,) = ledger.ring()
+    rows = ledger.claim_slice(one, mine.number)
+    mine.mark(rows)
+    soon = time.time() + 0.4
+    mine.record(answer(rows[0]), answer(rows[1]), answer(rows[2], RowState.UNCLEAR, not_before=soon, code="read_timeout"))
+    ledger.finish_slice(one)
+    assert ledger.ring() == []
+    assert not ledger.close_batch(batch)
+    time.sleep(0.5)
+    assert ledger.ring() == [one]
+    (row,) = ledger.claim_slice(one, mine.number)
+    assert row.look_up
+    assert row.code == "read_timeout"
+
+
+def test_a_batch_is_closed_by_exactly_one_caller_and_only_when_all_is_done(ledger: Ledger) -> None:
+    batch = running_batch(ledger, 1)
+    mine = hand(ledger)
+    (row,) = ledger.claim_slice(whole(batch), mine.number)
+    assert not ledger.close_batch(batch)
+    mine.mark([row])
+    mine.record(answer(row, RowState.UNCLEAR, code="lookup_inconclusive"))
+    assert [ledger.close_batch(batch), ledger.close_batch(batch)] == [True, False]
+    assert ledger.batch(batch).state is BatchState.FINISHED
+    assert next(ledger.report_rows(batch)).needs_person
+
+
+# ---------------------------------------------------------------------- guards, closed methods, errors
+
+
+def test_a_method_closed_for_good_stays_closed(ledger: Ledger) -> None:
+    batch = running_batch(ledger, 1)
+    (row,) = ledger.claim_slice(whole(batch), hand(ledger).number)
+    ledger.close_method(row, resource="", code="S002001", until=time.time() + 60)
+    ledger.close_method(row, resource="", code="M001001", until=None)
+    ledger.close_method(row, resource="", code="S002001", until=time.time() + 60)
+    (closed,) = ledger.closed_methods(batch)
+    assert (closed.code, closed.until, closed.line) == ("M001001", None, 2)
+
+
+def test_refusals_by_a_wrong_key_are_taken_back(ledger: Ledger) -> None:
+    batch = running_batch(ledger, 3)
+    mine = hand(ledger)
+    rows = ledger.claim_slice(whole(batch), mine.number)
+    mine.mark(rows)
+    mine.record(*[answer(row, RowState.REFUSED, code="M002003") for row in rows])
+    assert ledger.all_answers_say(batch, "M002003", 3)
+    assert not ledger.all_answers_say(batch, "M002003", 4)
+    assert ledger.take_back_refusals(batch, "M002003") == 3
+    assert ledger.count_states(batch) == {RowState.WAITING: 3}
+
+
+def test_a_ledger_error_quotes_neither_statement_nor_values(ledger: Ledger) -> None:
+    running_batch(ledger, 1)
+    with pytest.raises(LedgerError) as caught, ledger._write() as connection:
+        connection.execute(text("select secret_column from nowhere where name = 'TARO YAMADA'"))
+    assert "TARO" not in str(caught.value)
+
+
+def test_an_unreachable_ledger_is_one_sentence() -> None:
+    with pytest.raises(LedgerError, match="the ledger failed"):
+        Ledger.open("postgresql+psycopg://nobody@127.0.0.1:9/none")
+    with pytest.raises(LedgerError, match="LEDGER_URL"):
+        Ledger.open("not a url")
+    with pytest.raises(LedgerError, match="memory"):
+        Ledger.open("sqlite://")
