@@ -17,6 +17,7 @@ import io
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -46,6 +47,8 @@ _KINDS = {
 }
 _SEP_LINE = re.compile(r'"?sep=(.)"?', re.IGNORECASE)
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+_JAPANESE = re.compile("[\u3000-\u9fff\uff00-\uffef]")
+_BEYOND_DOUBT = 2
 _END_OF_FILE_MARK = "\x1a"  # DOS and some mainframe exports end with it
 _AS_CSV = "Save the file as CSV (comma delimited), in UTF-8 or Shift_JIS, and drop it again."
 
@@ -199,6 +202,8 @@ def _find_encoding(path: Path, start: bytes, encodings: Sequence[str]) -> tuple[
         failure = _first_undecodable(path, plain, len(bom))
         if failure is None:
             return ("utf-8-sig" if plain == "utf-8" and bom else plain), bom
+        if plain == "utf-8" and _is_japanese_up_to(path, len(bom), failure[0]):
+            raise _damaged(path, *failure)
         failures.append((failure[0], name, failure[1]))
     raise _undecodable(path, start, failures)
 
@@ -226,6 +231,34 @@ def _first_undecodable(path: Path, encoding: str, skip: int) -> tuple[int, bytes
             offset += len(block)
             if not block:
                 return None
+
+
+def _is_japanese_up_to(path: Path, begin: int, end: int) -> bool:
+    """True if the bytes in front of the first wrong one are UTF-8 beyond doubt, so that cp932 would only garble them.
+
+    Two characters of three bytes each are enough: in cp932 such a row of bytes needs rare characters side by side.
+    """
+    found = 0
+    decoder = codecs.getincrementaldecoder("utf-8")("ignore")
+    with path.open("rb") as file:
+        file.seek(begin)
+        while found < _BEYOND_DOUBT and (block := file.read(min(_BLOCK_BYTES, end - file.tell()))):
+            found += sum(1 for _ in islice(_JAPANESE.finditer(decoder.decode(block)), _BEYOND_DOUBT))
+    return found >= _BEYOND_DOUBT
+
+
+def _damaged(path: Path, offset: int, wrong: bytes) -> UnusableFile:
+    line, value = _line_at(path, offset), " ".join(f"0x{byte:02X}" for byte in wrong)
+    detail = f"UTF-8 up to line {line}, but not byte {value} at offset {offset}"
+    return UnusableFile(
+        "wrong_encoding",
+        f"The file is damaged ({detail}).",
+        line=line,
+        hint="Two files in different encodings may have been joined, or the end was cut off. If the file is Shift_JIS all "
+        "the same, set ONBOARD_ENCODINGS=cp932.",
+        value=value,
+        detail=detail,
+    )
 
 
 def _undecodable(path: Path, start: bytes, failures: Sequence[tuple[int, str, bytes]]) -> UnusableFile:
@@ -422,14 +455,13 @@ def _all_records(path: Path, fmt: FileFormat, on_bytes: Callable[[bytes], None] 
 def _blocks(path: Path, fmt: FileFormat, on_bytes: Callable[[bytes], None] | None = None) -> Iterator[str]:
     """Yield the text of the file, without its BOM, in pieces."""
     decoder = codecs.getincrementaldecoder(fmt.plain_encoding)("strict")
-    skip = len(fmt.bom)
+    take = on_bytes or (lambda _block: None)
     try:
         with path.open("rb") as file:
+            take(file.read(len(fmt.bom)))
             while block := file.read(_BLOCK_BYTES):
-                if on_bytes:
-                    on_bytes(block)
-                yield decoder.decode(block[skip:])
-                skip = 0
+                take(block)
+                yield decoder.decode(block)
         yield decoder.decode(b"", final=True)
     except (OSError, UnicodeDecodeError) as error:
         raise UnusableFile(

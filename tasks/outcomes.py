@@ -6,7 +6,7 @@ effect on more than this row.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from tasks.elepay_codes import CLOSES_RESOURCE_ONLY, ONE_METHOD_ONLY, REFUSED_IF_ABSENT
@@ -27,11 +27,9 @@ from tasks.settling import Finding, LookUp
 
 
 class Effect(Enum):
-    """What an answer means beyond its row."""
+    """What an answer means for its batch (throttling and maintenance go to the fleet's rate limit at once)."""
 
     NONE = "none"
-    SLOW = "slow"  #: halve the fleet's rate
-    PAUSE = "pause"  #: the whole fleet waits
     CLOSE_METHOD = "close_method"  #: for a time (`Decision.again_after`) or for good
     HALT = "halt"  #: stop the batch; `Decision.reason` says why
 
@@ -94,15 +92,11 @@ def failed(  # one branch for each thing that can be done about a row
     outcome = _outcome(row, error, latency_ms)
     match error:
         case Unclear():
-            outcome.state = RowState.UNCLEAR
-            outcome.not_before = now + rules.look_up_delay_seconds
             outcome.what = "outcome unclear"
-            return Decision(outcome)
+            return _look_up_after(outcome, rules.look_up_delay_seconds, worker, now)
         case AlreadyThere():
-            outcome.state = RowState.UNCLEAR
-            outcome.not_before = now
             outcome.what = "elepay says it exists"
-            return Decision(outcome)
+            return _look_up_after(outcome, 0.0, worker, now)
         case MethodClosed():
             resource = row.resource if error.code in CLOSES_RESOURCE_ONLY else ""
             return Decision(outcome, effect=Effect.CLOSE_METHOD, resource=resource)
@@ -113,6 +107,12 @@ def failed(  # one branch for each thing that can be done about a row
         case NotSent() | Throttled() | Maintenance() | TryLater():
             return _again(row, outcome, error, worker, now, trouble_seconds, rules)
     return Decision(outcome)
+
+
+def _look_up_after(outcome: Outcome, seconds: float, worker: int, now: float) -> Decision:
+    """Keep a row for a (next) look-up; it can be taken up by others, too, if this worker ends before."""
+    outcome.state, outcome.worker, outcome.not_before = RowState.UNCLEAR, worker, now + seconds
+    return Decision(outcome, again_after=seconds)
 
 
 def _again(
@@ -133,12 +133,8 @@ def _again(
         return Decision(outcome, effect=Effect.HALT, reason=_halting(error))
     outcome.state, outcome.worker, outcome.not_before = RowState.CLAIMED, worker, now + wait
     outcome.what = "not executed, to be tried again"
-    effect = Effect.NONE
-    if isinstance(error, Throttled):
-        effect = Effect.SLOW
-    elif isinstance(error, Maintenance):
-        effect = Effect.CLOSE_METHOD if error.code in ONE_METHOD_ONLY else Effect.PAUSE
-    return Decision(outcome, again_after=wait, effect=effect)
+    one_method = isinstance(error, Maintenance) and error.code in ONE_METHOD_ONLY
+    return Decision(outcome, again_after=wait, effect=Effect.CLOSE_METHOD if one_method else Effect.NONE)
 
 
 def closed(row: HeldRow, *, line: int) -> Decision:
@@ -168,14 +164,13 @@ def looked_up(row: HeldRow, found: LookUp, *, worker: int, now: float, rules: Ru
         outcome.what = "found by look-up" if found.copies == 1 else f"found {found.copies} times by look-up"
         return Decision(outcome)
     if found.finding is Finding.UNKNOWN:
-        return _inconclusive(row, outcome, "the list proves nothing", now, rules)
+        return _inconclusive(row, outcome, "the list proves nothing", worker, now, rules)
     if row.code in REFUSED_IF_ABSENT:
         outcome.state, outcome.what = RowState.REFUSED, "not found by look-up"
         return Decision(outcome)
     if row.code != "no_source_found":
-        outcome.code, outcome.not_before = "no_source_found", now + 2 * rules.look_up_delay_seconds
-        outcome.what = "not found by look-up, to be confirmed"
-        return Decision(outcome)
+        outcome.code, outcome.what = "no_source_found", "not found by look-up, to be confirmed"
+        return _look_up_after(outcome, 2 * rules.look_up_delay_seconds, worker, now)
     if row.resends >= rules.resends:
         outcome.what = "not found again, a person decides"
         return Decision(outcome)
@@ -185,25 +180,23 @@ def looked_up(row: HeldRow, found: LookUp, *, worker: int, now: float, rules: Ru
     return Decision(outcome, again_after=0.0)
 
 
-def look_up_failed(row: HeldRow, error: ElepayError, *, now: float, rules: Rules) -> Decision:
+def look_up_failed(row: HeldRow, error: ElepayError, *, worker: int, now: float, rules: Rules) -> Decision:
     """Put a look-up off that brought no list."""
     outcome = Outcome(row.batch_id, row.record, row.attempts, RowState.UNCLEAR, code=row.code)
     outcome.look_ups, outcome.resends = row.look_ups, row.resends
     if isinstance(error, NotSent | Throttled | Maintenance | Halted):
-        gap = look_up_gap(1, rules.look_up_delay_seconds)
-        outcome.not_before = now + max(gap, error.retry_after_seconds or 0.0, 1.0)
-        effect = {Throttled: Effect.SLOW, Halted: Effect.HALT}.get(type(error), Effect.NONE)
-        return Decision(outcome, effect=effect, reason=_halting(error) if effect is Effect.HALT else "")
-    return _inconclusive(row, outcome, f"look-up failed: {error.code}", now, rules)
+        gap = max(look_up_gap(1, rules.look_up_delay_seconds), error.retry_after_seconds or 0.0, 1.0)
+        put_off = _look_up_after(outcome, gap, worker, now)
+        return replace(put_off, effect=Effect.HALT, reason=_halting(error)) if isinstance(error, Halted) else put_off
+    return _inconclusive(row, outcome, f"look-up failed: {error.code}", worker, now, rules)
 
 
-def _inconclusive(row: HeldRow, outcome: Outcome, what: str, now: float, rules: Rules) -> Decision:
-    outcome.look_ups = row.look_ups + 1
-    if outcome.look_ups >= rules.look_ups:
-        outcome.code, outcome.what = "lookup_inconclusive", f"{what}; a person decides"
-    else:
-        outcome.not_before = now + look_up_gap(outcome.look_ups, max(rules.look_up_delay_seconds, 0.5))
-        outcome.what = what
+def _inconclusive(row: HeldRow, outcome: Outcome, what: str, worker: int, now: float, rules: Rules) -> Decision:
+    outcome.look_ups, outcome.what = row.look_ups + 1, what
+    if outcome.look_ups < rules.look_ups:
+        gap = look_up_gap(outcome.look_ups, max(rules.look_up_delay_seconds, 0.5))
+        return _look_up_after(outcome, gap, worker, now)
+    outcome.code, outcome.what = "lookup_inconclusive", f"{what}; a person decides"
     return Decision(outcome)
 
 

@@ -378,8 +378,8 @@ class WaveLoop:
         with self._changed:
             for one in landed:
                 outcome = one.decision.outcome
-                if outcome.state is RowState.CLAIMED and one.decision.again_after is not None:
-                    one.row.look_up = False
+                if outcome.worker is not None and one.decision.again_after is not None:
+                    one.row.look_up = outcome.state is RowState.UNCLEAR
                     one.row.look_ups, one.row.resends, one.row.code = outcome.look_ups, outcome.resends, outcome.code
                     self._delay(one.work, one.row, one.decision.again_after)
                 else:
@@ -478,10 +478,10 @@ class WaveLoop:
             found = self._settling.look_up(row)
         except ElepayError as error:
             self._slow_down(error, self._clock() - started)
-            return outcomes.look_up_failed(row, error, now=time.time(), rules=self._rules)
+            return outcomes.look_up_failed(row, error, worker=self._worker, now=time.time(), rules=self._rules)
         except RateLimitUnavailable:
-            error = NotSent("rate_limit_unavailable")
-            return outcomes.look_up_failed(row, error, now=time.time(), rules=self._rules)
+            put_off = NotSent("rate_limit_unavailable")
+            return outcomes.look_up_failed(row, put_off, worker=self._worker, now=time.time(), rules=self._rules)
         return outcomes.looked_up(row, found, worker=self._worker, now=time.time(), rules=self._rules)
 
     def _trouble(self, error: ElepayError) -> float:

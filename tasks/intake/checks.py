@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from tasks.catalogue import AUTO, AUTO_RESOURCE, Catalogue
 from tasks.csv_records import RecordBatch, unguard
-from tasks.intake.columns import Column
+from tasks.intake.columns import REQUIRED, Column
 from tasks.intake.findings import Warnings, shown
 from tasks.models import Reason
 
@@ -110,28 +110,26 @@ def new_chunk(batch: RecordBatch, columns: tuple[Column, ...], warnings: Warning
 def check(chunk: Chunk, catalogue: Catalogue, sendable: frozenset[str] | None) -> None:
     """Fill `chunk.reasons` and its warnings; leaves the keys trimmed and the enum columns normalised in its frame.
 
-    1. records without any value; 2. characters; 3. keys; 4. enum columns and their pairs; 5. lengths and numbers.
+    1. characters; 2. keys; 3. enum columns and their pairs; 4. lengths and numbers; 5. records without any value.
     """
-    _check_empty(chunk)
     _check_characters(chunk)
     _check_keys(chunk)
     methods = _check_enum(chunk, "payment_method", catalogue.methods | (sendable or frozenset()))
     resources = _check_enum(chunk, "resource", catalogue.resources)
     _check_pairs(chunk, catalogue, sendable, methods, resources)
     _check_sizes(chunk)
+    _merge_empty(chunk)
     place = {column.title: column.at for column in chunk.columns}
     for reasons in chunk.reasons.values():
         if len(reasons) > 1:
             reasons.sort(key=lambda reason: place.get(reason.column, len(place)))
 
 
-def _check_empty(chunk: Chunk) -> None:
-    """Replace all reasons of a record of delimiters only by one."""
-    column = chunk.column("customer_id")
-    if column is None:
-        return
-    for row in _rows(chunk.frame[column.at] == ""):
-        if row not in chunk.broken and not any(value.strip(BLANKS) for value in chunk.batch.fields[row]):
+def _merge_empty(chunk: Chunk) -> None:
+    """Give a record of delimiters and blanks only one reason instead of one for each required column."""
+    for row, reasons in chunk.reasons.items():
+        missing = [reason for reason in reasons if reason.code == "missing_value"]
+        if len(missing) == len(REQUIRED) and not any(value.strip(BLANKS) for value in chunk.batch.fields[row]):
             chunk.broken[row] = Reason("empty_record")
             chunk.reasons[row] = [chunk.broken[row]]
 
