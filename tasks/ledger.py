@@ -17,21 +17,27 @@ from typing import Any, NamedTuple
 
 import orjson
 from sqlalchemy import (
+    ColumnElement,
     Connection,
     Engine,
+    Float,
     Row,
     and_,
     bindparam,
     case,
+    cast,
     create_engine,
     delete,
     event,
     exists,
+    extract,
     func,
     insert,
+    inspect,
     literal,
     or_,
     select,
+    text,
     update,
 )
 from sqlalchemy.dialects import postgresql, sqlite
@@ -53,7 +59,7 @@ from tasks.models import (
     Slice,
     reference_of,
 )
-from tasks.schema import batches, closed_methods, history, metadata, rows, slices, workers
+from tasks.schema import VERSION, batches, closed_methods, history, rows, slices, workers
 
 #: A rung slice that nobody took is rung again after this; the broker may have lost its message.
 RING_AGAIN_SECONDS = 20.0
@@ -61,6 +67,9 @@ RING_AGAIN_SECONDS = 20.0
 RUNG_AT_ONCE = 24
 #: What a source's end looks like; its identity may then be onboarded again (docs/elepay-api.md §2.4).
 ENDED_STATUSES = frozenset({"failed", "inactive", "deleted"})
+
+#: Number of the lock under which one process at a time migrates a PostgreSQL ledger.
+_MIGRATION_LOCK = 7_263_548
 
 _INSERTED = ("batch_id", *NewRow._fields)
 _OWNING = rows.c.state.in_(sorted(OWNING_STATES))
@@ -95,11 +104,39 @@ class Ledger:
         self._dialect_insert: Any = sqlite.insert if self._sqlite else postgresql.insert
 
     @classmethod
-    def open(cls, url: str, *, create: bool = True) -> Ledger:
+    def open(cls, url: str) -> Ledger:
         """Return the ledger behind an SQLAlchemy URL, with its tables made if there are none.
 
-        Raises LedgerError with a sentence if it cannot be reached.
+        Raises LedgerError with a sentence if it cannot be reached, or is of another version than this code.
         """
+        ledger = cls._connect(url)
+        try:
+            ledger._check_version()
+        except LedgerError:
+            ledger.close()
+            raise
+        return ledger
+
+    @classmethod
+    def upgrade(cls, url: str) -> tuple[str | None, str]:
+        """Bring a ledger of an earlier version up to this one; return the versions before and after."""
+        from tasks import migrations
+
+        ledger = cls._connect(url)
+        try:
+            before = ledger.version()
+            if before is not None and before > VERSION:
+                ledger._check_version()
+            with ledger._write() as connection:
+                if not ledger._sqlite:
+                    connection.execute(select(func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
+                migrations.upgrade(connection)
+        finally:
+            ledger.close()
+        return before, VERSION
+
+    @classmethod
+    def _connect(cls, url: str) -> Ledger:
         try:
             parsed = make_url(url)
         except ArgumentError as error:
@@ -119,19 +156,46 @@ class Ledger:
             event.listen(engine, "begin", _begin_sqlite)
         else:
             engine = create_engine(parsed, pool_pre_ping=True, pool_size=8, pool_recycle=1800, hide_parameters=True)
-        ledger = cls(engine, lock_path)
-        if create:
-            with ledger._write() as connection:
-                metadata.create_all(connection)
-        return ledger
+        return cls(engine, lock_path)
+
+    def _check_version(self) -> None:
+        """Make the tables of an empty ledger; refuse one that this code does not fit."""
+        found = self.version()
+        if found is None:
+            from tasks import migrations
+
+            with self._write() as connection:
+                if not self._sqlite:
+                    connection.execute(select(func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
+                migrations.upgrade(connection)
+        elif found != VERSION:
+            newer = found > VERSION
+            raise LedgerError(
+                f"the ledger has version {found} and this program needs {VERSION}: "
+                + ("install the program that made it, or a newer one" if newer else "run `onboard ledger upgrade`")
+            )
+
+    def version(self) -> str | None:
+        """Return the migration that the ledger is at; None if it is empty."""
+        with self._read() as connection:
+            if not inspect(connection).has_table("alembic_version"):
+                return None
+            return connection.execute(text("select version_num from alembic_version")).scalar_one_or_none()
 
     def close(self) -> None:
         """Let go of every connection."""
         self._engine.dispose()
 
     def now(self) -> float:
-        """Return the time that leases are measured by, in UTC epoch seconds."""
+        """Return the time of this machine, in UTC epoch seconds."""
         return time.time()
+
+    @property
+    def _now(self) -> ColumnElement[float]:
+        """The time that leases are measured by: the server's, so that machines need not agree; SQLite has one machine."""
+        if self._sqlite:
+            return literal(time.time(), Float())
+        return cast(extract("epoch", func.clock_timestamp()), Float(53))
 
     # ------------------------------------------------------------------ batches
 
@@ -173,8 +237,11 @@ class Ledger:
         with self._read() as connection:
             return [_batch(row) for row in connection.execute(query)]
 
-    def start_batch(self, batch_id: int, slice_rows: int) -> None:
-        """Cut the batch's waiting rows into slices that are due now, and let it run."""
+    def start_batch(self, batch_id: int, slice_rows: int, warnings: Sequence[Sequence[Any]] = ()) -> None:
+        """Cut the batch's waiting rows into slices that are due now, and let it run.
+
+        `warnings` are what the reports tell of the file besides its rows, as JSON-able lists.
+        """
         query = (
             select(rows.c.record)
             .where(rows.c.batch_id == batch_id, rows.c.state == RowState.WAITING)
@@ -192,7 +259,9 @@ class Ledger:
             connection.execute(
                 update(batches)
                 .where(batches.c.id == batch_id, batches.c.state == BatchState.READING)
-                .values(state=BatchState.RUNNING, records=records, reader=None)
+                .values(
+                    state=BatchState.RUNNING, records=records, reader=None, warnings=orjson.dumps(list(warnings)).decode()
+                )
             )
 
     def change_batch_state(self, batch_id: int, to: BatchState, reason: str, *, only_from: Iterable[BatchState]) -> bool:
@@ -246,7 +315,7 @@ class Ledger:
 
     def discard_dead_readings(self) -> None:
         """Forget every batch whose reader has died in the middle of the file."""
-        alive = select(workers.c.id).where(workers.c.lease_ends_at > self.now())
+        alive = select(workers.c.id).where(workers.c.lease_ends_at > self._now)
         query = select(batches.c.id).where(batches.c.state == BatchState.READING, batches.c.reader.not_in(alive))
         with self._read() as connection:
             dead = connection.execute(query).scalars().all()
@@ -365,7 +434,7 @@ class Ledger:
         with self._write() as connection:
             result = connection.execute(
                 insert(workers).values(
-                    host=host, pid=pid, process_started=process_started, lease_ends_at=self.now() + lease_seconds
+                    host=host, pid=pid, process_started=process_started, lease_ends_at=self._now + lease_seconds
                 )
             )
             return int(result.inserted_primary_key[0])
@@ -376,9 +445,8 @@ class Ledger:
             return self._renew(connection, worker, lease_seconds)
 
     def _renew(self, connection: Connection, worker: int, lease_seconds: float) -> bool:
-        now = self.now()
-        renew = update(workers).where(workers.c.id == worker, workers.c.lease_ends_at > now)
-        return connection.execute(renew.values(lease_ends_at=now + lease_seconds)).rowcount == 1
+        renew = update(workers).where(workers.c.id == worker, workers.c.lease_ends_at > self._now)
+        return connection.execute(renew.values(lease_ends_at=self._now + lease_seconds)).rowcount == 1
 
     def end_worker(self, worker: int) -> None:
         """Say goodbye for a worker; what it still holds is left to the sweeper."""
@@ -573,9 +641,9 @@ class Ledger:
         way: at once for a worker that surely is dead (`end_worker`), else a request's longest time after the lease's end.
         """
         now = self.now()
-        expired = select(workers.c.id).where(workers.c.lease_ends_at <= now)
+        expired = select(workers.c.id).where(workers.c.lease_ends_at <= self._now)
         overdue = select(workers.c.id).where(
-            or_(workers.c.lease_ends_at <= 0, workers.c.lease_ends_at + total_timeout_seconds <= now)
+            or_(workers.c.lease_ends_at <= 0, workers.c.lease_ends_at + total_timeout_seconds <= self._now)
         )
         known = select(workers.c.id)
         with self._read() as connection:
@@ -930,6 +998,7 @@ def _batch(row: Row[Any]) -> Batch:
         parent_id=row.parent_id,
         file_format=orjson.loads(row.file_format),
         deadline_at=row.deadline_at,
+        warnings=tuple(tuple(one) for one in orjson.loads(row.warnings)),
     )
 
 

@@ -108,6 +108,7 @@ class Batch:
     parent_id: int | None = None
     file_format: Mapping[str, Any] = field(default_factory=dict)
     deadline_at: float | None = None
+    warnings: tuple[tuple[Any, ...], ...] = ()  #: (code, column, count, first line, detail) of each oddity of the file
 
 
 class Slice(NamedTuple):

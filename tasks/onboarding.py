@@ -81,7 +81,8 @@ def accept_file(path: Path, *, ledger: Ledger, files: Path, rules: AcceptRules) 
                 ledger.add_rows(batch_id, chunk, again=rules.again)
                 ledger.renew_lease(reader, rules.lease_seconds)
                 rules.progress(chunk[-1].record)
-            ledger.start_batch(batch_id, rules.slice_rows)
+            told = [[one.code, one.column, one.count, one.first_line, one.detail] for one in warnings]
+            ledger.start_batch(batch_id, rules.slice_rows, told)
         except BaseException:
             ledger.discard_batch(batch_id)
             raise

@@ -1,5 +1,94 @@
-"""placeholder"""
+"""Gathers what the ledger knows of a batch and has its reports written."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
-def write(ours: Any, batch: Any, **kw: Any) -> dict[str, Path]:
-    return {}
+
+from tasks.csv_records import FileFormat
+from tasks.ledger import Ledger
+from tasks.models import Batch
+from tasks.reports import write_reports
+from tasks.reports.facts import FileWarning, ReportFacts, TimelinePoint
+from tasks.resources import Resources
+
+#: Packages whose versions stand in summary.json.
+_VERSIONS = ("elepay-onboarding", "celery", "redis", "requests", "pandas", "sqlalchemy", "tenacity")
+
+
+def write(
+    ours: Resources,
+    batch: Batch,
+    *,
+    folder: Path | None = None,
+    lang: str | None = None,
+    excel_safe: bool = False,
+) -> dict[str, Path]:
+    """Write every report of a batch as it stands now; return name -> path.
+
+    Raises what `write_reports` raises; nothing of an earlier set is lost before the new one is whole.
+    """
+    folder = folder or ours.reports / str(batch.id)
+    facts = gather(ours, batch)
+    return write_reports(
+        folder,
+        facts,
+        lambda: ours.ledger.report_rows(batch.id),
+        lang=lang or ours.settings.lang,
+        excel_safe=excel_safe,
+    )
+
+
+def gather(ours: Resources, batch: Batch) -> ReportFacts:
+    """Collect the facts of a batch."""
+    ledger, settings = ours.ledger, ours.settings
+    sent = ledger.sent_per_second(batch.id)
+    books = ledger.books(batch.id)
+    histogram = ledger.latencies(batch.id)
+    started = float(min(sent)) if sent else batch.created_at
+    finished = batch.finished_at
+    seconds = (finished or max(sent, default=0)) - started if sent else 0.0
+    return ReportFacts(
+        batch=batch,
+        books=books,
+        file_path=ours.files / f"{batch.sha256}.csv",
+        file_format=FileFormat.from_dict(batch.file_format),
+        parent="" if batch.parent_id is None else str(batch.parent_id),
+        started_at=batch.created_at,
+        finished_at=finished,
+        requests_per_second=settings.requests_per_second or None,
+        rows_per_second=round(sum(sent.values()) / seconds, 1) if seconds > 0 else None,
+        codes=ledger.count_codes(batch.id),
+        by_method=ledger.count_methods(batch.id),
+        timeline=_timeline(ledger, batch.id, sent),
+        latency_histogram=histogram,
+        retries=ledger.count_attempts(batch.id),
+        warnings=tuple(FileWarning(*one) for one in batch.warnings),
+        versions=_versions(),
+        time_zone=settings.time_zone,
+    )
+
+
+def _timeline(ledger: Ledger, batch_id: int, sent: Mapping[int, int]) -> tuple[TimelinePoint, ...]:
+    """Return one point for each second in which something was sent or throttled."""
+    throttled: dict[int, int] = {}
+    for code in ("M005000", "http_429"):
+        for at, number in ledger.history_per_second(batch_id, code).items():
+            throttled[at] = throttled.get(at, 0) + number
+    paused = {at for code in ("S002000", "S002001") for at in ledger.history_per_second(batch_id, code)}
+    return tuple(
+        TimelinePoint(float(at), sent.get(at, 0), throttled.get(at, 0), at in paused)
+        for at in sorted({*sent, *throttled, *paused})
+    )
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for name in _VERSIONS:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found

@@ -46,10 +46,15 @@ class Resources:
         """Folder of the reports, one folder a batch."""
         return self.settings.home / "reports"
 
+    @property
+    def ledger_url(self) -> str:
+        """LEDGER_URL, or SQLite in ONBOARD_HOME."""
+        return self.settings.ledger_url or f"sqlite:///{(self.settings.home / 'ledger.db').absolute()}"
+
     @cached_property
     def ledger(self) -> Ledger:
-        """The ledger: LEDGER_URL, or SQLite in ONBOARD_HOME."""
-        return Ledger.open(self.settings.ledger_url or f"sqlite:///{(self.settings.home / 'ledger.db').absolute()}")
+        """The ledger."""
+        return Ledger.open(self.ledger_url)
 
     @cached_property
     def api(self) -> ElepayApi:

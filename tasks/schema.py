@@ -27,10 +27,14 @@ from tasks.models import OWNING_STATES
 
 metadata = MetaData()
 
+#: The migration that makes these tables (`tasks/migrations`); code and ledger must agree on it.
+VERSION = "0001"
+
 #: 64 bits on PostgreSQL; on SQLite only INTEGER numbers itself.
 _Id = BigInteger().with_variant(Integer, "sqlite")
 
-#: One accepted file. `reader` is the worker that reads it into the ledger while it is `reading`.
+#: One accepted file. `reader` is the worker that reads it into the ledger while it is `reading`; `canary` the number of
+#: rows that run before a person approves the rest (0: none, or approved).
 batches = Table(
     "batches",
     metadata,
@@ -47,6 +51,8 @@ batches = Table(
     Column("created_at", Float(53), nullable=False),
     Column("finished_at", Float(53)),
     Column("deadline_at", Float(53)),
+    Column("warnings", Text, nullable=False, server_default="[]"),
+    Column("canary", Integer, nullable=False, server_default="0"),
 )
 
 #: One record of a file. `worker` holds it while it is `claimed`, `sending` or (for a look-up) `unclear`.

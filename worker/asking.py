@@ -1,4 +1,4 @@
-"""`onboard status`, `report`, `resume`: what the ledger knows, for people and scripts."""
+"""`onboard status`, `report`, `resume`, `ledger`: what the ledger knows, for people and scripts."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from rich.text import Text
 
 from tasks import onboarding, reporting
 from tasks.errors import LedgerError, RateLimitUnavailable
+from tasks.ledger import Ledger
 from tasks.models import BatchState
 from tasks.resources import Resources
 from worker import screen
@@ -74,3 +75,10 @@ def resume(ours: Resources, batch_id: int, console: Console) -> tuple[int, dict[
     books = ours.ledger.books(batch_id)
     console.print(f"batch {batch_id} goes on" + ("" if ours.settings.redis_url else f": onboard run {batch.name}"))
     return 0, result(ours.ledger.batch(batch_id), books, {})
+
+
+def upgrade_ledger(ours: Resources, console: Console) -> tuple[int, dict[str, Any]]:
+    """Bring the ledger up to this program's version."""
+    before, after = Ledger.upgrade(ours.ledger_url)
+    console.print(f"the ledger was {before or 'empty'} and is {after}")
+    return 0, {"before": before, "after": after}

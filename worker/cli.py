@@ -137,6 +137,18 @@ def doctor(json_output: JsonOption = False) -> None:
     _leave(examining.doctor, json_output=json_output)
 
 
+ledger_commands = typer.Typer(help="Look after the ledger.", no_args_is_help=True)
+app.add_typer(ledger_commands, name="ledger")
+
+
+@ledger_commands.command()
+def upgrade(json_output: JsonOption = False) -> None:
+    """Bring the ledger up to the version that this program needs (make a backup first)."""
+    from worker import asking
+
+    _leave(asking.upgrade_ledger, json_output=json_output)
+
+
 @app.command()
 def worker(name: Annotated[str, typer.Option(help="A name that no other worker on this machine has.")] = "1") -> None:
     """Work for the fleet: take slices from Redis and send them, until told to stop."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from tasks.models import OPEN_STATES, BatchState, Reason, ReportRow, RowState
@@ -20,31 +19,37 @@ class Explained:
     """One row in words, shared by all rows of which the same is true."""
 
     reasons: tuple[Reason, ...]
-    messages: tuple[str, ...]
-    hints: tuple[str, ...]
     failure: bool  #: stands in failures.csv
     to_do: bool  #: a failure, or something else that a person should see
+    lang: str
     cells: tuple[str, str, str, str] = field(init=False)  #: code, column, message, hint
 
     def __post_init__(self) -> None:
+        self.cells = self.cells_in(self.lang)
+
+    @property
+    def messages(self) -> list[str]:
+        """A sentence for each reason."""
+        return [sentence(reason, self.lang) for reason in self.reasons]
+
+    def cells_in(self, lang: str) -> tuple[str, str, str, str]:
+        """Return code, column, message and hint, each of all reasons."""
         columns = [reason.column for reason in self.reasons]
-        self.cells = (
+        return (
             BETWEEN.join(reason.code for reason in self.reasons),
             BETWEEN.join(columns) if any(columns) else "",
-            BETWEEN.join(self.messages),
-            BETWEEN.join(self.hints),
+            BETWEEN.join(sentence(reason, lang) for reason in self.reasons),
+            BETWEEN.join(hint(reason.code, lang) for reason in self.reasons),
         )
 
 
 class Explainer:
     """Turns rows into words, in one language; remembers what it said."""
 
-    def __init__(self, facts: ReportFacts, lang: str, writable: Callable[[str], bool] = lambda _text: True) -> None:
-        """Take `writable`, which says whether a text can be written in the file's encoding; if not, it is English."""
+    def __init__(self, facts: ReportFacts, lang: str) -> None:
         self._settled = facts.settled
         self._cancelled = facts.batch.state == BatchState.CANCELLED
         self._lang = lang
-        self._writable = writable
         self._known: dict[tuple[str, str, str, tuple[Reason, ...]], Explained] = {}
 
     def explain(self, row: ReportRow) -> Explained:
@@ -60,21 +65,7 @@ class Explainer:
     def _explain(self, row: ReportRow) -> Explained:
         reasons = self._reasons(row)
         failure = row.state in _FAILURES or (self._settled and row.state in OPEN_STATES)
-        return Explained(
-            reasons,
-            tuple(self._message(each) for each in reasons),
-            tuple(self._hint(each) for each in reasons),
-            failure=failure,
-            to_do=failure or any(each.code == "changed" for each in reasons),
-        )
-
-    def _message(self, reason: Reason) -> str:
-        text = sentence(reason, self._lang)
-        return text if self._writable(text) else sentence(reason)
-
-    def _hint(self, reason: Reason) -> str:
-        text = hint(reason.code, self._lang)
-        return text if self._writable(text) else hint(reason.code)
+        return Explained(reasons, failure, failure or any(each.code == "changed" for each in reasons), self._lang)
 
     def _reasons(self, row: ReportRow) -> tuple[Reason, ...]:
         """Return why the row is not `created`; never nothing for a failure."""

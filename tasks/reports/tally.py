@@ -1,22 +1,20 @@
-"""Rows counted while they stream by: books, methods, attempts, and what there is to do; the size of a page, not of a file."""
+"""Rows counted while they stream by: books, methods, attempts, and what there is to do."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from tasks.models import OPEN_STATES, Books, Reason, ReportRow, RowState
-from tasks.reports.explained import Explained
+from tasks.reports.explained import BETWEEN, Explained
 from tasks.reports.facts import ReportFacts, ReportsDisagree
 from tasks.reports.joined import Joined
 
-_LINES_SHOWN = 5
-#: Rows of which a page for people shows every one.
+#: Rows that a page for people lists one by one.
 ROWS_SHOWN = 200
-#: Outcomes that concern a payment method as a whole, so that one deed mends all rows of the method.
-_OF_A_METHOD = frozenset({"method_closed"})
+_LINES_SHOWN = 5
+_OPEN = "open"
 
 
 class TaskKey(NamedTuple):
@@ -24,7 +22,7 @@ class TaskKey(NamedTuple):
 
     state: str  #: of its rows; `open` for all three open states
     code: str
-    column: str  #: or the payment method, where the code is about it
+    column: str  #: what elepay or we object to; the payment method, if that is what is closed
 
 
 @dataclass(slots=True)
@@ -40,37 +38,45 @@ class Task:
     undecided: int = 0  #: unclear rows that nobody but a person can settle
 
 
-@dataclass(slots=True)
-class Shown:
+class Shown(NamedTuple):
     """A row that a page for people lists."""
 
     row: ReportRow
     said: Explained
 
 
+class _Kind(NamedTuple):
+    state: str
+    method: str
+    attempts: int
+    source_status: str
+    adopted: bool
+
+
 class Tally:
-    """Counts rows; `close` checks the books."""
+    """Counts rows in a few hundred numbers, however many rows there are."""
 
     def __init__(self) -> None:
-        self.records = 0
         self.tasks: dict[TaskKey, Task] = {}
-        self.codes: Counter[str] = Counter()
         self.shown: list[Shown] = []
-        self._counted: dict[tuple[str, str, int, str, bool], int] = {}
+        self._kinds: dict[tuple[str, str, int, str, bool], int] = {}
+        self._codes: Counter[str] = Counter()
 
     def add(self, joined: Joined) -> TaskKey | None:
         """Count one record; return the first deed that it waits for, if any."""
         row, said = joined.row, joined.said
         kind = (row.state, row.payment_method, row.attempts, row.source_status, row.adopted)
-        self._counted[kind] = self._counted.get(kind, 0) + 1
+        self._kinds[kind] = self._kinds.get(kind, 0) + 1
         if not said.reasons:
             return None
-        self.codes.update({reason.code for reason in said.reasons})
+        self._codes[said.cells[0]] += 1
         return self._add_task(row, said) if said.to_do else None
 
     def _add_task(self, row: ReportRow, said: Explained) -> TaskKey:
-        keys = dict.fromkeys(_key_of(row, reason) for reason in said.reasons)
-        for key, reason in zip(keys, said.reasons, strict=False):
+        keys: dict[TaskKey, Reason] = {}
+        for reason in said.reasons:
+            keys.setdefault(_key_of(row, reason), reason)
+        for key, reason in keys.items():
             task = self.tasks.get(key)
             if task is None:
                 task = self.tasks[key] = Task(key, reason)
@@ -84,45 +90,29 @@ class Tally:
             self.shown.append(Shown(row, said))
         return next(iter(keys))
 
-    @property
-    def states(self) -> Counter[str]:
-        """Rows by state."""
-        return self._sum(0)
+    def check(self, facts: ReportFacts) -> None:
+        """Raise `ReportsDisagree` unless the rows are what the books say.
 
-    @property
-    def attempts(self) -> Counter[int]:
-        """Rows that were sent at all, by the number of attempts."""
-        found: Counter[int] = self._sum(2)
-        del found[0]
-        return found
-
-    @property
-    def source_statuses(self) -> Counter[str]:
-        """Created rows by elepay's word."""
-        found: Counter[str] = Counter()
-        for kind, count in self._counted.items():
-            if kind[0] == RowState.CREATED:
-                found[kind[3]] += count
-        return found
-
-    @property
-    def adopted(self) -> int:
-        """Created rows whose source was found by look-up."""
-        return sum(count for kind, count in self._counted.items() if kind[4] and kind[0] == RowState.CREATED)
-
-    @property
-    def by_method(self) -> dict[str, dict[str, int]]:
-        """Payment method -> state -> rows."""
-        found: dict[str, dict[str, int]] = {}
-        for (state, method, *_), count in sorted(self._counted.items()):
-            states = found.setdefault(method, {})
-            states[state] = states.get(state, 0) + count
-        return found
+        While a batch is running, rows move between the books and the rows, and only their number is checked.
+        """
+        books = self.books
+        if books.records != facts.books.records:
+            raise ReportsDisagree(f"the books have {facts.books.records} records, file and ledger {books.records}")
+        if not facts.settled:
+            return
+        if not facts.books.balance:
+            raise ReportsDisagree(f"the books of batch {facts.batch.id} do not balance: {facts.books}")
+        if books != facts.books:
+            raise ReportsDisagree(f"the books say {facts.books}, the rows say {books}")
+        if facts.by_method and facts.by_method != self.by_method:
+            raise ReportsDisagree("rows by payment method are not what the ledger counted")
 
     @property
     def books(self) -> Books:
-        """The books by what streamed by."""
-        states = self.states
+        """The books by the rows themselves."""
+        states: Counter[str] = Counter()
+        for kind, count in self._each():
+            states[_OPEN if kind.state in OPEN_STATES else kind.state] += count
         return Books(
             records=states.total(),
             created=states[RowState.CREATED],
@@ -130,7 +120,54 @@ class Tally:
             invalid=states[RowState.INVALID],
             refused=states[RowState.REFUSED],
             unclear=states[RowState.UNCLEAR],
-            open=sum(states[state] for state in OPEN_STATES),
+            open=states[_OPEN],
         )
 
-    def _sum[T](self, at: int) -> Counter[T]: ...
+    @property
+    def codes(self) -> dict[str, int]:
+        """Rows by code, the most frequent first; a row counts once for each of its codes."""
+        found: Counter[str] = Counter()
+        for codes, count in self._codes.items():
+            for code in set(codes.split(BETWEEN)):
+                found[code] += count
+        return dict(sorted(found.items(), key=lambda item: (-item[1], item[0])))
+
+    @property
+    def by_method(self) -> dict[str, dict[str, int]]:
+        """Payment method -> state -> rows."""
+        found: dict[str, dict[str, int]] = {}
+        for kind, count in self._each():
+            states = found.setdefault(kind.method, {})
+            states[kind.state] = states.get(kind.state, 0) + count
+        return found
+
+    @property
+    def attempts(self) -> dict[int, int]:
+        """Number of attempts -> rows that were sent at all."""
+        found: Counter[int] = Counter()
+        for kind, count in self._each():
+            if kind.attempts:
+                found[kind.attempts] += count
+        return dict(sorted(found.items()))
+
+    @property
+    def source_statuses(self) -> dict[str, int]:
+        """elepay's word -> created rows."""
+        found: Counter[str] = Counter()
+        for kind, count in self._each():
+            if kind.state == RowState.CREATED:
+                found[kind.source_status] += count
+        return dict(sorted(found.items()))
+
+    @property
+    def adopted(self) -> int:
+        """Created rows whose source was found by look-up and not by the answer."""
+        return sum(count for kind, count in self._each() if kind.adopted and kind.state == RowState.CREATED)
+
+    def _each(self) -> list[tuple[_Kind, int]]:
+        return [(_Kind(*kind), count) for kind, count in sorted(self._kinds.items())]
+
+
+def _key_of(row: ReportRow, reason: Reason) -> TaskKey:
+    state = _OPEN if row.state in OPEN_STATES else row.state
+    return TaskKey(state, reason.code, row.payment_method if reason.code == "method_closed" else reason.column)

@@ -1,0 +1,17 @@
+"""The ledger's versions, by alembic: one file a version in `versions/`, the newest is `tasks.schema.VERSION`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Connection
+
+
+def upgrade(connection: Connection, to: str = "head") -> None:
+    """Bring the ledger behind a connection to a version, in the connection's own transaction."""
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    command.upgrade(config, to)

@@ -1,0 +1,35 @@
+"""The same facts as CSV, JSON, HTML and XLSX: one writer a file.
+
+::
+
+    write_reports    all reports of a batch into a folder: complete, or without a manifest
+
+=============  =======================================================================
+facts          what the reports are made from
+joined         file and ledger, record by record
+explained      what is said about one row
+tally          rows counted while they stream by; checks the books
+advice         the verdict, and what to do
+csv_files      `results.csv`, `failures.csv` and their excel-safe copies
+summary_json   `summary.json`
+cells          what goes out and may come back: prefix, unprefix, mark, still_broken
+folder         temp files, fsync, rename, the manifest last
+=============  =======================================================================
+
+The file and the rows are read once, side by side, and every writer takes its share; memory does not grow with them.
+"""
+
+from __future__ import annotations
+
+from tasks.reports.facts import Commands, FileWarning, ReportFacts, ReportsDisagree, TimelinePoint
+from tasks.reports.writing import ALL, write_reports
+
+__all__ = [
+    "ALL",
+    "Commands",
+    "FileWarning",
+    "ReportFacts",
+    "ReportsDisagree",
+    "TimelinePoint",
+    "write_reports",
+]

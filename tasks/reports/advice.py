@@ -1,0 +1,91 @@
+"""What a person is told first: the verdict in one line, and what to do, ordered by how many rows it would mend."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from tasks.models import BatchState, Books, RowState
+from tasks.reasons import hint, sentence, title
+from tasks.reports.facts import ReportFacts
+from tasks.reports.tally import Task
+from tasks.reports.texts import Texts
+
+
+class Verdict(NamedTuple):
+    """How a batch stands."""
+
+    kind: str  #: done, needs_you, running, stopped (paused or halted), cancelled or unusable
+    text: str  #: "9,812 of 10,000 created; 188 need you"
+    more: str  #: what that means, one sentence
+
+
+_KINDS = {
+    BatchState.READING: "running",
+    BatchState.RUNNING: "running",
+    BatchState.PAUSED: "stopped",
+    BatchState.HALTED: "stopped",
+    BatchState.CANCELLED: "cancelled",
+    BatchState.UNUSABLE: "unusable",
+}
+
+
+def verdict(state: BatchState, books: Books, texts: Texts) -> Verdict:
+    """Return how a batch stands, in words."""
+    need = books.invalid + books.refused + books.unclear
+    kind = _KINDS.get(state) or ("needs_you" if books.need_a_person else "done")
+    if kind == "unusable" and not books.created:
+        head = texts("verdict_unusable")
+    elif books.records and books.created == books.records:
+        head = texts("verdict_all", count=books.records)
+    else:
+        head = texts("verdict_created", created=books.created, records=books.records)
+    parts = [("verdict_skipped", books.skipped), ("verdict_open", books.open), ("verdict_need", need)]
+    return Verdict(
+        kind,
+        texts("verdict_between").join([head, *(texts(key, count=count) for key, count in parts if count)]),
+        texts(f"verdict_more_{kind if kind != 'stopped' else state.value}"),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """One thing to do."""
+
+    task: Task
+    title: str
+    deed: str  #: what to do
+    example: str  #: the first row's sentence
+    command: str  #: what to type afterwards, or ""
+
+
+def advise(facts: ReportFacts, tasks: list[Task], texts: Texts) -> list[Advice]:
+    """Return what to do, the deed that concerns most rows first."""
+    ordered = sorted(tasks, key=lambda task: (-task.rows, -task.alone, task.key))
+    return [
+        Advice(
+            task,
+            _title(task, texts),
+            hint(task.key.code, texts.lang),
+            sentence(task.example, texts.lang),
+            _command(facts, task),
+        )
+        for task in ordered
+    ]
+
+
+def _title(task: Task, texts: Texts) -> str:
+    words = title(task.key.code, texts.lang)
+    return texts("title_of_column", title=words, column=task.key.column) if task.key.column else words
+
+
+def _command(facts: ReportFacts, task: Task) -> str:
+    state = task.key.state
+    if state == RowState.UNCLEAR:
+        return facts.commands.resolve if facts.settled else ""
+    if state == RowState.SKIPPED:
+        return ""
+    goes_on = facts.batch.state in (BatchState.PAUSED, BatchState.HALTED)
+    if state == "open":
+        return facts.commands.resume if goes_on else facts.commands.mend
+    return facts.commands.mend

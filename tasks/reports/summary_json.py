@@ -1,0 +1,136 @@
+"""`summary.json`: what the run came to, for machines.
+
+The names are stable; new ones may come, none goes. Times are ISO 8601 in UTC, counts are rows unless said otherwise.
+
+=================  =====================================================================================================
+format             1
+batch              id, name, state, state_reason, live, parent, parent_id
+verdict            kind (done, needs_you, running, stopped, cancelled, unusable), text, more
+books              records, created, skipped, invalid, refused, unclear, open, balance, need_a_person
+times              accepted_at, started_at, finished_at, written_at, seconds (of the run)
+rate               limit_requests_per_second, lowest_requests_per_second (by throttling), rows_per_second, throttled
+                   (answers), used (rows per second by the limit, 1 is all of it)
+codes              code -> rows that carry it, the most frequent first
+to_do              state, code, column (or payment method), rows, alone (rows with nothing else in the way), lines (the
+                   first ones); ordered by rows
+source_statuses    elepay's word -> created rows
+adopted            created rows whose source was found by look-up
+by_method          payment method -> state -> rows
+attempts           number of attempts -> rows
+latency_ms         p50, p95, p99, max
+warnings           code, column, count, first_line, detail
+file               name, sha256, encoding, delimiter, newline, bom, columns; null if it could not be read
+reports            name -> file beside this one
+versions           program -> version
+=================  =====================================================================================================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+
+from tasks.reports.advice import Advice, Verdict
+from tasks.reports.facts import ReportFacts
+from tasks.reports.latency import percentiles
+from tasks.reports.tally import Tally
+
+
+def summarise(
+    facts: ReportFacts,
+    tally: Tally,
+    verdict: Verdict,
+    advice: list[Advice],
+    reports: Mapping[str, str],
+    written_at: float,
+) -> bytes:
+    """Return the text of `summary.json`."""
+    summary = {
+        "format": 1,
+        "batch": _batch(facts),
+        "verdict": verdict._asdict(),
+        "books": books_of(tally),
+        "times": _times(facts, written_at),
+        "rate": _rate(facts),
+        "codes": dict(facts.codes) or tally.codes,
+        "to_do": [_to_do(each) for each in advice],
+        "source_statuses": tally.source_statuses,
+        "adopted": tally.adopted,
+        "by_method": tally.by_method,
+        "attempts": dict(facts.retries) or tally.attempts,
+        "latency_ms": dict(facts.latency_ms) or percentiles(facts.latency_histogram),
+        "warnings": [warning._asdict() for warning in facts.warnings],
+        "file": _file(facts),
+        "reports": dict(reports),
+        "versions": dict(facts.versions),
+    }
+    return orjson.dumps(summary, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS | orjson.OPT_APPEND_NEWLINE)
+
+
+def books_of(tally: Tally) -> dict[str, Any]:
+    """Return the books as they stand in `summary.json` and the manifest."""
+    books = tally.books
+    return {**asdict(books), "balance": books.balance, "need_a_person": books.need_a_person}
+
+
+def _batch(facts: ReportFacts) -> dict[str, Any]:
+    batch = facts.batch
+    return {
+        "id": batch.id,
+        "name": batch.name,
+        "state": batch.state.value,
+        "state_reason": batch.state_reason,
+        "live": batch.live,
+        "parent": facts.parent,
+        "parent_id": batch.parent_id,
+    }
+
+
+def _times(facts: ReportFacts, written_at: float) -> dict[str, Any]:
+    start, end = facts.started_at, facts.finished_at
+    return {
+        "accepted_at": _iso(facts.batch.created_at),
+        "started_at": _iso(start),
+        "finished_at": _iso(end),
+        "written_at": _iso(written_at),
+        "seconds": None if start is None or end is None else round(end - start, 3),
+    }
+
+
+def _iso(at: float | None) -> str | None:
+    return None if at is None else datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")
+
+
+def _rate(facts: ReportFacts) -> dict[str, Any]:
+    limit, reached = facts.requests_per_second, facts.rows_per_second
+    return {
+        "limit_requests_per_second": limit,
+        "lowest_requests_per_second": facts.lowest_requests_per_second,
+        "rows_per_second": reached,
+        "throttled": sum(point.throttled for point in facts.timeline),
+        "used": None if not limit or reached is None else round(reached / limit, 4),
+    }
+
+
+def _to_do(advice: Advice) -> dict[str, Any]:
+    task = advice.task
+    return {**task.key._asdict(), "rows": task.rows, "alone": task.alone, "lines": task.lines}
+
+
+def _file(facts: ReportFacts) -> dict[str, Any] | None:
+    fmt = facts.file_format
+    if fmt is None:
+        return None
+    return {
+        "name": facts.batch.name,
+        "sha256": facts.batch.sha256,
+        "encoding": fmt.encoding,
+        "delimiter": fmt.delimiter,
+        "newline": fmt.newline,
+        "bom": fmt.has_bom,
+        "columns": list(fmt.header),
+    }

@@ -1,0 +1,61 @@
+"""The words of the reports for people, English and Japanese (data: `texts.toml`); reasons have theirs in `tasks/reasons.py`."""
+
+from __future__ import annotations
+
+import tomllib
+from datetime import datetime
+from functools import cache
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from tasks.reasons import LANGUAGES
+
+
+class Texts:
+    """What the reports say, in one language."""
+
+    def __init__(self, lang: str, time_zone: str) -> None:
+        self.lang = lang if lang in LANGUAGES else LANGUAGES[0]
+        self._at = LANGUAGES.index(self.lang)
+        self._zone = ZoneInfo(time_zone)
+
+    def __call__(self, key: str, **values: object) -> str:
+        """Return the text of `key`; whole numbers get separators, and `key_one` is taken where `count` is 1."""
+        if values.get("count") == 1 and f"{key}_one" in _all_texts():
+            key += "_one"
+        shown = {name: self.number(value) if isinstance(value, int) else value for name, value in values.items()}
+        return _all_texts()[key][self._at].format(**shown)
+
+    def number(self, value: float) -> str:
+        """Return a number as people read it: 9,812 or 19.8."""
+        if isinstance(value, int) or value >= 100 or value == int(value):
+            return f"{value:,.0f}"
+        return f"{value:,.1f}"
+
+    def share(self, part: int, whole: int) -> str:
+        """Return a share in percent; never 0 % or 100 % unless it is exactly that."""
+        if not whole or not part:
+            return "0 %"
+        percent = 100 * part / whole
+        if part < whole:
+            percent = min(max(percent, 0.1), 99.9)
+        return f"{percent:.0f} %" if percent == round(percent) else f"{percent:.1f} %"
+
+    def time(self, at: float, form: str = "%Y-%m-%d %H:%M:%S %Z") -> str:
+        """Return a time as people read it, in their zone."""
+        return datetime.fromtimestamp(at, self._zone).strftime(form)
+
+    def duration(self, seconds: float) -> str:
+        """Return a duration in its two largest units."""
+        whole = round(seconds)
+        if whole < 1:
+            return self("seconds", count=f"{seconds:.1f}")
+        parts = [("hours", whole // 3600), ("minutes", whole % 3600 // 60), ("seconds", whole % 60)]
+        first = next(at for at, (_, count) in enumerate(parts) if count)
+        return " ".join(self(unit, count=count) for unit, count in parts[first : first + 2] if count)
+
+
+@cache
+def _all_texts() -> dict[str, Any]:
+    return tomllib.loads(Path(__file__).with_name("texts.toml").read_text("utf-8"))

@@ -1,0 +1,107 @@
+"""All reports of one batch, in one pass over its file and its rows."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Set
+from pathlib import Path
+from typing import Any, Protocol
+
+from tasks.models import ReportRow
+from tasks.reports.advice import advise, verdict
+from tasks.reports.csv_files import CsvReports, ExactLines, FileColumns, Lines, SafeLines
+from tasks.reports.explained import Explainer
+from tasks.reports.facts import ReportFacts
+from tasks.reports.folder import MANIFEST, Publication, publication
+from tasks.reports.joined import Joined, join
+from tasks.reports.summary_json import books_of, summarise
+from tasks.reports.tally import Tally
+from tasks.reports.texts import Texts
+
+#: What can be written.
+ALL = frozenset({"csv", "json", "html", "xlsx"})
+#: Report -> its file.
+FILES = {
+    "results": "results.csv",
+    "failures": "failures.csv",
+    "results_excel_safe": "results.excel-safe.csv",
+    "failures_excel_safe": "failures.excel-safe.csv",
+    "summary": "summary.json",
+    "html": "report.html",
+    "xlsx": "report.xlsx",
+}
+
+
+class Sink(Protocol):
+    """A report that takes every record."""
+
+    def add(self, joined: Joined) -> None:
+        """Take one record."""
+
+    def close(self) -> None:
+        """Have everything written."""
+
+
+def write_reports(
+    folder: Path,
+    facts: ReportFacts,
+    rows: Callable[[], Iterator[ReportRow]],
+    *,
+    lang: str = "en",
+    excel_safe: bool = False,
+    formats: Set[str] = ALL,
+    now: Callable[[], float] = time.time,
+) -> dict[str, Path]:
+    """Write the reports of a batch into `folder`, in place of earlier ones; return report -> path.
+
+    `rows` gives every row in the order of records. Without a readable file there are no CSV reports. Raises
+    `ReportsDisagree` if file, rows and books do not fit together, `OSError` if the disk does not take the reports; see
+    `folder.Publication.publish` for what is left then.
+    """
+    texts = Texts(lang, facts.time_zone)
+    tally = Tally()
+    with publication(folder) as reports:
+        with contextlib.ExitStack() as closing:
+            sinks = _csv_sinks(facts, reports, excel_safe=excel_safe) if "csv" in formats else []
+            for sink in sinks:
+                closing.callback(sink.close)
+            adders = [sink.add for sink in sinks]
+            for joined in join(facts, rows(), Explainer(facts, texts.lang)):
+                tally.add(joined)
+                for add in adders:
+                    add(joined)
+        tally.check(facts)
+        said = verdict(facts.batch.state, tally.books, texts)
+        advice = advise(facts, list(tally.tasks.values()), texts)
+        written_at = now()
+        names = {key: name for key, name in FILES.items() if name in reports.names}
+        if "json" in formats:
+            text = summarise(facts, tally, said, advice, names, written_at)
+            reports.path(FILES["summary"]).write_bytes(text)
+        paths = reports.publish(_manifest(facts, tally), FILES.values())
+    return {**{key: paths[name] for key, name in FILES.items() if name in paths}, "manifest": paths[MANIFEST]}
+
+
+def _csv_sinks(facts: ReportFacts, reports: Publication, *, excel_safe: bool) -> list[Sink]:
+    if facts.file_path is None or facts.file_format is None:
+        return []
+    columns = FileColumns(facts.file_format)
+    writers: list[tuple[str, Lines]] = [("", ExactLines(columns, facts.batch.id))]
+    if excel_safe:
+        writers.append(("_excel_safe", SafeLines(columns, facts.batch.id)))
+    return [
+        CsvReports(
+            reports.path(FILES[f"results{kind}"]), reports.path(FILES[f"failures{kind}"]), lines, facts.file_path
+        )
+        for kind, lines in writers
+    ]
+
+
+def _manifest(facts: ReportFacts, tally: Tally) -> dict[str, Any]:
+    return {
+        "format": 1,
+        "batch": facts.batch.id,
+        "file": {"name": facts.batch.name, "sha256": facts.batch.sha256},
+        "books": books_of(tally),
+    }

@@ -1,0 +1,57 @@
+"""The ledger's versions: made from nothing, refused when they do not fit."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from factories import Command, running_batch
+from sqlalchemy import text
+
+from tasks.errors import LedgerError
+from tasks.ledger import Ledger
+from tasks.schema import VERSION, metadata
+
+MIGRATIONS = Path(__file__).parents[2] / "tasks" / "migrations"
+
+
+def test_the_migrations_make_exactly_the_tables_of_the_schema(ledger: Ledger) -> None:
+    with ledger._read() as connection, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # SQLite cannot reflect what a partial index compares
+        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+
+
+def test_the_newest_migration_is_the_version_of_the_code() -> None:
+    assert ScriptDirectory(str(MIGRATIONS)).get_heads() == [VERSION]
+
+
+def test_a_ledger_of_another_version_is_refused_with_what_to_do(ledger: Ledger, ledger_url: str) -> None:
+    with ledger._write() as connection:
+        connection.execute(text("update alembic_version set version_num = '9999'"))
+    with pytest.raises(LedgerError, match="9999.*newer"):
+        Ledger.open(ledger_url)
+    with pytest.raises(LedgerError, match="9999.*newer"):
+        Ledger.upgrade(ledger_url)
+    with ledger._write() as connection:
+        connection.execute(text("update alembic_version set version_num = '0000'"))
+    with pytest.raises(LedgerError, match="onboard ledger upgrade"):
+        Ledger.open(ledger_url)
+
+
+def test_an_upgrade_makes_an_empty_ledger_and_keeps_a_full_one(ledger_url: str) -> None:
+    assert Ledger.upgrade(ledger_url) == (None, VERSION)
+    ledger = Ledger.open(ledger_url)
+    batch = running_batch(ledger, 3)
+    assert Ledger.upgrade(ledger_url) == (VERSION, VERSION)
+    assert ledger.books(batch).open == 3
+    ledger.close()
+
+
+def test_the_command_says_from_which_version_to_which(tmp_path: Path) -> None:
+    done = Command(tmp_path)("ledger", "upgrade")
+    assert done.returncode == 0, done.stderr
+    assert VERSION in done.stdout
