@@ -14,7 +14,6 @@ operations   elepay's operations: a request in, an answer out; no network
 api          the ASGI application: reads requests, strikes, answers
 control      `/_sim/...`: knobs, statistics, offline windows
 server       the process: uvicorn on the loopback
-process      starts that process from a test or a demo, and stops it
 ===========  =========================================================================
 
 It follows docs/elepay-api.md §9 and knows nothing of the program that it tests.

@@ -32,7 +32,7 @@ POST  /_sim/offline                 {"seconds": 20, "drop_connections": true}: t
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import orjson
@@ -48,7 +48,7 @@ from simulator.catalogue import STATUSES
 from simulator.profile import ProfileError, as_plain, changed, load_profile
 
 #: Takes the server offline for some seconds; the flag says whether open connections are cut.
-Offline = Callable[[float, bool], None]
+Offline = Callable[[float, bool], Awaitable[None]]
 
 DEFAULT_LIMIT = 1000
 MAX_LIMIT = 100_000

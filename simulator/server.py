@@ -76,8 +76,8 @@ class LoopbackServer(uvicorn.Server):
         self._cut_connections()
         await super().shutdown(sockets)
 
-    def go_offline(self, seconds: float, drop_connections: bool) -> None:
-        """Refuse connections for so many seconds, beginning with the next turn of the loop; a second call prolongs."""
+    async def go_offline(self, seconds: float, drop_connections: bool) -> None:
+        """Refuse connections for so many seconds from now; a second call counts anew."""
         loop = asyncio.get_running_loop()
         self._close_socket()
         if drop_connections:

@@ -1,8 +1,8 @@
 """The memory: add, claim, advance, release, sweep, count, page.
 
-Every method is one transaction (or one read). Several processes and machines may call any of them at any time: rows move
-by compare-and-set, and a row that somebody else has moved meanwhile is left alone. On SQLite writers take turns through
-a lock file besides, which keeps the worst wait a tenth of what SQLite's own retrying gives.
+Every method is one transaction (or one read). Several processes and machines may call any of them at any time: rows
+move by compare-and-set, and a row that somebody else has moved meanwhile is left alone. On SQLite writers take turns
+through a lock file besides, which keeps the worst wait a tenth of what SQLite's own retrying gives.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import orjson
 from sqlalchemy import (
     ColumnElement,
     Connection,
+    CursorResult,
     Engine,
     Float,
     Row,
@@ -192,7 +193,7 @@ class Ledger:
 
     @property
     def _now(self) -> ColumnElement[float]:
-        """The time that leases are measured by: the server's, so that machines need not agree; SQLite has one machine."""
+        """The time that leases are measured by: the server's, so that machines need not agree."""
         if self._sqlite:
             return literal(time.time(), Float())
         return cast(extract("epoch", func.clock_timestamp()), Float(53))
@@ -216,7 +217,7 @@ class Ledger:
                     parent_id=parent_id,
                 )
             )
-            return int(result.inserted_primary_key[0])
+            return _new_id(result)
 
     def batch(self, batch_id: int) -> Batch:
         """Return one batch. Raises LedgerError if there is none with this id."""
@@ -229,7 +230,9 @@ class Ledger:
     def batches(self, limit: int = 50) -> list[Batch]:
         """Return the newest batches, newest first."""
         with self._read() as connection:
-            return [_batch(row) for row in connection.execute(select(batches).order_by(batches.c.id.desc()).limit(limit))]
+            return [
+                _batch(row) for row in connection.execute(select(batches).order_by(batches.c.id.desc()).limit(limit))
+            ]
 
     def batches_of_file(self, sha256: str) -> list[Batch]:
         """Return every batch made from exactly this content, newest first."""
@@ -250,9 +253,10 @@ class Ledger:
         )
         now = self.now()
         with self._write() as connection:
-            ranges: list[dict[str, Any]] = []
-            for part in connection.execute(query).scalars().partitions(slice_rows):
-                ranges.append({"batch_id": batch_id, "first_record": part[0], "last_record": part[-1], "due_at": now})
+            ranges: list[dict[str, Any]] = [
+                {"batch_id": batch_id, "first_record": part[0], "last_record": part[-1], "due_at": now}
+                for part in connection.execute(query).scalars().partitions(slice_rows)
+            ]
             if ranges:
                 connection.execute(insert(slices).values(rung=False), ranges)
             records = connection.execute(select(func.count()).where(rows.c.batch_id == batch_id)).scalar_one()
@@ -260,11 +264,16 @@ class Ledger:
                 update(batches)
                 .where(batches.c.id == batch_id, batches.c.state == BatchState.READING)
                 .values(
-                    state=BatchState.RUNNING, records=records, reader=None, warnings=orjson.dumps(list(warnings)).decode()
+                    state=BatchState.RUNNING,
+                    records=records,
+                    reader=None,
+                    warnings=orjson.dumps(list(warnings)).decode(),
                 )
             )
 
-    def change_batch_state(self, batch_id: int, to: BatchState, reason: str, *, only_from: Iterable[BatchState]) -> bool:
+    def change_batch_state(
+        self, batch_id: int, to: BatchState, reason: str, *, only_from: Iterable[BatchState]
+    ) -> bool:
         """Move a batch if it is where the caller believes it is; return whether it was.
 
         A batch that goes on (`running`) has its slices rung again.
@@ -283,7 +292,7 @@ class Ledger:
         return moved == 1
 
     def close_batch(self, batch_id: int) -> bool:
-        """Finish a running batch in which nothing is left to send or to look up; True for the one caller that did it."""
+        """Finish a running batch in which nothing is left to send or look up; True for the one caller that did it."""
         left = exists().where(
             rows.c.batch_id == batch_id,
             or_(
@@ -347,9 +356,7 @@ class Ledger:
         )
         return len(added.all())
 
-    def _add_owned(
-        self, connection: Connection, batch_id: int, new_rows: Sequence[NewRow], *, again: bool
-    ) -> None:
+    def _add_owned(self, connection: Connection, batch_id: int, new_rows: Sequence[NewRow], *, again: bool) -> None:
         """Add those of `new_rows` that the unique index kept out."""
         first, last = new_rows[0].record, new_rows[-1].record
         there = set(
@@ -437,7 +444,7 @@ class Ledger:
                     host=host, pid=pid, process_started=process_started, lease_ends_at=self._now + lease_seconds
                 )
             )
-            return int(result.inserted_primary_key[0])
+            return _new_id(result)
 
     def renew_lease(self, worker: int, lease_seconds: float) -> bool:
         """Prolong a worker's lease; False if it was given up for dead."""
@@ -503,9 +510,7 @@ class Ledger:
             stopped: set[int] = set()
             marked: set[tuple[int, int]] = set()
             if lease_kept and to_send:
-                running = select(batches.c.id).where(
-                    batches.c.id.in_(batch_ids), batches.c.state == BatchState.RUNNING
-                )
+                running = select(batches.c.id).where(batches.c.id.in_(batch_ids), batches.c.state == BatchState.RUNNING)
                 stopped = batch_ids - set(connection.execute(running).scalars())
                 marked = self._mark(connection, worker, [row for row in to_send if row.batch_id not in stopped], now)
         return Wave(marked, stopped, lease_kept)
@@ -638,7 +643,7 @@ class Ledger:
         """Take back what dead workers hold; return how many rows.
 
         Claimed rows wait again at once. Rows being sent become `unclear` once no request of theirs can still be under
-        way: at once for a worker that surely is dead (`end_worker`), else a request's longest time after the lease's end.
+        way: at once for a worker that surely is dead (`end_worker`), else a request's longest time after its lease.
         """
         now = self.now()
         expired = select(workers.c.id).where(workers.c.lease_ends_at <= self._now)
@@ -678,7 +683,9 @@ class Ledger:
             ).all()
             if unclear:
                 connection.execute(
-                    insert(history).values(at=now, what="worker died before the outcome was written", code="worker_died"),
+                    insert(history).values(
+                        at=now, what="worker died before the outcome was written", code="worker_died"
+                    ),
                     [{"batch_id": row[0], "record": row[1], "attempt": row[2]} for row in unclear],
                 )
             for batch_id in {row[0] for row in free} | {row[0] for row in unclear}:
@@ -689,9 +696,7 @@ class Ledger:
 
     # ------------------------------------------------------------------ closed methods, wrong keys
 
-    def close_method(
-        self, row: HeldRow, *, resource: str, code: str, until: float | None
-    ) -> None:
+    def close_method(self, row: HeldRow, *, resource: str, code: str, until: float | None) -> None:
         """Remember that elepay does not take a row's payment method: for good, or `until` a time."""
         values = {
             "batch_id": row.batch_id,
@@ -959,6 +964,12 @@ _RECORD = (
     )
     .values({name: bindparam(f"new_{name}") for name in _RECORDED})
 )
+
+
+def _new_id(result: CursorResult[Any]) -> int:
+    if result.inserted_primary_key is None:
+        raise LedgerError("the ledger did not number a new line")
+    return int(result.inserted_primary_key[0])
 
 
 def _outcome_values(outcome: Outcome) -> dict[str, Any]:

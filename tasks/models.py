@@ -36,7 +36,9 @@ class BatchState(StrEnum):
     RUNNING = "running"  #: its rows are being sent
     FINISHED = "finished"  #: no row is left to be sent or looked up
     PAUSED = "paused"  #: stopped by a person or by the breaker; goes on with `onboard resume`
-    HALTED = "halted"  #: key, account, maintenance or elepay out of reach; nothing is lost, goes on with `onboard resume`
+    HALTED = (
+        "halted"  #: key, account, maintenance or elepay out of reach; nothing is lost, goes on with `onboard resume`
+    )
     CANCELLED = "cancelled"  #: given up by a person; what was not sent stays unsent
     UNUSABLE = "unusable"  #: the file as a whole
 
@@ -82,7 +84,7 @@ class SourceRequest:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """What elepay tells of a source, as far as we keep it (docs/elepay-api.md §2.3); never `credential`, never card data."""
+    """What we keep of a source (docs/elepay-api.md §2.3): never `credential`, never card data."""
 
     id: str
     status: str
@@ -188,7 +190,7 @@ def identity_of(customer_id: str, payment_method: str, resource: str, reference:
 
     The fields are hashed with U+001F between them, which intake lets into none of them.
     """
-    key = "\x1f".join((customer_id, payment_method, resource, reference))
+    key = f"{customer_id}\x1f{payment_method}\x1f{resource}\x1f{reference}"
     return hashlib.blake2b(key.encode(), digest_size=16).digest()
 
 

@@ -55,8 +55,8 @@ def accept_file(path: Path, *, ledger: Ledger, files: Path, rules: AcceptRules) 
     4. add its records chunk by chunk, `waiting`, `invalid` or `skipped`
     5. cut it into slices that are due
 
-    Raises UnusableFile; nothing of such a file stays in the ledger. A reader that dies in the middle leaves a batch that
-    the next call discards.
+    Raises UnusableFile; nothing of such a file stays in the ledger. A reader that dies in the middle leaves a batch
+    that the next call discards.
     """
     opened = open_file(path, rules.intake)
     ledger.discard_dead_readings()
@@ -157,9 +157,7 @@ def sweep(ledger: Ledger, *, total_timeout_seconds: float, look_up_delay_seconds
         if host == here and processes.is_dead(pid, process_started):
             ledger.end_worker(worker)
             log.warning("worker died", worker=worker, pid=pid)
-    swept = ledger.sweep(
-        total_timeout_seconds=total_timeout_seconds, look_up_delay_seconds=look_up_delay_seconds
-    )
+    swept = ledger.sweep(total_timeout_seconds=total_timeout_seconds, look_up_delay_seconds=look_up_delay_seconds)
     if swept:
         log.warning("rows of dead workers taken back", rows=swept)
     for batch in ledger.batches():
@@ -170,9 +168,7 @@ def sweep(ledger: Ledger, *, total_timeout_seconds: float, look_up_delay_seconds
 
 def resume(ledger: Ledger, batch_id: int) -> bool:
     """Let a paused or halted batch go on; False if it was not stopped."""
-    return ledger.change_batch_state(
-        batch_id, BatchState.RUNNING, "", only_from=[BatchState.PAUSED, BatchState.HALTED]
-    )
+    return ledger.change_batch_state(batch_id, BatchState.RUNNING, "", only_from=[BatchState.PAUSED, BatchState.HALTED])
 
 
 def is_over(ledger: Ledger, batch_id: int) -> bool:
@@ -184,5 +180,3 @@ def is_over(ledger: Ledger, batch_id: int) -> bool:
         count = ledger.count_states(batch_id)
         return not count.get(RowState.SENDING) and not count.get(RowState.CLAIMED)
     return False
-
-

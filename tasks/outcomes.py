@@ -73,7 +73,9 @@ def created(row: HeldRow, source: Source, *, latency_ms: int, rules: Rules) -> D
         outcome.code = "wrong_live_mode"
         outcome.what = f"created with liveMode {str(source.live_mode).lower()}"
         mode, other = ("live", "test") if rules.live else ("test", "live")
-        reason = f"elepay answered in {other} mode but ELEPAY_MODE is {mode}: check the key and ELEPAY_MODE, then resume"
+        reason = (
+            f"elepay answered in {other} mode but ELEPAY_MODE is {mode}: check the key and ELEPAY_MODE, then resume"
+        )
         return Decision(outcome, effect=Effect.HALT, reason=reason)
     return Decision(outcome)
 
@@ -139,7 +141,9 @@ def _again(
 
 def closed(row: HeldRow, *, line: int) -> Decision:
     """Refuse a row unsent because its payment method was closed by the row on `line`."""
-    outcome = Outcome(row.batch_id, row.record, row.attempts, RowState.REFUSED, code="method_closed", parameter=str(line))
+    outcome = Outcome(
+        row.batch_id, row.record, row.attempts, RowState.REFUSED, code="method_closed", parameter=str(line)
+    )
     return Decision(outcome)
 
 

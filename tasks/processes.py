@@ -19,7 +19,7 @@ def host() -> str:
 
 
 def started(pid: int) -> str:
-    """Return when a process started, in a form that a later process with the same number does not have; "" if unknown."""
+    """Return when a process started, as no later process with the same number has it; "" if unknown."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
     except (OSError, IndexError):

@@ -1,7 +1,7 @@
 """One allowance for the whole fleet: places of the rate limit, reserved in Redis by `rate_limit.lua`.
 
-A reservation, not check-then-sleep: each caller is told when its places come and nobody asks twice, so the limit is both
-kept and used under contention (docs/decisions.md). Time is Redis's own.
+A reservation, not check-then-sleep: each caller is told when its places come and nobody asks twice, so the limit is
+both kept and used under contention (docs/decisions.md). Time is Redis's own.
 """
 
 from __future__ import annotations

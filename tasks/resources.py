@@ -63,9 +63,7 @@ class Resources:
         return ElepayApi(
             settings.base_url,
             settings.require_key(),
-            Deadlines(
-                settings.connect_timeout_seconds, settings.read_timeout_seconds, settings.total_timeout_seconds
-            ),
+            Deadlines(settings.connect_timeout_seconds, settings.read_timeout_seconds, settings.total_timeout_seconds),
             connections=settings.in_flight,
             trust_env=settings.trust_env,
         )
@@ -78,7 +76,7 @@ class Resources:
 
     @cached_property
     def waves(self) -> WaveLoop:
-        """This process's sending loop, started."""
+        """The sending loop of this process, started."""
         settings = self.settings
         waves = WaveLoop(
             self.ledger,
@@ -100,7 +98,9 @@ class Resources:
         waves.start()
         return waves
 
-    def intake_rules(self, *, mapping: dict[str, str] | None = None, sendable: frozenset[str] | None = None) -> IntakeRules:
+    def intake_rules(
+        self, *, mapping: dict[str, str] | None = None, sendable: frozenset[str] | None = None
+    ) -> IntakeRules:
         """How this installation reads files."""
         settings = self.settings
         return IntakeRules(

@@ -1,8 +1,8 @@
 """The tenacity policy: what is tried again, how long, how often.
 
-Creating a source is retried by the wave loop, which asks `wait_before_retry` and puts the row back in its queue, because
-every attempt needs a place of the rate limit and its own mark in the ledger. Look-ups are safe to repeat and are retried
-in place by `retrying_look_up`.
+Creating a source is retried by the wave loop, which asks `wait_before_retry` and puts the row back in its queue,
+because every attempt needs a place of the rate limit and its own mark in the ledger. Questions (GET) are safe to
+repeat and are retried in place by `retrying_look_up`.
 """
 
 from __future__ import annotations
@@ -74,4 +74,4 @@ def retrying_look_up(attempts: int = 3, sleep: Callable[[float], None] = real_sl
 
 def look_up_gap(look_ups: int, delay_seconds: float) -> float:
     """Return the seconds until the next look-up of a row after `look_ups` inconclusive ones: growing, with jitter."""
-    return min(delay_seconds * 2**look_ups, 300.0) * random.uniform(0.9, 1.1)  # noqa: S311 - jitter
+    return float(min(delay_seconds * 2.0**look_ups, 300.0)) * random.uniform(0.9, 1.1)  # noqa: S311 - jitter

@@ -91,9 +91,7 @@ class Settings(BaseSettings):
         "How long a row waits for the end of elepay's maintenance before its batch is halted.",
         gt=0,
     )
-    trust_env: bool = _field(
-        "ONBOARD_TRUST_ENV", False, "Let requests read proxies and .netrc from the environment."
-    )
+    trust_env: bool = _field("ONBOARD_TRUST_ENV", False, "Let requests read proxies and .netrc from the environment.")
 
     # settling
     look_up_delay_seconds: float = _field(
@@ -220,9 +218,9 @@ class Settings(BaseSettings):
     @classmethod
     def settings_customise_sources(
         cls,
-        settings_cls: type[BaseSettings],
+        settings_cls: type[BaseSettings],  # noqa: ARG003 - the signature is pydantic's
         init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the signature is pydantic's
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
@@ -247,7 +245,7 @@ def load_settings(environment: Mapping[str, str] | None = None, *, folder: Path 
     """
     values = _collect(dict(os.environ if environment is None else environment), folder or Path.cwd())
     try:
-        return Settings(**values)
+        return Settings.model_validate(values)
     except ValidationError as error:
         raise SettingsError("; ".join(_say(problem) for problem in error.errors(include_input=False))) from None
 

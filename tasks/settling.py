@@ -2,7 +2,8 @@
 
 A list without our reference proves nothing unless it is complete (docs/elepay-api.md §2.5) and unless lists show our
 references at all. elepay does not document whether a list shows pending sources or metadata, so the second is not
-believed but tested: a *witness*, a source of the same payment method that elepay confirmed to us, must be found the same way.
+believed but tested: a *witness*, a source of the same payment method that elepay confirmed to us, must be found the
+same way.
 """
 
 from __future__ import annotations

@@ -309,9 +309,7 @@ class WaveLoop:
         for place, (work, row) in enumerate(marked):
             self._pool.submit(self._fly, work, row, first + place * interval)
 
-    def _reserve(
-        self, rows: list[tuple[_Work, HeldRow]]
-    ) -> tuple[list[tuple[_Work, HeldRow]], float, float]:
+    def _reserve(self, rows: list[tuple[_Work, HeldRow]]) -> tuple[list[tuple[_Work, HeldRow]], float, float]:
         """Return the rows that have a place, when the first place is, and the time from place to place."""
         reserved = self._limiter.reserve(len(rows), self._lead_seconds)
         now = self._clock()
@@ -321,9 +319,7 @@ class WaveLoop:
         wait = reserved.wait_seconds if rows else min(max(reserved.wait_seconds - 0.5, 0.02), 1.0)
         return rows, now + wait, reserved.interval_seconds
 
-    def _write(
-        self, landed: list[_Landed], rows: list[tuple[_Work, HeldRow]]
-    ) -> list[tuple[_Work, HeldRow]]:
+    def _write(self, landed: list[_Landed], rows: list[tuple[_Work, HeldRow]]) -> list[tuple[_Work, HeldRow]]:
         """One transaction; return the rows that may leave now."""
         started = self._clock()
         to_send = [row for _, row in rows if not row.look_up]
@@ -361,7 +357,9 @@ class WaveLoop:
                     work.delayed.clear()
             self._finish_works()
         if not wave.lease_kept:
-            log.warning("lease lost: this process was given up for dead, its rows were given to others", worker=self._worker)
+            log.warning(
+                "lease lost: this process was given up for dead, its rows were given to others", worker=self._worker
+            )
             self._hire()
         return marked
 
@@ -414,8 +412,8 @@ class WaveLoop:
         if not self._ledger.all_answers_say(row.batch_id, DOES_NOT_EXIST, self._guard_answers):
             return
         reason = (
-            f'the first {self._guard_answers} answers all say "does not exist" ({DOES_NOT_EXIST}): the key is probably of'
-            " another mode or account; check ELEPAY_SECRET_KEY and ELEPAY_MODE, then resume"
+            f'the first {self._guard_answers} answers all say "does not exist" ({DOES_NOT_EXIST}): the key is probably'
+            " of another mode or account; check ELEPAY_SECRET_KEY and ELEPAY_MODE, then resume"
         )
         self._ledger.change_batch_state(row.batch_id, BatchState.HALTED, reason, only_from=[BatchState.RUNNING])
         self._ledger.take_back_refusals(row.batch_id, DOES_NOT_EXIST)
@@ -517,5 +515,3 @@ class WaveLoop:
                 self._sleep(reserved.wait_seconds)
                 return
             self._sleep(min(max(reserved.wait_seconds - 0.5, 0.02), 1.0))
-
-

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from factories import Simulator  # noqa: E402 - needs the path above
+from factories import Simulator
 
-from tasks.ledger import Ledger  # noqa: E402
-from worker.private_server import PrivateServer  # noqa: E402
+from tasks.ledger import Ledger
+from worker.private_server import PrivateServer
 
 _numbers = itertools.count(1)
 
@@ -50,7 +50,7 @@ def postgres_url(postgres_server: str) -> Iterator[str]:
     name = f"ledger_{os.getpid()}_{next(_numbers)}"
     with psycopg.connect(f"{postgres_server} dbname=postgres", autocommit=True) as connection:
         connection.execute(f"create database {name}")
-    host = postgres_server.split()[0].removeprefix("host=")
+    host = postgres_server.split(maxsplit=1)[0].removeprefix("host=")
     yield f"postgresql+psycopg://postgres@/{name}?host={host}"
     with psycopg.connect(f"{postgres_server} dbname=postgres", autocommit=True) as connection:
         connection.execute(f"drop database {name} with (force)")

@@ -24,7 +24,9 @@ ROOT = Path(__file__).parent.parent
 KEY = "sk_test_0123456789"
 
 
-def new_row(record: int, *, customer: str | None = None, description: str | None = None, state: str = "waiting") -> NewRow:
+def new_row(
+    record: int, *, customer: str | None = None, description: str | None = None, state: str = "waiting"
+) -> NewRow:
     """One record on its way into the ledger."""
     customer = customer or f"cus_{record:06d}"
     request = request_of(description, {}, {})
@@ -92,7 +94,9 @@ def answer(row: HeldRow, state: RowState = RowState.CREATED, **more: Any) -> Out
     return Outcome(row.batch_id, row.record, row.attempts, state, **more)
 
 
-def write_csv(path: Path, rows: int, *, prefix: str = "cus_", method: str = "creditcard", resource: str = "ios") -> Path:
+def write_csv(
+    path: Path, rows: int, *, prefix: str = "cus_", method: str = "creditcard", resource: str = "ios"
+) -> Path:
     """A clean file."""
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)

@@ -8,7 +8,6 @@ from typing import Any
 import structlog
 from celery import Celery
 from celery.signals import setup_logging, worker_init, worker_ready, worker_shutdown, worker_shutting_down
-from kombu import Queue
 
 from tasks import celery_tasks
 from tasks.celery_tasks import QUEUE
@@ -31,7 +30,7 @@ def make_app(redis_url: str, total_timeout_seconds: float) -> Celery:
     app = Celery("onboard", broker=broker_url(redis_url), include=["tasks.celery_tasks"])
     app.conf.update(
         task_default_queue=QUEUE,
-        task_queues=[Queue(QUEUE)],
+        task_queues={QUEUE: {}},
         task_create_missing_queues=False,
         task_acks_late=True,
         task_reject_on_worker_lost=True,

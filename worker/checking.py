@@ -101,7 +101,8 @@ def _print(
     language: str,
 ) -> None:
     console.print(
-        f"{encoding}; {to_send + invalid + repeated:,} records: {to_send:,} to send, {invalid:,} invalid, {repeated:,} repeated"
+        f"{encoding}; {to_send + invalid + repeated:,} records:"
+        f" {to_send:,} to send, {invalid:,} invalid, {repeated:,} repeated"
     )
     if shown:
         table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")

@@ -9,16 +9,12 @@ from __future__ import annotations
 import json
 import os
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
-    from tasks.models import Batch, Books
     from tasks.resources import Resources
     from tasks.settings import Settings
 
@@ -51,7 +47,9 @@ def run(
     reports: Annotated[Path | None, typer.Option(help="Folder for the reports.", show_default=False)] = None,
     workers: Annotated[int | None, typer.Option(help="Worker processes; default: ONBOARD_WORKERS.", min=1)] = None,
     no_workers: Annotated[bool, typer.Option("--no-workers", help="Leave the sending to the fleet's workers.")] = False,
-    again: Annotated[bool, typer.Option("--again", help="Create one more source for identities that have one.")] = False,
+    again: Annotated[
+        bool, typer.Option("--again", help="Create one more source for identities that have one.")
+    ] = False,
     mapping: MappingOption = None,
     lang: LangOption = None,
     excel_safe: Annotated[bool, typer.Option("--excel-safe", help="Also write CSV copies safe for Excel.")] = False,

@@ -44,7 +44,7 @@ def main() -> int:
     )
     try:
         url = _address(simulator)
-        _say(f"$ onboard simulator --port {url.rpartition(':')[2]} --profile rough_night --seed 7   (elepay on a rough night)")
+        _say("$ onboard simulator --profile rough_night --seed 7    # elepay on a rough night")
         _say("$ onboard run sample_data/clean.csv")
         run = subprocess.Popen(
             [sys.executable, "-m", "worker.cli", "run", str(ROOT / "sample_data" / "clean.csv")],
@@ -87,7 +87,9 @@ def _compare(url: str, code: int) -> int:
         f" and lost {lost:,} answers after the source was created"
     )
     references = counted["references"]
-    _say(f"it holds {references['total']:,} references, {references['doubled_count']} of them with more than one source")
+    _say(
+        f"it holds {references['total']:,} references, {references['doubled_count']} of them with more than one source"
+    )
     right = references["doubled_count"] == 0 and references["total"] == books["created"]
     _say("exactly one source for every created row" if right else "THIS IS WRONG: books and simulator disagree")
     return 0 if right and code in (0, 1) else 1

@@ -62,12 +62,16 @@ def _elepay(ours: Resources) -> Finding:
     try:
         methods = retrying_look_up(1)(ours.api.list_payment_methods)
     except ElepayError as error:
-        return Finding("elepay", False, f"{ours.settings.base_url} answered {error}; check ELEPAY_BASE_URL, key, network")
+        return Finding(
+            "elepay", False, f"{ours.settings.base_url} answered {error}; check ELEPAY_BASE_URL, key, network"
+        )
     except OnboardingError as error:
         return Finding("elepay", False, f"not asked: {error}")
     holding = sorted(method.name for method in methods if method.holds_sources)
     if not holding:
-        return Finding("elepay", False, "reachable, but this key has no payment method that can hold a source: ask elepay")
+        return Finding(
+            "elepay", False, "reachable, but this key has no payment method that can hold a source: ask elepay"
+        )
     return Finding("elepay", True, f"reachable; can hold sources: {', '.join(holding)} (of {len(methods)} methods)")
 
 

@@ -15,7 +15,7 @@ _KEY = re.compile(r"\b([sp]k_(?:test|live)_)\w+")
 
 
 def configure(level: str = "INFO") -> None:
-    """Send every log line of this process to standard error, ours through structlog and the libraries' through logging."""
+    """Send every log line of this process, ours and the libraries', to standard error."""
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,

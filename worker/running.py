@@ -59,9 +59,7 @@ def run(ours: Resources, options: Options, console: Console) -> tuple[int, dict[
         return _run(ours, options, console, interrupts)
 
 
-def _run(
-    ours: Resources, options: Options, console: Console, interrupts: Interrupts
-) -> tuple[int, dict[str, Any]]:
+def _run(ours: Resources, options: Options, console: Console, interrupts: Interrupts) -> tuple[int, dict[str, Any]]:
     settings = ours.settings
     from tasks import celery_tasks
     from worker import celery_app
@@ -106,17 +104,17 @@ def _run(
     return _tell(ours, options, console, batch.id, started, over=over)
 
 
-
-
 def sendable_methods(ours: Resources) -> frozenset[str] | None:
-    """Ask elepay which payment methods of this key can hold a source; None if it does not say (docs/elepay-api.md §3.3).
+    """Ask elepay which payment methods of this key can hold a source (docs/elepay-api.md §3.3); None: it does not say.
 
     Raises Halted if elepay does not take the key: nothing could be sent with it.
     """
     try:
         methods: list[PaymentMethod] = retrying_look_up()(ours.api.list_payment_methods)
     except Halted as error:
-        raise SettingsError(f"elepay does not take this key ({error}): check ELEPAY_SECRET_KEY and ELEPAY_MODE") from None
+        raise SettingsError(
+            f"elepay does not take this key ({error}): check ELEPAY_SECRET_KEY and ELEPAY_MODE"
+        ) from None
     except ElepayError as error:
         log.warning("elepay does not say which payment methods this key has; going on without", code=error.code)
         return None

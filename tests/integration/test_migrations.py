@@ -32,9 +32,9 @@ def test_the_newest_migration_is_the_version_of_the_code() -> None:
 def test_a_ledger_of_another_version_is_refused_with_what_to_do(ledger: Ledger, ledger_url: str) -> None:
     with ledger._write() as connection:
         connection.execute(text("update alembic_version set version_num = '9999'"))
-    with pytest.raises(LedgerError, match="9999.*newer"):
+    with pytest.raises(LedgerError, match=r"9999.*newer"):
         Ledger.open(ledger_url)
-    with pytest.raises(LedgerError, match="9999.*newer"):
+    with pytest.raises(LedgerError, match=r"9999.*newer"):
         Ledger.upgrade(ledger_url)
     with ledger._write() as connection:
         connection.execute(text("update alembic_version set version_num = '0000'"))
