@@ -102,7 +102,7 @@ REFUSED_IF_ABSENT = frozenset({"M002004", "M002010", "M006002", "U009000"})
 #: The first answers of a batch all say this: wrong key or mode (docs/elepay-api.md §8.8).
 DOES_NOT_EXIST = "M002003"
 
-#: Last digits of the deprecated `code` -> errorCode (docs/elepay-api.md §5.4); our reading, used without errorCode only.
+#: Last digits of the deprecated `code` -> errorCode (docs/elepay-api.md §5.4): our reading, for want of errorCode.
 LEGACY: dict[str, str] = {
     "10001": "M001000",
     "10002": "M001001",

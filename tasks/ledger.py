@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import itertools
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -82,6 +83,19 @@ class Wave(NamedTuple):
     marked: set[tuple[int, int]]  #: (batch, record) that are now `sending`
     stopped: set[int]  #: batches that no longer run
     lease_kept: bool  #: False: this worker was given up for dead, its rows are no longer its own
+
+
+class UnclearRow(NamedTuple):
+    """A row that waits for a person's word."""
+
+    batch_id: int
+    record: int
+    line: int
+    customer_id: str
+    payment_method: str
+    reference: str
+    code: str
+    sent_at: float | None
 
 
 class ClosedMethod(NamedTuple):
@@ -201,7 +215,15 @@ class Ledger:
     # ------------------------------------------------------------------ batches
 
     def add_batch(
-        self, *, name: str, sha256: str, live: bool, file_format: Mapping[str, Any], reader: int, parent_id: int | None
+        self,
+        *,
+        name: str,
+        sha256: str,
+        live: bool,
+        file_format: Mapping[str, Any],
+        reader: int,
+        parent_id: int | None,
+        deadline_at: float | None = None,
     ) -> int:
         """Add a batch in state `reading`; `reader` is the worker that will add its rows."""
         with self._write() as connection:
@@ -215,6 +237,7 @@ class Ledger:
                     created_at=self.now(),
                     reader=reader,
                     parent_id=parent_id,
+                    deadline_at=deadline_at,
                 )
             )
             return _new_id(result)
@@ -234,16 +257,25 @@ class Ledger:
                 _batch(row) for row in connection.execute(select(batches).order_by(batches.c.id.desc()).limit(limit))
             ]
 
+    def running_batches(self) -> list[int]:
+        """Return the numbers of the batches that run."""
+        query = select(batches.c.id).where(batches.c.state == BatchState.RUNNING).order_by(batches.c.id)
+        with self._read() as connection:
+            return list(connection.execute(query).scalars())
+
     def batches_of_file(self, sha256: str) -> list[Batch]:
         """Return every batch made from exactly this content, newest first."""
         query = select(batches).where(batches.c.sha256 == sha256).order_by(batches.c.id.desc())
         with self._read() as connection:
             return [_batch(row) for row in connection.execute(query)]
 
-    def start_batch(self, batch_id: int, slice_rows: int, warnings: Sequence[Sequence[Any]] = ()) -> None:
+    def start_batch(
+        self, batch_id: int, slice_rows: int, *, canary_rows: int = 0, warnings: Sequence[Sequence[Any]] = ()
+    ) -> None:
         """Cut the batch's waiting rows into slices that are due now, and let it run.
 
-        `warnings` are what the reports tell of the file besides its rows, as JSON-able lists.
+        With `canary_rows` the first so many rows are a slice of their own, and only that one is due before
+        `approve_batch`. `warnings` are what the reports tell of the file besides its rows, as JSON-able lists.
         """
         query = (
             select(rows.c.record)
@@ -253,9 +285,19 @@ class Ledger:
         )
         now = self.now()
         with self._write() as connection:
-            ranges: list[dict[str, Any]] = [
-                {"batch_id": batch_id, "first_record": part[0], "last_record": part[-1], "due_at": now}
-                for part in connection.execute(query).scalars().partitions(slice_rows)
+            waiting = connection.execute(query).scalars()
+            canary = list(itertools.islice(waiting, canary_rows))
+            parts = itertools.chain(
+                [canary] if canary else [], iter(lambda: list(itertools.islice(waiting, slice_rows)), [])
+            )
+            ranges = [
+                {
+                    "batch_id": batch_id,
+                    "first_record": part[0],
+                    "last_record": part[-1],
+                    "due_at": None if canary and part is not canary else now,
+                }
+                for part in parts
             ]
             if ranges:
                 connection.execute(insert(slices).values(rung=False), ranges)
@@ -267,12 +309,58 @@ class Ledger:
                     state=BatchState.RUNNING,
                     records=records,
                     reader=None,
+                    canary=canary[-1] if canary and len(ranges) > 1 else 0,
                     warnings=orjson.dumps(list(warnings)).decode(),
                 )
             )
 
+    def pause_after_canary(self, batch_id: int) -> bool:
+        """Pause a running batch whose canary rows have all come to an end; True for the one caller that did it."""
+        canary = select(batches.c.canary).where(batches.c.id == batch_id).scalar_subquery()
+        left = exists().where(rows.c.batch_id == batch_id, rows.c.record <= canary, _NOT_SETTLED)
+        with self._read() as connection:
+            if not connection.execute(select(and_(canary > 0, ~left))).scalar_one():
+                return False
+        reason = f"the canary rows have run: look at them (onboard status {batch_id}), then onboard approve {batch_id}"
+        return self.change_batch_state(batch_id, BatchState.PAUSED, reason, only_from=[BatchState.RUNNING])
+
+    def approve_batch(self, batch_id: int, who: str) -> bool:
+        """Let the rest of a batch run after its canary rows; False if it does not wait for that."""
+        with self._write() as connection:
+            approved = connection.execute(
+                update(batches)
+                .where(batches.c.id == batch_id, batches.c.canary > 0, batches.c.state == BatchState.PAUSED)
+                .values(canary=0, state=BatchState.RUNNING, state_reason="")
+            ).rowcount
+            if approved:
+                self._make_due(connection, batch_id)
+                self._tell(connection, batch_id, 0, "approved", who)
+        return approved == 1
+
+    def pause_overdue(self) -> list[int]:
+        """Pause every running batch whose deadline has passed; return them. What was not sent goes on waiting."""
+        now = self.now()
+        query = select(batches.c.id).where(batches.c.state == BatchState.RUNNING, batches.c.deadline_at <= now)
+        with self._read() as connection:
+            overdue = connection.execute(query).scalars().all()
+        return [
+            batch_id
+            for batch_id in overdue
+            if self.change_batch_state(
+                batch_id,
+                BatchState.PAUSED,
+                f"its time is over; onboard resume {batch_id} goes on with what was not sent",
+                only_from=[BatchState.RUNNING],
+            )
+        ]
+
+    def set_deadline(self, batch_id: int, deadline_at: float | None) -> None:
+        """Give a batch another deadline, or none."""
+        with self._write() as connection:
+            connection.execute(update(batches).where(batches.c.id == batch_id).values(deadline_at=deadline_at))
+
     def change_batch_state(
-        self, batch_id: int, to: BatchState, reason: str, *, only_from: Iterable[BatchState]
+        self, batch_id: int, to: BatchState, reason: str, *, only_from: Iterable[BatchState], who: str = ""
     ) -> bool:
         """Move a batch if it is where the caller believes it is; return whether it was.
 
@@ -288,18 +376,12 @@ class Ledger:
             if moved and to is BatchState.RUNNING:
                 self._make_due(connection, batch_id)
             if moved:
-                connection.execute(insert(history).values(batch_id=batch_id, record=0, at=now, what=f"{to}: {reason}"))
+                self._tell(connection, batch_id, 0, f"{to}: {reason}" if reason else str(to), who)
         return moved == 1
 
     def close_batch(self, batch_id: int) -> bool:
         """Finish a running batch in which nothing is left to send or look up; True for the one caller that did it."""
-        left = exists().where(
-            rows.c.batch_id == batch_id,
-            or_(
-                rows.c.state.in_([RowState.WAITING, RowState.CLAIMED, RowState.SENDING]),
-                and_(rows.c.state == RowState.UNCLEAR, or_(rows.c.not_before.is_not(None), rows.c.worker.is_not(None))),
-            ),
-        )
+        left = exists().where(rows.c.batch_id == batch_id, _NOT_SETTLED)
         with self._read() as connection:
             if connection.execute(select(left)).scalar_one():
                 return False
@@ -375,8 +457,9 @@ class Ledger:
             owner = owners[row.identity or b""]
             values: dict[str, Any] = {"batch_id": batch_id, **row._asdict()}
             once_more = again or owner.source_status in ENDED_STATUSES
-            if owner.batch_id != batch_id and once_more and owner.state == RowState.CREATED:
-                values["generation"] = owner.generation + 1
+            given_up = self._give_up_cancelled(connection, owner)
+            if given_up or (owner.batch_id != batch_id and once_more and owner.state == RowState.CREATED):
+                values["generation"] = owner.generation + (0 if given_up else 1)
                 insert_it = self._dialect_insert(rows).values(values).on_conflict_do_nothing().returning(rows)
                 added = connection.execute(insert_it).one_or_none()
                 if added is not None:
@@ -385,6 +468,19 @@ class Ledger:
             add.append(values | _skipped(row, owner, batch_id))
         if add:
             connection.execute(insert(rows), add)
+
+    @staticmethod
+    def _give_up_cancelled(connection: Connection, owner: Row[Any]) -> bool:
+        """Take the identity from a row that will never be sent because its batch was cancelled."""
+        cancelled = exists().where(batches.c.id == owner.batch_id, batches.c.state == BatchState.CANCELLED)
+        return bool(
+            connection.execute(
+                update(rows)
+                .where(rows.c.batch_id == owner.batch_id, rows.c.record == owner.record)
+                .where(rows.c.state == RowState.WAITING, cancelled)
+                .values(identity=None)
+            ).rowcount
+        )
 
     # ------------------------------------------------------------------ the doorbell
 
@@ -621,9 +717,11 @@ class Ledger:
             _TO_DO,
         )
         due = func.min if self._sqlite else func.least
+        canary = select(batches.c.canary).where(batches.c.id == batch_id).scalar_subquery()
         connection.execute(
             update(slices)
             .where(slices.c.batch_id == batch_id, ~slices.c.rung, to_do)
+            .where(or_(canary == 0, slices.c.last_record <= canary))
             .values(due_at=due(func.coalesce(slices.c.due_at, self.now()), self.now()))
         )
 
@@ -769,6 +867,112 @@ class Ledger:
         with self._read() as connection:
             found = connection.execute(base.where(rows.c.batch_id == batch_id)).all()
         return [(str(row[0]), reference_of(bytes(row[1]), row[2])) for row in found]
+
+    # ------------------------------------------------------------------ people decide
+
+    def unclear_for_people(self, batch_id: int | None = None, limit: int = 1000) -> list[UnclearRow]:
+        """Return rows that nothing but a person can settle, in the order of batch and record."""
+        query = (
+            select(rows)
+            .where(rows.c.state == RowState.UNCLEAR, rows.c.not_before.is_(None), rows.c.worker.is_(None))
+            .order_by(rows.c.batch_id, rows.c.record)
+            .limit(limit)
+        )
+        if batch_id is not None:
+            query = query.where(rows.c.batch_id == batch_id)
+        with self._read() as connection:
+            return [
+                UnclearRow(
+                    row.batch_id,
+                    row.record,
+                    row.line,
+                    row.customer_id,
+                    row.payment_method,
+                    reference_of(bytes(row.identity), row.generation),
+                    row.code or "",
+                    row.sent_at,
+                )
+                for row in connection.execute(query)
+            ]
+
+    def record_at(self, batch_id: int, line: int) -> int:
+        """Return the record that starts on a physical line. Raises LedgerError if none does."""
+        query = select(rows.c.record).where(rows.c.batch_id == batch_id, rows.c.line == line)
+        with self._read() as connection:
+            found = connection.execute(query).scalar_one_or_none()
+        if found is None:
+            raise LedgerError(f"no record of batch {batch_id} starts on line {line}")
+        return int(found)
+
+    def report_row(self, batch_id: int, record: int) -> ReportRow:
+        """Return one row as the reports show it."""
+        query = select(rows).where(rows.c.batch_id == batch_id, rows.c.record == record)
+        with self._read() as connection:
+            return _report_row(connection.execute(query).one())
+
+    def resolve(self, batch_id: int, record: int, state: RowState, *, source_id: str | None, who: str) -> None:
+        """Settle an unclear row by a person's word: created (with its source), waiting (send it again) or refused.
+
+        Raises LedgerError if the row does not wait for a person, or the source belongs to another row.
+        """
+        values: dict[str, Any] = {"state": state, "source_id": source_id, "code": None, "not_before": None}
+        if state is RowState.CREATED:
+            values["adopted"] = True
+        elif state is RowState.WAITING:
+            values.update(look_ups=0, resends=0)
+        else:
+            values["code"] = "given_up"
+        with self._write() as connection:
+            if source_id is not None:
+                self._refuse_known_source(connection, source_id)
+            changed = connection.execute(
+                update(rows)
+                .where(rows.c.batch_id == batch_id, rows.c.record == record)
+                .where(rows.c.state == RowState.UNCLEAR, rows.c.not_before.is_(None), rows.c.worker.is_(None))
+                .values(values)
+            ).rowcount
+            if not changed:
+                raise LedgerError(f"record {record} of batch {batch_id} does not wait for a person")
+            told = f"resolved: {state}" + (f", source {source_id}" if source_id else "")
+            self._tell(connection, batch_id, record, told, who)
+            if state is RowState.WAITING:
+                self._reopen(connection, batch_id)
+
+    @staticmethod
+    def _refuse_known_source(connection: Connection, source_id: str) -> None:
+        query = select(rows.c.batch_id, rows.c.record).where(
+            rows.c.source_id == source_id, rows.c.state == RowState.CREATED
+        )
+        known = connection.execute(query.limit(1)).one_or_none()
+        if known is not None:
+            raise LedgerError(f"source {source_id} belongs to record {known.record} of batch {known.batch_id} already")
+
+    def look_up_again(self, batch_id: int, who: str) -> int:
+        """Let every row of a batch that waits for a person be looked up once more; return how many."""
+        with self._write() as connection:
+            changed = connection.execute(
+                update(rows)
+                .where(rows.c.batch_id == batch_id, rows.c.state == RowState.UNCLEAR)
+                .where(rows.c.not_before.is_(None), rows.c.worker.is_(None))
+                .values(not_before=self.now(), look_ups=0, resends=0)
+            ).rowcount
+            if changed:
+                self._tell(connection, batch_id, 0, f"{changed} unclear rows are looked up again", who)
+                self._reopen(connection, batch_id)
+        return changed
+
+    def _reopen(self, connection: Connection, batch_id: int) -> None:
+        connection.execute(
+            update(batches)
+            .where(batches.c.id == batch_id, batches.c.state == BatchState.FINISHED)
+            .values(state=BatchState.RUNNING, finished_at=None)
+        )
+        self._make_due(connection, batch_id)
+
+    def _tell(self, connection: Connection, batch_id: int, record: int, what: str, who: str = "") -> None:
+        connection.execute(
+            insert(history).values(batch_id=batch_id, record=record, at=self.now(), what=what, who=who or None)
+        )
 
     # ------------------------------------------------------------------ counting and paging
 
@@ -921,6 +1125,12 @@ _TO_DO = and_(
     ),
 )
 
+#: Will still move without a person.
+_NOT_SETTLED = or_(
+    rows.c.state.in_([RowState.WAITING, RowState.CLAIMED, RowState.SENDING]),
+    and_(rows.c.state == RowState.UNCLEAR, or_(rows.c.not_before.is_not(None), rows.c.worker.is_not(None))),
+)
+
 _MARK = (
     update(rows)
     .where(
@@ -1009,6 +1219,7 @@ def _batch(row: Row[Any]) -> Batch:
         parent_id=row.parent_id,
         file_format=orjson.loads(row.file_format),
         deadline_at=row.deadline_at,
+        canary=row.canary,
         warnings=tuple(tuple(one) for one in orjson.loads(row.warnings)),
     )
 

@@ -110,6 +110,7 @@ class Batch:
     parent_id: int | None = None
     file_format: Mapping[str, Any] = field(default_factory=dict)
     deadline_at: float | None = None
+    canary: int = 0  #: last record that runs before a person approves the rest; 0: none, or approved
     warnings: tuple[tuple[Any, ...], ...] = ()  #: (code, column, count, first line, detail) of each oddity of the file
 
 

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import structlog
 
 from tasks import processes
+from tasks.csv_records import FileFormat, read_raw
 from tasks.errors import UnusableFile
 from tasks.intake import IntakeRules, OpenedFile, Warnings, open_file, read_rows
 from tasks.ledger import Ledger
@@ -24,6 +25,8 @@ log = structlog.get_logger("onboard")
 
 #: States of a batch that the same file, dropped again, goes on with.
 GOES_ON = (BatchState.RUNNING, BatchState.PAUSED, BatchState.HALTED)
+#: Rows that `onboard retry` brings into a batch of their own.
+_RETRIED = frozenset({RowState.REFUSED, RowState.WAITING})
 
 
 class Accepted(NamedTuple):
@@ -43,6 +46,9 @@ class AcceptRules:
     slice_rows: int
     lease_seconds: float
     again: bool = False
+    canary_rows: int = 0
+    deadline_at: float | None = None
+    parent_id: int | None = None  #: the batch that this one retries; else what the file says
     progress: Callable[[int], None] = field(default=lambda _records: None)  #: called with the records read so far
 
 
@@ -63,7 +69,9 @@ def accept_file(path: Path, *, ledger: Ledger, files: Path, rules: AcceptRules) 
     warnings = Warnings()
     for batch in ledger.batches_of_file(opened.sha256):
         if batch.state in GOES_ON and batch.live == rules.live:
-            resume(ledger, batch.id)
+            ledger.set_deadline(batch.id, rules.deadline_at)
+            if not (batch.state is BatchState.PAUSED and batch.canary):
+                resume(ledger, batch.id)
             return Accepted(ledger.batch(batch.id), goes_on=True, warnings=warnings)
     copy = keep_file(path, files, opened.sha256)
     reader = register(ledger, rules.lease_seconds)
@@ -74,7 +82,8 @@ def accept_file(path: Path, *, ledger: Ledger, files: Path, rules: AcceptRules) 
             live=rules.live,
             file_format=opened.format.to_dict(),
             reader=reader,
-            parent_id=_parent(ledger, opened),
+            parent_id=rules.parent_id or _parent(ledger, opened),
+            deadline_at=rules.deadline_at,
         )
         try:
             for chunk in read_rows(copy, opened, rules.intake, warnings=warnings):
@@ -82,7 +91,7 @@ def accept_file(path: Path, *, ledger: Ledger, files: Path, rules: AcceptRules) 
                 ledger.renew_lease(reader, rules.lease_seconds)
                 rules.progress(chunk[-1].record)
             told = [[one.code, one.column, one.count, one.first_line, one.detail] for one in warnings]
-            ledger.start_batch(batch_id, rules.slice_rows, told)
+            ledger.start_batch(batch_id, rules.slice_rows, canary_rows=rules.canary_rows, warnings=told)
         except BaseException:
             ledger.discard_batch(batch_id)
             raise
@@ -143,8 +152,15 @@ def ring(ledger: Ledger, send: Callable[[Slice], None]) -> int:
 def onboard_slice(waves: WaveLoop, ledger: Ledger, one: Slice) -> None:
     """Do what is due in a slice, and close the batch if that was the last of it."""
     waves.run_slice(one)
-    if ledger.close_batch(one.batch_id):
-        log.info("batch finished", batch=one.batch_id)
+    settle_batch(ledger, one.batch_id)
+
+
+def settle_batch(ledger: Ledger, batch_id: int) -> None:
+    """Close the batch, or let it wait for a person, if its last (canary) row has come to an end."""
+    if ledger.close_batch(batch_id):
+        log.info("batch finished", batch=batch_id)
+    elif ledger.pause_after_canary(batch_id):
+        log.info("canary rows have run, batch waits for approval", batch=batch_id)
 
 
 def sweep(ledger: Ledger, *, total_timeout_seconds: float, look_up_delay_seconds: float) -> int:
@@ -160,15 +176,49 @@ def sweep(ledger: Ledger, *, total_timeout_seconds: float, look_up_delay_seconds
     swept = ledger.sweep(total_timeout_seconds=total_timeout_seconds, look_up_delay_seconds=look_up_delay_seconds)
     if swept:
         log.warning("rows of dead workers taken back", rows=swept)
-    for batch in ledger.batches():
-        if batch.state is BatchState.RUNNING:
-            ledger.close_batch(batch.id)
+    for batch_id in ledger.pause_overdue():
+        log.warning("batch paused, its time is over", batch=batch_id)
+    for batch_id in ledger.running_batches():
+        settle_batch(ledger, batch_id)
     return swept
 
 
-def resume(ledger: Ledger, batch_id: int) -> bool:
+def pause(ledger: Ledger, batch_id: int, who: str = "") -> bool:
+    """Send nothing more of a batch until it is resumed; False if it does not run."""
+    reason = f"paused by {who}; onboard resume {batch_id} goes on"
+    return ledger.change_batch_state(batch_id, BatchState.PAUSED, reason, only_from=[BatchState.RUNNING], who=who)
+
+
+def resume(ledger: Ledger, batch_id: int, who: str = "") -> bool:
     """Let a paused or halted batch go on; False if it was not stopped."""
-    return ledger.change_batch_state(batch_id, BatchState.RUNNING, "", only_from=[BatchState.PAUSED, BatchState.HALTED])
+    stopped = [BatchState.PAUSED, BatchState.HALTED]
+    return ledger.change_batch_state(batch_id, BatchState.RUNNING, "", only_from=stopped, who=who)
+
+
+def cancel(ledger: Ledger, batch_id: int, who: str = "") -> bool:
+    """Give a batch up: what was not sent never is, and another file may bring it; False if it has ended already."""
+    return ledger.change_batch_state(batch_id, BatchState.CANCELLED, f"cancelled by {who}", only_from=GOES_ON, who=who)
+
+
+def write_retry_file(ledger: Ledger, batch_id: int, kept: Path, target: Path) -> int:
+    """Write those records of a batch's file that elepay refused, or that were never sent, as a file of their own.
+
+    Header and records are the original bytes. Returns how many records it holds.
+    """
+    fmt = FileFormat.from_dict(ledger.batch(batch_id).file_format)
+    newline = fmt.encode(fmt.newline)
+    wanted = (row.record for row in ledger.report_rows(batch_id) if row.state in _RETRIED)
+    following = next(wanted, None)
+    count = 0
+    with target.open("wb") as file:
+        sep_line = fmt.encode(f"sep={fmt.delimiter}{fmt.newline}") if fmt.has_sep_line else b""
+        file.write(fmt.bom + sep_line + fmt.encode(fmt.header_text) + newline)
+        for raw in read_raw(kept, fmt):
+            if raw.record == following:
+                file.write(raw.raw + newline)
+                count += 1
+                following = next(wanted, None)
+    return count
 
 
 def is_over(ledger: Ledger, batch_id: int) -> bool:

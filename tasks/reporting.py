@@ -53,7 +53,7 @@ def gather(ours: Resources, batch: Batch) -> ReportFacts:
     return ReportFacts(
         batch=batch,
         books=books,
-        file_path=ours.files / f"{batch.sha256}.csv",
+        file_path=ours.kept_file(batch),
         file_format=FileFormat.from_dict(batch.file_format),
         parent="" if batch.parent_id is None else str(batch.parent_id),
         started_at=batch.created_at,

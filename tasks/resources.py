@@ -10,6 +10,7 @@ from tasks.elepay_api import Deadlines, ElepayApi
 from tasks.errors import SettingsError
 from tasks.intake import IntakeRules
 from tasks.ledger import Ledger
+from tasks.models import Batch
 from tasks.onboarding import register
 from tasks.outcomes import Rules
 from tasks.rate_limit import RateLimit, connect
@@ -40,6 +41,10 @@ class Resources:
     def files(self) -> Path:
         """Folder of the accepted files."""
         return self.settings.home / "files"
+
+    def kept_file(self, batch: Batch) -> Path:
+        """Where the accepted copy of a batch's file is."""
+        return self.files / f"{batch.sha256}.csv"
 
     @property
     def reports(self) -> Path:
@@ -94,6 +99,8 @@ class Resources:
             slice_seconds=settings.slice_seconds,
             lease_seconds=settings.lease_seconds,
             guard_answers=settings.guard_answers,
+            breaker_answers=settings.breaker_answers,
+            breaker_share=settings.breaker_share,
         )
         waves.start()
         return waves

@@ -108,6 +108,22 @@ class Settings(BaseSettings):
         ge=0,
     )
 
+    breaker_answers: int = _field(
+        "ONBOARD_BREAKER_ANSWERS", 100, "How many of the last answers of a batch the breaker looks at; 0: never.", ge=0
+    )
+    breaker_share: float = _field(
+        "ONBOARD_BREAKER_SHARE", 0.5, "If more than this share of them are refusals, the batch is paused.", gt=0, le=1
+    )
+    canary: int = _field(
+        "ONBOARD_CANARY", 0, "So many rows of a new batch run first, then a person approves the rest; 0: all run.", ge=0
+    )
+    watchdog_seconds: float = _field(
+        "ONBOARD_WATCHDOG_SECONDS",
+        300.0,
+        "A worker with open rows none of which moves for so long ends, so that its supervisor starts it again.",
+        gt=0,
+    )
+
     # files
     encodings: Names = _field(
         "ONBOARD_ENCODINGS", ("utf-8-sig", "cp932"), "Encodings to try, strictly and in this order, comma-separated."

@@ -93,6 +93,8 @@ class WaveLoop:
         slice_seconds: float,
         lease_seconds: float,
         guard_answers: int,
+        breaker_answers: int,
+        breaker_share: float,
         clock: Callable[[], float] = _boottime,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
@@ -101,6 +103,8 @@ class WaveLoop:
         self._register = register
         self._in_flight, self._guard_answers = in_flight, guard_answers
         self._slice_seconds, self._lease_seconds = slice_seconds, lease_seconds
+        self._breaker_answers, self._breaker_share = breaker_answers, breaker_share
+        self._last_answers: dict[int, deque[bool]] = {}
         self._clock, self._sleep = clock, sleep
         self._settling = Settling(api, ledger, self._take_place)
         self._pool = ThreadPoolExecutor(in_flight, thread_name_prefix="send")
@@ -117,6 +121,8 @@ class WaveLoop:
         self._trouble_since: dict[str, float] = {}
         self._answers_differ: set[int] = set()
         self._numbers = itertools.count()
+        self._paused_until = 0.0
+        self._busy_since = 0.0
         self._outage = ""
         self._failure: BaseException | None = None
         self.moved_at = clock()  #: when a row last moved, by `clock`
@@ -126,6 +132,13 @@ class WaveLoop:
         """Register this process as a worker and start the loop."""
         self._hire()
         self._thread.start()
+
+    @property
+    def stuck_seconds(self) -> float:
+        """For how long rows have been open here without one moving; 0 while the fleet was told to pause."""
+        if not self._works or self._clock() < self._paused_until:
+            return 0.0
+        return self._clock() - max(self.moved_at, self._paused_until, self._busy_since)
 
     def retire(self) -> None:
         """Send nothing more; slices end as soon as the last answer under way is written, and give the rest back."""
@@ -159,6 +172,8 @@ class WaveLoop:
         if held:
             work = _Work(one, self._clock() + self._slice_seconds, deque(held), open=len(held))
             with self._changed:
+                if not self._works:
+                    self._busy_since = self._clock()
                 self._works.append(work)
                 self._changed.notify_all()
             while not work.done.wait(1.0):
@@ -316,6 +331,8 @@ class WaveLoop:
         if reserved.places < len(rows):
             self._back(rows[reserved.places :])
             rows = rows[: reserved.places]
+        if not rows:
+            self._paused_until = now + reserved.wait_seconds
         wait = reserved.wait_seconds if rows else min(max(reserved.wait_seconds - 0.5, 0.02), 1.0)
         return rows, now + wait, reserved.interval_seconds
 
@@ -389,6 +406,7 @@ class WaveLoop:
     def _take_effect(self, one: _Landed) -> None:
         """Let a decision act on its batch or payment method."""
         decision, row = one.decision, one.row
+        self._break(one)
         if decision.effect is Effect.HALT:
             if self._ledger.change_batch_state(
                 row.batch_id, BatchState.HALTED, decision.reason, only_from=[BatchState.RUNNING]
@@ -404,6 +422,23 @@ class WaveLoop:
             self._guard(row)
         elif decision.outcome.state is RowState.CREATED:
             self._answers_differ.add(row.batch_id)
+
+    def _break(self, one: _Landed) -> None:
+        """Pause a batch when more than a share of its last answers are refusals: something is wrong with all of it."""
+        state, batch_id = one.decision.outcome.state, one.row.batch_id
+        if state not in (RowState.CREATED, RowState.REFUSED) or not self._breaker_answers:
+            return
+        last = self._last_answers.setdefault(batch_id, deque(maxlen=self._breaker_answers))
+        last.append(state is RowState.REFUSED and one.decision.outcome.code != "method_closed")
+        if len(last) < self._breaker_answers or sum(last) <= self._breaker_share * len(last):
+            return
+        reason = (
+            f"{sum(last)} of the last {len(last)} answers were refusals: look at the reasons (onboard report"
+            f" {batch_id}), then onboard resume {batch_id} or onboard cancel {batch_id}"
+        )
+        last.clear()
+        self._ledger.change_batch_state(batch_id, BatchState.PAUSED, reason, only_from=[BatchState.RUNNING])
+        log.error("batch paused", batch=batch_id, why=reason)
 
     def _guard(self, row: HeldRow) -> None:
         """Halt a batch whose first answers all say "does not exist": the key is of another mode or account (§8.8)."""

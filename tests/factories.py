@@ -147,6 +147,11 @@ class Simulator:
         found: dict[str, Any] = requests.get(f"{self.url}/_sim/statistics", timeout=30).json()
         return found
 
+    def sources(self) -> list[dict[str, Any]]:
+        """Every source that exists there."""
+        found: list[dict[str, Any]] = requests.get(f"{self.url}/_sim/sources?limit=100000", timeout=30).json()["sources"]
+        return found
+
 
 class Command:
     """The command line as a user runs it, in a folder of its own."""

@@ -1,4 +1,4 @@
-"""`onboard status`, `report`, `resume`, `ledger`: what the ledger knows, for people and scripts."""
+"""`onboard status`, `report`, `ledger`: what the ledger knows, for people and scripts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from tasks import onboarding, reporting
+from tasks import reporting
 from tasks.errors import LedgerError, RateLimitUnavailable
 from tasks.ledger import Ledger
 from tasks.models import BatchState
@@ -65,16 +65,6 @@ def report(
     screen.print_books(console, batch, books)
     screen.print_reports(console, paths)
     return exit_code(batch, books), result(batch, books, paths)
-
-
-def resume(ours: Resources, batch_id: int, console: Console) -> tuple[int, dict[str, Any]]:
-    """Let a stopped batch go on; the fleet's workers take it up."""
-    batch = ours.ledger.batch(batch_id)
-    if not onboarding.resume(ours.ledger, batch_id):
-        raise LedgerError(f"batch {batch_id} is {batch.state}: only a paused or halted batch can be resumed")
-    books = ours.ledger.books(batch_id)
-    console.print(f"batch {batch_id} goes on" + ("" if ours.settings.redis_url else f": onboard run {batch.name}"))
-    return 0, result(ours.ledger.batch(batch_id), books, {})
 
 
 def upgrade_ledger(ours: Resources, console: Console) -> tuple[int, dict[str, Any]]:

@@ -52,6 +52,12 @@ def run(
     ] = False,
     mapping: MappingOption = None,
     lang: LangOption = None,
+    canary: Annotated[
+        int | None, typer.Option(help="Send so many rows, then wait for `onboard approve`.", min=0, show_default=False)
+    ] = None,
+    until: Annotated[
+        str | None, typer.Option(help="HH:MM; what is not sent by then waits.", show_default=False)
+    ] = None,
     excel_safe: Annotated[bool, typer.Option("--excel-safe", help="Also write CSV copies safe for Excel.")] = False,
     json_output: JsonOption = False,
 ) -> None:
@@ -68,6 +74,8 @@ def run(
         no_workers=no_workers,
         again=again,
         mapping=mapping,
+        canary=canary,
+        until=until,
         lang=lang,
         excel_safe=excel_safe,
     )
@@ -120,11 +128,85 @@ def report(
 
 
 @app.command()
+def pause(batch: BatchArgument, json_output: JsonOption = False) -> None:
+    """Send nothing more of a batch until it is resumed."""
+    from worker import deciding
+
+    _leave(lambda ours, console: deciding.pause(ours, batch, console), json_output=json_output)
+
+
+@app.command()
 def resume(batch: BatchArgument, json_output: JsonOption = False) -> None:
     """Let a paused or halted batch go on (`onboard run` with its file does the same and waits for the end)."""
-    from worker import asking
+    from worker import deciding
 
-    _leave(lambda ours, console: asking.resume(ours, batch, console), json_output=json_output)
+    _leave(lambda ours, console: deciding.resume(ours, batch, console), json_output=json_output)
+
+
+@app.command()
+def approve(batch: BatchArgument, json_output: JsonOption = False) -> None:
+    """Let the rest of a batch run after its canary rows."""
+    from worker import deciding
+
+    _leave(lambda ours, console: deciding.approve(ours, batch, console), json_output=json_output)
+
+
+@app.command()
+def cancel(batch: BatchArgument, json_output: JsonOption = False) -> None:
+    """Give a batch up: what was not sent never is (another file may bring it again)."""
+    from worker import deciding
+
+    _leave(lambda ours, console: deciding.cancel(ours, batch, console), json_output=json_output)
+
+
+@app.command(epilog="Example:  onboard retry 12")
+def retry(
+    batch: BatchArgument,
+    workers: Annotated[int | None, typer.Option(help="Worker processes; default: ONBOARD_WORKERS.", min=1)] = None,
+    no_workers: Annotated[bool, typer.Option("--no-workers", help="Leave the sending to the fleet's workers.")] = False,
+    json_output: JsonOption = False,
+) -> None:
+    """Try again what may pass now: unclear rows are looked up, refused and unsent ones become a batch of their own."""
+    from worker import running
+
+    _leave(
+        lambda ours, console: running.retry(ours, batch, console, workers=workers, no_workers=no_workers),
+        json_output=json_output,
+    )
+
+
+@app.command(
+    epilog="Examples:  onboard resolve  ·  onboard resolve 12 301 --created src_01  ·  onboard resolve 12 301 --absent"
+)
+def resolve(
+    batch: Annotated[int | None, typer.Argument(help="Number of the batch.", show_default=False)] = None,
+    line: Annotated[int | None, typer.Argument(help="Line of the row in its file.", show_default=False)] = None,
+    created: Annotated[str | None, typer.Option(help="The source exists: its id.", show_default=False)] = None,
+    absent: Annotated[bool, typer.Option("--absent", help="There is no source: send the row again.")] = False,
+    give_up: Annotated[bool, typer.Option("--give-up", help="Leave the row as it is.")] = False,
+    json_output: JsonOption = False,
+) -> None:
+    """List the unclear rows that wait for a person, or settle one of them."""
+    from worker import deciding
+
+    _leave(
+        lambda ours, console: deciding.resolve(
+            ours, batch, line, console, created=created, absent=absent, give_up=give_up
+        ),
+        json_output=json_output,
+    )
+
+
+@app.command(epilog="Example:  onboard show 12 301")
+def show(
+    batch: BatchArgument,
+    line: Annotated[int, typer.Argument(help="Line of the row in its file.")],
+    json_output: JsonOption = False,
+) -> None:
+    """Show one row and everything that happened to it."""
+    from worker import deciding
+
+    _leave(lambda ours, console: deciding.show(ours, batch, line, console), json_output=json_output)
 
 
 @app.command()

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 
@@ -120,16 +120,16 @@ def alone(lock_path: Path, on_wait: Callable[[str], None]) -> Iterator[None]:
         yield
 
 
-def watch_batch(
+def watch_batches(
     ledger: Ledger,
-    batch_id: int,
+    batches: Sequence[int],
     settings: Settings,
     *,
     workers: Workers | None,
     interrupts: Interrupts,
     show: Callable[[], None],
 ) -> bool:
-    """Ring, sweep and show until the batch is over; False if a person interrupted."""
+    """Ring, sweep and show until no batch moves any more by itself; False if a person interrupted."""
     troubled = ""
     while not interrupts.count:
         try:
@@ -139,7 +139,7 @@ def watch_batch(
                 look_up_delay_seconds=settings.look_up_delay_seconds,
             )
             onboarding.ring(ledger, celery_tasks.send)
-            if onboarding.is_over(ledger, batch_id):
+            if all(onboarding.is_over(ledger, batch_id) for batch_id in batches):
                 return True
             show()
             troubled = ""

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import getpass
 import os
+import socket
+import tempfile
 import time
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +18,14 @@ from rich.console import Console
 
 from tasks import onboarding, reporting
 from tasks.elepay_api import PaymentMethod
-from tasks.errors import ElepayError, Halted, RateLimitUnavailable, SettingsError, UnusableFile
+from tasks.errors import ElepayError, Halted, LedgerError, RateLimitUnavailable, SettingsError, UnusableFile
 from tasks.intake import load_mapping
 from tasks.models import Batch, BatchState, Books
 from tasks.resources import Resources
 from tasks.retrying import retrying_look_up
 from worker import screen
 from worker.private_server import PrivateServer
-from worker.run import Interrupts, Workers, alone, watch_batch
+from worker.run import Interrupts, Workers, alone, watch_batches
 
 log = structlog.get_logger("onboard")
 
@@ -31,13 +35,15 @@ class Options:
     """What `onboard run` was told."""
 
     file: Path
-    reports: Path | None
-    workers: int | None
-    no_workers: bool
-    again: bool
-    mapping: Path | None
-    lang: str | None
-    excel_safe: bool
+    reports: Path | None = None
+    workers: int | None = None
+    no_workers: bool = False
+    again: bool = False
+    mapping: Path | None = None
+    canary: int | None = None
+    until: str | None = None
+    lang: str | None = None
+    excel_safe: bool = False
 
 
 def run(ours: Resources, options: Options, console: Console) -> tuple[int, dict[str, Any]]:
@@ -46,7 +52,60 @@ def run(ours: Resources, options: Options, console: Console) -> tuple[int, dict[
     settings.require_key()
     if not options.file.is_file():
         raise UnusableFile("no_such_file", f"there is no file {options.file}")
-    if options.no_workers and settings.redis_url is None:
+    started = time.time()
+    with (
+        _at_work(ours, console, no_workers=options.no_workers) as interrupts,
+        screen.Progress(console, settings.requests_per_second or None) as progress,
+    ):
+        accepted = _accept(ours, options, progress, interrupts)
+        if accepted.goes_on:
+            console.print(f"batch {accepted.batch.id} goes on where it stopped")
+        over = _finish(ours, [accepted.batch.id], options, progress, interrupts)
+    return _tell(ours, options, console, accepted.batch.id, started, over=over)
+
+
+def retry(
+    ours: Resources, batch_id: int, console: Console, *, workers: int | None, no_workers: bool
+) -> tuple[int, dict[str, Any]]:
+    """Try again what may pass now, in the batch (look-ups) and in a child batch (refused and unsent rows)."""
+    ours.settings.require_key()
+    parent = ours.ledger.batch(batch_id)
+    if parent.state not in (BatchState.FINISHED, BatchState.CANCELLED):
+        raise LedgerError(f"batch {batch_id} is {parent.state}: only a finished or cancelled batch can be retried")
+    options = Options(file=Path(parent.name), workers=workers, no_workers=no_workers)
+    started = time.time()
+    with _at_work(ours, console, no_workers=no_workers) as interrupts, tempfile.TemporaryDirectory() as folder:
+        target = Path(folder) / f"retry-of-{batch_id}.csv"
+        again = onboarding.write_retry_file(ours.ledger, batch_id, ours.kept_file(parent), target)
+        looked_up = ours.ledger.look_up_again(batch_id, who()) if parent.state is BatchState.FINISHED else 0
+        if not again and not looked_up:
+            raise LedgerError(f"batch {batch_id} has no row that could be tried again")
+        console.print(f"{again:,} rows are sent again, {looked_up:,} unclear rows are looked up again")
+        batches = [batch_id] if looked_up else []
+        with screen.Progress(console, ours.settings.requests_per_second or None) as progress:
+            if again:
+                child = replace(options, file=target)
+                batches.append(_accept(ours, child, progress, interrupts, parent_id=batch_id).batch.id)
+            over = _finish(ours, batches, options, progress, interrupts)
+    if over and looked_up and again:
+        reporting.write(ours, ours.ledger.batch(batch_id))
+    return _tell(ours, options, console, batches[-1], started, over=over)
+
+
+def who() -> str:
+    """Return who types, for the ledger's history: user and machine."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):
+        user = str(os.getuid())
+    return f"{user}@{socket.gethostname()}"
+
+
+@contextlib.contextmanager
+def _at_work(ours: Resources, console: Console, *, no_workers: bool) -> Iterator[Interrupts]:
+    """Have a Redis for the length of a command: the fleet's, or a private one (one command a folder at a time)."""
+    settings = ours.settings
+    if no_workers and settings.redis_url is None:
         raise SettingsError("--no-workers needs a fleet: set REDIS_URL to the Redis that its workers use")
     with contextlib.ExitStack() as stack:
         interrupts = stack.enter_context(Interrupts())
@@ -56,52 +115,78 @@ def run(ours: Resources, options: Options, console: Console) -> tuple[int, dict[
             os.environ["REDIS_URL"] = server.url
             ours.use_redis(server.url)
             ours.ledger.ring_again()
-        return _run(ours, options, console, interrupts)
+        from worker import celery_app
+
+        celery_app.app.set_current()
+        yield interrupts
 
 
-def _run(ours: Resources, options: Options, console: Console, interrupts: Interrupts) -> tuple[int, dict[str, Any]]:
+def _accept(
+    ours: Resources,
+    options: Options,
+    progress: screen.Progress,
+    interrupts: Interrupts,
+    *,
+    parent_id: int | None = None,
+) -> onboarding.Accepted:
+    """Bring the file into the ledger. Ctrl-C leaves nothing of it there."""
     settings = ours.settings
-    from tasks import celery_tasks
-    from worker import celery_app
 
-    celery_app.app.set_current()
-    started = time.time()
-    with screen.Progress(console, settings.requests_per_second or None) as progress:
-        rules = onboarding.AcceptRules(
-            intake=ours.intake_rules(
-                mapping=load_mapping(options.mapping) if options.mapping else {}, sendable=sendable_methods(ours)
-            ),
-            live=settings.live,
-            slice_rows=settings.slice_rows,
-            lease_seconds=settings.lease_seconds,
-            again=options.again,
-            progress=progress.reading,
+    def reading(records: int) -> None:
+        if interrupts.count:
+            raise KeyboardInterrupt
+        progress.reading(records)
+
+    rules = onboarding.AcceptRules(
+        intake=ours.intake_rules(
+            mapping=load_mapping(options.mapping) if options.mapping else {}, sendable=sendable_methods(ours)
+        ),
+        live=settings.live,
+        slice_rows=settings.slice_rows,
+        lease_seconds=settings.lease_seconds,
+        again=options.again,
+        canary_rows=settings.canary if options.canary is None else options.canary,
+        deadline_at=_deadline(options.until, settings.time_zone),
+        parent_id=parent_id,
+        progress=reading,
+    )
+    return onboarding.accept_file(options.file, ledger=ours.ledger, files=ours.files, rules=rules)
+
+
+def _deadline(until: str | None, zone: str) -> float | None:
+    try:
+        return None if until is None else screen.next_time(until, zone)
+    except ValueError:
+        raise SettingsError(f"--until takes a time of day such as 06:00, not {until!r}") from None
+
+
+def _finish(
+    ours: Resources, batches: list[int], options: Options, progress: screen.Progress, interrupts: Interrupts
+) -> bool:
+    """Work until no batch moves any more by itself; False if a person interrupted."""
+    settings = ours.settings
+    if all(onboarding.is_over(ours.ledger, batch_id) for batch_id in batches):
+        return True
+    workers = None
+    if not options.no_workers:
+        workers = Workers(settings, ours.redis_url, options.workers or settings.workers or os.cpu_count() or 1)
+    try:
+        return watch_batches(
+            ours.ledger,
+            batches,
+            settings,
+            workers=workers,
+            interrupts=interrupts,
+            show=lambda: _show(ours, batches[-1], progress),
         )
-        accepted = onboarding.accept_file(options.file, ledger=ours.ledger, files=ours.files, rules=rules)
-        batch = accepted.batch
-        if accepted.goes_on:
-            console.print(f"batch {batch.id} goes on where it stopped")
-        onboarding.ring(ours.ledger, celery_tasks.send)
-        workers = None
-        over = onboarding.is_over(ours.ledger, batch.id)
-        if not over and not interrupts.count:
-            if not options.no_workers:
-                count = options.workers or settings.workers or os.cpu_count() or 1
-                workers = Workers(settings, ours.redis_url, count)
-            try:
-                over = watch_batch(
-                    ours.ledger,
-                    batch.id,
-                    settings,
-                    workers=workers,
-                    interrupts=interrupts,
-                    show=lambda: _show(ours, batch.id, progress),
-                )
-            finally:
-                if workers is not None:
-                    workers.stop(interrupts, settings.total_timeout_seconds + 15)
-    _settle(ours)
-    return _tell(ours, options, console, batch.id, started, over=over)
+    finally:
+        if workers is not None:
+            workers.stop(interrupts, settings.total_timeout_seconds + 15)
+        onboarding.sweep(
+            ours.ledger,
+            total_timeout_seconds=settings.total_timeout_seconds,
+            look_up_delay_seconds=settings.look_up_delay_seconds,
+        )
 
 
 def sendable_methods(ours: Resources) -> frozenset[str] | None:
@@ -139,16 +224,6 @@ def _show(ours: Resources, batch_id: int, progress: screen.Progress) -> None:
     progress.show(ours.ledger.count_states(batch_id), rate, note)
 
 
-def _settle(ours: Resources) -> None:
-    """Take back what stopped workers left, so that books and reports show it where it stands."""
-    settings = ours.settings
-    onboarding.sweep(
-        ours.ledger,
-        total_timeout_seconds=settings.total_timeout_seconds,
-        look_up_delay_seconds=settings.look_up_delay_seconds,
-    )
-
-
 def _tell(
     ours: Resources, options: Options, console: Console, batch_id: int, started: float, *, over: bool
 ) -> tuple[int, dict[str, Any]]:
@@ -156,24 +231,25 @@ def _tell(
     batch, books = ours.ledger.batch(batch_id), ours.ledger.books(batch_id)
     seconds = time.time() - started
     paths: dict[str, Path] = {}
+    failed = ""
     if over:
-        paths = reporting.write(
-            ours,
-            batch,
-            folder=options.reports,
-            lang=options.lang,
-            excel_safe=options.excel_safe,
-        )
+        try:
+            paths = reporting.write(
+                ours, batch, folder=options.reports, lang=options.lang, excel_safe=options.excel_safe
+            )
+        except OSError as error:
+            failed = f"the reports could not be written ({error.strerror}); make room, then: onboard report {batch_id}"
     console.print()
     screen.print_books(console, batch, books, seconds=seconds)
-    if over:
+    if failed:
+        console.print(failed, style="red")
+    elif over:
         console.print("reports:")
         screen.print_reports(console, paths)
     else:
         console.print("interrupted; nothing is lost, the same command goes on")
-    if batch.state in (BatchState.HALTED, BatchState.PAUSED):
-        console.print(f"then: onboard run {options.file}")
-    return exit_code(batch, books), result(batch, books, paths, seconds)
+    told = result(batch, books, paths, seconds)
+    return max(exit_code(batch, books), 1 if failed else 0), {**told, **({"error": failed} if failed else {})}
 
 
 def exit_code(batch: Batch, books: Books) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -42,6 +42,19 @@ def clock_time(at: float, zone: str) -> str:
     there = datetime.fromtimestamp(at, ZoneInfo(zone))
     today = datetime.now(ZoneInfo(zone)).date() == there.date()
     return there.strftime("%H:%M" if today else "%Y-%m-%d %H:%M")
+
+
+def clock_seconds(at: float, zone: str) -> str:
+    """Return date and time to the second in the people's time zone."""
+    return datetime.fromtimestamp(at, ZoneInfo(zone)).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def next_time(text: str, zone: str) -> float:
+    """Return when it is next so late (HH:MM) in the people's time zone, in epoch seconds. Raises ValueError."""
+    wanted = datetime.strptime(text, "%H:%M").time()  # noqa: DTZ007 - a time of day, not a moment
+    now = datetime.now(ZoneInfo(zone))
+    then = now.replace(hour=wanted.hour, minute=wanted.minute, second=0, microsecond=0)
+    return (then if then > now else then + timedelta(days=1)).timestamp()
 
 
 class Progress:

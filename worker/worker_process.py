@@ -13,6 +13,9 @@ from worker.run import PARENT
 
 log = structlog.get_logger("onboard")
 
+#: Exit code of a worker that its watchdog has ended.
+STUCK = 75
+
 
 def work(name: str) -> int:
     """Work until told to stop; return the exit code."""
@@ -21,6 +24,7 @@ def work(name: str) -> int:
     parent = os.environ.get(PARENT)
     if parent is not None:
         threading.Thread(target=_end_with, args=(int(parent),), name="parent", daemon=True).start()
+    threading.Thread(target=_watch, name="watchdog", daemon=True).start()
     app.worker_main(
         [
             "worker",
@@ -39,3 +43,15 @@ def _end_with(parent: int) -> None:
     ours = celery_tasks.resources()
     ours.waves.stop(ours.settings.total_timeout_seconds + 5)
     os._exit(0)
+
+
+def _watch() -> None:
+    """End this process, as failed, when its rows are open and none has moved for too long."""
+    ours = celery_tasks.resources()
+    limit = ours.settings.watchdog_seconds
+    while True:
+        time.sleep(min(1.0, limit / 4))
+        stuck = ours.waves.stuck_seconds
+        if stuck > limit:
+            log.error("no row has moved, so this worker ends to be started again", seconds=round(stuck))
+            os._exit(STUCK)

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import gc
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
@@ -86,16 +86,14 @@ def open_file(path: Path, rules: IntakeRules) -> OpenedFile:
     before = _version(path)
     fmt = detect_format(path, rules.encodings)
     columns = read_columns(fmt, rules.mapping, rules.catalogue)
-    sample = list(islice(read_records(path, fmt), _SAMPLE_RECORDS))
-    if not sample:
+    parents = _parent_batches(path, fmt, columns)
+    if parents is None:
         raise UnusableFile(
             "no_records",
             f"The file has a header (line {fmt.header_line}) and no record.",
             line=fmt.header_line,
             hint="Export it again; if there is nothing to onboard, nothing needs to be done.",
         )
-    at = next((column.at for column in columns if column.title.casefold() == _BATCH_TITLE), None)
-    named = [row.fields[at].strip() for row in sample if at is not None and at < len(row.fields)]
     sha256, size = _checksum(path)
     if _version(path) != before:
         raise _changed()
@@ -106,9 +104,21 @@ def open_file(path: Path, rules: IntakeRules) -> OpenedFile:
         size=size,
         warnings=column_warnings(columns),
         onboarding_columns=any(column.target == "own" for column in columns),
-        parent_batches=tuple(dict.fromkeys(name for name in named if name))[:_MOST_PARENTS],
+        parent_batches=parents,
         guarded=is_guarded(fmt),
     )
+
+
+def _parent_batches(path: Path, fmt: FileFormat, columns: Sequence[Column]) -> tuple[str, ...] | None:
+    """Return the batches that the first records name, or None if there is no record."""
+    at = next((column.at for column in columns if column.title.casefold() == _BATCH_TITLE), None)
+    records = 0
+    named: dict[str, None] = {}
+    for record in islice(read_records(path, fmt), _SAMPLE_RECORDS):
+        records += 1
+        if at is not None and (name := "".join(record.fields[at : at + 1]).strip()):
+            named[name] = None
+    return tuple(named)[:_MOST_PARENTS] if records else None
 
 
 def _version(path: Path) -> tuple[int, ...]:

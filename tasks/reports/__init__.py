@@ -12,7 +12,7 @@ tally          rows counted while they stream by; checks the books
 advice         the verdict, and what to do
 csv_files      `results.csv`, `failures.csv` and their excel-safe copies
 summary_json   `summary.json`
-cells          what goes out and may come back: prefix, unprefix, mark, still_broken
+marks          the mark of a record that a report had to straighten
 folder         temp files, fsync, rename, the manifest last
 =============  =======================================================================
 
@@ -21,15 +21,15 @@ The file and the rows are read once, side by side, and every writer takes its sh
 
 from __future__ import annotations
 
-from tasks.reports.facts import Commands, FileWarning, ReportFacts, ReportsDisagree, TimelinePoint
+from tasks.reports.facts import BooksError, Commands, FileWarning, ReportFacts, TimelinePoint
 from tasks.reports.writing import ALL, write_reports
 
 __all__ = [
     "ALL",
+    "BooksError",
     "Commands",
     "FileWarning",
     "ReportFacts",
-    "ReportsDisagree",
     "TimelinePoint",
     "write_reports",
 ]

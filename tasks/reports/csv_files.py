@@ -6,11 +6,11 @@ blank lines are left out.
 
 A record with too few or too many fields is straightened, so that our columns stand under their titles: it is filled up
 with empty fields, or what is too much moves into `onboarding_straightened`. That mark also tells intake, when the file
-is dropped again, that nobody has mended the record yet (`cells.still_broken`). A record with misplaced quotes stays as
+is dropped again, that nobody has mended the record yet (`marks.still_broken`). A record with misplaced quotes stays as
 it stands.
 
 The exact files are for machines: a spreadsheet that opens them may execute a cell such as `=cmd|...`. The excel-safe
-copies quote every cell and put an apostrophe before such ones; intake reads them back unchanged (`cells.unprefix`).
+copies quote every cell and put an apostrophe before such ones; intake reads them back unchanged (`csv_records.guard`).
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from itertools import groupby
 from pathlib import Path
 from typing import Protocol
 
-from tasks.csv_records import FileFormat, RawRecord, encode_fields, fit, format_fields
+from tasks.csv_records import FileFormat, RawRecord, encode_fields, fit, format_fields, guard, unguard
 from tasks.models import ReportRow
-from tasks.reports.cells import EXCEL_SAFE_COLUMN, MARK_COLUMN, mark, prefix, unprefix
 from tasks.reports.explained import Explained
 from tasks.reports.joined import Joined
+from tasks.reports.marks import MARK_COLUMN, mark
 
 #: What we add to each record, in this order.
 OWN_COLUMNS = (
@@ -46,6 +46,8 @@ OWN_COLUMNS = (
     "onboarding_request_id",
     MARK_COLUMN,
 )
+#: Stands in the header of an excel-safe copy and of no other file; its cells are empty.
+EXCEL_SAFE_COLUMN = "onboarding_excel_safe"
 #: Titles that start so are ours and give way.
 OWN_PREFIX = "onboarding_"
 _WRONG_WIDTH = frozenset({"too_few_fields", "too_many_fields"})
@@ -62,9 +64,10 @@ class FileColumns:
 
     def __init__(self, fmt: FileFormat) -> None:
         self.fmt = fmt
-        self.titles = [title for title in fmt.header if not _is_own(title)]
         #: The file is an excel-safe copy of ours: its cells carry apostrophes.
-        self.prefixed = EXCEL_SAFE_COLUMN in map(unprefix, fmt.header)
+        self.guarded = any(title.strip().casefold() == EXCEL_SAFE_COLUMN for title in fmt.header)
+        titles = [title for title in fmt.header if not _is_own(title)]
+        self.titles = [unguard(title) for title in titles] if self.guarded else titles
         self._width = len(fmt.header)
         self._delimiter = fmt.encode(fmt.delimiter)
         self._runs = [(ours, len(list(run))) for ours, run in groupby(map(_is_own, fmt.header))]
@@ -87,7 +90,7 @@ class FileColumns:
     def parse(self, kept: bytes) -> list[str]:
         """Return the values of what `split` kept, leniently where quotes are misplaced, without our apostrophes."""
         fields = self._parse(kept)
-        return [unprefix(value) for value in fields] if self.prefixed else fields
+        return [unguard(value) for value in fields] if self.guarded else fields
 
     def mark(self, joined: Joined, kept: bytes, surplus: bytes, codes: frozenset[str] = _WRONG_WIDTH) -> str:
         """Return what `onboarding_straightened` says about a record that is broken in one of these ways."""
@@ -146,7 +149,7 @@ class ExactLines:
         self._columns = columns
         self._fmt = fmt
         self._batch = str(batch_id)
-        self._end = fmt.newline if not columns.prefixed else fmt.delimiter + fmt.newline
+        self._end = fmt.newline if not columns.guarded else fmt.delimiter + fmt.newline
         self._encoding = fmt.plain_encoding
         self._needs_care = re.compile(rf'[\r\n"{fmt.delimiter}]|[^\x00-\x7f]').search
         self._formatted: dict[tuple[str, ...], str] = {}
@@ -154,7 +157,7 @@ class ExactLines:
     def header(self, path: Path) -> bytes:
         """Return the first line (and a `sep=` line before it)."""
         start, titles = self._columns.header(path)
-        own = (*OWN_COLUMNS, EXCEL_SAFE_COLUMN) if self._columns.prefixed else OWN_COLUMNS
+        own = (*OWN_COLUMNS, EXCEL_SAFE_COLUMN) if self._columns.guarded else OWN_COLUMNS
         return start + titles + encode_fields(("", *own), self._fmt) + self._fmt.encode(self._fmt.newline)
 
     def line(self, joined: Joined) -> bytes:
@@ -195,8 +198,7 @@ class SafeLines:
     def header(self, path: Path) -> bytes:
         """Return the first line (and a `sep=` line before it)."""
         start, _ = self._columns.header(path)
-        titles = map(unprefix, self._columns.titles) if self._columns.prefixed else self._columns.titles
-        return start + self._encode([*titles, *OWN_COLUMNS, EXCEL_SAFE_COLUMN])
+        return start + self._encode([*self._columns.titles, *OWN_COLUMNS, EXCEL_SAFE_COLUMN])
 
     def line(self, joined: Joined) -> bytes:
         """Return one record with its line ending."""
@@ -207,7 +209,7 @@ class SafeLines:
         return self._encode([*self._columns.parse(kept), *own, ""])
 
     def _encode(self, values: list[str]) -> bytes:
-        cells = ['"' + prefix(value).replace('"', '""') + '"' for value in values]
+        cells = ['"' + guard(value).replace('"', '""') + '"' for value in values]
         return self._fmt.encode(self._fmt.delimiter.join(cells) + self._fmt.newline)
 
 
@@ -236,7 +238,7 @@ class CsvReports:
 
 
 def _writable(said: Explained, fmt: FileFormat) -> tuple[str, str, str, str]:
-    """Return code, column, message and hint, in English if the file's encoding lacks the letters of another language."""
+    """Return code, column, message and hint, in English if the file's encoding lacks other letters."""
     try:
         "".join(said.cells).encode(fmt.plain_encoding)
     except UnicodeEncodeError:

@@ -12,11 +12,11 @@ from tasks.errors import OnboardingError
 from tasks.models import Batch, BatchState, Books
 
 
-class ReportsDisagree(OnboardingError):
+class BooksError(OnboardingError):
     """File, rows and books do not tell the same story: nothing was published.
 
-    If rows were still moving, gather the facts and write again; otherwise the accepted copy or the ledger is damaged and
-    a person must look. The message names the first record that is out of step.
+    If rows were still moving, gather the facts and write again; otherwise the accepted copy or the ledger is damaged
+    and a person must look. The message names the first record that is out of step.
     """
 
 
@@ -34,7 +34,7 @@ class FileWarning(NamedTuple):
 
     code: str
     column: str
-    count: int  #: rows
+    rows: int
     first_line: int
     detail: str = ""
 
@@ -63,7 +63,7 @@ class ReportFacts:
     lowest_requests_per_second: float | None = None  #: how far throttling brought the fleet's rate down
     rows_per_second: float | None = None  #: reached, over the whole run
     codes: Mapping[str, int] = field(default_factory=dict)  #: code -> rows; counted from the rows if empty
-    by_method: Mapping[str, Mapping[str, int]] = field(default_factory=dict)  #: if given, the rows must agree with it
+    by_method: Mapping[str, Mapping[str, int]] = field(default_factory=dict)  #: counted from the rows if empty
     timeline: Sequence[TimelinePoint] = ()
     latency_ms: Mapping[str, float] = field(default_factory=dict)  #: p50, p95, p99, max; from the histogram if empty
     latency_histogram: Mapping[int, int] = field(default_factory=dict)  #: milliseconds -> answers, any grain

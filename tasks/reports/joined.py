@@ -10,7 +10,7 @@ from typing import NamedTuple
 from tasks.csv_records import RawRecord, read_raw
 from tasks.models import ReportRow
 from tasks.reports.explained import Explained, Explainer
-from tasks.reports.facts import ReportFacts, ReportsDisagree
+from tasks.reports.facts import BooksError, ReportFacts
 
 
 class Joined(NamedTuple):
@@ -24,16 +24,16 @@ class Joined(NamedTuple):
 def join(facts: ReportFacts, rows: Iterator[ReportRow], explainer: Explainer) -> Iterator[Joined]:
     """Yield every record of the file with its row, in the order of the file.
 
-    Raises `ReportsDisagree` as soon as one has no other, or another.
+    Raises `BooksError` as soon as one has no other, or another.
     """
     explain = explainer.explain
     for raw, row in zip_longest(_records(facts), rows):
         if raw is None:
-            raise ReportsDisagree(f"the ledger has a row for record {row.record}, the file ends before it")
+            raise BooksError(f"the ledger has a row for record {row.record}, the file ends before it")
         if row is None:
-            raise ReportsDisagree(f"record {raw.record} of the file (line {raw.line}) has no row in the ledger")
+            raise BooksError(f"record {raw.record} of the file (line {raw.line}) has no row in the ledger")
         if raw.record != row.record or raw.line != row.line:
-            raise ReportsDisagree(
+            raise BooksError(
                 f"record {raw.record} (line {raw.line}) of the file met record {row.record} (line {row.line}) of the"
                 " ledger"
             )
@@ -47,5 +47,5 @@ def _records(facts: ReportFacts) -> Iterator[RawRecord]:
     with facts.file_path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     if digest != facts.batch.sha256:
-        raise ReportsDisagree(f"the accepted copy of batch {facts.batch.id} is not the file that was accepted")
+        raise BooksError(f"the accepted copy of batch {facts.batch.id} is not the file that was accepted")
     return read_raw(facts.file_path, facts.file_format)

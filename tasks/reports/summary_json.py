@@ -18,7 +18,7 @@ adopted            created rows whose source was found by look-up
 by_method          payment method -> state -> rows
 attempts           number of attempts -> rows
 latency_ms         p50, p95, p99, max
-warnings           code, column, count, first_line, detail
+warnings           code, column, rows, first_line, detail
 file               name, sha256, encoding, delimiter, newline, bom, columns; null if it could not be read
 reports            name -> file beside this one
 versions           program -> version
@@ -34,35 +34,29 @@ from typing import Any
 
 import orjson
 
-from tasks.reports.advice import Advice, Verdict
+from tasks.reports.advice import Advice
 from tasks.reports.facts import ReportFacts
-from tasks.reports.latency import percentiles
+from tasks.reports.story import Story
 from tasks.reports.tally import Tally
 
 
-def summarise(
-    facts: ReportFacts,
-    tally: Tally,
-    verdict: Verdict,
-    advice: list[Advice],
-    reports: Mapping[str, str],
-    written_at: float,
-) -> bytes:
-    """Return the text of `summary.json`."""
+def summarise(story: Story, reports: Mapping[str, str]) -> bytes:
+    """Return the text of `summary.json`; `reports` is name -> file beside it."""
+    facts, tally = story.facts, story.tally
     summary = {
         "format": 1,
         "batch": _batch(facts),
-        "verdict": verdict._asdict(),
+        "verdict": story.verdict._asdict(),
         "books": books_of(tally),
-        "times": _times(facts, written_at),
+        "times": _times(facts, story.written_at),
         "rate": _rate(facts),
-        "codes": dict(facts.codes) or tally.codes,
-        "to_do": [_to_do(each) for each in advice],
+        "codes": story.codes,
+        "to_do": [_to_do(each) for each in story.advice],
         "source_statuses": tally.source_statuses,
         "adopted": tally.adopted,
-        "by_method": tally.by_method,
-        "attempts": dict(facts.retries) or tally.attempts,
-        "latency_ms": dict(facts.latency_ms) or percentiles(facts.latency_histogram),
+        "by_method": story.by_method,
+        "attempts": story.attempts,
+        "latency_ms": story.latency_ms,
         "warnings": [warning._asdict() for warning in facts.warnings],
         "file": _file(facts),
         "reports": dict(reports),

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from tasks.models import OPEN_STATES, Books, Reason, ReportRow, RowState
 from tasks.reports.explained import BETWEEN, Explained
-from tasks.reports.facts import ReportFacts, ReportsDisagree
+from tasks.reports.facts import BooksError, ReportFacts
 from tasks.reports.joined import Joined
 
 #: Rows that a page for people lists one by one.
@@ -75,7 +75,7 @@ class Tally:
     def _add_task(self, row: ReportRow, said: Explained) -> TaskKey:
         keys: dict[TaskKey, Reason] = {}
         for reason in said.reasons:
-            keys.setdefault(_key_of(row, reason), reason)
+            keys.setdefault(key_of(row, reason), reason)
         for key, reason in keys.items():
             task = self.tasks.get(key)
             if task is None:
@@ -91,21 +91,19 @@ class Tally:
         return next(iter(keys))
 
     def check(self, facts: ReportFacts) -> None:
-        """Raise `ReportsDisagree` unless the rows are what the books say.
+        """Raise `BooksError` unless the rows are what the books say.
 
         While a batch is running, rows move between the books and the rows, and only their number is checked.
         """
         books = self.books
         if books.records != facts.books.records:
-            raise ReportsDisagree(f"the books have {facts.books.records} records, file and ledger {books.records}")
+            raise BooksError(f"the books have {facts.books.records} records, file and ledger {books.records}")
         if not facts.settled:
             return
         if not facts.books.balance:
-            raise ReportsDisagree(f"the books of batch {facts.batch.id} do not balance: {facts.books}")
+            raise BooksError(f"the books of batch {facts.batch.id} do not balance: {facts.books}")
         if books != facts.books:
-            raise ReportsDisagree(f"the books say {facts.books}, the rows say {books}")
-        if facts.by_method and facts.by_method != self.by_method:
-            raise ReportsDisagree("rows by payment method are not what the ledger counted")
+            raise BooksError(f"the books say {facts.books}, the rows say {books}")
 
     @property
     def books(self) -> Books:
@@ -152,7 +150,7 @@ class Tally:
 
     @property
     def source_statuses(self) -> dict[str, int]:
-        """elepay's word -> created rows."""
+        """Created rows by elepay's word."""
         found: Counter[str] = Counter()
         for kind, count in self._each():
             if kind.state == RowState.CREATED:
@@ -168,6 +166,7 @@ class Tally:
         return [(_Kind(*kind), count) for kind, count in sorted(self._kinds.items())]
 
 
-def _key_of(row: ReportRow, reason: Reason) -> TaskKey:
+def key_of(row: ReportRow, reason: Reason) -> TaskKey:
+    """Return which deed would remove a reason from a row."""
     state = _OPEN if row.state in OPEN_STATES else row.state
     return TaskKey(state, reason.code, row.payment_method if reason.code == "method_closed" else reason.column)

@@ -1,4 +1,4 @@
-"""The words of the reports for people, English and Japanese (data: `texts.toml`); reasons have theirs in `tasks/reasons.py`."""
+"""The words of the reports for people, English and Japanese (data: `texts.toml`), numbers, times."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from tasks.reasons import LANGUAGES
+from tasks.reports.tally import Task
 
 
 class Texts:
@@ -25,7 +26,7 @@ class Texts:
         if values.get("count") == 1 and f"{key}_one" in _all_texts():
             key += "_one"
         shown = {name: self.number(value) if isinstance(value, int) else value for name, value in values.items()}
-        return _all_texts()[key][self._at].format(**shown)
+        return str(_all_texts()[key][self._at]).format(**shown)
 
     def number(self, value: float) -> str:
         """Return a number as people read it: 9,812 or 19.8."""
@@ -45,6 +46,10 @@ class Texts:
     def time(self, at: float, form: str = "%Y-%m-%d %H:%M:%S %Z") -> str:
         """Return a time as people read it, in their zone."""
         return datetime.fromtimestamp(at, self._zone).strftime(form)
+
+    def lines(self, task: Task) -> str:
+        """Return where the first rows of a task stand."""
+        return ", ".join(map(self.number, task.lines)) + (", …" if task.rows > len(task.lines) else "")
 
     def duration(self, seconds: float) -> str:
         """Return a duration in its two largest units."""

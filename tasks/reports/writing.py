@@ -9,15 +9,16 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from tasks.models import ReportRow
-from tasks.reports.advice import advise, verdict
 from tasks.reports.csv_files import CsvReports, ExactLines, FileColumns, Lines, SafeLines
 from tasks.reports.explained import Explainer
 from tasks.reports.facts import ReportFacts
 from tasks.reports.folder import MANIFEST, Publication, publication
 from tasks.reports.joined import Joined, join
 from tasks.reports.summary_json import books_of, summarise
+from tasks.reports.story import Story
 from tasks.reports.tally import Tally
 from tasks.reports.texts import Texts
+from tasks.reports.workbook import WorkbookReport
 
 #: What can be written.
 ALL = frozenset({"csv", "json", "html", "xlsx"})
@@ -56,14 +57,18 @@ def write_reports(
     """Write the reports of a batch into `folder`, in place of earlier ones; return report -> path.
 
     `rows` gives every row in the order of records. Without a readable file there are no CSV reports. Raises
-    `ReportsDisagree` if file, rows and books do not fit together, `OSError` if the disk does not take the reports; see
+    `BooksError` if file, rows and books do not fit together, `OSError` if the disk does not take the reports; see
     `folder.Publication.publish` for what is left then.
     """
     texts = Texts(lang, facts.time_zone)
     tally = Tally()
     with publication(folder) as reports:
         with contextlib.ExitStack() as closing:
-            sinks = _csv_sinks(facts, reports, excel_safe=excel_safe) if "csv" in formats else []
+            sinks: list[Sink] = _csv_sinks(facts, reports, excel_safe=excel_safe) if "csv" in formats else []
+            workbook = None
+            if "xlsx" in formats:
+                workbook = WorkbookReport(reports.path(FILES["xlsx"]), reports.workshop, facts, texts)
+                sinks.append(workbook)
             for sink in sinks:
                 closing.callback(sink.close)
             adders = [sink.add for sink in sinks]
@@ -71,14 +76,13 @@ def write_reports(
                 tally.add(joined)
                 for add in adders:
                     add(joined)
-        tally.check(facts)
-        said = verdict(facts.batch.state, tally.books, texts)
-        advice = advise(facts, list(tally.tasks.values()), texts)
-        written_at = now()
+            tally.check(facts)
+            story = Story.of(facts, tally, texts, now())
+            if workbook:
+                workbook.finish(story)
         names = {key: name for key, name in FILES.items() if name in reports.names}
         if "json" in formats:
-            text = summarise(facts, tally, said, advice, names, written_at)
-            reports.path(FILES["summary"]).write_bytes(text)
+            reports.path(FILES["summary"]).write_bytes(summarise(story, names))
         paths = reports.publish(_manifest(facts, tally), FILES.values())
     return {**{key: paths[name] for key, name in FILES.items() if name in paths}, "manifest": paths[MANIFEST]}
 

@@ -1,11 +1,7 @@
-"""Cells that go out and may come back: the apostrophe of the excel-safe copies, and the mark of a broken record.
+"""The mark of a record that was broken and that a report had to straighten.
 
-Pure functions on text. Intake calls the second of each pair when a report of ours is dropped again:
-
-::
-
-    prefix    ->  unprefix       every cell, but only in a file with the column EXCEL_SAFE_COLUMN
-    mark      ->  still_broken   only a record whose cell in MARK_COLUMN is not empty
+Without it, a record with too few fields would be a sound one when the report is dropped again, and be sent. `mark` goes
+into the report; `still_broken` reads it from a record whose cell in `MARK_COLUMN` is not empty.
 """
 
 from __future__ import annotations
@@ -16,34 +12,11 @@ from collections.abc import Sequence
 
 from tasks.models import Reason
 
-#: Stands in the header of an excel-safe copy and of no other file; its cells are empty.
-EXCEL_SAFE_COLUMN = "onboarding_excel_safe"
 #: Says what was wrong with a record that a report had to straighten.
 MARK_COLUMN = "onboarding_straightened"
 
-#: What a spreadsheet may take for a formula: an operator (full-width ones too, as Excel in Japan reads them), behind
-#: blanks or not; a tab or a line break in front hides one from simpler checks.
-_FORMULA = r"(?:[\t\r\n]|[ \u00a0\u3000]*[=+\-@\uff1d\uff0b\uff0d\uff20])"
-_TO_PREFIX = re.compile(rf"'*{_FORMULA}")
-_PREFIXED = re.compile(rf"'+{_FORMULA}")
 _MARK = re.compile(r"([a-z_]+) (\d+)/(\d+) \[([0-9a-f]{16})\]")
 _WORD = re.compile(r"\d+|[^\W\d_]+")
-
-
-def prefix(value: str) -> str:
-    """Return a cell that no spreadsheet executes: with an apostrophe in front if it starts like a formula.
-
-    What would look prefixed already gets one more, so that `unprefix(prefix(value)) == value` for every text.
-    """
-    return "'" + value if _TO_PREFIX.match(value) else value
-
-
-def unprefix(value: str) -> str:
-    """Return what `prefix` was given.
-
-    The rule: if behind one or more apostrophes the cell starts like a formula, take one apostrophe away.
-    """
-    return value[1:] if _PREFIXED.match(value) else value
 
 
 def mark(reason: Reason, width: int, expected: int, fields: Sequence[str], surplus: str = "") -> str:

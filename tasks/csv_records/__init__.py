@@ -1,0 +1,44 @@
+"""A CSV file as its records: bytes, lines, fields; nothing about customers.
+
+Nothing is guessed: encodings are tried strictly in the given order, the delimiter is the one that splits the header
+most often, and structure is what Python's `csv` module says in strict mode. A line ends with CRLF, LF or CR.
+
+===========  ==========================================================
+nouns        FileFormat, Record, RawRecord, RecordBatch
+reading      records with their raw text, or as their exact bytes
+detecting    how a file is written
+writing      fields as text and bytes in the dialect of a file
+===========  ==========================================================
+"""
+
+from tasks.csv_records.detecting import detect_format
+from tasks.csv_records.nouns import (
+    DELIMITERS,
+    MAX_COLUMNS,
+    MAX_RECORD_CHARS,
+    FileFormat,
+    RawRecord,
+    Record,
+    RecordBatch,
+)
+from tasks.csv_records.reading import read_batches, read_raw, read_records
+from tasks.csv_records.writing import encode_fields, fit, format_fields, guard, unguard
+
+__all__ = [
+    "DELIMITERS",
+    "MAX_COLUMNS",
+    "MAX_RECORD_CHARS",
+    "FileFormat",
+    "RawRecord",
+    "Record",
+    "RecordBatch",
+    "detect_format",
+    "encode_fields",
+    "fit",
+    "format_fields",
+    "guard",
+    "read_batches",
+    "read_raw",
+    "read_records",
+    "unguard",
+]

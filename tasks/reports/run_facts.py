@@ -1,0 +1,97 @@
+"""The run in labels and values, for the reports that people read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tasks.models import Reason, RowState
+from tasks.reasons import hint, sentence, title
+from tasks.reports.facts import FileWarning, ReportFacts
+from tasks.reports.story import Story
+from tasks.reports.tally import Tally
+from tasks.reports.texts import Texts
+
+_DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab"}
+
+
+def run_facts(story: Story) -> list[tuple[str, str]]:
+    """Return what is known about file, run and answers, as far as it is known."""
+    facts, texts = story.facts, story.texts
+    found = [*_of_file(facts, texts), *_of_times(facts, texts, story.written_at), *_of_rate(facts, texts)]
+    found += _of_answers(story)
+    found += [(texts("versions"), ", ".join(f"{name} {version}" for name, version in facts.versions.items()))]
+    return [(label, value) for label, value in found if value]
+
+
+def state_books(tally: Tally, texts: Texts) -> list[tuple[str, str, int]]:
+    """Return the lines of the books: our word for the state, its name for people, rows."""
+    books = tally.books
+    states = [RowState.CREATED, RowState.SKIPPED, RowState.INVALID, RowState.REFUSED, RowState.UNCLEAR]
+    lines = [(state.value, int(getattr(books, state.value))) for state in states] + [("open", books.open)]
+    return [(state, texts(f"state_{state}"), count) for state, count in lines]
+
+
+def _of_file(facts: ReportFacts, texts: Texts) -> list[tuple[str, str]]:
+    fmt = facts.file_format
+    written = ""
+    if fmt is not None:
+        delimiter = texts(f"delimiter_{_DELIMITERS.get(fmt.delimiter, 'comma')}")
+        written = texts("written_as", encoding=fmt.encoding, delimiter=delimiter, columns=len(fmt.header))
+    return [
+        (texts("file"), facts.batch.name),
+        (texts("file_format"), written),
+        ("SHA-256", facts.batch.sha256),
+        (texts("batch"), str(facts.batch.id)),
+        (texts("parent"), facts.parent),
+        (texts("mode"), texts("mode_live" if facts.batch.live else "mode_test")),
+    ]
+
+
+def _of_times(facts: ReportFacts, texts: Texts, written_at: float) -> list[tuple[str, str]]:
+    start, end = facts.started_at, facts.finished_at
+    return [
+        (texts("started"), "" if start is None else texts.time(start)),
+        (texts("finished"), "" if end is None else texts.time(end)),
+        (texts("took"), "" if start is None or end is None else texts.duration(end - start)),
+        (texts("written"), texts.time(written_at)),
+    ]
+
+
+def _of_rate(facts: ReportFacts, texts: Texts) -> list[tuple[str, str]]:
+    limit, reached, lowest = (
+        None if rate is None else texts("per_second", rate=texts.number(rate))
+        for rate in (facts.requests_per_second, facts.rows_per_second, facts.lowest_requests_per_second)
+    )
+    throttled = sum(point.throttled for point in facts.timeline)
+    return [
+        (texts("limit"), limit or texts("no_limit")),
+        (texts("rate"), reached or ""),
+        (texts("throttled"), texts("throttled_times", count=throttled) if throttled else ""),
+        (texts("lowest_rate"), lowest or ""),
+    ]
+
+
+def _of_answers(story: Story) -> list[tuple[str, str]]:
+    texts, tally = story.texts, story.tally
+    again = sum(rows for attempts, rows in story.attempts.items() if attempts > 1)
+    statuses = [f"{status or '?'}: {texts.number(count)}" for status, count in tally.source_statuses.items()]
+    return [
+        (texts("latency"), ", ".join(f"{name} {texts.number(value)} ms" for name, value in story.latency_ms.items())),
+        (texts("sent_again"), texts.number(again) if again else ""),
+        (texts("adopted"), texts.number(tally.adopted) if tally.adopted else ""),
+        (texts("source_status"), ", ".join(statuses)),
+    ]
+
+
+def warnings_in_words(warnings: Sequence[FileWarning], texts: Texts) -> list[list[str]]:
+    """Return title, rows, sentence, what to do and first line of each warning, the most frequent first."""
+    return [
+        [
+            title(each.code, texts.lang),
+            texts.number(each.rows),
+            sentence(Reason(each.code, each.column, each.detail, each.detail), texts.lang),
+            hint(each.code, texts.lang),
+            texts.number(each.first_line),
+        ]
+        for each in sorted(warnings, key=lambda warning: -warning.rows)
+    ]

@@ -1,0 +1,43 @@
+"""What the reports of one batch tell, put together once for all of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tasks.reports.advice import Advice, Verdict, advise, verdict
+from tasks.reports.facts import ReportFacts
+from tasks.reports.latency import percentiles
+from tasks.reports.tally import Tally
+from tasks.reports.texts import Texts
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """Facts, counts and words of one batch."""
+
+    facts: ReportFacts
+    tally: Tally
+    texts: Texts
+    verdict: Verdict
+    advice: list[Advice]  #: the deed that concerns most rows first
+    codes: dict[str, int]
+    by_method: dict[str, dict[str, int]]
+    attempts: dict[int, int]
+    latency_ms: dict[str, float]
+    written_at: float
+
+    @classmethod
+    def of(cls, facts: ReportFacts, tally: Tally, texts: Texts, written_at: float) -> Story:
+        """Put the story together, once all rows were counted."""
+        return cls(
+            facts,
+            tally,
+            texts,
+            verdict(facts.batch.state, tally.books, texts),
+            advise(facts, list(tally.tasks.values()), texts),
+            codes=dict(facts.codes) or tally.codes,
+            by_method={method: dict(states) for method, states in facts.by_method.items()} or tally.by_method,
+            attempts=dict(facts.retries) or tally.attempts,
+            latency_ms=dict(facts.latency_ms) or percentiles(facts.latency_histogram),
+            written_at=written_at,
+        )

@@ -1,0 +1,160 @@
+"""`onboard pause`, `cancel`, `approve`, `resolve`, `show`: what people decide about batches and rows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from tasks import onboarding, reasons
+from tasks.errors import ElepayError, LedgerError, SettingsError
+from tasks.models import Batch, Reason, RowState
+from tasks.resources import Resources
+from tasks.retrying import retrying_look_up
+from worker import screen
+from worker.running import result, who
+
+
+def pause(ours: Resources, batch_id: int, console: Console) -> tuple[int, dict[str, Any]]:
+    """Send nothing more of a batch until it is resumed."""
+    if not onboarding.pause(ours.ledger, batch_id, who()):
+        raise _cannot(ours.ledger.batch(batch_id), "paused", "a running")
+    return _say(ours, batch_id, console, f"batch {batch_id} is paused; onboard resume {batch_id} goes on")
+
+
+def resume(ours: Resources, batch_id: int, console: Console) -> tuple[int, dict[str, Any]]:
+    """Let a stopped batch go on; the fleet's workers take it up."""
+    if not onboarding.resume(ours.ledger, batch_id, who()):
+        raise _cannot(ours.ledger.batch(batch_id), "resumed", "a paused or halted")
+    ours.ledger.set_deadline(batch_id, None)
+    return _say(ours, batch_id, console, f"batch {batch_id} goes on{_where(ours, batch_id)}")
+
+
+def approve(ours: Resources, batch_id: int, console: Console) -> tuple[int, dict[str, Any]]:
+    """Let the rest of a batch run after its canary rows."""
+    if not ours.ledger.approve_batch(batch_id, who()):
+        raise LedgerError(f"batch {batch_id} does not wait for approval (it is {ours.ledger.batch(batch_id).state})")
+    return _say(ours, batch_id, console, f"batch {batch_id} is approved{_where(ours, batch_id)}")
+
+
+def cancel(ours: Resources, batch_id: int, console: Console) -> tuple[int, dict[str, Any]]:
+    """Give a batch up; what was not sent never is."""
+    if not onboarding.cancel(ours.ledger, batch_id, who()):
+        raise _cannot(ours.ledger.batch(batch_id), "cancelled", "an unfinished")
+    return _say(
+        ours, batch_id, console, f"batch {batch_id} is cancelled; onboard report {batch_id} says what was not sent"
+    )
+
+
+def _cannot(batch: Batch, done: str, kind: str) -> LedgerError:
+    return LedgerError(f"batch {batch.id} is {batch.state}: only {kind} batch can be {done}")
+
+
+def _where(ours: Resources, batch_id: int) -> str:
+    """Say what makes it go on where no fleet waits for it."""
+    return "" if ours.settings.redis_url else f": onboard run {ours.ledger.batch(batch_id).name}"
+
+
+def _say(ours: Resources, batch_id: int, console: Console, sentence: str) -> tuple[int, dict[str, Any]]:
+    console.print(Text(sentence))
+    return 0, result(ours.ledger.batch(batch_id), ours.ledger.books(batch_id), {})
+
+
+def resolve(
+    ours: Resources,
+    batch_id: int | None,
+    line: int | None,
+    console: Console,
+    *,
+    created: str | None,
+    absent: bool,
+    give_up: bool,
+) -> tuple[int, dict[str, Any]]:
+    """List the rows that wait for a person, or settle one of them."""
+    decisions = [created is not None, absent, give_up]
+    if batch_id is None or line is None:
+        if any(decisions):
+            raise SettingsError("say which row: onboard resolve BATCH LINE --created SOURCE_ID | --absent | --give-up")
+        return _list_unclear(ours, batch_id, console)
+    if sum(decisions) != 1:
+        raise SettingsError("say one of --created SOURCE_ID, --absent (send it again) and --give-up")
+    record = ours.ledger.record_at(batch_id, line)
+    state = RowState.CREATED if created else RowState.WAITING if absent else RowState.REFUSED
+    if created:
+        _check_source(ours, created, console)
+    ours.ledger.resolve(batch_id, record, state, source_id=created, who=who())
+    onboarding.settle_batch(ours.ledger, batch_id)
+    again = f"; it is sent again{_where(ours, batch_id)}" if absent else ""
+    return _say(ours, batch_id, console, f"line {line} of batch {batch_id} is {state}{again}")
+
+
+def _check_source(ours: Resources, source_id: str, console: Console) -> None:
+    """Ask elepay whether the source exists, if it can be asked. Raises LedgerError if elepay says it does not."""
+    if ours.settings.secret_key is None:
+        return
+    try:
+        status = retrying_look_up()(ours.api.retrieve_source_status, source_id)
+    except ElepayError as error:
+        if error.code == "M002003":
+            raise LedgerError(f"elepay has no source {source_id}: look at the id again") from error
+        console.print(f"elepay could not be asked about {source_id} ({error.code}); your word is taken")
+    else:
+        console.print(f"elepay has {source_id}, its status is {status}")
+
+
+def _list_unclear(ours: Resources, batch_id: int | None, console: Console) -> tuple[int, dict[str, Any]]:
+    rows = ours.ledger.unclear_for_people(batch_id)
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    for title in ("batch", "line", "customer", "method", "reference", "sent", "why"):
+        table.add_column(title, overflow="fold", justify="right" if title in ("batch", "line") else "left")
+    for row in rows:
+        sent = screen.clock_time(row.sent_at, ours.settings.time_zone) if row.sent_at else ""
+        why = reasons.sentence(Reason(row.code), ours.settings.lang)
+        table.add_row(
+            str(row.batch_id), str(row.line), Text(row.customer_id), row.payment_method, row.reference, sent, Text(why)
+        )
+    if rows:
+        console.print(table)
+        console.print(
+            "Look for the reference (metadata.onboarding_ref) in elepay's dashboard, then:\n"
+            "  onboard resolve BATCH LINE --created SOURCE_ID   it is there\n"
+            "  onboard resolve BATCH LINE --absent              it is not: send it again\n"
+            "  onboard resolve BATCH LINE --give-up             leave it"
+        )
+    else:
+        console.print("no row waits for a person")
+    return (1 if rows else 0), {"unclear": [row._asdict() for row in rows]}
+
+
+def show(ours: Resources, batch_id: int, line: int, console: Console) -> tuple[int, dict[str, Any]]:
+    """Show one row: where it stands and everything that happened to it besides a plain success."""
+    ledger, settings = ours.ledger, ours.settings
+    record = ledger.record_at(batch_id, line)
+    row = ledger.report_row(batch_id, record)
+    console.print(f"batch {batch_id}, line {line} (record {record}): {row.state}")
+    facts = {
+        "reference": row.reference,
+        "payment method": row.payment_method,
+        "source": " ".join(part for part in (row.source_id, row.source_status) if part),
+        "attempts": str(row.attempts) if row.attempts else "",
+        "code": row.code,
+        "parameter": row.parameter,
+        "request": row.request_id,
+    }
+    for name, value in facts.items():
+        if value:
+            console.print(Text(f"  {name:<15}{value}"))
+    for reason in row.reasons or ((Reason(row.code, row.parameter),) if row.code else ()):
+        console.print(Text(f"  {reasons.sentence(reason, settings.lang)} {reasons.hint(reason.code, settings.lang)}"))
+    lines = ledger.history(batch_id, record)
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    for title in ("when", "attempt", "what", "code", "request", "ms", "who"):
+        table.add_column(title, overflow="fold")
+    for entry in lines:
+        shown = (entry["attempt"], entry["what"], entry["code"], entry["request_id"], entry["latency_ms"], entry["who"])
+        table.add_row(screen.clock_seconds(entry["at"], settings.time_zone), *(Text(str(part or "")) for part in shown))
+    if lines:
+        console.print(table)
+    return 0, {"batch": batch_id, "line": line, "row": row._asdict(), "history": lines}
