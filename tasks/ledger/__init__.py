@@ -1,0 +1,32 @@
+"""The memory: add, claim, advance, release, sweep, count, page.
+
+Every method is one transaction (or one read). Several processes and machines may call any of them at any time: rows
+move by compare-and-set, and a row that somebody else has moved meanwhile is left alone. On SQLite writers take turns
+through a lock file besides, which keeps the worst wait a tenth of what SQLite's own retrying gives.
+
+===========  ==================================================================
+store        connections, transactions, versions, the clock
+conditions   what is asked about rows in several places
+batches      batches: added, started, stopped, closed
+adding       records on their way in: one owner for every identity
+doorbell     which slices are due
+holding      a worker's rows: claimed, marked, recorded, released
+sweeping     the rescue of the abandoned; closed methods, wrong keys, witnesses
+deciding     what people decide about rows
+counting     counting and paging
+===========  ==================================================================
+"""
+
+from tasks.ledger.adding import ENDED_STATUSES, Adding
+from tasks.ledger.batches import Batches
+from tasks.ledger.counting import Counting
+from tasks.ledger.deciding import Deciding, UnclearRow
+from tasks.ledger.doorbell import RING_AGAIN_SECONDS, RUNG_AT_ONCE, Doorbell
+from tasks.ledger.holding import Holding, Wave
+from tasks.ledger.sweeping import ClosedMethod, Sweeping
+
+__all__ = ["ENDED_STATUSES", "RING_AGAIN_SECONDS", "RUNG_AT_ONCE", "ClosedMethod", "Ledger", "UnclearRow", "Wave"]
+
+
+class Ledger(Batches, Adding, Doorbell, Holding, Sweeping, Deciding, Counting):
+    """The ledger behind one SQLAlchemy URL; `Ledger.open(url)` makes its tables if there are none."""

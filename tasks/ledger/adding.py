@@ -1,0 +1,121 @@
+"""Records on their way in: one owner for every identity."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+from sqlalchemy import (
+    Connection,
+    Row,
+    exists,
+    insert,
+    select,
+    update,
+)
+from sqlalchemy.dialects import postgresql
+
+from tasks.ledger.conditions import OWNING
+from tasks.ledger.store import Store
+from tasks.models import (
+    BatchState,
+    NewRow,
+    Reason,
+    RowState,
+)
+from tasks.schema import batches, rows
+
+#: What a source's end looks like; its identity may then be onboarded again (docs/elepay-api.md §2.4).
+ENDED_STATUSES = frozenset({"failed", "inactive", "deleted"})
+
+
+_INSERTED = ("batch_id", *NewRow._fields)
+
+
+class Adding(Store):
+    """Adds the rows of a batch that is being read."""
+
+    def add_rows(self, batch_id: int, new_rows: Sequence[NewRow], *, again: bool = False) -> None:
+        """Add records to a batch that is being read.
+
+        A row whose identity is owned already becomes `skipped` and says where, unless its earlier source has ended or
+        `again` asks for one more: then it is added with the next generation.
+        """
+        with self._write() as connection:
+            added = self._insert_rows(connection, [(batch_id, *row) for row in new_rows])
+            if added != len(new_rows):
+                self._add_owned(connection, batch_id, new_rows, again=again)
+
+    def _insert_rows(self, connection: Connection, values: list[tuple[Any, ...]]) -> int:
+        """Insert plain tuples in the order of `_INSERTED`, without those whose identity is owned; return how many."""
+        if self._sqlite:
+            names, marks = ", ".join(_INSERTED), ", ".join("?" * len(_INSERTED))
+            statement = f"INSERT INTO rows ({names}) VALUES ({marks}) ON CONFLICT DO NOTHING"  # noqa: S608 - constants
+            return connection.exec_driver_sql(statement, values).rowcount
+        added = connection.execute(
+            postgresql.insert(rows).on_conflict_do_nothing().returning(rows.c.record),
+            [dict(zip(_INSERTED, value, strict=True)) for value in values],
+        )
+        return len(added.all())
+
+    def _add_owned(self, connection: Connection, batch_id: int, new_rows: Sequence[NewRow], *, again: bool) -> None:
+        """Add those of `new_rows` that the unique index kept out."""
+        first, last = new_rows[0].record, new_rows[-1].record
+        there = set(
+            connection.execute(
+                select(rows.c.record).where(rows.c.batch_id == batch_id, rows.c.record.between(first, last))
+            ).scalars()
+        )
+        kept_out = [row for row in new_rows if row.record not in there]
+        owners: dict[bytes, Row[Any]] = {}
+        for start in range(0, len(kept_out), 500):
+            names = [row.identity for row in kept_out[start : start + 500]]
+            query = select(rows).where(rows.c.identity.in_(names), OWNING).order_by(rows.c.generation)
+            owners.update((bytes(owner.identity), owner) for owner in connection.execute(query))
+        add: list[dict[str, Any]] = []
+        for row in kept_out:
+            owner = owners[row.identity or b""]
+            values: dict[str, Any] = {"batch_id": batch_id, **row._asdict()}
+            once_more = again or owner.source_status in ENDED_STATUSES
+            given_up = self._give_up_cancelled(connection, owner)
+            if given_up or (owner.batch_id != batch_id and once_more and owner.state == RowState.CREATED):
+                values["generation"] = owner.generation + (0 if given_up else 1)
+                insert_it = self._dialect_insert(rows).values(values).on_conflict_do_nothing().returning(rows)
+                added = connection.execute(insert_it).one_or_none()
+                if added is not None:
+                    owners[row.identity or b""] = added
+                    continue
+            add.append(values | _skipped(row, owner, batch_id))
+        if add:
+            connection.execute(insert(rows), add)
+
+    @staticmethod
+    def _give_up_cancelled(connection: Connection, owner: Row[Any]) -> bool:
+        """Take the identity from a row that will never be sent because its batch was cancelled."""
+        cancelled = exists().where(batches.c.id == owner.batch_id, batches.c.state == BatchState.CANCELLED)
+        return bool(
+            connection.execute(
+                update(rows)
+                .where(rows.c.batch_id == owner.batch_id, rows.c.record == owner.record)
+                .where(rows.c.state == RowState.WAITING, cancelled)
+                .values(identity=None)
+            ).rowcount
+        )
+
+
+def _skipped(row: NewRow, owner: Row[Any], batch_id: int) -> dict[str, Any]:
+    """Return what turns a new row into a skipped one that says where its identity stands already."""
+    here = owner.batch_id == batch_id
+    changed = owner.content is not None and row.content is not None and bytes(owner.content) != row.content
+    code = "changed" if changed else "duplicate_in_file" if here else "onboarded_before"
+    detail = f"record {owner.record}" if here else f"batch {owner.batch_id} record {owner.record}"
+    return {
+        "state": RowState.SKIPPED,
+        "generation": owner.generation,
+        "code": code,
+        "reasons": orjson.dumps([list(Reason(code, detail=detail))]),
+        "source_id": owner.source_id,
+        "source_status": owner.source_status,
+        "request": None,
+    }

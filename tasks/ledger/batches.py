@@ -1,0 +1,251 @@
+"""Batches: added, started, stopped, closed."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import orjson
+from sqlalchemy import (
+    Row,
+    and_,
+    delete,
+    exists,
+    func,
+    insert,
+    select,
+    update,
+)
+
+from tasks.errors import LedgerError
+from tasks.ledger.conditions import NOT_SETTLED
+from tasks.ledger.store import Store, new_id
+from tasks.models import (
+    Batch,
+    BatchState,
+    RowState,
+)
+from tasks.schema import batches, rows, slices, workers
+
+
+class Batches(Store):
+    """What happens to whole batches."""
+
+    def add_batch(
+        self,
+        *,
+        name: str,
+        sha256: str,
+        live: bool,
+        file_format: Mapping[str, Any],
+        reader: int,
+        parent_id: int | None,
+        deadline_at: float | None = None,
+    ) -> int:
+        """Add a batch in state `reading`; `reader` is the worker that will add its rows."""
+        with self._write() as connection:
+            result = connection.execute(
+                insert(batches).values(
+                    name=name,
+                    sha256=sha256,
+                    live=live,
+                    state=BatchState.READING,
+                    file_format=orjson.dumps(dict(file_format)).decode(),
+                    created_at=self.now(),
+                    reader=reader,
+                    parent_id=parent_id,
+                    deadline_at=deadline_at,
+                )
+            )
+            return new_id(result)
+
+    def batch(self, batch_id: int) -> Batch:
+        """Return one batch. Raises LedgerError if there is none with this id."""
+        with self._read() as connection:
+            found = connection.execute(select(batches).where(batches.c.id == batch_id)).one_or_none()
+        if found is None:
+            raise LedgerError(f"there is no batch {batch_id} in this ledger; `onboard status` lists those that are")
+        return _batch(found)
+
+    def batches(self, limit: int = 50) -> list[Batch]:
+        """Return the newest batches, newest first."""
+        with self._read() as connection:
+            return [
+                _batch(row) for row in connection.execute(select(batches).order_by(batches.c.id.desc()).limit(limit))
+            ]
+
+    def running_batches(self) -> list[int]:
+        """Return the numbers of the batches that run."""
+        query = select(batches.c.id).where(batches.c.state == BatchState.RUNNING).order_by(batches.c.id)
+        with self._read() as connection:
+            return list(connection.execute(query).scalars())
+
+    def batches_of_file(self, sha256: str) -> list[Batch]:
+        """Return every batch made from exactly this content, newest first."""
+        query = select(batches).where(batches.c.sha256 == sha256).order_by(batches.c.id.desc())
+        with self._read() as connection:
+            return [_batch(row) for row in connection.execute(query)]
+
+    def start_batch(
+        self, batch_id: int, slice_rows: int, *, canary_rows: int = 0, warnings: Sequence[Sequence[Any]] = ()
+    ) -> None:
+        """Cut the batch's waiting rows into slices that are due now, and let it run.
+
+        With `canary_rows` the first so many rows are a slice of their own, and only that one is due before
+        `approve_batch`. `warnings` are what the reports tell of the file besides its rows, as JSON-able lists.
+        """
+        query = (
+            select(rows.c.record)
+            .where(rows.c.batch_id == batch_id, rows.c.state == RowState.WAITING)
+            .order_by(rows.c.record)
+            .execution_options(yield_per=10_000)
+        )
+        now = self.now()
+        with self._write() as connection:
+            waiting = connection.execute(query).scalars()
+            canary = list(itertools.islice(waiting, canary_rows))
+            parts = itertools.chain(
+                [canary] if canary else [], iter(lambda: list(itertools.islice(waiting, slice_rows)), [])
+            )
+            ranges = [
+                {
+                    "batch_id": batch_id,
+                    "first_record": part[0],
+                    "last_record": part[-1],
+                    "due_at": None if canary and part is not canary else now,
+                }
+                for part in parts
+            ]
+            if ranges:
+                connection.execute(insert(slices).values(rung=False), ranges)
+            records = connection.execute(select(func.count()).where(rows.c.batch_id == batch_id)).scalar_one()
+            connection.execute(
+                update(batches)
+                .where(batches.c.id == batch_id, batches.c.state == BatchState.READING)
+                .values(
+                    state=BatchState.RUNNING,
+                    records=records,
+                    reader=None,
+                    canary=canary[-1] if canary and len(ranges) > 1 else 0,
+                    warnings=orjson.dumps(list(warnings)).decode(),
+                )
+            )
+
+    def pause_after_canary(self, batch_id: int) -> bool:
+        """Pause a running batch whose canary rows have all come to an end; True for the one caller that did it."""
+        canary = select(batches.c.canary).where(batches.c.id == batch_id).scalar_subquery()
+        left = exists().where(rows.c.batch_id == batch_id, rows.c.record <= canary, NOT_SETTLED)
+        with self._read() as connection:
+            if not connection.execute(select(and_(canary > 0, ~left))).scalar_one():
+                return False
+        reason = f"the canary rows have run: look at them (onboard status {batch_id}), then onboard approve {batch_id}"
+        return self.change_batch_state(batch_id, BatchState.PAUSED, reason, only_from=[BatchState.RUNNING])
+
+    def approve_batch(self, batch_id: int, who: str) -> bool:
+        """Let the rest of a batch run after its canary rows; False if it does not wait for that."""
+        with self._write() as connection:
+            approved = connection.execute(
+                update(batches)
+                .where(batches.c.id == batch_id, batches.c.canary > 0, batches.c.state == BatchState.PAUSED)
+                .values(canary=0, state=BatchState.RUNNING, state_reason="")
+            ).rowcount
+            if approved:
+                self._make_due(connection, batch_id)
+                self._tell(connection, batch_id, 0, "approved", who)
+        return approved == 1
+
+    def pause_overdue(self) -> list[int]:
+        """Pause every running batch whose deadline has passed; return them. What was not sent goes on waiting."""
+        now = self.now()
+        query = select(batches.c.id).where(batches.c.state == BatchState.RUNNING, batches.c.deadline_at <= now)
+        with self._read() as connection:
+            overdue = connection.execute(query).scalars().all()
+        return [
+            batch_id
+            for batch_id in overdue
+            if self.change_batch_state(
+                batch_id,
+                BatchState.PAUSED,
+                f"its time is over; onboard resume {batch_id} goes on with what was not sent",
+                only_from=[BatchState.RUNNING],
+            )
+        ]
+
+    def set_deadline(self, batch_id: int, deadline_at: float | None) -> None:
+        """Give a batch another deadline, or none."""
+        with self._write() as connection:
+            connection.execute(update(batches).where(batches.c.id == batch_id).values(deadline_at=deadline_at))
+
+    def change_batch_state(
+        self, batch_id: int, to: BatchState, reason: str, *, only_from: Iterable[BatchState], who: str = ""
+    ) -> bool:
+        """Move a batch if it is where the caller believes it is; return whether it was.
+
+        A batch that goes on (`running`) has its slices rung again.
+        """
+        now = self.now()
+        with self._write() as connection:
+            moved = connection.execute(
+                update(batches)
+                .where(batches.c.id == batch_id, batches.c.state.in_([state.value for state in only_from]))
+                .values(state=to, state_reason=reason, finished_at=now if to is BatchState.CANCELLED else None)
+            ).rowcount
+            if moved and to is BatchState.RUNNING:
+                self._make_due(connection, batch_id)
+            if moved:
+                self._tell(connection, batch_id, 0, f"{to}: {reason}" if reason else str(to), who)
+        return moved == 1
+
+    def close_batch(self, batch_id: int) -> bool:
+        """Finish a running batch in which nothing is left to send or look up; True for the one caller that did it."""
+        left = exists().where(rows.c.batch_id == batch_id, NOT_SETTLED)
+        with self._read() as connection:
+            if connection.execute(select(left)).scalar_one():
+                return False
+        with self._write() as connection:
+            return (
+                connection.execute(
+                    update(batches)
+                    .where(batches.c.id == batch_id, batches.c.state == BatchState.RUNNING, ~left)
+                    .values(state=BatchState.FINISHED, finished_at=self.now(), state_reason="")
+                ).rowcount
+                == 1
+            )
+
+    def discard_batch(self, batch_id: int) -> None:
+        """Forget a batch whose reading did not come to its end; none of its rows was ever sent."""
+        with self._write() as connection:
+            gone = connection.execute(
+                delete(batches).where(batches.c.id == batch_id, batches.c.state == BatchState.READING)
+            ).rowcount
+            if gone:
+                connection.execute(delete(rows).where(rows.c.batch_id == batch_id))
+
+    def discard_dead_readings(self) -> None:
+        """Forget every batch whose reader has died in the middle of the file."""
+        alive = select(workers.c.id).where(workers.c.lease_ends_at > self._now)
+        query = select(batches.c.id).where(batches.c.state == BatchState.READING, batches.c.reader.not_in(alive))
+        with self._read() as connection:
+            dead = connection.execute(query).scalars().all()
+        for batch_id in dead:
+            self.discard_batch(batch_id)
+
+
+def _batch(row: Row[Any]) -> Batch:
+    return Batch(
+        id=row.id,
+        name=row.name,
+        sha256=row.sha256,
+        state=BatchState(row.state),
+        live=row.live,
+        records=row.records,
+        created_at=row.created_at,
+        finished_at=row.finished_at,
+        state_reason=row.state_reason,
+        parent_id=row.parent_id,
+        file_format=orjson.loads(row.file_format),
+        deadline_at=row.deadline_at,
+        canary=row.canary,
+        warnings=tuple(tuple(one) for one in orjson.loads(row.warnings)),
+    )

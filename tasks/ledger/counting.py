@@ -1,0 +1,182 @@
+"""Counting and paging: what reports and screens are made from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import orjson
+from sqlalchemy import (
+    Row,
+    func,
+    select,
+)
+
+from tasks.ledger.store import Store
+from tasks.models import (
+    Books,
+    Reason,
+    ReportRow,
+    RowState,
+    reference_of,
+)
+from tasks.schema import batches, history, rows
+
+
+class Counting(Store):
+    """Reads; changes nothing."""
+
+    def count_states(self, batch_id: int) -> dict[RowState, int]:
+        """Return how many rows of a batch are in each state (states without rows are left out)."""
+        query = select(rows.c.state, func.count()).where(rows.c.batch_id == batch_id).group_by(rows.c.state)
+        with self._read() as connection:
+            return {RowState(row[0]): int(row[1]) for row in connection.execute(query)}
+
+    def books(self, batch_id: int) -> Books:
+        """Return the books of a batch: what the file has against where its records stand."""
+        count = self.count_states(batch_id)
+        return Books(
+            records=self._records(batch_id),
+            created=count.get(RowState.CREATED, 0),
+            skipped=count.get(RowState.SKIPPED, 0),
+            invalid=count.get(RowState.INVALID, 0),
+            refused=count.get(RowState.REFUSED, 0),
+            unclear=count.get(RowState.UNCLEAR, 0),
+            open=sum(count.get(state, 0) for state in (RowState.WAITING, RowState.CLAIMED, RowState.SENDING)),
+        )
+
+    def _records(self, batch_id: int) -> int:
+        with self._read() as connection:
+            return int(connection.execute(select(batches.c.records).where(batches.c.id == batch_id)).scalar_one())
+
+    def count_codes(self, batch_id: int) -> dict[str, int]:
+        """Return how many rows of a batch carry each code; an invalid row counts once for each of its reasons."""
+        query = (
+            select(rows.c.code, rows.c.reasons)
+            .where(rows.c.batch_id == batch_id, rows.c.state != RowState.CREATED, rows.c.state != RowState.SKIPPED)
+            .execution_options(yield_per=5000)
+        )
+        skipped = (
+            select(rows.c.code, func.count())
+            .where(rows.c.batch_id == batch_id, rows.c.state == RowState.SKIPPED)
+            .group_by(rows.c.code)
+        )
+        codes: dict[str, int] = {}
+        with self._read() as connection:
+            for code, reasons in connection.execute(query):
+                for name in {reason.code for reason in _reasons(reasons)} or {code}:
+                    if name:
+                        codes[name] = codes.get(name, 0) + 1
+            codes.update({str(row[0]): int(row[1]) for row in connection.execute(skipped) if row[0]})
+        return codes
+
+    def count_methods(self, batch_id: int) -> dict[str, dict[str, int]]:
+        """Return payment method -> state -> rows of a batch."""
+        query = (
+            select(rows.c.payment_method, rows.c.state, func.count())
+            .where(rows.c.batch_id == batch_id)
+            .group_by(rows.c.payment_method, rows.c.state)
+        )
+        found: dict[str, dict[str, int]] = {}
+        with self._read() as connection:
+            for method, state, number in connection.execute(query):
+                found.setdefault(method or "", {})[state] = int(number)
+        return found
+
+    def count_attempts(self, batch_id: int) -> dict[int, int]:
+        """Return number of attempts -> rows of a batch that were sent at all."""
+        query = (
+            select(rows.c.attempts, func.count())
+            .where(rows.c.batch_id == batch_id, rows.c.attempts > 0)
+            .group_by(rows.c.attempts)
+        )
+        with self._read() as connection:
+            return {int(row[0]): int(row[1]) for row in connection.execute(query)}
+
+    def latencies(self, batch_id: int) -> dict[int, int]:
+        """Return milliseconds -> rows of a batch whose last answer took so long."""
+        query = (
+            select(rows.c.latency_ms, func.count())
+            .where(rows.c.batch_id == batch_id, rows.c.latency_ms.is_not(None))
+            .group_by(rows.c.latency_ms)
+        )
+        with self._read() as connection:
+            return {int(row[0]): int(row[1]) for row in connection.execute(query)}
+
+    def sent_per_second(self, batch_id: int) -> dict[int, int]:
+        """Return epoch second -> rows whose last attempt left in it."""
+        second = func.floor(rows.c.sent_at)
+        query = (
+            select(second, func.count())
+            .where(rows.c.batch_id == batch_id, rows.c.sent_at.is_not(None))
+            .group_by(second)
+            .order_by(second)
+        )
+        with self._read() as connection:
+            return {int(row[0]): int(row[1]) for row in connection.execute(query)}
+
+    def history_per_second(self, batch_id: int, code: str) -> dict[int, int]:
+        """Return epoch second -> lines of the history with this code."""
+        second = func.floor(history.c.at)
+        query = (
+            select(second, func.count())
+            .where(history.c.batch_id == batch_id, history.c.code == code)
+            .group_by(second)
+            .order_by(second)
+        )
+        with self._read() as connection:
+            return {int(row[0]): int(row[1]) for row in connection.execute(query)}
+
+    def history(self, batch_id: int, record: int | None = None) -> list[dict[str, Any]]:
+        """Return the history of a row, or of the whole batch, oldest first."""
+        query = select(history).where(history.c.batch_id == batch_id).order_by(history.c.id)
+        if record is not None:
+            query = query.where(history.c.record == record)
+        with self._read() as connection:
+            return [dict(row._mapping) for row in connection.execute(query)]
+
+    def report_row(self, batch_id: int, record: int) -> ReportRow:
+        """Return one row as the reports show it."""
+        query = select(rows).where(rows.c.batch_id == batch_id, rows.c.record == record)
+        with self._read() as connection:
+            return _report_row(connection.execute(query).one())
+
+    def report_rows(self, batch_id: int, page: int = 5000) -> Iterator[ReportRow]:
+        """Yield every row of a batch in the order of records, page by page, holding no transaction meanwhile."""
+        last = 0
+        while True:
+            query = (
+                select(rows)
+                .where(rows.c.batch_id == batch_id, rows.c.record > last)
+                .order_by(rows.c.record)
+                .limit(page)
+            )
+            with self._read() as connection:
+                found = connection.execute(query).all()
+            yield from map(_report_row, found)
+            if len(found) < page:
+                return
+            last = found[-1].record
+
+
+def _reasons(stored: bytes | None) -> tuple[Reason, ...]:
+    return tuple(Reason(*parts) for parts in orjson.loads(bytes(stored))) if stored else ()
+
+
+def _report_row(row: Row[Any]) -> ReportRow:
+    return ReportRow(
+        record=row.record,
+        line=row.line,
+        state=row.state,
+        reference=reference_of(bytes(row.identity), row.generation) if row.identity else "",
+        payment_method=row.payment_method or "",
+        source_id=row.source_id or "",
+        source_status=row.source_status or "",
+        adopted=bool(row.adopted),
+        code=row.code or "",
+        parameter=row.parameter or "",
+        request_id=row.request_id or "",
+        attempts=row.attempts,
+        reasons=_reasons(row.reasons),
+        needs_person=row.state == RowState.UNCLEAR and row.not_before is None,
+    )

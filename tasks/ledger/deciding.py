@@ -1,0 +1,130 @@
+"""What people decide about rows."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from sqlalchemy import (
+    Connection,
+    select,
+    update,
+)
+
+from tasks.errors import LedgerError
+from tasks.ledger.store import Store
+from tasks.models import (
+    BatchState,
+    RowState,
+    reference_of,
+)
+from tasks.schema import batches, rows
+
+
+class UnclearRow(NamedTuple):
+    """A row that waits for a person's word."""
+
+    batch_id: int
+    record: int
+    line: int
+    customer_id: str
+    payment_method: str
+    reference: str
+    code: str
+    sent_at: float | None
+
+
+class Deciding(Store):
+    """Rows that wait for a person's word."""
+
+    def unclear_for_people(self, batch_id: int | None = None, limit: int = 1000) -> list[UnclearRow]:
+        """Return rows that nothing but a person can settle, in the order of batch and record."""
+        query = (
+            select(rows)
+            .where(rows.c.state == RowState.UNCLEAR, rows.c.not_before.is_(None), rows.c.worker.is_(None))
+            .order_by(rows.c.batch_id, rows.c.record)
+            .limit(limit)
+        )
+        if batch_id is not None:
+            query = query.where(rows.c.batch_id == batch_id)
+        with self._read() as connection:
+            return [
+                UnclearRow(
+                    row.batch_id,
+                    row.record,
+                    row.line,
+                    row.customer_id,
+                    row.payment_method,
+                    reference_of(bytes(row.identity), row.generation),
+                    row.code or "",
+                    row.sent_at,
+                )
+                for row in connection.execute(query)
+            ]
+
+    def record_at(self, batch_id: int, line: int) -> int:
+        """Return the record that starts on a physical line. Raises LedgerError if none does."""
+        query = select(rows.c.record).where(rows.c.batch_id == batch_id, rows.c.line == line)
+        with self._read() as connection:
+            found = connection.execute(query).scalar_one_or_none()
+        if found is None:
+            raise LedgerError(f"no record of batch {batch_id} starts on line {line}")
+        return int(found)
+
+    def resolve(self, batch_id: int, record: int, state: RowState, *, source_id: str | None, who: str) -> None:
+        """Settle an unclear row by a person's word: created (with its source), waiting (send it again) or refused.
+
+        Raises LedgerError if the row does not wait for a person, or the source belongs to another row.
+        """
+        values: dict[str, Any] = {"state": state, "source_id": source_id, "code": None, "not_before": None}
+        if state is RowState.CREATED:
+            values["adopted"] = True
+        elif state is RowState.WAITING:
+            values.update(look_ups=0, resends=0)
+        else:
+            values["code"] = "given_up"
+        with self._write() as connection:
+            if source_id is not None:
+                self._refuse_known_source(connection, source_id)
+            changed = connection.execute(
+                update(rows)
+                .where(rows.c.batch_id == batch_id, rows.c.record == record)
+                .where(rows.c.state == RowState.UNCLEAR, rows.c.not_before.is_(None), rows.c.worker.is_(None))
+                .values(values)
+            ).rowcount
+            if not changed:
+                raise LedgerError(f"record {record} of batch {batch_id} does not wait for a person")
+            told = f"resolved: {state}" + (f", source {source_id}" if source_id else "")
+            self._tell(connection, batch_id, record, told, who)
+            if state is RowState.WAITING:
+                self._reopen(connection, batch_id)
+
+    @staticmethod
+    def _refuse_known_source(connection: Connection, source_id: str) -> None:
+        query = select(rows.c.batch_id, rows.c.record).where(
+            rows.c.source_id == source_id, rows.c.state == RowState.CREATED
+        )
+        known = connection.execute(query.limit(1)).one_or_none()
+        if known is not None:
+            raise LedgerError(f"source {source_id} belongs to record {known.record} of batch {known.batch_id} already")
+
+    def look_up_again(self, batch_id: int, who: str) -> int:
+        """Let every row of a batch that waits for a person be looked up once more; return how many."""
+        with self._write() as connection:
+            changed = connection.execute(
+                update(rows)
+                .where(rows.c.batch_id == batch_id, rows.c.state == RowState.UNCLEAR)
+                .where(rows.c.not_before.is_(None), rows.c.worker.is_(None))
+                .values(not_before=self.now(), look_ups=0, resends=0)
+            ).rowcount
+            if changed:
+                self._tell(connection, batch_id, 0, f"{changed} unclear rows are looked up again", who)
+                self._reopen(connection, batch_id)
+        return changed
+
+    def _reopen(self, connection: Connection, batch_id: int) -> None:
+        connection.execute(
+            update(batches)
+            .where(batches.c.id == batch_id, batches.c.state == BatchState.FINISHED)
+            .values(state=BatchState.RUNNING, finished_at=None)
+        )
+        self._make_due(connection, batch_id)

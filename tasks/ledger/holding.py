@@ -1,0 +1,293 @@
+"""A worker's rows: claimed, marked, recorded, released, all by compare-and-set."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from sqlalchemy import (
+    Connection,
+    Row,
+    and_,
+    bindparam,
+    case,
+    exists,
+    func,
+    insert,
+    literal,
+    or_,
+    select,
+    update,
+)
+
+from tasks.ledger.store import Store, new_id
+from tasks.models import (
+    OWNING_STATES,
+    BatchState,
+    HeldRow,
+    Outcome,
+    RowState,
+    Slice,
+    reference_of,
+)
+from tasks.schema import batches, history, rows, slices, workers
+
+
+class Wave(NamedTuple):
+    """What the ledger says to a wave: who may leave, and which batches have stopped."""
+
+    marked: set[tuple[int, int]]  #: (batch, record) that are now `sending`
+    stopped: set[int]  #: batches that no longer run
+    lease_kept: bool  #: False: this worker was given up for dead, its rows are no longer its own
+
+
+class Holding(Store):
+    """What a worker does with rows."""
+
+    def add_worker(self, host: str, pid: int, process_started: str, lease_seconds: float) -> int:
+        """Register a process that will hold rows; return its number."""
+        with self._write() as connection:
+            result = connection.execute(
+                insert(workers).values(
+                    host=host, pid=pid, process_started=process_started, lease_ends_at=self._now + lease_seconds
+                )
+            )
+            return new_id(result)
+
+    def renew_lease(self, worker: int, lease_seconds: float) -> bool:
+        """Prolong a worker's lease; False if it was given up for dead."""
+        with self._write() as connection:
+            return self._renew(connection, worker, lease_seconds)
+
+    def _renew(self, connection: Connection, worker: int, lease_seconds: float) -> bool:
+        renew = update(workers).where(workers.c.id == worker, workers.c.lease_ends_at > self._now)
+        return connection.execute(renew.values(lease_ends_at=self._now + lease_seconds)).rowcount == 1
+
+    def end_worker(self, worker: int) -> None:
+        """Say goodbye for a worker; what it still holds is left to the sweeper."""
+        with self._write() as connection:
+            connection.execute(update(workers).where(workers.c.id == worker).values(lease_ends_at=0.0))
+
+    def worker_processes(self) -> list[tuple[int, str, int, str]]:
+        """Return (number, host, pid, start of the process) of every worker whose lease has not ended."""
+        with self._read() as connection:
+            found = connection.execute(
+                select(workers.c.id, workers.c.host, workers.c.pid, workers.c.process_started).where(
+                    workers.c.lease_ends_at > 0
+                )
+            )
+            return [(int(row[0]), str(row[1]), int(row[2]), str(row[3])) for row in found]
+
+    def claim_slice(self, one: Slice, worker: int) -> list[HeldRow]:
+        """Take every row of the slice that is due: to be sent, or to be looked up.
+
+        Nothing is taken while the batch does not run.
+        """
+        now = self.now()
+        in_slice = and_(
+            rows.c.batch_id == one.batch_id,
+            rows.c.record.between(one.first_record, one.last_record),
+            rows.c.worker.is_(None),
+        )
+        runs = exists().where(batches.c.id == one.batch_id, batches.c.state == BatchState.RUNNING)
+        is_due = or_(
+            and_(rows.c.state == RowState.WAITING, or_(rows.c.not_before.is_(None), rows.c.not_before <= now)),
+            and_(rows.c.state == RowState.UNCLEAR, rows.c.not_before <= now),
+        )
+        claim = (
+            update(rows)
+            .where(in_slice, is_due, runs)
+            .values(
+                worker=worker,
+                state=case((rows.c.state == RowState.WAITING, literal(RowState.CLAIMED.value)), else_=rows.c.state),
+            )
+            .returning(rows)
+        )
+        with self._write() as connection:
+            held = [_held(row) for row in connection.execute(claim)]
+            connection.execute(
+                update(slices)
+                .where(slices.c.batch_id == one.batch_id, slices.c.first_record == one.first_record)
+                .values(rung=False)
+            )
+        held.sort(key=lambda row: row.record)
+        return held
+
+    def write_wave(
+        self, worker: int, outcomes: Sequence[Outcome], to_send: Sequence[HeldRow], lease_seconds: float
+    ) -> Wave:
+        """Write outcomes and mark rows `sending`, in one transaction that also renews the worker's lease.
+
+        Only the rows in `marked` may be sent; `attempts` of those has been raised by one.
+        """
+        now = self.now()
+        batch_ids = {row.batch_id for row in to_send}
+        with self._write() as connection:
+            self._write_outcomes(connection, outcomes, now)
+            lease_kept = self._renew(connection, worker, lease_seconds)
+            stopped: set[int] = set()
+            marked: set[tuple[int, int]] = set()
+            if lease_kept and to_send:
+                running = select(batches.c.id).where(batches.c.id.in_(batch_ids), batches.c.state == BatchState.RUNNING)
+                stopped = batch_ids - set(connection.execute(running).scalars())
+                marked = self._mark(connection, worker, [row for row in to_send if row.batch_id not in stopped], now)
+        return Wave(marked, stopped, lease_kept)
+
+    def _mark(
+        self, connection: Connection, worker: int, to_send: Sequence[HeldRow], now: float
+    ) -> set[tuple[int, int]]:
+        if not to_send:
+            return set()
+        keys = [{"b": row.batch_id, "r": row.record, "w": worker, "now": now} for row in to_send]
+        changed = connection.execute(_MARK, keys).rowcount
+        if changed == len(to_send):
+            return {(row.batch_id, row.record) for row in to_send}
+        marked = set()  # somebody else has moved a row, or the driver does not count: look at each
+        for row in to_send:
+            is_ours = select(rows.c.record).where(
+                rows.c.batch_id == row.batch_id,
+                rows.c.record == row.record,
+                rows.c.state == RowState.SENDING,
+                rows.c.worker == worker,
+                rows.c.attempts == row.attempts + 1,
+            )
+            if connection.execute(is_ours).one_or_none() is not None:
+                marked.add((row.batch_id, row.record))
+        return marked
+
+    def _write_outcomes(self, connection: Connection, outcomes: Sequence[Outcome], now: float) -> None:
+        if not outcomes:
+            return
+        changed = connection.execute(_RECORD, [_outcome_values(outcome) for outcome in outcomes]).rowcount
+        told = [outcome for outcome in outcomes if outcome.what]
+        if changed != len(outcomes):
+            told = told + self._late(connection, outcomes)
+        if told:
+            connection.execute(
+                insert(history),
+                [
+                    {
+                        "batch_id": outcome.batch_id,
+                        "record": outcome.record,
+                        "at": now,
+                        "what": outcome.what,
+                        "attempt": outcome.attempts,
+                        "code": outcome.code,
+                        "request_id": outcome.request_id,
+                        "latency_ms": outcome.latency_ms,
+                    }
+                    for outcome in told
+                ],
+            )
+
+    @staticmethod
+    def _late(connection: Connection, outcomes: Sequence[Outcome]) -> list[Outcome]:
+        """Return, for the history, the sources whose answers came after the row had moved on: nobody may lose them."""
+        late = []
+        for outcome in outcomes:
+            if outcome.source_id is None:
+                continue
+            known = connection.execute(
+                select(rows.c.source_id).where(rows.c.batch_id == outcome.batch_id, rows.c.record == outcome.record)
+            ).scalar_one_or_none()
+            if known != outcome.source_id:
+                outcome.what = f"late answer: source {outcome.source_id}, not recorded because the row had moved on"
+                late.append(outcome)
+        return late
+
+    def release(self, worker: int, held: Sequence[HeldRow], not_before: Mapping[tuple[int, int], float]) -> None:
+        """Give back rows that were not sent (or not looked up), some not to be touched before a time."""
+        if not held:
+            return
+        give_back = (
+            update(rows)
+            .where(
+                rows.c.batch_id == bindparam("b"),
+                rows.c.record == bindparam("r"),
+                rows.c.worker == worker,
+                or_(rows.c.state == RowState.CLAIMED, rows.c.state == RowState.UNCLEAR),
+            )
+            .values(
+                worker=None,
+                state=case((rows.c.state == RowState.CLAIMED, literal(RowState.WAITING.value)), else_=rows.c.state),
+                not_before=func.coalesce(bindparam("nb"), rows.c.not_before),
+            )
+        )
+        keys = [{"b": row.batch_id, "r": row.record, "nb": not_before.get((row.batch_id, row.record))} for row in held]
+        with self._write() as connection:
+            connection.execute(give_back, keys)
+
+
+_MARK = (
+    update(rows)
+    .where(
+        rows.c.batch_id == bindparam("b"),
+        rows.c.record == bindparam("r"),
+        rows.c.state == RowState.CLAIMED,
+        rows.c.worker == bindparam("w"),
+    )
+    .values(
+        state=RowState.SENDING,
+        attempts=rows.c.attempts + 1,
+        sent_at=bindparam("now"),
+        first_sent_at=func.coalesce(rows.c.first_sent_at, bindparam("now")),
+    )
+)
+
+
+#: A row that was taken from its worker may have moved on to any of these, but as long as nobody has sent it again
+#: (`attempts`), what the worker learns at last is the truth about it.
+_NOT_ENDED = OWNING_STATES - {RowState.CREATED}
+
+
+_RECORDED = (
+    "state",
+    "worker",
+    "source_id",
+    "source_status",
+    "adopted",
+    "code",
+    "parameter",
+    "request_id",
+    "latency_ms",
+    "not_before",
+    "look_ups",
+    "resends",
+)
+
+
+_RECORD = (
+    update(rows)
+    .where(
+        rows.c.batch_id == bindparam("b"),
+        rows.c.record == bindparam("r"),
+        rows.c.attempts == bindparam("token"),
+        or_(*(rows.c.state == state for state in sorted(_NOT_ENDED))),
+    )
+    .values({name: bindparam(f"new_{name}") for name in _RECORDED})
+)
+
+
+def _outcome_values(outcome: Outcome) -> dict[str, Any]:
+    values: dict[str, Any] = {f"new_{name}": getattr(outcome, name) for name in _RECORDED}
+    values.update(b=outcome.batch_id, r=outcome.record, token=outcome.attempts)
+    return values
+
+
+def _held(row: Row[Any]) -> HeldRow:
+    return HeldRow(
+        batch_id=row.batch_id,
+        record=row.record,
+        line=row.line,
+        reference=reference_of(bytes(row.identity), row.generation),
+        customer_id=row.customer_id,
+        payment_method=row.payment_method,
+        resource=row.resource,
+        request=bytes(row.request or b"{}"),
+        attempts=row.attempts,
+        look_ups=row.look_ups,
+        resends=row.resends,
+        first_sent_at=row.first_sent_at,
+        code=row.code,
+        look_up=row.state == RowState.UNCLEAR,
+    )

@@ -1,0 +1,225 @@
+"""Where the ledger is kept: connections, transactions, versions, and the clock that leases are measured by."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Self
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    CursorResult,
+    Engine,
+    Float,
+    cast,
+    create_engine,
+    event,
+    exists,
+    extract,
+    func,
+    insert,
+    inspect,
+    literal,
+    or_,
+    select,
+    text,
+    update,
+)
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+
+from tasks.errors import LedgerError
+from tasks.ledger.conditions import TO_DO
+from tasks.schema import VERSION, batches, history, rows, slices
+
+#: Number of the lock under which one process at a time migrates a PostgreSQL ledger.
+_MIGRATION_LOCK = 7_263_548
+
+
+class Store:
+    """One database: connections, transactions, versions, the clock; safe to share between threads."""
+
+    def __init__(self, engine: Engine, lock_path: Path | None = None) -> None:
+        self._engine = engine
+        self._lock_path = lock_path
+        self._lock = threading.Lock()
+        self._sqlite = engine.dialect.name == "sqlite"
+        self._dialect_insert: Any = sqlite.insert if self._sqlite else postgresql.insert
+
+    @classmethod
+    def open(cls, url: str) -> Self:
+        """Return the ledger behind an SQLAlchemy URL, with its tables made if there are none.
+
+        Raises LedgerError with a sentence if it cannot be reached, or is of another version than this code.
+        """
+        ledger = cls._connect(url)
+        try:
+            ledger._check_version()
+        except LedgerError:
+            ledger.close()
+            raise
+        return ledger
+
+    @classmethod
+    def upgrade(cls, url: str) -> tuple[str | None, str]:
+        """Bring a ledger of an earlier version up to this one; return the versions before and after."""
+        from tasks import migrations
+
+        ledger = cls._connect(url)
+        try:
+            before = ledger.version()
+            if before is not None and before > VERSION:
+                ledger._check_version()
+            with ledger._write() as connection:
+                if not ledger._sqlite:
+                    connection.execute(select(func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
+                migrations.upgrade(connection)
+        finally:
+            ledger.close()
+        return before, VERSION
+
+    @classmethod
+    def _connect(cls, url: str) -> Self:
+        try:
+            parsed = make_url(url)
+        except ArgumentError as error:
+            raise LedgerError("LEDGER_URL is not an SQLAlchemy URL such as postgresql+psycopg://host/name") from error
+        lock_path = None
+        if parsed.get_backend_name() == "sqlite":
+            if not parsed.database or parsed.database == ":memory:":
+                raise LedgerError("LEDGER_URL: a ledger in memory would be lost; give it a file")
+            path = Path(parsed.database)
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            path.touch(mode=0o600)
+            lock_path = path.with_name(path.name + ".lock")
+            engine = create_engine(
+                parsed, connect_args={"timeout": 60, "check_same_thread": False}, pool_size=8, hide_parameters=True
+            )
+            event.listen(engine, "connect", _set_up_sqlite)
+            event.listen(engine, "begin", _begin_sqlite)
+        else:
+            engine = create_engine(parsed, pool_pre_ping=True, pool_size=8, pool_recycle=1800, hide_parameters=True)
+        return cls(engine, lock_path)
+
+    def _check_version(self) -> None:
+        """Make the tables of an empty ledger; refuse one that this code does not fit."""
+        found = self.version()
+        if found is None:
+            from tasks import migrations
+
+            with self._write() as connection:
+                if not self._sqlite:
+                    connection.execute(select(func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
+                migrations.upgrade(connection)
+        elif found != VERSION:
+            newer = found > VERSION
+            raise LedgerError(
+                f"the ledger has version {found} and this program needs {VERSION}: "
+                + ("install the program that made it, or a newer one" if newer else "run `onboard ledger upgrade`")
+            )
+
+    def version(self) -> str | None:
+        """Return the migration that the ledger is at; None if it is empty."""
+        with self._read() as connection:
+            if not inspect(connection).has_table("alembic_version"):
+                return None
+            return connection.execute(text("select version_num from alembic_version")).scalar_one_or_none()
+
+    def close(self) -> None:
+        """Let go of every connection."""
+        self._engine.dispose()
+
+    def now(self) -> float:
+        """Return the time of this machine, in UTC epoch seconds."""
+        return time.time()
+
+    @property
+    def _now(self) -> ColumnElement[float]:
+        """The time that leases are measured by: the server's, so that machines need not agree."""
+        if self._sqlite:
+            return literal(time.time(), Float())
+        return cast(extract("epoch", func.clock_timestamp()), Float(53))
+
+    def _make_due(self, connection: Connection, batch_id: int) -> None:
+        """Make every slice with something to do due now."""
+        to_do = exists().where(
+            rows.c.batch_id == batch_id,
+            rows.c.record.between(slices.c.first_record, slices.c.last_record),
+            TO_DO,
+        )
+        due = func.min if self._sqlite else func.least
+        canary = select(batches.c.canary).where(batches.c.id == batch_id).scalar_subquery()
+        connection.execute(
+            update(slices)
+            .where(slices.c.batch_id == batch_id, ~slices.c.rung, to_do)
+            .where(or_(canary == 0, slices.c.last_record <= canary))
+            .values(due_at=due(func.coalesce(slices.c.due_at, self.now()), self.now()))
+        )
+
+    def _tell(self, connection: Connection, batch_id: int, record: int, what: str, who: str = "") -> None:
+        connection.execute(
+            insert(history).values(batch_id=batch_id, record=record, at=self.now(), what=what, who=who or None)
+        )
+
+    @contextlib.contextmanager
+    def _write(self) -> Iterator[Connection]:
+        with contextlib.ExitStack() as stack, _told():
+            if self._sqlite:
+                stack.enter_context(self._lock)
+                stack.enter_context(_file_lock(self._lock_path))
+            connection = stack.enter_context(self._engine.connect().execution_options(writes=True))
+            with connection.begin():
+                yield connection
+
+    @contextlib.contextmanager
+    def _read(self) -> Iterator[Connection]:
+        with _told(), self._engine.connect() as connection:
+            yield connection
+
+
+@contextlib.contextmanager
+def _file_lock(path: Path | None) -> Iterator[None]:
+    if path is None:
+        yield
+        return
+    with path.open("ab") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield  # closing the file lets go of the lock
+
+
+@contextlib.contextmanager
+def _told() -> Iterator[None]:
+    """Turn what the driver raises into LedgerError, without statement and values."""
+    try:
+        yield
+    except SQLAlchemyError as error:
+        raise LedgerError(f"the ledger failed: {_short(error)}") from error
+
+
+def _set_up_sqlite(connection: Any, _record: Any) -> None:
+    connection.isolation_level = None  # transactions are begun by _begin_sqlite
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=60000", "foreign_keys=ON"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    writes = connection.get_execution_options().get("writes")
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def _short(error: SQLAlchemyError) -> str:
+    """Return the driver's own first line, which names server and database but never a password."""
+    return str(getattr(error, "orig", error)).splitlines()[0][:200]
+
+
+def new_id(result: CursorResult[Any]) -> int:
+    """Return the number that the ledger gave to an inserted line."""
+    if result.inserted_primary_key is None:
+        raise LedgerError("the ledger did not number a new line")
+    return int(result.inserted_primary_key[0])
