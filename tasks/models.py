@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, NamedTuple
+
+import orjson
 
 
 class RowState(StrEnum):
@@ -68,6 +70,16 @@ class NewRow(NamedTuple):
     request: bytes | None  #: JSON of description, extra and metadata, see `SourceRequest`
     content: bytes | None  #: 8 bytes, a digest of `request`: same identity, other content is flagged `changed`
     reasons: bytes | None  #: JSON list of `Reason` lists; all of them, for invalid rows (and warnings)
+
+
+def encode_reasons(reasons: Iterable[Reason]) -> bytes:
+    """Return reasons as the JSON that the ledger keeps."""
+    return orjson.dumps([list(reason) for reason in reasons])
+
+
+def decode_reasons(stored: bytes | None) -> tuple[Reason, ...]:
+    """Return what `encode_reasons` encoded."""
+    return tuple(Reason(*parts) for parts in orjson.loads(stored)) if stored else ()
 
 
 @dataclass(frozen=True, slots=True)

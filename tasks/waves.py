@@ -22,13 +22,13 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-import orjson
 import structlog
 
 from tasks import outcomes
 from tasks.elepay_api import ElepayApi
 from tasks.elepay_codes import DOES_NOT_EXIST, ONE_METHOD_ONLY
 from tasks.errors import ElepayError, LedgerError, Maintenance, NotSent, RateLimitUnavailable, Throttled, Unclear
+from tasks.intake import decode_request
 from tasks.ledger import Ledger
 from tasks.models import BatchState, HeldRow, RowState, Slice, SourceRequest
 from tasks.outcomes import Decision, Effect, Rules
@@ -473,15 +473,7 @@ class WaveLoop:
                 self._changed.notify_all()
 
     def _send(self, row: HeldRow) -> Decision:
-        fields = orjson.loads(row.request)
-        request = SourceRequest(
-            row.customer_id,
-            row.payment_method,
-            row.resource,
-            fields.get("d"),
-            fields.get("e", {}),
-            fields.get("m", {}),
-        )
+        request = SourceRequest(row.customer_id, row.payment_method, row.resource, *decode_request(row.request))
         started = self._clock()
         if started + self._api.total_seconds > self._lease_ends:
             return outcomes.not_sent_in_time(row)

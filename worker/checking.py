@@ -13,8 +13,8 @@ from rich.table import Table
 from rich.text import Text
 
 from tasks import reasons
-from tasks.intake import Warnings, decode_reasons, load_mapping, open_file, read_rows
-from tasks.models import Reason, RowState
+from tasks.intake import Warnings, load_mapping, open_file, read_rows
+from tasks.models import Reason, RowState, decode_reasons
 from tasks.resources import Resources
 from worker import screen
 from worker.running import sendable_methods

@@ -29,9 +29,9 @@ from tasks.csv_records import FileFormat, RecordBatch, detect_format, read_batch
 from tasks.errors import UnusableFile
 from tasks.intake.checks import Chunk, check, new_chunk
 from tasks.intake.columns import REQUIRED, Column, column_warnings, is_guarded, load_mapping, read_columns
-from tasks.intake.findings import Warnings, decode_reasons, encode_reasons
+from tasks.intake.findings import Warnings
 from tasks.intake.request_json import compose_requests, content_of, decode_request, request_of
-from tasks.models import NewRow, Reason, RowState, identity_of
+from tasks.models import NewRow, Reason, RowState, encode_reasons, identity_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,7 +40,6 @@ __all__ = [
     "IntakeRules",
     "OpenedFile",
     "Warnings",
-    "decode_reasons",
     "decode_request",
     "load_mapping",
     "open_file",

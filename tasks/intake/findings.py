@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
-
-import orjson
 
 from tasks.models import Reason
 
@@ -75,13 +73,3 @@ def _masked(text: str) -> str:
         for at in digits[:-4]:
             masked[at] = "*"
     return "".join(masked)
-
-
-def encode_reasons(reasons: Sequence[Reason]) -> bytes:
-    """Return the JSON that `NewRow.reasons` holds."""
-    return orjson.dumps([list(reason) for reason in reasons])
-
-
-def decode_reasons(reasons: bytes | None) -> tuple[Reason, ...]:
-    """Return what `encode_reasons` encoded."""
-    return tuple(Reason(*each) for each in orjson.loads(reasons)) if reasons else ()

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import orjson
 from sqlalchemy import (
     Connection,
     Row,
@@ -23,6 +22,7 @@ from tasks.models import (
     NewRow,
     Reason,
     RowState,
+    encode_reasons,
 )
 from tasks.schema import batches, rows
 
@@ -114,7 +114,7 @@ def _skipped(row: NewRow, owner: Row[Any], batch_id: int) -> dict[str, Any]:
         "state": RowState.SKIPPED,
         "generation": owner.generation,
         "code": code,
-        "reasons": orjson.dumps([list(Reason(code, detail=detail))]),
+        "reasons": encode_reasons([Reason(code, detail=detail)]),
         "source_id": owner.source_id,
         "source_status": owner.source_status,
         "request": None,

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import orjson
 from sqlalchemy import (
     Row,
     func,
@@ -15,9 +14,9 @@ from sqlalchemy import (
 from tasks.ledger.store import Store
 from tasks.models import (
     Books,
-    Reason,
     ReportRow,
     RowState,
+    decode_reasons,
     reference_of,
 )
 from tasks.schema import batches, history, rows
@@ -64,7 +63,7 @@ class Counting(Store):
         codes: dict[str, int] = {}
         with self._read() as connection:
             for code, reasons in connection.execute(query):
-                for name in {reason.code for reason in _reasons(reasons)} or {code}:
+                for name in {reason.code for reason in decode_reasons(reasons)} or {code}:
                     if name:
                         codes[name] = codes.get(name, 0) + 1
             codes.update({str(row[0]): int(row[1]) for row in connection.execute(skipped) if row[0]})
@@ -159,10 +158,6 @@ class Counting(Store):
             last = found[-1].record
 
 
-def _reasons(stored: bytes | None) -> tuple[Reason, ...]:
-    return tuple(Reason(*parts) for parts in orjson.loads(bytes(stored))) if stored else ()
-
-
 def _report_row(row: Row[Any]) -> ReportRow:
     return ReportRow(
         record=row.record,
@@ -177,6 +172,6 @@ def _report_row(row: Row[Any]) -> ReportRow:
         parameter=row.parameter or "",
         request_id=row.request_id or "",
         attempts=row.attempts,
-        reasons=_reasons(row.reasons),
+        reasons=decode_reasons(row.reasons),
         needs_person=row.state == RowState.UNCLEAR and row.not_before is None,
     )

@@ -91,7 +91,7 @@ def warnings_in_words(warnings: Sequence[FileWarning], texts: Texts) -> list[lis
             texts.number(each.rows),
             sentence(Reason(each.code, each.column, each.detail, each.detail), texts.lang),
             hint(each.code, texts.lang),
-            texts.number(each.first_line),
+            str(each.first_line),
         ]
         for each in sorted(warnings, key=lambda warning: -warning.rows)
     ]

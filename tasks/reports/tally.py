@@ -12,9 +12,10 @@ from tasks.reports.facts import BooksError, ReportFacts
 from tasks.reports.joined import Joined
 
 #: Rows that a page for people lists one by one.
-ROWS_SHOWN = 200
+ROWS_SHOWN = 100
 _LINES_SHOWN = 5
-_OPEN = "open"
+#: The three open states as one, in the books and for people.
+OPEN = "open"
 
 
 class TaskKey(NamedTuple):
@@ -59,6 +60,7 @@ class Tally:
     def __init__(self) -> None:
         self.tasks: dict[TaskKey, Task] = {}
         self.shown: list[Shown] = []
+        self.waiting = 0  #: rows that wait for somebody
         self._kinds: dict[tuple[str, str, int, str, bool], int] = {}
         self._codes: Counter[str] = Counter()
 
@@ -86,6 +88,7 @@ class Tally:
             task.undecided += row.needs_person
             if len(task.lines) < _LINES_SHOWN:
                 task.lines.append(row.line)
+        self.waiting += 1
         if len(self.shown) < ROWS_SHOWN:
             self.shown.append(Shown(row, said))
         return next(iter(keys))
@@ -110,7 +113,7 @@ class Tally:
         """The books by the rows themselves."""
         states: Counter[str] = Counter()
         for kind, count in self._each():
-            states[_OPEN if kind.state in OPEN_STATES else kind.state] += count
+            states[OPEN if kind.state in OPEN_STATES else kind.state] += count
         return Books(
             records=states.total(),
             created=states[RowState.CREATED],
@@ -118,7 +121,7 @@ class Tally:
             invalid=states[RowState.INVALID],
             refused=states[RowState.REFUSED],
             unclear=states[RowState.UNCLEAR],
-            open=states[_OPEN],
+            open=states[OPEN],
         )
 
     @property
@@ -168,5 +171,5 @@ class Tally:
 
 def key_of(row: ReportRow, reason: Reason) -> TaskKey:
     """Return which deed would remove a reason from a row."""
-    state = _OPEN if row.state in OPEN_STATES else row.state
+    state = OPEN if row.state in OPEN_STATES else row.state
     return TaskKey(state, reason.code, row.payment_method if reason.code == "method_closed" else reason.column)

@@ -49,7 +49,9 @@ class Texts:
 
     def lines(self, task: Task) -> str:
         """Return where the first rows of a task stand."""
-        return ", ".join(map(self.number, task.lines)) + (", …" if task.rows > len(task.lines) else "")
+        lines = ", ".join(map(str, task.lines))
+        more = task.rows - len(task.lines)
+        return self("lines_and_more", lines=lines, more=more) if more else self("lines", lines=lines)
 
     def duration(self, seconds: float) -> str:
         """Return a duration in its two largest units."""

@@ -203,7 +203,7 @@ class WorkbookReport:
 
     def _sheet(self, name: str, number: int = 1) -> TextSheet:
         words = self._texts(f"sheet_{name}")
-        sheet = self._book.add_worksheet(words if number == 1 else f"{words} {number}", TextSheet)
+        sheet: TextSheet = self._book.add_worksheet(words if number == 1 else f"{words} {number}", TextSheet)
         sheet.set_landscape()
         sheet.set_paper(9)
         sheet.fit_to_pages(1, 0)

@@ -14,8 +14,9 @@ from tasks.reports.explained import Explainer
 from tasks.reports.facts import ReportFacts
 from tasks.reports.folder import MANIFEST, Publication, publication
 from tasks.reports.joined import Joined, join
-from tasks.reports.summary_json import books_of, summarise
+from tasks.reports.page import render
 from tasks.reports.story import Story
+from tasks.reports.summary_json import books_of, summarise
 from tasks.reports.tally import Tally
 from tasks.reports.texts import Texts
 from tasks.reports.workbook import WorkbookReport
@@ -80,9 +81,7 @@ def write_reports(
             story = Story.of(facts, tally, texts, now())
             if workbook:
                 workbook.finish(story)
-        names = {key: name for key, name in FILES.items() if name in reports.names}
-        if "json" in formats:
-            reports.path(FILES["summary"]).write_bytes(summarise(story, names))
+        _write_pages(story, reports, formats)
         paths = reports.publish(_manifest(facts, tally), FILES.values())
     return {**{key: paths[name] for key, name in FILES.items() if name in paths}, "manifest": paths[MANIFEST]}
 
@@ -100,6 +99,16 @@ def _csv_sinks(facts: ReportFacts, reports: Publication, *, excel_safe: bool) ->
         )
         for kind, lines in writers
     ]
+
+
+def _write_pages(story: Story, reports: Publication, formats: Set[str]) -> None:
+    """Write the reports that name the others."""
+    pages = {key: reports.path(FILES[key]) for key, form in (("summary", "json"), ("html", "html")) if form in formats}
+    names = {key: name for key, name in FILES.items() if name in reports.names}
+    if "summary" in pages:
+        pages["summary"].write_bytes(summarise(story, names))
+    if "html" in pages:
+        pages["html"].write_text(render(story, names), "utf-8")
 
 
 def _manifest(facts: ReportFacts, tally: Tally) -> dict[str, Any]:

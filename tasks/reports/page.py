@@ -1,0 +1,174 @@
+"""`report.html`: the run for people who read it in the morning; one file, without scripts, without a network.
+
+`report.html.j2` and `report.css` say how it looks, this module what stands in it. Whatever comes from the file or from
+elepay is escaped by the template engine; a content security policy forbids what would slip through. Charts are shapes
+only, and what they show stands beside them in words and numbers.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
+
+from tasks.models import OPEN_STATES
+from tasks.reasons import title
+from tasks.reports.latency import bars
+from tasks.reports.run_facts import run_facts, state_books, warnings_in_words
+from tasks.reports.story import Story
+from tasks.reports.tally import OPEN
+from tasks.reports.timeline import Timeline, timeline
+
+_MOST_ADVICE = 20
+_MOST_REASONS = 30
+_MOST_METHODS = 60
+_LEAST_WIDTH = 0.8  # percent, so that one row in a million can be seen
+
+
+class Part(NamedTuple):
+    """One part of a bar."""
+
+    state: str
+    name: str
+    rows: int
+    start: float  #: percent of the bar's length
+    width: float
+
+
+def render(story: Story, reports: Mapping[str, str]) -> str:
+    """Return the page; `reports` is name -> file beside it."""
+    texts = story.texts
+    books = state_books(story.tally, texts)
+    style = Path(__file__).with_name("report.css").read_text("utf-8")
+    run = timeline(story.facts.timeline, story.facts.requests_per_second)
+    return (
+        _environment()
+        .get_template("report.html.j2")
+        .render(
+            t=texts,
+            story=story,
+            reports=reports,
+            style=Markup(style),  # noqa: S704 - our own file
+            style_hash=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
+            books=books,
+            parts=parts(books),
+            advice=story.advice[:_MOST_ADVICE],
+            more_advice=max(len(story.advice) - _MOST_ADVICE, 0),
+            reasons=_reasons(story),
+            methods=_methods(story),
+            states=[(state, name) for state, name, _ in books],
+            run=run,
+            run_in_words=_in_words(run, story) if run else "",
+            latency=bars(story.facts.latency_histogram),
+            shown=story.tally.shown,
+            waiting=story.tally.waiting,
+            state_class=lambda state: OPEN if state in OPEN_STATES else state,
+            warnings=warnings_in_words(story.facts.warnings, texts),
+            facts=run_facts(story),
+        )
+    )
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["commands"] = _commands
+    return environment
+
+
+def _commands(text: str) -> Markup:
+    """Return text as HTML, with what stands in backticks as something to type."""
+    pieces = text.split("`")
+    if len(pieces) % 2 == 0:  # a backtick without a second one
+        return escape(text)
+    return Markup("").join(
+        Markup("<code>{}</code>").format(each) if at % 2 else escape(each) for at, each in enumerate(pieces)
+    )
+
+
+def parts(counts: Sequence[tuple[str, str, int]]) -> list[Part]:
+    """Return the parts of one bar, none of them too thin to be seen."""
+    total = sum(count for *_, count in counts)
+    if not total:
+        return []
+    widths = [max(100 * count / total, _LEAST_WIDTH) if count else 0.0 for *_, count in counts]
+    scale = 100 / sum(widths)
+    found, start = [], 0.0
+    for (state, name, count), width in zip(counts, widths, strict=True):
+        if count:
+            found.append(Part(state, name, count, round(start, 2), round(width * scale, 2)))
+        start += width * scale
+    return found
+
+
+class ReasonLine(NamedTuple):
+    """One reason and how many rows carry it."""
+
+    title: str
+    code: str
+    rows: int
+    share: float  #: percent of the most frequent one
+
+
+def _reasons(story: Story) -> list[ReasonLine]:
+    most = max(story.codes.values(), default=1)
+    return [
+        ReasonLine(title(code, story.texts.lang), code, rows, round(100 * rows / most, 2))
+        for code, rows in sorted(story.codes.items(), key=lambda item: (-item[1], item[0]))[:_MOST_REASONS]
+    ]
+
+
+class MethodLine(NamedTuple):
+    """One payment method and where its rows stand."""
+
+    method: str
+    counts: list[tuple[str, str, int]]
+    total: int
+    parts: list[Part]
+
+
+def _methods(story: Story) -> list[MethodLine]:
+    names = [(state, name) for state, name, _ in state_books(story.tally, story.texts)]
+    lines = []
+    for method, states in story.by_method.items():
+        found: dict[str, int] = {}
+        for state, count in states.items():
+            key = OPEN if state in OPEN_STATES else str(state)
+            found[key] = found.get(key, 0) + count
+        counts = [(state, name, found.get(state, 0)) for state, name in names]
+        lines.append(MethodLine(method, counts, sum(found.values()), parts(counts)))
+    return sorted(lines, key=lambda line: (-line.total, line.method))[:_MOST_METHODS]
+
+
+def _in_words(run: Timeline, story: Story) -> str:
+    """Return what the timeline shows, for those who do not see it."""
+    texts = story.texts
+    values: dict[str, Any] = {
+        "start": texts.time(run.steps[0].at, "%H:%M:%S"),
+        "end": texts.time(run.end, "%H:%M:%S"),
+        "highest": texts.number(round(run.highest, 1)),
+    }
+    sentences = [texts("timeline_rate", **values)]
+    if run.limit is None:
+        sentences.append(texts("timeline_no_limit"))
+    else:
+        sentences.append(texts("timeline_limit", limit=texts.number(run.limit)))
+    throttled = [step for step in run.steps if step.throttled]
+    if throttled:
+        first = texts.time(throttled[0].at, "%H:%M:%S")
+        sentences.append(texts("timeline_throttled", count=run.throttled, first=first))
+    if run.paused:
+        sentences.append(texts("timeline_paused", duration=texts.duration(run.paused * run.step_seconds)))
+    return texts("sentence_between").join(sentences)
