@@ -1,0 +1,412 @@
+from __future__ import annotations
+
+import csv
+import io
+import json
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tasks.catalogue import load_catalogue
+from tasks.csv_records import detect_format, read_records
+from tasks.errors import SettingsError, UnusableFile
+from tasks.intake import (
+    IntakeRules,
+    Warnings,
+    decode_request,
+    load_mapping,
+    open_file,
+    read_rows,
+    request_of,
+)
+from tasks.intake.findings import shown
+from tasks.intake.request_json import content_of
+from tasks.models import NewRow, Reason, decode_reasons, identity_of
+
+HEADER = "customer_id,payment_method,resource,description,reference,extra.frontUrl,metadata.branch,metadata.note"
+relaxed = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+def write(folder: Path, content: str | bytes, name: str = "file.csv") -> Path:
+    path = folder / name
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return path
+
+
+def read(path: Path, rules: IntakeRules | None = None, warnings: Warnings | None = None) -> list[NewRow]:
+    rules = rules or IntakeRules()
+    return [row for chunk in read_rows(path, open_file(path, rules), rules, 7, warnings) for row in chunk]
+
+
+def reasons_of(row: NewRow) -> list[str]:
+    return [f"{reason.code} {reason.column}".strip() for reason in decode_reasons(row.reasons)]
+
+
+def test_a_row_is_what_its_record_says(tmp_path: Path) -> None:
+    path = write(
+        tmp_path,
+        f"{HEADER}\ncus_1,paypay,web,Plan 1,second,https://a.example,東京,\n",
+    )
+    (row,) = read(path)
+    request = '{"d":"Plan 1","e":{"frontUrl":"https://a.example"},"m":{"branch":"東京"}}'.encode()
+    assert row == NewRow(
+        record=1,
+        line=2,
+        state="waiting",
+        identity=identity_of("cus_1", "paypay", "web", "second"),
+        customer_id="cus_1",
+        payment_method="paypay",
+        resource="web",
+        request=request,
+        content=content_of(request),
+        reasons=None,
+    )
+    assert decode_request(request) == ("Plan 1", {"frontUrl": "https://a.example"}, {"branch": "東京"})
+
+
+def test_the_order_of_the_columns_does_not_change_a_request(tmp_path: Path) -> None:
+    one = write(tmp_path, "customer_id,payment_method,resource,metadata.b,metadata.a\ncus_1,paidy,ios,2,1\n", "one.csv")
+    two = write(tmp_path, "metadata.a,resource,metadata.b,payment_method,customer_id\n1,ios,2,paidy,cus_1\n", "two.csv")
+    assert read(one) == read(two)
+
+
+def test_what_is_known_of_an_invalid_record_is_kept_for_the_reports(tmp_path: Path) -> None:
+    rows = read(write(tmp_path, f"{HEADER}\ncus_1,linepay,ios,,,,,\n..,paidy,desktop,,,,,\ncus_3,paidy\n"))
+    assert [(row.customer_id, row.payment_method, row.resource) for row in rows] == [
+        ("cus_1", "linepay", "ios"),
+        (None, "paidy", None),
+        (None, None, None),
+    ]
+
+
+TEXT = st.text(st.characters(codec="utf-8"), max_size=12)
+CELLS = st.one_of(
+    TEXT, st.sampled_from(["", "cus_1", "creditcard", "paypay", "web", "ios", "auto", "cpm", "..", "\x00", "x" * 300])
+)
+
+
+@relaxed
+@given(rows=st.lists(st.lists(CELLS, min_size=1, max_size=10), min_size=1, max_size=20), quote=st.booleans())
+def test_whatever_the_cells_hold_each_record_comes_out_once(tmp_path: Path, rows: list[list[str]], quote: bool) -> None:
+    text = io.StringIO(newline="")
+    csv.writer(text, quoting=csv.QUOTE_ALL if quote else csv.QUOTE_MINIMAL).writerows([HEADER.split(","), *rows])
+    path = write(tmp_path, text.getvalue())
+    try:
+        found = read(path)
+    except UnusableFile:
+        return
+    records = list(read_records(path, detect_format(path)))
+    assert [(row.record, row.line) for row in found] == [(record.record, record.line) for record in records]
+    for row, record in zip(found, records, strict=True):
+        if row.state == "waiting":
+            _assert_says_what_the_record_says(row, record.fields)
+        else:
+            assert decode_reasons(row.reasons)
+
+
+PIECES = st.one_of(
+    st.sampled_from(
+        [b",", b",", b",", b"\n", b"\r\n", b'"', b"cus_1", b"creditcard", b"paypay", b"web", b"auto", b"\x00"]
+    ),
+    st.sampled_from(
+        [b"\t", b" ", b"4111111111111111", b"1E+5", "\u3000".encode(), "ｗｅｂ".encode(), b"\x95\x5c", b"\xff"]
+    ),
+    st.binary(max_size=3),
+)
+
+
+@relaxed
+@given(start=st.sampled_from([HEADER, HEADER + ",,", "\ufeff" + HEADER]), pieces=st.lists(PIECES, max_size=80))
+def test_whatever_the_bytes_are_intake_answers_with_rows_or_one_clear_error(
+    tmp_path: Path, start: str, pieces: list[bytes]
+) -> None:
+    path = write(tmp_path, start.encode() + b"\n" + b"".join(pieces))
+    try:
+        found = read(path)
+    except UnusableFile:
+        return
+    records = list(read_records(path, detect_format(path)))
+    assert [(row.record, row.line) for row in found] == [(record.record, record.line) for record in records]
+    assert all((row.state == "waiting") == (row.identity is not None) == (row.reasons is None) for row in found)
+
+
+def _assert_says_what_the_record_says(row: NewRow, fields: list[str]) -> None:
+    """The plain way to make a row, against which the vectorised one is held."""
+    cells = dict(zip(HEADER.split(","), [*fields, *[""] * 8], strict=False))
+    blanks = " \t\u00a0\u3000\ufeff"
+    assert row.customer_id == cells["customer_id"].strip(blanks)
+    assert row.identity == identity_of(
+        str(row.customer_id), str(row.payment_method), str(row.resource), cells["reference"].strip(blanks)
+    )
+    assert row.request == request_of(
+        cells["description"],
+        {"frontUrl": cells["extra.frontUrl"]},
+        {"branch": cells["metadata.branch"], "note": cells["metadata.note"]},
+    )
+    assert row.content == content_of(row.request or b"")
+    assert json.loads(row.request or b"") is not None
+
+
+KEYS = ["branch", "note", "a%b", 'q"k', "ключ", *(f"k{number:02d}" for number in range(14))]
+
+
+@relaxed
+@given(
+    st.lists(
+        st.lists(st.sampled_from(["", "", "x", '"', "\n", "%s", "é\u2028"]), min_size=22, max_size=22), max_size=30
+    )
+)
+def test_requests_composed_by_column_are_those_composed_by_row(tmp_path: Path, rows: list[list[str]]) -> None:
+    text = io.StringIO(newline="")
+    titles = ["customer_id", "payment_method", "resource", "description", "extra.tel", "extra.frontUrl"]
+    writer = csv.writer(text)
+    writer.writerow([*titles, *(f"metadata.{key}" for key in KEYS)])
+    writer.writerows([f"cus_{number}", "paidy", "ios", *cells] for number, cells in enumerate([["x"] * 22, *rows]))
+    found = read(write(tmp_path, text.getvalue()))
+    for row, cells in zip(found, [["x"] * 22, *rows], strict=True):
+        extra = {"tel": cells[1], "frontUrl": cells[2]}
+        assert row.request == request_of(cells[0], extra, dict(zip(KEYS, cells[3:], strict=True)))
+
+
+def test_many_patterns_of_empty_cells_make_the_same_requests(tmp_path: Path) -> None:
+    cells = [[("x" if number >> bit & 1 else "") for bit in range(8)] for number in range(256)]
+    titles = ",".join(f"metadata.k{bit}" for bit in range(8))
+    lines = [f"cus_{number},paidy,ios,{','.join(row)}" for number, row in enumerate(cells)]
+    path = write(tmp_path, f"customer_id,payment_method,resource,{titles}\n" + "\n".join(lines) + "\n")
+    rules = IntakeRules()
+    (rows,) = read_rows(path, open_file(path, rules), rules)
+    for row, values in zip(rows, cells, strict=True):
+        assert row.request == request_of(None, {}, {f"k{bit}": value for bit, value in enumerate(values)})
+
+
+# Limits ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "reason"),
+    [
+        ("customer_id", "c" * 32, None),
+        ("customer_id", "c" * 33, "value_too_long customer_id"),
+        ("customer_id", "客" * 32, None),
+        ("customer_id", "a/b?c#d%20&", None),
+        ("customer_id", ".", "bad_customer_id customer_id"),
+        ("customer_id", "…", None),
+        ("description", "説" * 255, None),
+        ("description", "説" * 256, "value_too_long description"),
+        ("reference", "r" * 256, "value_too_long reference"),
+        ("metadata.note", "x" * 255, None),
+        ("metadata.note", "x" * 256, "value_too_many_bytes metadata.note"),
+        ("metadata.note", "注" * 85, None),
+        ("metadata.note", "注" * 86, "value_too_many_bytes metadata.note"),
+        ("extra.frontUrl", "😀" * 63, None),
+        ("extra.frontUrl", "😀" * 64, "value_too_many_bytes extra.frontUrl"),
+    ],
+)
+def test_limits_are_kept_to_the_character_and_to_the_byte(
+    tmp_path: Path, column: str, value: str, reason: str | None
+) -> None:
+    cells = {"customer_id": "cus_1", "payment_method": "paypay", "resource": "ios", column: value}
+    (row,) = read(write(tmp_path, f"{HEADER}\n{','.join(cells.get(title, '') for title in HEADER.split(','))}\n"))
+    assert reasons_of(row) == ([reason] if reason else [])
+
+
+def test_entries_count_only_where_they_are_filled(tmp_path: Path) -> None:
+    titles = ",".join(f"metadata.k{number}" for number in range(25))
+    lines = [f"cus_1,paidy,ios,{'x,' * 19}{',' * 5}", f"cus_2,paidy,ios,{',' * 4}{'x,' * 19}x,"]
+    rows = read(write(tmp_path, f"customer_id,payment_method,resource,{titles}\n" + "\n".join(lines) + "\n"))
+    assert [reasons_of(row) for row in rows] == [[], ["too_many_entries metadata"]]
+    assert decode_reasons(rows[1].reasons) == (Reason("too_many_entries", "metadata", "20", "19"),)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("4111111111111111", "************1111"),
+        ("4111-1111 1111.1111", "****-**** ****.1111"),
+        ("card 378282246310005!", "card ***********0005!"),
+        ("４１１１１１１１１１１１１１１１", "************１１１１"),
+        ("123456789012", "123456789012"),
+        ("x" * 100, "x" * 79 + "…"),
+        ("x" * 70 + "4111111111111111", "x" * 70 + "*" * 9 + "…"),
+        ("a\x00b\nc", "a\\u0000b\\u000ac"),
+        ("=1+1", "=1+1"),
+    ],
+)
+def test_a_rejected_value_is_masked_shortened_and_printable(value: str, expected: str) -> None:
+    assert shown(value) == expected
+
+
+# The catalogue and the key --------------------------------------------------------------------------------------------
+
+
+def test_the_key_decides_which_methods_can_be_sent(tmp_path: Path) -> None:
+    path = write(tmp_path, f"{HEADER}\ncus_1,paypay,ios,,,,,\ncus_2,linepay,ios,,,,,\ncus_3,newpay,ios,,,,,\n")
+    assert [reasons_of(row) for row in read(path)] == [
+        [],
+        ["method_holds_no_source payment_method"],
+        ["unknown_payment_method payment_method"],
+    ]
+    asked = IntakeRules(sendable_methods=frozenset({"linepay", "newpay"}))
+    assert [reasons_of(row) for row in read(path, asked)] == [["method_not_enabled payment_method"], [], []]
+
+
+def test_a_setting_adds_methods_and_resources(tmp_path: Path) -> None:
+    path = write(tmp_path, f"{HEADER}\ncus_1,newpay,watch,,,,,\n")
+    assert len(reasons_of(read(path)[0])) == 2
+    rules = IntakeRules(catalogue=load_catalogue(["newpay"], ["watch"]))
+    assert reasons_of(read(path, rules)[0]) == []
+
+
+def test_what_a_method_wants_only_with_another_value(tmp_path: Path) -> None:
+    header = "customer_id,payment_method,resource,extra.requestThreeDSecure"
+    warnings = Warnings()
+    read(write(tmp_path, f"{header}\ncus_1,creditcard,web,true\ncus_2,creditcard,web,\n"), warnings=warnings)
+    assert [(found.code, found.column, found.count, found.first_line) for found in warnings] == [
+        ("extra_wanted", "extra.frontUrl", 1, 2)
+    ]
+
+
+def test_oddities_are_counted_and_sent(tmp_path: Path) -> None:
+    warnings = Warnings()
+    rows = read(
+        write(
+            tmp_path,
+            f"{HEADER},memo\n"
+            "cus_1 ,creditcard,ios,,,,,,\n"
+            "cus_2,ｐａｉｄｙ,ios,,,,,,\n"
+            "客,paidy,reader,\ufffd,,,,,,\n"
+            "1.2E+11,paidy,ios,,,,,,\n",
+        ),
+        warnings=warnings,
+    )
+    assert {row.state for row in rows} == {"waiting"}
+    assert [row.customer_id for row in rows] == ["cus_1", "cus_2", "客", "1.2E+11"]
+    told = {(found.code, found.column, found.count, found.first_record) for found in warnings}
+    assert told == {
+        ("trimmed", "customer_id", 1, 1),
+        ("normalised", "payment_method", 1, 2),
+        ("trailing_delimiter", "", 1, 3),
+        ("unusual_customer_id", "customer_id", 1, 3),
+        ("replacement_character", "", 1, 3),
+        ("point_of_sale_resource", "resource", 1, 3),
+        ("extra_wanted", "extra.readerId", 1, 3),
+        ("scientific_notation", "customer_id", 1, 4),
+    }
+
+
+# Columns and the mapping file -----------------------------------------------------------------------------------------
+
+
+def test_columns_that_are_not_sent_are_listed(tmp_path: Path) -> None:
+    path = write(tmp_path, f"{HEADER},memo,\ncus_1,paidy,ios,,,,,,x,y\n")
+    assert open_file(path, IntakeRules()).warnings == [
+        Reason("unknown_column", "memo"),
+        Reason("unnamed_column", "", "10"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "mapping",
+    [
+        'customer_id = ["Member No", "会員コード"]\n"metadata.branch" = "支店"',
+        '[columns]\n"member_no" = "customer_id"\n"支店" = "metadata.branch"',
+        "\ufeffcustomer_id = 'ｍｅｍｂｅｒ ｎｏ'\n[columns]\n'metadata.branch' = ['支店']",
+    ],
+)
+def test_a_mapping_file_names_columns_in_either_direction(tmp_path: Path, mapping: str) -> None:
+    rules = IntakeRules(mapping=load_mapping(write(tmp_path, mapping, "crm.toml")))
+    path = write(tmp_path, "Member No,payment_method,resource,支店\ncus_1,paidy,ios,東京\n")
+    (row,) = read(path, rules)
+    assert (row.customer_id, row.request) == ("cus_1", '{"m":{"branch":"東京"}}'.encode())
+
+
+def test_what_the_mapping_says_wins_over_a_title_that_is_known(tmp_path: Path) -> None:
+    rules = IntakeRules(mapping=load_mapping(write(tmp_path, 'customer_id = "elepay id"', "crm.toml")))
+    path = write(tmp_path, "顧客ID,elepay id,payment_method,resource\nours,cus_1,paidy,ios\n")
+    opened = open_file(path, rules)
+    assert [column.target for column in opened.columns] == ["", "customer_id", "payment_method", "resource"]
+    assert read(path, rules)[0].customer_id == "cus_1"
+
+
+@pytest.mark.parametrize(
+    ("mapping", "message"),
+    [
+        ("customer_id = ", "crm.toml cannot be read"),
+        ("customer_id = 1", "'customer_id' needs a title"),
+        ("customer_id = []", "'customer_id' needs a title"),
+        ("customer = 'Member No'", "'customer' names no column of ours"),
+        ("'extra.' = 'x'", "'extra.' names no column of ours"),
+        ("columns = 1", "must be a table"),
+    ],
+)
+def test_a_malformed_mapping_names_its_line(tmp_path: Path, mapping: str, message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
+        load_mapping(write(tmp_path, mapping, "crm.toml"))
+
+
+def test_a_missing_header_does_not_repeat_the_customer_in_it(tmp_path: Path) -> None:
+    with pytest.raises(UnusableFile) as caught:
+        read(write(tmp_path, "cus_secret,creditcard,ios\n"))
+    assert "secret" not in f"{caught.value} {caught.value.hint} {caught.value.detail}"
+
+
+# A file that moves ----------------------------------------------------------------------------------------------------
+
+
+def rows_while(path: Path, change: Iterable[bytes]) -> Iterator[list[NewRow]]:
+    rules = IntakeRules()
+    opened = open_file(path, rules)
+    chunks = read_rows(path, opened, rules)
+    yield next(chunks)
+    for content in change:
+        path.write_bytes(content)
+    yield from chunks
+
+
+@pytest.mark.parametrize("change", ["grows", "shrinks", "is emptied", "is another"])
+def test_a_file_that_moves_while_it_is_read_is_unusable(tmp_path: Path, change: str) -> None:
+    content = f"{HEADER}\n".encode() + b"cus_1,paidy,ios,,,,,\n" * 200_000  # more than one block
+    path = write(tmp_path, content)
+    changed = {
+        "grows": content + b"cus_2,paidy,ios,,,,,\n",
+        "shrinks": content[:-21],
+        "is emptied": b"",
+        "is another": content.replace(b"paidy", b"merpa"),
+    }
+    with pytest.raises(UnusableFile) as caught:
+        list(rows_while(path, [changed[change]]))
+    assert caught.value.code == "changed_while_reading"
+
+
+def test_a_file_that_grows_while_it_is_opened_is_unusable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(tmp_path, f"{HEADER}\ncus_1,paidy,ios,,,,,\n")
+
+    def growing(*args: object) -> tuple[str, int]:
+        with path.open("a") as file:
+            file.write("cus_2,paidy,ios,,,,,\n")
+        return "", 0
+
+    monkeypatch.setattr("tasks.intake._checksum", growing)
+    with pytest.raises(UnusableFile) as caught:
+        open_file(path, IntakeRules())
+    assert caught.value.code == "changed_while_reading"
+
+
+# Size -----------------------------------------------------------------------------------------------------------------
+
+
+def test_a_hundred_thousand_rows_are_checked_in_a_second_or_two(tmp_path: Path) -> None:
+    line = "cus_{0:07d},paypay,web,Plan {1},,https://shop.example.com/{0},Tokyo,spring,{0:08d},note {1}\n"
+    path = write(
+        tmp_path,
+        f"{HEADER},metadata.c,metadata.d\n" + "".join(line.format(number, number % 90) for number in range(100_000)),
+    )
+    rules = IntakeRules()
+    opened = open_file(path, rules)
+    started = time.process_time()
+    assert sum(len(chunk) for chunk in read_rows(path, opened, rules)) == 100_000
+    assert time.process_time() - started < 4  # about 0.7 on a quiet core; loose, for a busy one
