@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help install demo test check lock clean
+.PHONY: help install demo test check lock tools clean
 
 help:            ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1|/p' Makefile | column -t -s '|'
@@ -29,6 +29,12 @@ check: install   ## format, lint, types, import contracts
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+tools:           ## what the tests of the pages need from Debian: a browser, LibreOffice, pdftoppm, a Japanese font (root)
+	@command -v chromium >/dev/null && command -v soffice >/dev/null && command -v pdftoppm >/dev/null && fc-list 2>/dev/null | grep -qi cjk || { \
+	  [ "$$(id -u)" = 0 ] || { echo "not root: install chromium libreoffice-calc poppler-utils fonts-noto-cjk yourself" >&2; exit 1; }; \
+	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+	    chromium libreoffice-calc poppler-utils fontconfig fonts-noto-cjk >/dev/null; }
 
 lock: install    ## bring requirements.lock up to date with pyproject.toml
 	$(BIN)/uv pip compile pyproject.toml --all-extras --group dev --universal --python-version 3.11 --generate-hashes \

@@ -48,6 +48,9 @@ class AcceptRules:
     again: bool = False
     canary_rows: int = 0
     deadline_at: float | None = None
+    max_invalid_share: float = 1.0
+    require_valid_row: bool = False
+    refuse_finished_file: bool = False
     parent_id: int | None = None  #: the batch that this one retries; else what the file says
     progress: Callable[[int], None] = field(default=lambda _records: None)  #: called with the records read so far
 
@@ -61,13 +64,30 @@ def accept_file(path: Path, *, ledger: Ledger, files: Path, rules: AcceptRules) 
     4. add its records chunk by chunk, `waiting`, `invalid` or `skipped`
     5. cut it into slices that are due
 
-    Raises UnusableFile; nothing of such a file stays in the ledger. A reader that dies in the middle leaves a batch
-    that the next call discards.
+    Raises UnusableFile; of such a file only a batch in state `unusable` stays in the ledger. A reader that dies in the
+    middle leaves a batch that the next call discards.
     """
+    try:
+        return _accept_file(path, ledger, files, rules)
+    except UnusableFile as error:
+        with path.open("rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        ledger.add_unusable_batch(path.name, sha256, live=rules.live, reason=str(error))
+        raise
+
+
+def _accept_file(path: Path, ledger: Ledger, files: Path, rules: AcceptRules) -> Accepted:
     opened = open_file(path, rules.intake)
     ledger.discard_dead_readings()
     warnings = Warnings()
     for batch in ledger.batches_of_file(opened.sha256):
+        if batch.state is BatchState.FINISHED and rules.refuse_finished_file and not rules.again:
+            raise UnusableFile(
+                "finished_before",
+                f"Exactly this file finished before, as batch {batch.id}.",
+                detail=f"batch {batch.id}",
+                hint=f"`onboard report {batch.id}` writes its reports again; --again makes one more source a row.",
+            )
         if batch.state in GOES_ON and batch.live == rules.live:
             ledger.set_deadline(batch.id, rules.deadline_at)
             if not (batch.state is BatchState.PAUSED and batch.canary):
@@ -86,10 +106,14 @@ def accept_file(path: Path, *, ledger: Ledger, files: Path, rules: AcceptRules) 
             deadline_at=rules.deadline_at,
         )
         try:
+            invalid = records = 0
             for chunk in read_rows(copy, opened, rules.intake, warnings=warnings):
+                records += len(chunk)
+                invalid += sum(row.state == RowState.INVALID for row in chunk)
                 ledger.add_rows(batch_id, chunk, again=rules.again)
                 ledger.renew_lease(reader, rules.lease_seconds)
                 rules.progress(chunk[-1].record)
+            _refuse_if_too_bad(invalid, records, rules)
             told = [[one.code, one.column, one.count, one.first_line, one.detail] for one in warnings]
             ledger.start_batch(batch_id, rules.slice_rows, canary_rows=rules.canary_rows, warnings=told)
         except BaseException:
@@ -99,6 +123,22 @@ def accept_file(path: Path, *, ledger: Ledger, files: Path, rules: AcceptRules) 
         ledger.end_worker(reader)
     ledger.close_batch(batch_id)
     return Accepted(ledger.batch(batch_id), goes_on=False, warnings=warnings)
+
+
+def _refuse_if_too_bad(invalid: int, records: int, rules: AcceptRules) -> None:
+    if rules.require_valid_row and invalid == records:
+        raise UnusableFile(
+            "no_valid_record",
+            f"None of the {records:,} records is valid.",
+            hint="`onboard check FILE` lists the reasons; correct them in the system that the file comes from.",
+        )
+    if invalid > rules.max_invalid_share * records:
+        raise UnusableFile(
+            "too_many_invalid",
+            f"{invalid:,} of {records:,} records are invalid, more than {rules.max_invalid_share:.0%}.",
+            detail=f"{invalid} of {records}",
+            hint="`onboard check FILE` lists the reasons; ONBOARD_MAX_INVALID_SHARE is the limit.",
+        )
 
 
 def keep_file(path: Path, files: Path, sha256: str) -> Path:

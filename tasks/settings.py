@@ -135,6 +135,20 @@ class Settings(BaseSettings):
         "ONBOARD_EXTRA_RESOURCES", (), "Resources that elepay has added since, comma-separated."
     )
 
+    max_invalid_share: float = _field(
+        "ONBOARD_MAX_INVALID_SHARE",
+        1.0,
+        "A file with a larger share of invalid records is not onboarded at all.",
+        ge=0,
+        le=1,
+    )
+    require_valid_row: bool = _field("ONBOARD_REQUIRE_VALID_ROW", False, "Refuse a file in which no record is valid.")
+    refuse_finished_file: bool = _field(
+        "ONBOARD_REFUSE_FINISHED_FILE",
+        False,
+        "Refuse a file that is byte for byte one that finished before (otherwise its rows are skipped one by one).",
+    )
+
     # people
     time_zone: str = _field("ONBOARD_TIME_ZONE", "Asia/Tokyo", "Time zone of the times shown to people.")
     lang: Literal["en", "ja"] = _field("ONBOARD_LANG", "en", "Language of reasons and reports: en or ja.")

@@ -61,6 +61,8 @@ def report(
     batch, books = ours.ledger.batch(batch_id), ours.ledger.books(batch_id)
     if batch.state is BatchState.READING:
         raise LedgerError(f"batch {batch_id} is still being read; try again in a moment")
+    if batch.state is BatchState.UNUSABLE:
+        raise LedgerError(f"batch {batch_id} has no reports, its file was unusable: {batch.state_reason}")
     paths = reporting.write(ours, batch, folder=folder, lang=lang, excel_safe=excel_safe)
     screen.print_books(console, batch, books)
     screen.print_reports(console, paths)

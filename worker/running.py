@@ -147,6 +147,9 @@ def _accept(
         again=options.again,
         canary_rows=settings.canary if options.canary is None else options.canary,
         deadline_at=_deadline(options.until, settings.time_zone),
+        max_invalid_share=settings.max_invalid_share,
+        require_valid_row=settings.require_valid_row,
+        refuse_finished_file=settings.refuse_finished_file,
         parent_id=parent_id,
         progress=reading,
     )

@@ -60,6 +60,23 @@ class Batches(Store):
             )
             return new_id(result)
 
+    def add_unusable_batch(self, name: str, sha256: str, *, live: bool, reason: str) -> int:
+        """Remember a file that could not be onboarded as a whole, and why."""
+        now = self.now()
+        with self._write() as connection:
+            result = connection.execute(
+                insert(batches).values(
+                    name=name,
+                    sha256=sha256,
+                    live=live,
+                    state=BatchState.UNUSABLE,
+                    state_reason=reason,
+                    created_at=now,
+                    finished_at=now,
+                )
+            )
+            return new_id(result)
+
     def batch(self, batch_id: int) -> Batch:
         """Return one batch. Raises LedgerError if there is none with this id."""
         with self._read() as connection:

@@ -67,7 +67,7 @@ def render(story: Story, reports: Mapping[str, str]) -> str:
             run_in_words=_in_words(run, story) if run else "",
             latency=bars(story.facts.latency_histogram),
             shown=story.tally.shown,
-            waiting=story.tally.waiting,
+            failures=story.tally.failures,
             state_class=lambda state: OPEN if state in OPEN_STATES else state,
             warnings=warnings_in_words(story.facts.warnings, texts),
             facts=run_facts(story),
@@ -116,6 +116,7 @@ def parts(counts: Sequence[tuple[str, str, int]]) -> list[Part]:
 class ReasonLine(NamedTuple):
     """One reason and how many rows carry it."""
 
+    state: str  #: of these rows
     title: str
     code: str
     rows: int
@@ -123,10 +124,11 @@ class ReasonLine(NamedTuple):
 
 
 def _reasons(story: Story) -> list[ReasonLine]:
-    most = max(story.codes.values(), default=1)
+    counted = story.tally.codes_by_state
+    most = max(counted.values(), default=1)
     return [
-        ReasonLine(title(code, story.texts.lang), code, rows, round(100 * rows / most, 2))
-        for code, rows in sorted(story.codes.items(), key=lambda item: (-item[1], item[0]))[:_MOST_REASONS]
+        ReasonLine(state, title(code, story.texts.lang), code, rows, round(100 * rows / most, 2))
+        for (state, code), rows in list(counted.items())[:_MOST_REASONS]
     ]
 
 

@@ -60,9 +60,9 @@ class Tally:
     def __init__(self) -> None:
         self.tasks: dict[TaskKey, Task] = {}
         self.shown: list[Shown] = []
-        self.waiting = 0  #: rows that wait for somebody
+        self.failures = 0  #: rows that stand in failures.csv
         self._kinds: dict[tuple[str, str, int, str, bool], int] = {}
-        self._codes: Counter[str] = Counter()
+        self._codes: Counter[tuple[str, str]] = Counter()
 
     def add(self, joined: Joined) -> TaskKey | None:
         """Count one record; return the first deed that it waits for, if any."""
@@ -71,7 +71,7 @@ class Tally:
         self._kinds[kind] = self._kinds.get(kind, 0) + 1
         if not said.reasons:
             return None
-        self._codes[said.cells[0]] += 1
+        self._codes[row.state, said.cells[0]] += 1
         return self._add_task(row, said) if said.to_do else None
 
     def _add_task(self, row: ReportRow, said: Explained) -> TaskKey:
@@ -88,9 +88,10 @@ class Tally:
             task.undecided += row.needs_person
             if len(task.lines) < _LINES_SHOWN:
                 task.lines.append(row.line)
-        self.waiting += 1
-        if len(self.shown) < ROWS_SHOWN:
-            self.shown.append(Shown(row, said))
+        if said.failure:
+            self.failures += 1
+            if len(self.shown) < ROWS_SHOWN:
+                self.shown.append(Shown(row, said))
         return next(iter(keys))
 
     def check(self, facts: ReportFacts) -> None:
@@ -128,9 +129,17 @@ class Tally:
     def codes(self) -> dict[str, int]:
         """Rows by code, the most frequent first; a row counts once for each of its codes."""
         found: Counter[str] = Counter()
-        for codes, count in self._codes.items():
+        for (_, code), count in self.codes_by_state.items():
+            found[code] += count
+        return dict(sorted(found.items(), key=lambda item: (-item[1], item[0])))
+
+    @property
+    def codes_by_state(self) -> dict[tuple[str, str], int]:
+        """Rows by state (`open` for all three open ones) and code, the most frequent first."""
+        found: Counter[tuple[str, str]] = Counter()
+        for (state, codes), count in self._codes.items():
             for code in set(codes.split(BETWEEN)):
-                found[code] += count
+                found[OPEN if state in OPEN_STATES else state, code] += count
         return dict(sorted(found.items(), key=lambda item: (-item[1], item[0])))
 
     @property

@@ -1,0 +1,354 @@
+"""The commands as people and scripts use them, against the simulator, with real workers."""
+
+from __future__ import annotations
+
+import csv
+import json
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from factories import KEY, Command, Simulator, hand, wait_until, write_csv
+
+from tasks.ledger import Ledger
+from tasks.models import BatchState, RowState
+
+CLEAN = "customer_id,payment_method,resource\n"
+
+
+def test_a_clean_file_is_created_and_reported(tmp_path: Path, simulator: Simulator) -> None:
+    onboard = Command(tmp_path, simulator)
+    done = onboard.json("run", write_csv(tmp_path / "a.csv", 30))
+    assert done["exit"] == 0, done["stderr"]
+    assert done["books"] == {
+        "records": 30,
+        "created": 30,
+        "skipped": 0,
+        "invalid": 0,
+        "refused": 0,
+        "unclear": 0,
+        "open": 0,
+        "balance": True,
+    }
+    counted = simulator.statistics()
+    assert counted["references"] == {"total": 30, "doubled": [], "doubled_count": 0}
+    with Path(done["reports"]["results"]).open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert {row["onboarding_state"] for row in rows} == {"created"}
+    assert len({row["onboarding_source_id"] for row in rows}) == 30
+    assert rows[0]["description"] == "Membership 1"
+    assert {"results", "failures", "summary", "html", "xlsx", "manifest"} <= set(done["reports"])
+
+
+def test_the_same_file_again_sends_nothing(tmp_path: Path, simulator: Simulator) -> None:
+    onboard = Command(tmp_path, simulator)
+    file = write_csv(tmp_path / "a.csv", 5)
+    onboard("run", file)
+    again = onboard.json("run", file)
+    assert again["exit"] == 0
+    assert again["books"]["skipped"] == 5
+    assert simulator.statistics()["created"] == 5
+
+
+def test_again_makes_one_more_source_for_every_row(tmp_path: Path, simulator: Simulator) -> None:
+    onboard = Command(tmp_path, simulator)
+    file = write_csv(tmp_path / "a.csv", 5)
+    onboard("run", file)
+    assert onboard.json("run", "--again", file)["books"]["created"] == 5
+    counted = simulator.statistics()
+    assert counted["created"] == 10
+    assert counted["references"]["doubled_count"] == 0
+
+
+def test_corrected_failures_are_a_child_batch_of_what_was_not_created(tmp_path: Path, simulator: Simulator) -> None:
+    onboard = Command(tmp_path, simulator)
+    file = tmp_path / "a.csv"
+    file.write_text(CLEAN + "cus_1,creditcard,ios\nmissing_2,creditcard,ios\ncus_3,creditcart,ios\n", encoding="utf-8")
+    first = onboard.json("run", file)
+    assert first["exit"] == 1
+    assert (first["books"]["created"], first["books"]["refused"], first["books"]["invalid"]) == (1, 1, 1)
+    failures = Path(first["reports"]["failures"])
+    corrected = failures.read_text(encoding="utf-8").replace("missing_2", "cus_2").replace("creditcart", "creditcard")
+    (tmp_path / "corrected.csv").write_text(corrected, encoding="utf-8")
+    second = onboard.json("run", "corrected.csv")
+    assert second["exit"] == 0, second["stderr"]
+    assert second["books"]["created"] == 2
+    ledger = Ledger.open(onboard.ledger_url)
+    assert ledger.batch(second["batch"]).parent_id == first["batch"]
+    ledger.close()
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [(b"a,b\n1,2\n", "lacks customer_id"), (b"", "empty"), (b"customer_id,payment_method,resource\n", "no record")],
+)
+def test_an_unusable_file_is_one_sentence_and_exit_code_2(
+    tmp_path: Path, simulator: Simulator, content: bytes, said: str
+) -> None:
+    onboard = Command(tmp_path, simulator)
+    (tmp_path / "a.csv").write_bytes(content)
+    done = onboard.json("run", "a.csv")
+    assert done["exit"] == 2
+    assert said in done["error"]["message"]
+    assert said in done["stderr"]
+    assert "Traceback" not in done["stderr"]
+    assert onboard.json("status")["batches"][0]["state"] == "unusable"
+    assert simulator.statistics()["created"] == 0
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"ELEPAY_SECRET_KEY": ""}, "ELEPAY_SECRET_KEY"),
+        ({"ELEPAY_SECRET_KEY": "sk_live_1234567"}, "ELEPAY_MODE"),
+        ({"ELEPAY_BASE_URL": "http://elepay.example"}, "ELEPAY_BASE_URL"),
+        ({"ONBOARD_WORKER": "3"}, "ONBOARD_WORKER"),
+    ],
+)
+def test_wrong_settings_stop_before_anything_is_read(tmp_path: Path, settings: dict[str, str], said: str) -> None:
+    done = Command(tmp_path, **settings)("run", write_csv(tmp_path / "a.csv", 1))
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert not (tmp_path / "home" / "ledger.db").exists()
+
+
+def test_a_key_that_elepay_does_not_take_stops_before_anything_is_sent(tmp_path: Path, simulator: Simulator) -> None:
+    simulator.control(accepted_keys=["sk_test_another"])
+    done = Command(tmp_path, simulator)("run", write_csv(tmp_path / "a.csv", 1))
+    assert done.returncode == 2
+    assert "ELEPAY_SECRET_KEY" in done.stderr
+    assert KEY not in done.stderr
+
+
+def test_policies_refuse_a_file_as_a_whole(tmp_path: Path, simulator: Simulator) -> None:
+    file = tmp_path / "a.csv"
+    file.write_text(CLEAN + "cus_1,creditcard,ios\ncus_2,nonsense,ios\n", encoding="utf-8")
+    strict = Command(tmp_path, simulator, ONBOARD_MAX_INVALID_SHARE="0.4")
+    assert "1 of 2 records are invalid" in strict.json("run", file)["error"]["message"]
+    assert simulator.statistics()["created"] == 0
+    file.write_text(CLEAN + "cus_2,nonsense,ios\n", encoding="utf-8")
+    needs_one = Command(tmp_path, simulator, ONBOARD_REQUIRE_VALID_ROW="true")
+    assert needs_one.json("run", file)["exit"] == 2
+    once = Command(tmp_path, simulator, ONBOARD_REFUSE_FINISHED_FILE="true")
+    good = write_csv(tmp_path / "b.csv", 2)
+    first = once.json("run", good)
+    assert first["exit"] == 0
+    refused = once.json("run", good)
+    assert refused["exit"] == 2
+    assert f"batch {first['batch']}" in refused["error"]["message"]
+    assert once.json("run", good, "--again")["books"]["created"] == 2
+
+
+def test_check_counts_and_forecasts_and_sends_nothing(tmp_path: Path, simulator: Simulator) -> None:
+    onboard = Command(tmp_path, simulator, ELEPAY_REQUESTS_PER_SECOND="20")
+    file = tmp_path / "a.csv"
+    lines = [f"cus_{n},creditcard,ios\n" for n in range(1200)]
+    file.write_text(CLEAN + "".join(lines) + "cus_1,creditcard,ios\n,creditcard,ios\n", encoding="utf-8")
+    found = onboard.json("check", file)
+    assert found["exit"] == 1
+    assert (found["to_send"], found["repeated"], found["invalid"]) == (1200, 1, 1)
+    assert found["forecast"]["seconds"] == 60
+    said = onboard("check", file).stdout
+    assert "1,200 rows at 20/s: 60 s, done about" in said
+    assert "1202" in said, "the line of the invalid record"
+    assert simulator.statistics()["requests"].get("createSource", 0) == 0
+    assert not (onboard.home / "ledger.db").exists()
+
+
+def test_doctor_says_what_is_wrong_and_what_to_do(tmp_path: Path, simulator: Simulator) -> None:
+    well = Command(tmp_path, simulator).json("doctor")
+    assert well["ok"], well
+    assert any("creditcard" in finding["says"] for finding in well["findings"])
+    simulator.control(accepted_keys=["sk_test_another"])
+    ill = Command(tmp_path, simulator, REDIS_URL="redis://127.0.0.1:9/0").json("doctor")
+    assert ill["exit"] == 2
+    assert {finding["subject"] for finding in ill["findings"] if not finding["ok"]} == {"elepay", "redis"}
+    assert KEY not in json.dumps(ill)
+
+
+def test_the_canary_runs_first_and_a_person_lets_the_rest_go(tmp_path: Path, simulator: Simulator) -> None:
+    onboard = Command(tmp_path, simulator)
+    file = write_csv(tmp_path / "a.csv", 40)
+    first = onboard.json("run", "--canary", 3, file)
+    assert first["exit"] == 3
+    assert first["state"] == "paused"
+    assert simulator.statistics()["created"] == 3
+    assert onboard.json("run", file)["exit"] == 3, "the same command does not approve"
+    assert simulator.statistics()["created"] == 3
+    assert onboard("approve", first["batch"]).returncode == 0
+    assert onboard("approve", first["batch"]).returncode == 2
+    assert onboard.json("run", file)["exit"] == 0
+    assert simulator.statistics()["created"] == 40
+
+
+def test_pause_resume_and_cancel(tmp_path: Path, simulator: Simulator) -> None:
+    onboard = Command(tmp_path, simulator, ELEPAY_REQUESTS_PER_SECOND="30")
+    file = write_csv(tmp_path / "a.csv", 150)
+    run = onboard.start("run", "--json", file)
+    wait_until(lambda: simulator.statistics()["created"] >= 10, what="the first rows")
+    assert onboard("pause", 1).returncode == 0
+    out, err = run.communicate(timeout=60)
+    assert run.returncode == 3, err
+    paused = json.loads(out.splitlines()[-1])
+    assert paused["state"] == "paused"
+    assert paused["books"]["balance"]
+    assert 10 <= paused["books"]["created"] < 150
+    assert onboard("resume", 1).returncode == 0
+    assert onboard("cancel", 1).returncode == 0
+    assert onboard("resume", 1).returncode == 2
+    report = onboard.json("report", 1)
+    with Path(report["reports"]["failures"]).open(newline="", encoding="utf-8") as rows:
+        assert {(row["onboarding_state"], row["onboarding_code"]) for row in csv.DictReader(rows)} == {
+            ("open", "not_attempted")
+        }
+    rest = onboard.json("run", file)
+    assert rest["exit"] == 0
+    assert rest["books"]["created"] == 150 - paused["books"]["created"]
+    counted = simulator.statistics()
+    assert (counted["created"], counted["references"]["doubled_count"]) == (150, 0)
+
+
+def test_a_deadline_pauses_and_nothing_is_lost(tmp_path: Path, simulator: Simulator) -> None:
+    onboard = Command(tmp_path, simulator, ELEPAY_REQUESTS_PER_SECOND="30")
+    run = onboard.start("run", "--json", "--until", "23:59", write_csv(tmp_path / "a.csv", 200))
+    wait_until(lambda: simulator.statistics()["created"] >= 5, what="the first rows")
+    ledger = Ledger.open(onboard.ledger_url)
+    ledger.set_deadline(1, time.time() - 1)
+    out, err = run.communicate(timeout=60)
+    assert run.returncode == 3, err
+    assert "time is over" in json.loads(out.splitlines()[-1])["state_reason"]
+    ledger.close()
+    assert onboard.json("run", tmp_path / "a.csv")["books"]["created"] == 200
+
+
+def test_the_breaker_pauses_a_batch_of_refusals(tmp_path: Path, simulator: Simulator) -> None:
+    simulator.control(refuse={"U003005": 0.95})
+    onboard = Command(tmp_path, simulator, ONBOARD_BREAKER_ANSWERS="20", ELEPAY_REQUESTS_PER_SECOND="100")
+    done = onboard.json("run", write_csv(tmp_path / "a.csv", 400), "--workers", "1")
+    assert done["exit"] == 3
+    assert done["state"] == "paused"
+    assert "refusals" in done["state_reason"]
+    assert done["books"]["open"] > 200
+    assert done["books"]["balance"]
+
+
+def test_retry_sends_refused_rows_as_a_child_batch(tmp_path: Path, simulator: Simulator) -> None:
+    simulator.control(refuse={"U003005": 0.3})
+    onboard = Command(tmp_path, simulator, ONBOARD_BREAKER_ANSWERS="0")
+    first = onboard.json("run", write_csv(tmp_path / "a.csv", 40))
+    refused = first["books"]["refused"]
+    assert 0 < refused < 40
+    simulator.control(refuse={})
+    second = onboard.json("retry", first["batch"])
+    assert second["exit"] == 0, second["stderr"]
+    assert second["books"]["created"] == refused
+    assert simulator.statistics()["references"] == {"total": 40, "doubled": [], "doubled_count": 0}
+    ledger = Ledger.open(onboard.ledger_url)
+    assert ledger.batch(second["batch"]).parent_id == first["batch"]
+    ledger.close()
+    assert onboard("retry", second["batch"]).returncode == 2
+
+
+def unclear_batch(onboard: Command, simulator: Simulator) -> int:
+    """A finished batch of two rows that wait for a person: elepay's lists do not come to an end."""
+    simulator.control(commit_then_drop_connection=1.0, list_500=1.0, max_faults_per_key=1000)
+    done = onboard.json("run", write_csv(onboard.folder / "u.csv", 2))
+    assert done["exit"] == 1, done
+    assert done["books"]["unclear"] == 2
+    simulator.control(commit_then_drop_connection=0.0, list_500=0.0)
+    batch: int = done["batch"]
+    return batch
+
+
+def test_people_settle_unclear_rows(tmp_path: Path, simulator: Simulator) -> None:
+    onboard = Command(tmp_path, simulator, ONBOARD_LOOK_UPS="1")
+    batch = unclear_batch(onboard, simulator)
+    listed = onboard.json("resolve")
+    assert listed["exit"] == 1
+    assert [row["line"] for row in listed["unclear"]] == [2, 3]
+    assert onboard("resolve", batch, 2, "--created", "src_none").returncode == 2, "elepay has no such source"
+    assert onboard("resolve", batch, 2).returncode == 2, "no decision"
+    source = simulator_sources(simulator)[listed["unclear"][0]["reference"]]
+    assert onboard("resolve", batch, 2, "--created", source).returncode == 0
+    assert onboard("resolve", batch, 3, "--created", source).returncode == 2, "it belongs to line 2"
+    assert onboard("resolve", batch, 3, "--give-up").returncode == 0
+    assert onboard("resolve", batch, 3, "--give-up").returncode == 2, "it is settled"
+    assert onboard.json("status", batch)["books"]["created"] == 1
+    shown = onboard.json("show", batch, 2)
+    assert shown["row"]["source_id"] == source
+    assert any(entry["who"] and entry["what"].startswith("resolved") for entry in shown["history"])
+
+
+def test_a_row_that_a_person_calls_absent_is_sent_again(tmp_path: Path, simulator: Simulator) -> None:
+    onboard = Command(tmp_path, simulator, ONBOARD_LOOK_UPS="1")
+    batch = unclear_batch(onboard, simulator)
+    assert onboard("resolve", batch, 2, "--absent").returncode == 0
+    assert onboard("resolve", batch, 3, "--absent").returncode == 0
+    assert onboard.json("run", tmp_path / "u.csv")["books"]["created"] == 2
+
+
+def test_retry_looks_unclear_rows_up_again_where_they_are(tmp_path: Path, simulator: Simulator) -> None:
+    onboard = Command(tmp_path, simulator, ONBOARD_LOOK_UPS="1")
+    batch = unclear_batch(onboard, simulator)
+    done = onboard.json("retry", batch)
+    assert done["exit"] == 0, done
+    assert (done["batch"], done["books"]["created"]) == (batch, 2)
+    assert simulator.statistics()["references"] == {"total": 2, "doubled": [], "doubled_count": 0}
+
+
+def simulator_sources(simulator: Simulator) -> dict[str, str]:
+    """Reference -> source id."""
+    import requests
+
+    found = requests.get(f"{simulator.url}/_sim/sources", timeout=5).json()
+    rows = found["sources"] if isinstance(found, dict) else found
+    return {row["reference"]: row["id"] for row in rows}
+
+
+def test_ctrl_c_stops_in_order_and_the_same_command_goes_on(tmp_path: Path, simulator: Simulator) -> None:
+    onboard = Command(tmp_path, simulator, ELEPAY_REQUESTS_PER_SECOND="50")
+    file = write_csv(tmp_path / "a.csv", 200)
+    run = onboard.start("run", file)
+    wait_until(lambda: simulator.statistics()["created"] >= 20, what="the first rows")
+    run.send_signal(signal.SIGINT)
+    out, err = run.communicate(timeout=60)
+    assert run.returncode == 3, err
+    assert "the same command goes on" in out
+    ledger = Ledger.open(onboard.ledger_url)
+    count = ledger.count_states(1)
+    assert not {RowState.SENDING, RowState.CLAIMED} & set(count), count
+    assert ledger.batch(1).state is BatchState.RUNNING
+    ledger.close()
+    assert onboard.json("run", file)["books"]["created"] == 200
+    assert simulator.statistics()["references"] == {"total": 200, "doubled": [], "doubled_count": 0}
+
+
+def test_a_worker_that_is_stuck_ends_and_says_so(tmp_path: Path, simulator: Simulator) -> None:
+    simulator.control(hang_before_commit=1.0, hang_seconds=30, max_faults_per_key=1000)
+    onboard = Command(tmp_path, simulator, ONBOARD_WATCHDOG_SECONDS="1.5")
+    run = onboard.start("run", write_csv(tmp_path / "a.csv", 3), "--workers", "1")
+    log = onboard.home / "logs" / "worker-1.log"
+    wait_until(lambda: log.exists() and "no row has moved" in log.read_text(), seconds=40, what="the watchdog's word")
+    wait_until(lambda: log.read_text().count("worker ready") >= 2, seconds=40, what="the worker's second start")
+    run.send_signal(signal.SIGINT)
+    time.sleep(0.3)
+    run.send_signal(signal.SIGINT)
+    out, err = run.communicate(timeout=30)
+    assert "starting it again" in err
+    assert run.returncode == 3, out
+
+
+def test_a_ledger_written_by_people_is_theirs_too(tmp_path: Path, simulator: Simulator) -> None:
+    """A row held by a worker that is not there any more does not keep a run from its end."""
+    onboard = Command(tmp_path, simulator)
+    file = write_csv(tmp_path / "a.csv", 6)
+    onboard("run", "--canary", 2, file)
+    ledger = Ledger.open(onboard.ledger_url)
+    ledger.approve_batch(1, "test")
+    gone = hand(ledger)
+    (one,) = ledger.ring()
+    assert ledger.claim_slice(one, gone.number)
+    ledger.end_worker(gone.number)
+    ledger.close()
+    assert onboard.json("run", file)["books"]["created"] == 6
