@@ -23,7 +23,7 @@ SETTINGS = {
     "ELEPAY_SECRET_KEY": "sk_test_demo",
     "ELEPAY_REQUESTS_PER_SECOND": "300",
     "ONBOARD_LOOK_UP_DELAY_SECONDS": "1",
-    "ONBOARD_HOME": str(HOME),
+    "ONBOARD_HOME": str(HOME.relative_to(ROOT)),
 }
 
 
@@ -38,7 +38,7 @@ def main() -> int:
         [sys.executable, "-m", "simulator", "--port", "0", "--profile", "rough_night", "--seed", "7"],
         stdout=subprocess.PIPE,
         text=True,
-        cwd=HOME,
+        cwd=ROOT,
         env=environment,
         start_new_session=True,
     )
@@ -47,8 +47,8 @@ def main() -> int:
         _say("$ onboard simulator --profile rough_night --seed 7    # elepay on a rough night")
         _say("$ onboard run sample_data/clean.csv")
         run = subprocess.Popen(
-            [sys.executable, "-m", "worker.cli", "run", str(ROOT / "sample_data" / "clean.csv")],
-            cwd=HOME,
+            [sys.executable, "-m", "worker.cli", "run", "sample_data/clean.csv"],
+            cwd=ROOT,
             env={**environment, **SETTINGS, "ELEPAY_BASE_URL": url},
         )
         code = _wait(run)
