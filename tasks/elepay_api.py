@@ -6,9 +6,12 @@ threads. Nothing is retried here, no redirect is followed, and no body ever beco
 
 from __future__ import annotations
 
+import contextlib
+import socket
 import ssl
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, cast
 from urllib.parse import quote
@@ -17,12 +20,15 @@ import orjson
 import requests
 from pydantic import SecretStr
 from requests.adapters import HTTPAdapter
+from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import (
     ConnectTimeoutError,
     MaxRetryError,
     NameResolutionError,
     NewConnectionError,
     ProxyError,
+    ReadTimeoutError,
     SSLError,
 )
 from urllib3.exceptions import HTTPError as Urllib3Error
@@ -33,7 +39,9 @@ from tasks.models import REFERENCE_KEY, Source, SourceRequest
 
 #: A source is a few hundred bytes and a list a few hundred sources; more than this is not elepay.
 MAX_BODY_BYTES = 8 * 1024 * 1024
-#: How much of a body is read between two looks at the clock.
+#: How often overdue requests are looked for.
+CUT_EVERY_SECONDS = 0.25
+#: How much of a body is read at once.
 CHUNK_BYTES = 64 * 1024
 USER_AGENT = "elepay-onboarding/0.1"
 
@@ -80,7 +88,8 @@ class ElepayApi:
     ) -> None:
         self._base_url = base_url.rstrip("/")
         self._deadlines = deadlines
-        self._adapter = HTTPAdapter(pool_connections=4, pool_maxsize=connections, max_retries=0)
+        self._cutter = _Cutter()
+        self._adapter = _Adapter(self._cutter, connections)
         session = requests.Session()
         session.trust_env = trust_env
         settings = session.merge_environment_settings(self._base_url, {}, None, None, None)
@@ -107,6 +116,7 @@ class ElepayApi:
 
     def close(self) -> None:
         """Close every connection."""
+        self._cutter.stop()
         self._adapter.close()
 
     def create_source(self, request: SourceRequest, reference: str) -> Source:
@@ -153,21 +163,21 @@ class ElepayApi:
         if body is not None:
             prepared.body = orjson.dumps(body)
             prepared.headers["Content-Length"] = str(len(prepared.body))
-        ends = time.monotonic() + self._deadlines.total
-        try:
-            response = self._adapter.send(
-                prepared,
-                stream=True,
-                timeout=(self._deadlines.connect, self._deadlines.read),
-                verify=self._verify,
-                proxies=self._proxies,
-            )
-        except requests.RequestException as error:
-            raise _no_answer(error) from None  # the cause quotes address and customer
-        try:
-            content = _read(response, ends)
-        except (requests.RequestException, Urllib3Error, OSError) as error:
-            raise Unclear(_reading_failed(error), http_status=response.status_code) from None
+        with self._cutter.flight(time.monotonic() + self._deadlines.total) as flight:
+            try:
+                response = self._adapter.send(
+                    prepared,
+                    stream=True,
+                    timeout=(self._deadlines.connect, self._deadlines.read),
+                    verify=self._verify,
+                    proxies=self._proxies,
+                )
+            except requests.RequestException as error:
+                raise _no_answer(error, flight) from None  # the cause quotes address and customer
+            try:
+                content = _read(response)
+            except (requests.RequestException, Urllib3Error, OSError) as error:
+                raise Unclear(_interruption(error, flight), http_status=response.status_code) from None
         return _decode(response, content)
 
 
@@ -176,8 +186,95 @@ def _segment(text: str) -> str:
     return quote(text, safe="")
 
 
-def _read(response: requests.Response, ends: float) -> bytes:
-    """Return the body, or raise when it is too long or does not come to an end in time."""
+@dataclass(eq=False, slots=True)
+class _Flight:
+    """One request under way."""
+
+    ends: float  #: by the monotonic clock
+    connection: HTTPConnection | None = None  #: set just before the first byte leaves: without it, nothing was sent
+    cut: bool = False
+
+
+class _Cutter:
+    """Cuts connections whose request takes longer than its deadline, wherever it hangs.
+
+    Timeouts of sockets start anew with every byte, so an answer that drips, or interim answers without end, would
+    outlive them; the lease of a row relies on a request's end (docs/guarantees.md).
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._mine = threading.local()
+        self._flights: set[_Flight] = set()
+        self._stopped = threading.Event()
+        threading.Thread(target=self._watch, name="deadlines", daemon=True).start()
+
+    def stop(self) -> None:
+        """Watch no longer."""
+        self._stopped.set()
+
+    @contextlib.contextmanager
+    def flight(self, ends: float) -> Iterator[_Flight]:
+        """Watch over the request that this thread makes inside the block."""
+        flight = self._mine.flight = _Flight(ends)
+        with self._lock:
+            self._flights.add(flight)
+        try:
+            yield flight
+        finally:
+            with self._lock:
+                self._flights.discard(flight)
+
+    def leaves(self, connection: HTTPConnection) -> None:
+        """Note that this thread's request is about to leave on a connection."""
+        self._mine.flight.connection = connection
+
+    def _watch(self) -> None:
+        while not self._stopped.wait(CUT_EVERY_SECONDS):
+            now = time.monotonic()
+            with self._lock:
+                late = [flight for flight in self._flights if flight.ends < now and not flight.cut]
+                for flight in late:
+                    sock = getattr(flight.connection, "sock", None)
+                    if sock is not None:
+                        flight.cut = True
+                        with contextlib.suppress(OSError):
+                            sock.shutdown(socket.SHUT_RDWR)
+
+
+class _Adapter(HTTPAdapter):
+    """An adapter whose connections say when a request leaves."""
+
+    def __init__(self, cutter: _Cutter, connections: int) -> None:
+        self._cutter = cutter
+        super().__init__(pool_connections=4, pool_maxsize=connections, max_retries=0)
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        """Make the pools with connections of our kind."""
+        super().init_poolmanager(*args, **kwargs)
+        cutter = self._cutter
+
+        class Plain(HTTPConnection):
+            def send(self, data: Any) -> None:
+                if self.sock is None:
+                    self.connect()
+                cutter.leaves(self)
+                super().send(data)
+
+        class Secure(HTTPSConnection):
+            def send(self, data: Any) -> None:
+                if self.sock is None:
+                    self.connect()
+                cutter.leaves(self)
+                super().send(data)
+
+        plain = type("PlainPool", (HTTPConnectionPool,), {"ConnectionCls": Plain})
+        secure = type("SecurePool", (HTTPSConnectionPool,), {"ConnectionCls": Secure})
+        self.poolmanager.pool_classes_by_scheme = {"http": plain, "https": secure}
+
+
+def _read(response: requests.Response) -> bytes:
+    """Return the body; raise when it is too long."""
     content = b""
     while True:
         part = response.raw.read1(CHUNK_BYTES, decode_content=True)
@@ -185,7 +282,7 @@ def _read(response: requests.Response, ends: float) -> bytes:
             response.raw.release_conn()
             return content
         content += part
-        if len(content) > MAX_BODY_BYTES or time.monotonic() > ends:
+        if len(content) > MAX_BODY_BYTES:
             response.raw.close()
             raise requests.ReadTimeout
 
@@ -267,11 +364,16 @@ def _payment_method(fields: Mapping[str, Any]) -> PaymentMethod:
     )
 
 
-def _no_answer(error: requests.RequestException) -> ElepayError:
+def _no_answer(error: requests.RequestException, flight: _Flight) -> ElepayError:
     """Tell a request that never left from one that may have been executed.
 
-    requests' ConnectionError mixes both, so it is unwrapped to urllib3's reason.
+    requests' ConnectionError mixes both; what decides is whether our connection was about to send (`_Flight`). The
+    reason is unwrapped to urllib3's only to name it.
     """
+    if flight.connection is not None:
+        return Unclear(_interruption(error, flight))
+    if isinstance(error, requests.exceptions.InvalidURL | requests.exceptions.InvalidHeader):
+        return Refused("not_sendable")
     reason: object = error.args[0] if error.args else error
     if isinstance(reason, MaxRetryError):
         reason = reason.reason
@@ -281,16 +383,13 @@ def _no_answer(error: requests.RequestException) -> ElepayError:
         return NotSent("name_not_resolved")
     if isinstance(reason, NewConnectionError):  # before its parent class ConnectTimeoutError
         return NotSent("connection_refused")
-    if isinstance(reason, ConnectTimeoutError):
-        return NotSent("connect_timeout")
     if isinstance(reason, SSLError) and any(isinstance(arg, ssl.SSLCertVerificationError) for arg in reason.args):
         return NotSent("certificate_not_trusted")
-    if isinstance(error, requests.ReadTimeout):
-        return Unclear("read_timeout")
-    if isinstance(error, requests.exceptions.InvalidURL | requests.exceptions.InvalidHeader):
-        return Refused("not_sendable")
-    return Unclear("connection_reset")
+    if isinstance(reason, SSLError):
+        return NotSent("tls_failed")
+    return NotSent("connect_timeout" if isinstance(reason, ConnectTimeoutError) else "connection_failed")
 
 
-def _reading_failed(error: Exception) -> str:
-    return "read_timeout" if isinstance(error, requests.ReadTimeout | TimeoutError) else "connection_reset"
+def _interruption(error: Exception, flight: _Flight) -> str:
+    late = flight.cut or isinstance(error, requests.ReadTimeout | TimeoutError | ReadTimeoutError)
+    return "read_timeout" if late else "connection_reset"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import shutil
@@ -70,9 +71,9 @@ def accept_file(path: Path, *, ledger: Ledger, files: Path, rules: AcceptRules) 
     try:
         return _accept_file(path, ledger, files, rules)
     except UnusableFile as error:
-        with path.open("rb") as file:
+        with contextlib.suppress(OSError), path.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-        ledger.add_unusable_batch(path.name, sha256, live=rules.live, reason=str(error))
+            ledger.add_unusable_batch(path.name, sha256, live=rules.live, reason=str(error))
         raise
 
 
