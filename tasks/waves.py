@@ -13,6 +13,7 @@ A row is on disk as `sending` before the first byte of its request leaves, so wh
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 import itertools
 import threading
@@ -46,6 +47,11 @@ WAVE_PAUSE_SECONDS = 0.005
 LANDED_PAUSE_SECONDS = 0.05
 #: A wait for the rate limit longer than this is worth writing the outcomes first.
 LONG_WAIT_SECONDS = 0.03
+#: Where places are scarce, rows are marked so long (at most) before their place comes: a commit that takes longer makes
+#: them late, and late rows crowd into the second after.
+MOST_LEAD_SECONDS = 0.25
+#: Places missed by more than this are given up.
+LATE_SECONDS = 0.02
 #: How long to wait before Redis or the ledger is asked again.
 OUTAGE_PAUSE_SECONDS = 0.5
 
@@ -114,7 +120,8 @@ class WaveLoop:
         self._flying = 0
         self._lease_ends = 0.0
         self._lease_renewed = 0.0
-        self._lead_seconds = 0.005
+        self._lead_seconds = 0.15  # the first commit is the slowest
+        self._scarce = True
         self._worker = 0
         self._stopping = False
         self._closed: dict[int, dict[tuple[str, str], tuple[int, float | None]]] = {}
@@ -319,6 +326,8 @@ class WaveLoop:
                 with self._changed:
                     landed = self._take_landed()
         marked = self._write(landed, rows)
+        if marked and self._scarce and self._clock() - first > LATE_SECONDS:
+            first, interval = self._places_again(len(marked), first, interval)
         with self._changed:
             self._flying += len(marked)
         for place, (work, row) in enumerate(marked):
@@ -326,8 +335,10 @@ class WaveLoop:
 
     def _reserve(self, rows: list[tuple[_Work, HeldRow]]) -> tuple[list[tuple[_Work, HeldRow]], float, float]:
         """Return the rows that have a place, when the first place is, and the time from place to place."""
-        reserved = self._limiter.reserve(len(rows), self._lead_seconds)
+        lead = self._lead_seconds if self._scarce else 0.0
+        reserved = self._limiter.reserve(len(rows), lead)
         now = self._clock()
+        self._scarce = reserved.wait_seconds > lead + 0.001
         if reserved.places < len(rows):
             self._back(rows[reserved.places :])
             rows = rows[: reserved.places]
@@ -335,6 +346,14 @@ class WaveLoop:
             self._paused_until = now + reserved.wait_seconds
         wait = reserved.wait_seconds if rows else min(max(reserved.wait_seconds - 0.5, 0.02), 1.0)
         return rows, now + wait, reserved.interval_seconds
+
+    def _places_again(self, rows: int, first: float, interval: float) -> tuple[float, float]:
+        """Let places go that were missed, and take others: late rows would crowd into the next second."""
+        with contextlib.suppress(RateLimitUnavailable):
+            reserved = self._limiter.reserve(rows)
+            if reserved.places == rows:
+                return self._clock() + reserved.wait_seconds, reserved.interval_seconds
+        return first, interval
 
     def _write(self, landed: list[_Landed], rows: list[tuple[_Work, HeldRow]]) -> list[tuple[_Work, HeldRow]]:
         """One transaction; return the rows that may leave now."""
@@ -353,7 +372,7 @@ class WaveLoop:
         self._lease_renewed = started
         if rows:
             took = self._clock() - started
-            self._lead_seconds = min(0.05, 0.8 * self._lead_seconds + 0.2 * 1.5 * took)
+            self._lead_seconds = min(MOST_LEAD_SECONDS, max(1.3 * took + 0.005, 0.97 * self._lead_seconds))
         self._settle_landed(landed)
         marked: list[tuple[_Work, HeldRow]] = []
         with self._changed:
