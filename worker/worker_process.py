@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import sys
 import threading
 import time
 
@@ -13,6 +15,8 @@ from worker.run import PARENT
 
 log = structlog.get_logger("onboard")
 
+#: How long one thread may keep the others waiting. Python's 5 ms, times the threads that send, would make rows late.
+SWITCH_SECONDS = 0.0005
 #: Exit code of a worker that its watchdog has ended.
 STUCK = 75
 
@@ -21,6 +25,9 @@ def work(name: str) -> int:
     """Work until told to stop; return the exit code."""
     from worker.celery_app import SLICE_THREADS, app
 
+    sys.setswitchinterval(SWITCH_SECONDS)
+    gc.collect()
+    gc.freeze()  # what is loaded by now stays; looking through it again and again would make rows late
     parent = os.environ.get(PARENT)
     if parent is not None:
         threading.Thread(target=_end_with, args=(int(parent),), name="parent", daemon=True).start()
