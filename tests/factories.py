@@ -149,7 +149,9 @@ class Simulator:
 
     def sources(self) -> list[dict[str, Any]]:
         """Every source that exists there."""
-        found: list[dict[str, Any]] = requests.get(f"{self.url}/_sim/sources?limit=100000", timeout=30).json()["sources"]
+        found: list[dict[str, Any]] = requests.get(f"{self.url}/_sim/sources?limit=100000", timeout=30).json()[
+            "sources"
+        ]
         return found
 
 

@@ -1,0 +1,407 @@
+"""The fleet's allowance on a real Valkey, shared by real processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from factories import ROOT
+from redis import Redis
+
+from tasks.errors import RateLimitUnavailable
+from tasks.rate_limit import PAUSE_AFTER_THROTTLING_SECONDS, RateLimit, connect, is_up
+from worker.private_server import PrivateServer
+
+KEY = "onboard:rate"
+
+#: What each process of a fleet does: keeps its places a little ahead of time, as a wave loop does, and notes them.
+#: A reservation is noted as (earliest and latest time of its first place by Redis's clock, places, seconds between).
+SENDER = """
+import json, sys, time
+from tasks.rate_limit import RateLimit, connect
+url, limit, seconds, wanted = sys.argv[1], float(sys.argv[2]), float(sys.argv[3]), int(sys.argv[4])
+redis = connect(url)
+limiter = RateLimit(redis, limit)
+def now():
+    second, micro = redis.time()
+    return second + micro / 1e6
+redis.incr("ready")
+while int(redis.get("ready")) < int(sys.argv[5]):
+    time.sleep(0.01)
+ends, noted = now() + seconds, []
+while (before := now()) < ends:
+    reserved = limiter.reserve(wanted)
+    after = now()
+    if reserved.places:
+        noted.append((before + reserved.wait_seconds, after + reserved.wait_seconds, reserved.places,
+                      reserved.interval_seconds))
+    ahead = reserved.wait_seconds + reserved.places * reserved.interval_seconds
+    time.sleep(max(0.0, ahead - 0.4))
+print(json.dumps(noted))
+"""
+
+
+class Fleet:
+    """The places that some processes got."""
+
+    def __init__(self, url: str, *, processes: int, limit: float, seconds: float, wanted: int) -> None:
+        arguments = [url, str(limit), str(seconds), str(wanted), str(processes)]
+        started = [
+            subprocess.Popen([sys.executable, "-c", SENDER, *arguments], stdout=subprocess.PIPE, cwd=ROOT, text=True)
+            for _ in range(processes)
+        ]
+        self.each: list[list[Any]] = []
+        for process in started:
+            out, _ = process.communicate(timeout=seconds + 60)
+            assert process.returncode == 0
+            self.each.append(json.loads(out))
+        reserved = sorted(one for noted in self.each for one in noted)
+        self.limit = limit
+        self.uncertain = max(late - early for early, late, _, _ in reserved)
+        self.times = sorted(early + n * gap for early, _, places, gap in reserved for n in range(places))
+
+    @property
+    def share_used(self) -> float:
+        """Places against what the limit allows from the first to the last."""
+        return len(self.times) / (self.limit * (self.times[-1] - self.times[0]) + 1)
+
+    @property
+    def worst_second(self) -> int:
+        """Most places in any sliding second, as far as the times are certain."""
+        width, first, worst = 1.0 - self.uncertain, 0, 0
+        for last, at in enumerate(self.times):
+            while at - self.times[first] >= width:
+                first += 1
+            worst = max(worst, last - first + 1)
+        return worst
+
+
+@pytest.fixture
+def redis(redis_url: str) -> Iterator[Redis]:
+    """A client of its own to look, and to set the scene."""
+    client = Redis.from_url(redis_url, decode_responses=True)
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def limiter_of(redis_url: str) -> Iterator[Callable[[float], RateLimit]]:
+    """Limiters with this limit, all sharing one allowance."""
+    clients: list[Redis] = []
+
+    def limiter_of(limit: float) -> RateLimit:
+        clients.append(connect(redis_url))
+        return RateLimit(clients[-1], limit)
+
+    yield limiter_of
+    for client in clients:
+        client.close()
+
+
+def let_time_pass(redis: Redis, seconds: float) -> None:
+    """Set the limiter's times back, as if so many seconds had passed since."""
+    for name in ("tat", "cut_at", "not_before"):
+        value = redis.hget(KEY, name)
+        if value is not None:
+            redis.hset(KEY, name, f"{float(value) - seconds * 1e6:.0f}")
+    if redis.hget(KEY, "second") is not None:
+        redis.hincrbyfloat(KEY, "second", -seconds)
+
+
+def valkey_pid(redis: Redis) -> int:
+    return int(redis.info("server")["process_id"])
+
+
+# ---------------------------------------------------------------------- the limit is kept and used
+
+
+@pytest.mark.parametrize(("limit", "wanted"), [(100.0, 25), (500.0, 50)])
+def test_four_processes_use_the_whole_limit_and_never_more(redis_url: str, limit: float, wanted: int) -> None:
+    fleet = Fleet(redis_url, processes=4, limit=limit, seconds=3.5, wanted=wanted)
+    assert fleet.share_used >= 0.99
+    assert fleet.worst_second <= limit * 1.02
+    assert len(fleet.times) >= 3.4 * limit
+    assert all(noted for noted in fleet.each), "every process had its turn"
+
+
+def test_places_are_evenly_apart_and_no_two_at_once(limiter_of: Callable[[float], RateLimit]) -> None:
+    limiter = limiter_of(1000)
+    first = limiter.reserve(1, lead_seconds=0.5)
+    for _ in range(20):
+        one = limiter.reserve(10)
+        assert one.interval_seconds == pytest.approx(0.001)
+        assert one.places == 10
+    assert first.wait_seconds == pytest.approx(0.5, abs=0.01)
+    last = limiter.reserve(1)
+    assert 0 < last.wait_seconds <= 0.5 + 0.201, "the places lie one behind the other, from half a second ahead"
+
+
+@pytest.mark.parametrize(
+    ("limit", "wanted", "places"),
+    [(100.0, 50, 10), (100.0, 3, 3), (500.0, 1000, 50), (9.0, 50, 1), (0.5, 50, 1), (10_000.0, 50, 50), (19.0, 50, 1)],
+)
+def test_at_most_a_tenth_of_a_second_is_given_at_once(
+    limiter_of: Callable[[float], RateLimit], limit: float, wanted: int, places: int
+) -> None:
+    assert limiter_of(limit).reserve(wanted).places == places
+
+
+def test_nothing_is_saved_up_while_nobody_asks(limiter_of: Callable[[float], RateLimit], redis: Redis) -> None:
+    limiter = limiter_of(100)
+    limiter.reserve(10)
+    let_time_pass(redis, 3600)
+    assert limiter.reserve(10).wait_seconds == pytest.approx(0, abs=0.001)
+    assert limiter.reserve(10).wait_seconds > 0.05, "there is no burst after a rest"
+
+
+def test_places_far_away_are_not_given(limiter_of: Callable[[float], RateLimit]) -> None:
+    limiter = limiter_of(100)
+    given = 0
+    for _ in range(200):
+        reserved = limiter.reserve(10)
+        given += reserved.places
+        if not reserved.places:
+            break
+    assert reserved.places == 0
+    assert reserved.wait_seconds > 1
+    assert given <= 150, "a second ahead at most, and what time passed meanwhile"
+
+
+def test_a_low_limit_works(limiter_of: Callable[[float], RateLimit], redis: Redis) -> None:
+    limiter = limiter_of(0.5)
+    first = limiter.reserve(5)
+    assert (first.places, first.interval_seconds) == (1, 2.0)
+    assert first.wait_seconds == pytest.approx(0, abs=0.01)
+    second = limiter.reserve(5)
+    assert second.places == 0
+    assert second.wait_seconds == pytest.approx(2.0, abs=0.5)
+    let_time_pass(redis, 1.5)
+    third = limiter.reserve(5)
+    assert third.places == 1
+    assert third.wait_seconds <= 0.5
+    limiter.cut(0)
+    assert limiter.current().rate == 0.5, "below one a second there is nothing to halve"
+
+
+def test_looking_takes_no_place(limiter_of: Callable[[float], RateLimit], redis: Redis) -> None:
+    limiter = limiter_of(100)
+    for _ in range(50):
+        assert limiter.current() == (100.0, 100.0, 0.0)
+    assert redis.hget(KEY, "tat") is None
+    assert limiter.reserve(1).wait_seconds == 0
+
+
+def test_what_is_not_used_any_more_leaves_redis(limiter_of: Callable[[float], RateLimit], redis: Redis) -> None:
+    limiter_of(100).reserve(1)
+    assert 3600 <= redis.ttl(KEY) <= 7 * 86400
+
+
+def test_each_mode_has_its_own_allowance(redis_url: str) -> None:
+    client = connect(redis_url)
+    test, live = RateLimit(client, 10, "onboard:rate:test"), RateLimit(client, 10, "onboard:rate:live")
+    test.cut(0)
+    assert (test.current().rate, live.current().rate) == (pytest.approx(5, rel=0.1), 10)
+    client.close()
+
+
+# ---------------------------------------------------------------------- throttling
+
+
+def test_throttling_halves_the_rate_of_the_whole_fleet_and_pauses_it(
+    limiter_of: Callable[[float], RateLimit],
+) -> None:
+    mine, others = limiter_of(100), limiter_of(100)
+    mine.cut(0.05)
+    current = others.current()
+    assert current.rate == pytest.approx(50, abs=3)
+    assert 0 < current.paused_seconds <= PAUSE_AFTER_THROTTLING_SECONDS
+    reserved = others.reserve(10)
+    assert reserved.wait_seconds == pytest.approx(current.paused_seconds, abs=0.3)
+    assert reserved.interval_seconds == pytest.approx(0.02, rel=0.1)
+    assert reserved.places == 5, "a tenth of a second at the rate of now"
+
+
+def test_throttling_halves_what_was_used_and_not_what_was_allowed(limiter_of: Callable[[float], RateLimit]) -> None:
+    limiter = limiter_of(10_000)
+    for _ in range(4):
+        limiter.reserve(10)
+    limiter.cut(0)
+    assert limiter.current().rate < 1000, "forty requests were too many, so five thousand a second are"
+
+
+def test_answers_to_requests_from_before_the_last_cut_change_nothing(
+    limiter_of: Callable[[float], RateLimit], redis: Redis
+) -> None:
+    limiter = limiter_of(100)
+    limiter.cut(0.05)
+    for ago in (0.0, 0.05, 0.5, 5.0, 60.0):
+        limiter.cut(ago)
+    assert limiter.current().rate == pytest.approx(50, abs=5)
+    let_time_pass(redis, 3)
+    limiter.cut(10)
+    assert limiter.current().rate > 60, "the request left before the cut"
+    limiter.cut(1.5)
+    assert limiter.current().rate < 40, "this one left after it"
+
+
+def test_many_throttled_answers_at_once_cut_once(redis_url: str) -> None:
+    client = connect(redis_url)
+    limiter = RateLimit(client, 100)
+    threads = [threading.Thread(target=limiter.cut, args=(0.05,)) for _ in range(12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert 49 <= limiter.current().rate <= 60
+    client.close()
+
+
+def test_a_retry_after_is_kept_by_the_whole_fleet(limiter_of: Callable[[float], RateLimit]) -> None:
+    limiter_of(100).cut(0.05, 7)
+    others = limiter_of(100)
+    assert others.current().paused_seconds == pytest.approx(7, abs=1)
+    reserved = others.reserve(10)
+    assert reserved.places == 0
+    assert reserved.wait_seconds == pytest.approx(7, abs=1)
+    limiter_of(100).cut(0.05, 0)
+    assert others.current().paused_seconds > 5, "a pause is never shortened"
+
+
+def test_the_rate_grows_back_step_by_step_within_a_minute(
+    limiter_of: Callable[[float], RateLimit], redis: Redis
+) -> None:
+    limiter = limiter_of(100)
+    for _ in range(5):
+        limiter.cut(0)
+        let_time_pass(redis, 1.1)
+    seen = [limiter.current().rate]
+    assert seen[0] < 25
+    for _ in range(6):
+        let_time_pass(redis, 10)
+        seen.append(limiter.current().rate)
+    assert seen == sorted(seen)
+    assert seen[1] < 95, "not all at once"
+    assert seen[-1] >= 95
+    let_time_pass(redis, 600)
+    assert limiter.current().rate == 100, "never above the limit"
+
+
+def test_the_rate_has_a_floor(limiter_of: Callable[[float], RateLimit], redis: Redis) -> None:
+    limiter = limiter_of(100)
+    for _ in range(30):
+        limiter.cut(0)
+        let_time_pass(redis, 1.001)
+    assert limiter.current().rate >= 1
+
+
+def test_after_a_pause_the_places_follow_in_line(limiter_of: Callable[[float], RateLimit], redis: Redis) -> None:
+    limiter = limiter_of(100)
+    limiter.pause(0.8)
+    waits = [limiter.reserve(10).wait_seconds for _ in range(3)]
+    assert waits[0] == pytest.approx(0.8, abs=0.2)
+    assert waits[1] - waits[0] == pytest.approx(0.1, abs=0.05)
+    assert waits[2] - waits[1] == pytest.approx(0.1, abs=0.05)
+    let_time_pass(redis, 0.8)
+    assert limiter.current().paused_seconds == 0
+    assert limiter.current().rate == 100, "a pause does not slow down"
+
+
+def test_a_shorter_pause_does_not_end_a_longer_one(limiter_of: Callable[[float], RateLimit]) -> None:
+    limiter = limiter_of(100)
+    limiter.pause(60)
+    limiter.pause(1)
+    assert limiter.current().paused_seconds > 50
+
+
+# ---------------------------------------------------------------------- Redis itself
+
+
+def test_an_emptied_redis_starts_anew(limiter_of: Callable[[float], RateLimit], redis: Redis) -> None:
+    limiter = limiter_of(100)
+    limiter.reserve(10)
+    limiter.cut(0, 30)
+    redis.flushall()
+    redis.script_flush()
+    assert limiter.current() == (100.0, 100.0, 0.0)
+    assert limiter.reserve(10).places == 10
+
+
+def test_without_redis_there_is_no_place(tmp_path: Path) -> None:
+    with PrivateServer(tmp_path) as server:
+        client = connect(server.url)
+        limiter = RateLimit(client, 100)
+        assert limiter.reserve(1).places == 1
+        assert is_up(server.url)
+        url = server.url
+    assert not is_up(url)
+    for call in (
+        lambda: limiter.reserve(1),
+        lambda: limiter.cut(0),
+        lambda: limiter.pause(1),
+        limiter.current,
+    ):
+        with pytest.raises(RateLimitUnavailable, match="Redis does not answer"):
+            call()
+    client.close()
+
+
+def test_a_frozen_redis_is_given_up_after_seconds_and_used_again(redis_url: str, redis: Redis) -> None:
+    limiter, pid = RateLimit(connect(redis_url), 100), valkey_pid(redis)
+    limiter.reserve(1)
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        started = time.monotonic()
+        with pytest.raises(RateLimitUnavailable):
+            limiter.reserve(1)
+        assert time.monotonic() - started < 20
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    assert limiter.reserve(1).places == 1
+
+
+def test_a_redis_that_may_not_write_is_no_allowance(limiter_of: Callable[[float], RateLimit], redis: Redis) -> None:
+    limiter = limiter_of(100)
+    redis.config_set("maxmemory", "1")
+    with pytest.raises(RateLimitUnavailable):
+        limiter.reserve(1)
+    redis.config_set("maxmemory", "0")
+    assert limiter.reserve(1).places == 1
+
+
+def test_an_unreachable_address_is_unavailable_and_tells_no_password() -> None:
+    limiter = RateLimit(connect("redis://:hunter2@127.0.0.1:9/0"), 100)
+    with pytest.raises(RateLimitUnavailable) as caught:
+        limiter.reserve(1)
+    assert "hunter2" not in str(caught.value)
+
+
+def test_as_many_threads_as_requests_may_be_under_way_can_speak_at_once(redis_url: str, redis: Redis) -> None:
+    limiter, pid = RateLimit(connect(redis_url), 10_000), valkey_pid(redis)
+    failed: list[str] = []
+
+    def tell() -> None:
+        try:
+            limiter.cut(0.0)
+        except RateLimitUnavailable as error:
+            failed.append(str(error))
+
+    threads = [threading.Thread(target=tell) for _ in range(100)]
+    os.kill(pid, signal.SIGSTOP)  # for a moment, so that all of them are at it at the same time
+    try:
+        for thread in threads:
+            thread.start()
+        time.sleep(0.3)
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    for thread in threads:
+        thread.join(30)
+    assert failed == []
