@@ -31,6 +31,11 @@ OPEN_STATES = frozenset({RowState.WAITING, RowState.CLAIMED, RowState.SENDING})
 OWNING_STATES = frozenset({*OPEN_STATES, RowState.CREATED, RowState.UNCLEAR})
 
 
+def book_of(state: str) -> str:
+    """Return the word of the books (`Books`) under which a row in this state is counted: `open` for the three open ones."""
+    return "open" if state in OPEN_STATES else str(state)
+
+
 class BatchState(StrEnum):
     """Where a batch is."""
 
@@ -149,7 +154,7 @@ class HeldRow:
     attempts: int  #: how often it was marked `sending`; every mark makes older answers recognisable as late
     look_ups: int
     resends: int
-    first_sent_at: float | None
+    sent_at: float | None  #: when it was last marked `sending`
     code: str | None
     look_up: bool = False
 

@@ -7,6 +7,7 @@ import hashlib
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +27,8 @@ log = structlog.get_logger("onboard")
 
 #: States of a batch that the same file, dropped again, goes on with.
 GOES_ON = (BatchState.RUNNING, BatchState.PAUSED, BatchState.HALTED)
+#: How often a reader looks whether its turn has come.
+TURN_SECONDS = 0.1
 #: Rows that `onboard retry` brings into a batch of their own.
 _RETRIED = frozenset({RowState.REFUSED, RowState.WAITING})
 
@@ -54,6 +57,7 @@ class AcceptRules:
     refuse_finished_file: bool = False
     parent_id: int | None = None  #: the batch that this one retries; else what the file says
     progress: Callable[[int], None] = field(default=lambda _records: None)  #: called with the records read so far
+    sleep: Callable[[float], None] = time.sleep
 
 
 def accept_file(path: Path, *, ledger: Ledger, files: Path, rules: AcceptRules) -> Accepted:
@@ -62,8 +66,9 @@ def accept_file(path: Path, *, ledger: Ledger, files: Path, rules: AcceptRules) 
     1. look at the file as a whole
     2. if exactly this content is in an unfinished batch, go on with that one
     3. keep a copy under its checksum: it is what is read, and what the reports are made from
-    4. add its records chunk by chunk, `waiting`, `invalid` or `skipped`
-    5. cut it into slices that are due
+    4. wait until files that were dropped before are read
+    5. add its records chunk by chunk, `waiting`, `invalid` or `skipped`
+    6. cut it into slices that are due
 
     Raises UnusableFile; of such a file only a batch in state `unusable` stays in the ledger. A reader that dies in the
     middle leaves a batch that the next call discards.
@@ -80,20 +85,8 @@ def accept_file(path: Path, *, ledger: Ledger, files: Path, rules: AcceptRules) 
 def _accept_file(path: Path, ledger: Ledger, files: Path, rules: AcceptRules) -> Accepted:
     opened = open_file(path, rules.intake)
     ledger.discard_dead_readings()
-    warnings = Warnings()
-    for batch in ledger.batches_of_file(opened.sha256):
-        if batch.state is BatchState.FINISHED and rules.refuse_finished_file and not rules.again:
-            raise UnusableFile(
-                "finished_before",
-                f"Exactly this file finished before, as batch {batch.id}.",
-                detail=f"batch {batch.id}",
-                hint=f"`onboard report {batch.id}` writes its reports again; --again makes one more source a row.",
-            )
-        if batch.state in GOES_ON and batch.live == rules.live:
-            ledger.set_deadline(batch.id, rules.deadline_at)
-            if not (batch.state is BatchState.PAUSED and batch.canary):
-                resume(ledger, batch.id)
-            return Accepted(ledger.batch(batch.id), goes_on=True, warnings=warnings)
+    if going_on := _going_on(ledger, opened, rules):
+        return going_on
     copy = keep_file(path, files, opened.sha256)
     reader = register(ledger, rules.lease_seconds)
     try:
@@ -107,23 +100,69 @@ def _accept_file(path: Path, ledger: Ledger, files: Path, rules: AcceptRules) ->
             deadline_at=rules.deadline_at,
         )
         try:
-            invalid = records = 0
-            for chunk in read_rows(copy, opened, rules.intake, warnings=warnings):
-                records += len(chunk)
-                invalid += sum(row.state == RowState.INVALID for row in chunk)
-                ledger.add_rows(batch_id, chunk, again=rules.again)
-                ledger.renew_lease(reader, rules.lease_seconds)
-                rules.progress(chunk[-1].record)
-            _refuse_if_too_bad(invalid, records, rules)
-            told = [[one.code, one.column, one.count, one.first_line, one.detail] for one in warnings]
-            ledger.start_batch(batch_id, rules.slice_rows, canary_rows=rules.canary_rows, warnings=told)
+            _wait_for_turn(ledger, batch_id, reader, rules)
+            going_on = _going_on(ledger, opened, rules)
+            if going_on is None:
+                warnings = _read_into(ledger, batch_id, copy, opened, reader, rules)
         except BaseException:
             ledger.discard_batch(batch_id)
             raise
+        if going_on is not None:  # dropped twice at once: the other was first
+            ledger.discard_batch(batch_id)
+            return going_on
     finally:
         ledger.end_worker(reader)
     ledger.close_batch(batch_id)
     return Accepted(ledger.batch(batch_id), goes_on=False, warnings=warnings)
+
+
+def _going_on(ledger: Ledger, opened: OpenedFile, rules: AcceptRules) -> Accepted | None:
+    """Return the unfinished batch of exactly this content, resumed, if there is one."""
+    for batch in ledger.batches_of_file(opened.sha256):
+        if batch.state is BatchState.FINISHED and rules.refuse_finished_file and not rules.again:
+            raise UnusableFile(
+                "finished_before",
+                f"Exactly this file finished before, as batch {batch.id}.",
+                detail=f"batch {batch.id}",
+                hint=f"`onboard report {batch.id}` writes its reports again; --again makes one more source a row.",
+            )
+        if batch.state in GOES_ON and batch.live == rules.live:
+            ledger.set_deadline(batch.id, rules.deadline_at)
+            if not (batch.state is BatchState.PAUSED and batch.canary):
+                resume(ledger, batch.id)
+            return Accepted(ledger.batch(batch.id), goes_on=True, warnings=Warnings())
+    return None
+
+
+def _wait_for_turn(ledger: Ledger, batch_id: int, reader: int, rules: AcceptRules) -> None:
+    """Wait until every batch that began before this one is read, or discarded.
+
+    One reading at a time: a row that is skipped because another batch has its identity must never point at a batch
+    that is discarded afterwards, or nobody would create it.
+    """
+    while ledger.is_read_before(batch_id):
+        rules.progress(0)
+        ledger.renew_lease(reader, rules.lease_seconds)
+        rules.sleep(TURN_SECONDS)
+        ledger.discard_dead_readings()
+
+
+def _read_into(
+    ledger: Ledger, batch_id: int, copy: Path, opened: OpenedFile, reader: int, rules: AcceptRules
+) -> Warnings:
+    """Add every record of the file to its batch, and start it. Raises UnusableFile."""
+    warnings = Warnings()
+    invalid = records = 0
+    for chunk in read_rows(copy, opened, rules.intake, warnings=warnings):
+        records += len(chunk)
+        invalid += sum(row.state == RowState.INVALID for row in chunk)
+        ledger.add_rows(batch_id, chunk, again=rules.again)
+        ledger.renew_lease(reader, rules.lease_seconds)
+        rules.progress(chunk[-1].record)
+    _refuse_if_too_bad(invalid, records, rules)
+    told = [[one.code, one.column, one.count, one.first_line, one.detail] for one in warnings]
+    ledger.start_batch(batch_id, rules.slice_rows, canary_rows=rules.canary_rows, warnings=told)
+    return warnings
 
 
 def _refuse_if_too_bad(invalid: int, records: int, rules: AcceptRules) -> None:

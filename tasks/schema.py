@@ -76,7 +76,6 @@ rows = Table(
     Column("look_ups", SmallInteger, nullable=False, server_default="0"),
     Column("resends", SmallInteger, nullable=False, server_default="0"),
     Column("not_before", Float(53)),
-    Column("first_sent_at", Float(53)),
     Column("sent_at", Float(53)),
     Column("latency_ms", Integer),
     Column("source_id", Text),

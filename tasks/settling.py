@@ -3,7 +3,7 @@
 A list without our reference proves nothing unless it is complete (docs/elepay-api.md §2.5) and unless lists show our
 references at all. elepay does not document whether a list shows pending sources or metadata, so the second is not
 believed but tested: a *witness*, a source of the same payment method that elepay confirmed to us, must be found the
-same way.
+same way. As long as there is no witness, nothing is proved, and the row waits.
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ from enum import Enum
 from typing import NamedTuple
 
 from tasks.elepay_api import ElepayApi, SourceList
+from tasks.elepay_codes import REFUSED_IF_ABSENT
 from tasks.ledger import Ledger
 from tasks.models import HeldRow, Source
 
-#: How long a witness that was found is believed.
-WITNESS_SECONDS = 60.0
+#: After lists showed no witness, none is looked for again for so long.
+NOT_SHOWN_SECONDS = 2.0
 
 
 class Finding(Enum):
@@ -49,7 +50,8 @@ class Settling:
         self._ledger = ledger
         self._take_place = take_place
         self._lock = threading.Lock()
-        self._witnessed: dict[tuple[int, str], tuple[float, bool]] = {}
+        self._shown_until: dict[tuple[int, str], float] = {}  # by batch and method: lists show what was sent before
+        self._not_shown_at: dict[tuple[int, str], float] = {}
 
     def look_up(self, row: HeldRow) -> LookUp:
         """Ask elepay for a row's source. The caller has taken the first place of the rate limit; raises ElepayError."""
@@ -57,28 +59,32 @@ class Settling:
         ours = [source for source in listed.sources if source.reference == row.reference]
         if ours:
             return LookUp(Finding.FOUND, ours[0], len(ours))
-        if not listed.complete or _hides_metadata(listed) or not self._lists_show_references(row):
+        if not listed.complete or _hides_metadata(listed):
             return LookUp(Finding.UNKNOWN)
-        return LookUp(Finding.ABSENT)
+        if row.code in REFUSED_IF_ABSENT:  # it is not sent again, so a wrong "absent" makes no second source
+            return LookUp(Finding.ABSENT)
+        return LookUp(Finding.ABSENT if self._lists_show_references(row) else Finding.UNKNOWN)
 
     def _lists_show_references(self, row: HeldRow) -> bool:
-        """Look a witness up; without any witness in the batch yet, the list's own signs must do."""
-        key = (row.batch_id, row.payment_method)
+        """Look witnesses up; True if one is shown.
+
+        The best witness was sent after the row itself: where it is shown, lists are not behind the row's own time.
+        """
+        key, sent_at = (row.batch_id, row.payment_method), row.sent_at or 0.0
         with self._lock:
-            seen_at, shown = self._witnessed.get(key, (-WITNESS_SECONDS, False))
-            if time.monotonic() - seen_at < WITNESS_SECONDS and shown:
+            if self._shown_until.get(key, -1.0) >= sent_at:
                 return True
-            witnesses = self._ledger.witnesses(row.batch_id, row.payment_method)
-            shown = not witnesses
-            for customer_id, reference in witnesses:
+            if time.monotonic() - self._not_shown_at.get(key, -NOT_SHOWN_SECONDS) < NOT_SHOWN_SECONDS:
+                return False
+            witnesses = self._ledger.witnesses(row.batch_id, row.record, row.payment_method)
+            for witness in [one for one in witnesses if one.sent_at >= sent_at] or witnesses:
                 self._take_place()
-                listed = self._api.list_sources(customer_id, row.payment_method)
-                if any(source.reference == reference for source in listed.sources):
-                    shown = True
-                    break
-            if witnesses:
-                self._witnessed[key] = (time.monotonic(), shown)
-            return shown
+                listed = self._api.list_sources(witness.customer_id, row.payment_method)
+                if any(source.reference == witness.reference for source in listed.sources):
+                    self._shown_until[key] = max(witness.sent_at, self._shown_until.get(key, -1.0))
+                    return True
+            self._not_shown_at[key] = time.monotonic()
+            return False
 
 
 def _hides_metadata(listed: SourceList) -> bool:

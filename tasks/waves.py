@@ -127,6 +127,9 @@ class WaveLoop:
         self._closed: dict[int, dict[tuple[str, str], tuple[int, float | None]]] = {}
         self._trouble_since: dict[str, float] = {}
         self._answers_differ: set[int] = set()
+        self._claiming = threading.Lock()  # held from a claim until its rows are known here
+        self._known: dict[_Work, frozenset[tuple[int, int]]] = {}
+        self._audited = clock()
         self._numbers = itertools.count()
         self._paused_until = 0.0
         self._busy_since = 0.0
@@ -146,6 +149,11 @@ class WaveLoop:
         if not self._works or self._clock() < self._paused_until:
             return 0.0
         return self._clock() - max(self.moved_at, self._paused_until, self._busy_since)
+
+    @property
+    def failed(self) -> bool:
+        """True if the loop ended by a failure: this process can do nothing more and should be started again."""
+        return self._failure is not None
 
     def retire(self) -> None:
         """Send nothing more; slices end as soon as the last answer under way is written, and give the rest back."""
@@ -170,25 +178,34 @@ class WaveLoop:
         if self._stopping:
             self._ledger.ring_again(one)
             return 0
-        worker = self._worker
         self._closed[one.batch_id] = {
             (closed.payment_method, closed.resource): (closed.line, closed.until)
             for closed in self._ledger.closed_methods(one.batch_id)
         }
-        held = self._ledger.claim_slice(one, worker)
-        if held:
+        with self._claiming:
+            worker = self._worker
+            held = self._ledger.claim_slice(one, worker)
             work = _Work(one, self._clock() + self._slice_seconds, deque(held), open=len(held))
-            with self._changed:
-                if not self._works:
-                    self._busy_since = self._clock()
-                self._works.append(work)
-                self._changed.notify_all()
-            while not work.done.wait(1.0):
-                if self._failure is not None or not self._thread.is_alive():
-                    raise LedgerError("the sending loop of this process has ended") from self._failure
-            self._ledger.release(worker, work.left, work.not_before)
+            self._known[work] = frozenset((row.batch_id, row.record) for row in held)
+        try:
+            if held:
+                self._work_on(work)
+                self._ledger.release(worker, work.left, work.not_before)
+        finally:
+            del self._known[work]
         self._ledger.finish_slice(one)
         return len(held)
+
+    def _work_on(self, work: _Work) -> None:
+        """Hand a slice's rows to the loop and wait for the last of them."""
+        with self._changed:
+            if not self._works:
+                self._busy_since = self._clock()
+            self._works.append(work)
+            self._changed.notify_all()
+        while not work.done.wait(1.0):
+            if self._failure is not None or not self._thread.is_alive():
+                raise LedgerError("the sending loop of this process has ended") from self._failure
 
     # ------------------------------------------------------------------ the loop
 
@@ -217,6 +234,7 @@ class WaveLoop:
         try:
             if rows or landed or self._clock() - self._lease_renewed > self._lease_seconds / 4:
                 self._wave(rows, landed)
+            self._audit()
             if self._outage:
                 log.info("goes on", after=self._outage)
                 self._outage = ""
@@ -308,6 +326,23 @@ class WaveLoop:
         self._landed.clear()
         return landed
 
+    def _audit(self) -> None:
+        """Give back what the ledger holds for this worker and this process knows nothing of.
+
+        When a commit's answer is lost (the database restarts), a claim may have come true and nobody works on it.
+        """
+        due = self._clock() - self._audited > self._lease_seconds / 4
+        if not due or not self._claiming.acquire(blocking=False):
+            return
+        try:
+            known = set().union(*self._known.values())
+            back = self._ledger.give_back_unknown(self._worker, known, self._rules.look_up_delay_seconds)
+        finally:
+            self._claiming.release()
+        self._audited = self._clock()
+        if back:
+            log.warning("rows without work given back", worker=self._worker, rows=back)
+
     # ------------------------------------------------------------------ one wave
 
     def _wave(self, rows: list[tuple[_Work, HeldRow]], landed: list[_Landed]) -> None:
@@ -331,7 +366,7 @@ class WaveLoop:
         with self._changed:
             self._flying += len(marked)
         for place, (work, row) in enumerate(marked):
-            self._pool.submit(self._fly, work, row, first + place * interval)
+            self._pool.submit(self._fly, work, row, first + place * interval, self._worker)
 
     def _reserve(self, rows: list[tuple[_Work, HeldRow]]) -> tuple[list[tuple[_Work, HeldRow]], float, float]:
         """Return the rows that have a place, when the first place is, and the time from place to place."""
@@ -383,7 +418,7 @@ class WaveLoop:
                     work.open -= 0 if stopped else 1  # not ours any more
                     continue
                 if not row.look_up:
-                    row.attempts += 1
+                    row.attempts, row.sent_at = row.attempts + 1, wave.at
                 marked.append((work, row))
             for work in self._works:
                 if work.slice.batch_id in wave.stopped or not wave.lease_kept:
@@ -475,13 +510,16 @@ class WaveLoop:
 
     # ------------------------------------------------------------------ in the threads
 
-    def _fly(self, work: _Work, row: HeldRow, place: float) -> None:
-        """Wait for the row's place, send it (or look it up), and leave the decision for the next wave."""
+    def _fly(self, work: _Work, row: HeldRow, place: float, worker: int) -> None:
+        """Wait for the row's place, send it (or look it up), and leave the decision for the next wave.
+
+        `worker` is who marked the row.
+        """
         wait = place - self._clock()
         if wait > 0:
             self._sleep(wait)
         try:
-            decision = self._look_up(row) if row.look_up else self._send(row)
+            decision = self._look_up(row) if row.look_up else self._send(row, worker)
         except Exception as error:  # noqa: BLE001 - the door of a thread: a bug must not leave a row without an outcome
             log.error("unexpected failure", batch=row.batch_id, line=row.line, error=type(error).__name__)  # noqa: TRY400
             decision = self._failed(row, Unclear("internal_error"), None)
@@ -491,10 +529,11 @@ class WaveLoop:
             if self._in_flight - self._flying >= WAVE_MIN_ROWS or not self._flying:
                 self._changed.notify_all()
 
-    def _send(self, row: HeldRow) -> Decision:
+    def _send(self, row: HeldRow, worker: int) -> Decision:
         request = SourceRequest(row.customer_id, row.payment_method, row.resource, *decode_request(row.request))
+        lease_ends = self._lease_ends  # before the look at the worker: a new one has a new lease
         started = self._clock()
-        if started + self._api.total_seconds > self._lease_ends:
+        if worker != self._worker or started + self._api.total_seconds > lease_ends:
             return outcomes.not_sent_in_time(row)
         try:
             source = self._api.create_source(request, row.reference)

@@ -81,12 +81,12 @@ def resolve(
     if sum(decisions) != 1:
         raise SettingsError("say one of --created SOURCE_ID, --absent (send it again) and --give-up")
     record = ours.ledger.record_at(batch_id, line)
-    state = RowState.CREATED if created else RowState.WAITING if absent else RowState.REFUSED
+    state = RowState.CREATED if created else RowState.WAITING if absent else RowState.UNCLEAR
     if created:
         _check_source(ours, created, console)
     ours.ledger.resolve(batch_id, record, state, source_id=created, who=who())
     onboarding.settle_batch(ours.ledger, batch_id)
-    again = f"; it is sent again{_where(ours, batch_id)}" if absent else ""
+    again = f"; it is sent again{_where(ours, batch_id)}" if absent else " and given up" if give_up else ""
     return _say(ours, batch_id, console, f"line {line} of batch {batch_id} is {state}{again}")
 
 

@@ -53,11 +53,14 @@ def _end_with(parent: int) -> None:
 
 
 def _watch() -> None:
-    """End this process, as failed, when its rows are open and none has moved for too long."""
+    """End this process, as failed, when its loop has, or when its rows are open and none has moved for too long."""
     ours = celery_tasks.resources()
     limit = ours.settings.watchdog_seconds
     while True:
         time.sleep(min(1.0, limit / 4))
+        if ours.waves.failed:
+            log.error("the sending loop has failed, so this worker ends to be started again")
+            os._exit(STUCK)
         stuck = ours.waves.stuck_seconds
         if stuck > limit:
             log.error("no row has moved, so this worker ends to be started again", seconds=round(stuck))

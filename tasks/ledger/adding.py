@@ -40,9 +40,11 @@ class Adding(Store):
         """Add records to a batch that is being read.
 
         A row whose identity is owned already becomes `skipped` and says where, unless its earlier source has ended or
-        `again` asks for one more: then it is added with the next generation.
+        `again` asks for one more: then it is added with the next generation. Raises LedgerError if the batch is not
+        being read any more, because its reader was taken for dead.
         """
         with self._write() as connection:
+            self._expect_reading(connection, batch_id)
             added = self._insert_rows(connection, [(batch_id, *row) for row in new_rows])
             if added != len(new_rows):
                 self._add_owned(connection, batch_id, new_rows, again=again)

@@ -120,6 +120,7 @@ class Batches(Store):
         )
         now = self.now()
         with self._write() as connection:
+            self._expect_reading(connection, batch_id)
             waiting = connection.execute(query).scalars()
             canary = list(itertools.islice(waiting, canary_rows))
             parts = itertools.chain(
@@ -238,6 +239,12 @@ class Batches(Store):
             ).rowcount
             if gone:
                 connection.execute(delete(rows).where(rows.c.batch_id == batch_id))
+
+    def is_read_before(self, batch_id: int) -> bool:
+        """Tell whether a batch that was added before this one is still being read."""
+        query = select(exists().where(batches.c.state == BatchState.READING, batches.c.id < batch_id))
+        with self._read() as connection:
+            return bool(connection.execute(query).scalar_one())
 
     def discard_dead_readings(self) -> None:
         """Forget every batch whose reader has died in the middle of the file."""

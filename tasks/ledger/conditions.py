@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from sqlalchemy import (
     and_,
+    exists,
     or_,
 )
 
 from tasks.models import (
     OWNING_STATES,
+    BatchState,
     RowState,
 )
-from tasks.schema import rows
+from tasks.schema import batches, rows
 
 #: Owns its identity.
 OWNING = rows.c.state.in_(sorted(OWNING_STATES))
@@ -23,6 +25,19 @@ TO_DO = and_(
     or_(
         rows.c.state == RowState.WAITING,
         and_(rows.c.state == RowState.UNCLEAR, rows.c.not_before.is_not(None)),
+    ),
+)
+
+
+#: The code of an unclear row that a person has given up.
+GIVEN_UP = "given_up"
+#: Unclear, and nothing but a person can settle it: no look-up is to come, or its batch is cancelled and makes none.
+UNDECIDED = and_(
+    rows.c.state == RowState.UNCLEAR,
+    rows.c.worker.is_(None),
+    or_(
+        rows.c.not_before.is_(None),
+        exists().where(batches.c.id == rows.c.batch_id, batches.c.state == BatchState.CANCELLED),
     ),
 )
 

@@ -6,11 +6,13 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import (
     Connection,
+    and_,
     select,
     update,
 )
 
 from tasks.errors import LedgerError
+from tasks.ledger.conditions import GIVEN_UP, UNDECIDED
 from tasks.ledger.store import Store
 from tasks.models import (
     BatchState,
@@ -40,7 +42,7 @@ class Deciding(Store):
         """Return rows that nothing but a person can settle, in the order of batch and record."""
         query = (
             select(rows)
-            .where(rows.c.state == RowState.UNCLEAR, rows.c.not_before.is_(None), rows.c.worker.is_(None))
+            .where(UNDECIDED, rows.c.code.is_distinct_from(GIVEN_UP))
             .order_by(rows.c.batch_id, rows.c.record)
             .limit(limit)
         )
@@ -71,29 +73,29 @@ class Deciding(Store):
         return int(found)
 
     def resolve(self, batch_id: int, record: int, state: RowState, *, source_id: str | None, who: str) -> None:
-        """Settle an unclear row by a person's word: created (with its source), waiting (send it again) or refused.
+        """Settle an unclear row by a person's word: created (with its source), waiting (send it again), or given up.
 
-        Raises LedgerError if the row does not wait for a person, or the source belongs to another row.
+        A row that is given up stays `unclear` and keeps its identity: a source may exist, so no later file may bring
+        it again. Raises LedgerError if the row does not wait for a person, or the source belongs to another row.
         """
         values: dict[str, Any] = {"state": state, "source_id": source_id, "code": None, "not_before": None}
+        settled = UNDECIDED
         if state is RowState.CREATED:
             values["adopted"] = True
         elif state is RowState.WAITING:
             values.update(look_ups=0, resends=0)
         else:
-            values["code"] = "given_up"
+            values["code"] = GIVEN_UP
+            settled = and_(UNDECIDED, rows.c.code.is_distinct_from(GIVEN_UP))
         with self._write() as connection:
             if source_id is not None:
                 self._refuse_known_source(connection, source_id)
             changed = connection.execute(
-                update(rows)
-                .where(rows.c.batch_id == batch_id, rows.c.record == record)
-                .where(rows.c.state == RowState.UNCLEAR, rows.c.not_before.is_(None), rows.c.worker.is_(None))
-                .values(values)
+                update(rows).where(rows.c.batch_id == batch_id, rows.c.record == record, settled).values(values)
             ).rowcount
             if not changed:
                 raise LedgerError(f"record {record} of batch {batch_id} does not wait for a person")
-            told = f"resolved: {state}" + (f", source {source_id}" if source_id else "")
+            told = f"resolved: {values['code'] or state}" + (f", source {source_id}" if source_id else "")
             self._tell(connection, batch_id, record, told, who)
             if state is RowState.WAITING:
                 self._reopen(connection, batch_id)

@@ -39,6 +39,7 @@ class Wave(NamedTuple):
     marked: set[tuple[int, int]]  #: (batch, record) that are now `sending`
     stopped: set[int]  #: batches that no longer run
     lease_kept: bool  #: False: this worker was given up for dead, its rows are no longer its own
+    at: float  #: when they were marked
 
 
 class Holding(Store):
@@ -131,7 +132,7 @@ class Holding(Store):
                 running = select(batches.c.id).where(batches.c.id.in_(batch_ids), batches.c.state == BatchState.RUNNING)
                 stopped = batch_ids - set(connection.execute(running).scalars())
                 marked = self._mark(connection, worker, [row for row in to_send if row.batch_id not in stopped], now)
-        return Wave(marked, stopped, lease_kept)
+        return Wave(marked, stopped, lease_kept, now)
 
     def _mark(
         self, connection: Connection, worker: int, to_send: Sequence[HeldRow], now: float
@@ -230,7 +231,6 @@ _MARK = (
         state=RowState.SENDING,
         attempts=rows.c.attempts + 1,
         sent_at=bindparam("now"),
-        first_sent_at=func.coalesce(rows.c.first_sent_at, bindparam("now")),
     )
 )
 
@@ -287,7 +287,7 @@ def _held(row: Row[Any]) -> HeldRow:
         attempts=row.attempts,
         look_ups=row.look_ups,
         resends=row.resends,
-        first_sent_at=row.first_sent_at,
+        sent_at=row.sent_at,
         code=row.code,
         look_up=row.state == RowState.UNCLEAR,
     )

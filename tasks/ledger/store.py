@@ -36,6 +36,7 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from tasks.errors import LedgerError
 from tasks.ledger.conditions import TO_DO
+from tasks.models import BatchState
 from tasks.schema import VERSION, batches, history, rows, slices
 
 #: Number of the lock under which one process at a time migrates a PostgreSQL ledger.
@@ -145,6 +146,12 @@ class Store:
         if self._sqlite:
             return literal(time.time(), Float())
         return cast(extract("epoch", func.clock_timestamp()), Float(53))
+
+    def _expect_reading(self, connection: Connection, batch_id: int) -> None:
+        """Hold a batch in its state `reading` until the end of the transaction."""
+        query = select(batches.c.id).where(batches.c.id == batch_id, batches.c.state == BatchState.READING)
+        if connection.execute(query.with_for_update(read=True)).one_or_none() is None:
+            raise LedgerError("reading the file stood still for so long that it was given up: run it again")
 
     def _make_due(self, connection: Connection, batch_id: int) -> None:
         """Make every slice with something to do due now."""

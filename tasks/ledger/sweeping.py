@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import NamedTuple
 
 from sqlalchemy import (
+    ColumnElement,
+    Connection,
     and_,
     case,
     delete,
@@ -14,6 +17,7 @@ from sqlalchemy import (
     literal,
     or_,
     select,
+    tuple_,
     update,
 )
 
@@ -24,7 +28,7 @@ from tasks.models import (
     RowState,
     reference_of,
 )
-from tasks.schema import closed_methods, history, rows, workers
+from tasks.schema import batches, closed_methods, history, rows, workers
 
 
 class ClosedMethod(NamedTuple):
@@ -37,6 +41,14 @@ class ClosedMethod(NamedTuple):
     until: float | None
 
 
+class Witness(NamedTuple):
+    """A row whose source elepay surely has."""
+
+    customer_id: str
+    reference: str
+    sent_at: float
+
+
 class Sweeping(Store):
     """Takes back, closes, and remembers."""
 
@@ -46,7 +58,6 @@ class Sweeping(Store):
         Claimed rows wait again at once. Rows being sent become `unclear` once no request of theirs can still be under
         way: at once for a worker that surely is dead (`end_worker`), else a request's longest time after its lease.
         """
-        now = self.now()
         expired = select(workers.c.id).where(workers.c.lease_ends_at <= self._now)
         overdue = select(workers.c.id).where(
             or_(workers.c.lease_ends_at <= 0, workers.c.lease_ends_at + total_timeout_seconds <= self._now)
@@ -60,40 +71,70 @@ class Sweeping(Store):
             return 0
         nobodys = rows.c.worker.not_in(known)
         with self._write() as connection:
-            free = connection.execute(
-                update(rows)
-                .where(rows.c.worker.is_not(None), or_(rows.c.worker.in_(expired), nobodys))
-                .where(rows.c.state.in_([RowState.CLAIMED, RowState.UNCLEAR]))
-                .values(
-                    worker=None,
-                    state=case((rows.c.state == RowState.CLAIMED, literal(RowState.WAITING.value)), else_=rows.c.state),
-                )
-                .returning(rows.c.batch_id)
-            ).all()
-            unclear = connection.execute(
-                update(rows)
-                .where(rows.c.worker.is_not(None), or_(rows.c.worker.in_(overdue), nobodys))
-                .where(rows.c.state == RowState.SENDING)
-                .values(
-                    worker=None,
-                    state=RowState.UNCLEAR,
-                    code="worker_died",
-                    not_before=now + look_up_delay_seconds,
-                )
-                .returning(rows.c.batch_id, rows.c.record, rows.c.attempts)
-            ).all()
-            if unclear:
-                connection.execute(
-                    insert(history).values(
-                        at=now, what="worker died before the outcome was written", code="worker_died"
-                    ),
-                    [{"batch_id": row[0], "record": row[1], "attempt": row[2]} for row in unclear],
-                )
-            for batch_id in {row[0] for row in free} | {row[0] for row in unclear}:
-                self._make_due(connection, batch_id)
+            swept = self._take_back(
+                connection,
+                free=or_(rows.c.worker.in_(expired), nobodys),
+                lost=or_(rows.c.worker.in_(overdue), nobodys),
+                look_up_delay_seconds=look_up_delay_seconds,
+            )
             empty_handed = ~exists().where(rows.c.worker == workers.c.id)
             connection.execute(delete(workers).where(workers.c.id.in_(overdue), empty_handed))
-        return len(free) + len(unclear)
+        return swept
+
+    def give_back_unknown(self, worker: int, known: Collection[tuple[int, int]], look_up_delay_seconds: float) -> int:
+        """Take back what a living worker holds without knowing: all but the `known` (batch, record); return how many.
+
+        Only that worker may call it, and only while it claims nothing.
+        """
+        query = select(rows.c.batch_id, rows.c.record).where(rows.c.worker == worker)
+        with self._read() as connection:
+            unknown = [key for row in connection.execute(query) if (key := (row[0], row[1])) not in known]
+        taken = 0
+        for start in range(0, len(unknown), 500):
+            these = and_(
+                rows.c.worker == worker, tuple_(rows.c.batch_id, rows.c.record).in_(unknown[start : start + 500])
+            )
+            with self._write() as connection:
+                taken += self._take_back(
+                    connection, free=these, lost=these, look_up_delay_seconds=look_up_delay_seconds
+                )
+        return taken
+
+    def _take_back(
+        self,
+        connection: Connection,
+        *,
+        free: ColumnElement[bool],
+        lost: ColumnElement[bool],
+        look_up_delay_seconds: float,
+    ) -> int:
+        """Let held rows go: those `free` that were not being sent, and those `lost` that were, as `unclear`."""
+        now = self.now()
+        waiting = connection.execute(
+            update(rows)
+            .where(rows.c.worker.is_not(None), free)
+            .where(rows.c.state.in_([RowState.CLAIMED, RowState.UNCLEAR]))
+            .values(
+                worker=None,
+                state=case((rows.c.state == RowState.CLAIMED, literal(RowState.WAITING.value)), else_=rows.c.state),
+            )
+            .returning(rows.c.batch_id)
+        ).all()
+        unclear = connection.execute(
+            update(rows)
+            .where(rows.c.worker.is_not(None), lost)
+            .where(rows.c.state == RowState.SENDING)
+            .values(worker=None, state=RowState.UNCLEAR, code="worker_died", not_before=now + look_up_delay_seconds)
+            .returning(rows.c.batch_id, rows.c.record, rows.c.attempts)
+        ).all()
+        if unclear:
+            connection.execute(
+                insert(history).values(at=now, what="worker died before the outcome was written", code="worker_died"),
+                [{"batch_id": row[0], "record": row[1], "attempt": row[2]} for row in unclear],
+            )
+        for batch_id in {row[0] for row in waiting} | {row[0] for row in unclear}:
+            self._make_due(connection, batch_id)
+        return len(waiting) + len(unclear)
 
     def close_method(self, row: HeldRow, *, resource: str, code: str, until: float | None) -> None:
         """Remember that elepay does not take a row's payment method: for good, or `until` a time."""
@@ -143,28 +184,38 @@ class Sweeping(Store):
             changed = connection.execute(
                 update(rows)
                 .where(rows.c.batch_id == batch_id, rows.c.state == RowState.REFUSED, rows.c.code == code)
-                .values(state=RowState.WAITING, code=None, parameter=None, request_id=None, first_sent_at=None)
+                .values(state=RowState.WAITING, code=None, parameter=None, request_id=None)
             ).rowcount
             self._make_due(connection, batch_id)
         return changed
 
-    def witnesses(self, batch_id: int, payment_method: str) -> list[tuple[str, str]]:
-        """Return (customer, reference) of up to three rows whose source elepay surely has, newest first.
+    def witnesses(self, batch_id: int, record: int, payment_method: str) -> list[Witness]:
+        """Return a few rows whose source elepay surely has: around a record of this batch, else of others in its mode.
 
-        A look-up must find these, else its "absent" proves nothing. Rows of this batch come first, then of any other.
+        A look-up must find one of these, else its "absent" proves nothing.
         """
+        batch = batches.alias()
+        same_mode = select(batches.c.live).where(batches.c.id == batch_id).scalar_subquery()
         base = (
-            select(rows.c.customer_id, rows.c.identity, rows.c.generation)
+            select(rows.c.customer_id, rows.c.identity, rows.c.generation, rows.c.sent_at)
             .where(
                 rows.c.state == RowState.CREATED,
                 rows.c.payment_method == payment_method,
                 rows.c.adopted.is_not(True),
                 rows.c.source_status.not_in(sorted(ENDED_STATUSES)),
                 rows.c.identity.is_not(None),
+                rows.c.sent_at.is_not(None),
             )
-            .order_by(rows.c.record.desc())
             .limit(3)
         )
+        here = base.where(rows.c.batch_id == batch_id)
+        after = here.where(rows.c.record > record).order_by(rows.c.record)
+        before = here.where(rows.c.record < record).order_by(rows.c.record.desc())
+        elsewhere = (
+            base.join(batch, batch.c.id == rows.c.batch_id)
+            .where(batch.c.live == same_mode, rows.c.batch_id != batch_id)
+            .order_by(rows.c.batch_id.desc())
+        )
         with self._read() as connection:
-            found = connection.execute(base.where(rows.c.batch_id == batch_id)).all()
-        return [(str(row[0]), reference_of(bytes(row[1]), row[2])) for row in found]
+            found = [*connection.execute(after), *connection.execute(before)] or connection.execute(elsewhere).all()
+        return [Witness(str(row[0]), reference_of(bytes(row[1]), row[2]), float(row[3])) for row in found]

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Protocol
 
 from tasks.csv_records import FileFormat, RawRecord, encode_fields, fit, format_fields, guard, unguard
-from tasks.models import ReportRow
+from tasks.models import ReportRow, book_of
 from tasks.reports.explained import Explained
 from tasks.reports.joined import Joined
 from tasks.reports.marks import MARK_COLUMN, mark
@@ -164,7 +164,13 @@ class ExactLines:
         """Return one record with its line ending."""
         raw, row, said = joined
         kept, surplus = self._columns.split(raw)
-        state, source, status, ref, request = row.state, row.source_id, row.source_status, row.reference, row.request_id
+        state, source, status, ref, request = (
+            book_of(row.state),
+            row.source_id,
+            row.source_status,
+            row.reference,
+            row.request_id,
+        )
         if self._needs_care(source + status + ref + request):
             source, status, ref, request = (
                 format_fields((each,), self._fmt) for each in (source, status, ref, request)
@@ -249,7 +255,7 @@ def _writable(said: Explained, fmt: FileFormat) -> tuple[str, str, str, str]:
 def own_cells(row: ReportRow, cells: tuple[str, ...], batch: str, straightened: str) -> tuple[str, ...]:
     """Return our cells of a record, in the order of `OWN_COLUMNS`."""
     return (
-        str(row.state),
+        book_of(row.state),
         row.source_id,
         row.source_status,
         *cells,

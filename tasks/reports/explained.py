@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from tasks.models import OPEN_STATES, BatchState, Reason, ReportRow, RowState
+from tasks.models import OPEN_STATES, Reason, ReportRow, RowState
 from tasks.reasons import hint, sentence
 from tasks.reports.facts import ReportFacts
 
@@ -48,7 +48,6 @@ class Explainer:
 
     def __init__(self, facts: ReportFacts, lang: str) -> None:
         self._settled = facts.settled
-        self._cancelled = facts.batch.state == BatchState.CANCELLED
         self._lang = lang
         self._known: dict[tuple[str, str, str, tuple[Reason, ...]], Explained] = {}
 
@@ -78,7 +77,7 @@ class Explainer:
         if row.state == RowState.UNCLEAR or (row.state == RowState.SENDING and self._settled):
             return (Reason("lost_answer"),)
         if row.state in OPEN_STATES and self._settled:
-            return (Reason("cancelled" if self._cancelled else "not_attempted"),)
+            return (Reason("not_attempted"),)
         return (Reason("unknown_code"),) if row.state in _FAILURES else ()
 
 

@@ -17,12 +17,11 @@ from typing import Any, NamedTuple
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from tasks.models import OPEN_STATES
+from tasks.models import book_of
 from tasks.reasons import title
 from tasks.reports.latency import bars
 from tasks.reports.run_facts import run_facts, state_books, warnings_in_words
 from tasks.reports.story import Story
-from tasks.reports.tally import OPEN
 from tasks.reports.timeline import Timeline, timeline
 
 _MOST_ADVICE = 20
@@ -68,7 +67,7 @@ def render(story: Story, reports: Mapping[str, str]) -> str:
             latency=bars(story.facts.latency_histogram),
             shown=story.tally.shown,
             failures=story.tally.failures,
-            state_class=lambda state: OPEN if state in OPEN_STATES else state,
+            state_class=book_of,
             warnings=warnings_in_words(story.facts.warnings, texts),
             facts=run_facts(story),
         )
@@ -147,7 +146,7 @@ def _methods(story: Story) -> list[MethodLine]:
     for method, states in story.by_method.items():
         found: dict[str, int] = {}
         for state, count in states.items():
-            key = OPEN if state in OPEN_STATES else str(state)
+            key = book_of(state)
             found[key] = found.get(key, 0) + count
         counts = [(state, name, found.get(state, 0)) for state, name in names]
         lines.append(MethodLine(method, counts, sum(found.values()), parts(counts)))

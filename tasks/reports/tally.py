@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from tasks.models import OPEN_STATES, Books, Reason, ReportRow, RowState
+from tasks.models import Books, Reason, ReportRow, RowState, book_of
 from tasks.reports.explained import BETWEEN, Explained
 from tasks.reports.facts import BooksError, ReportFacts
 from tasks.reports.joined import Joined
@@ -14,8 +14,6 @@ from tasks.reports.joined import Joined
 #: Rows that a page for people lists one by one.
 ROWS_SHOWN = 100
 _LINES_SHOWN = 5
-#: The three open states as one, in the books and for people.
-OPEN = "open"
 
 
 class TaskKey(NamedTuple):
@@ -114,7 +112,7 @@ class Tally:
         """The books by the rows themselves."""
         states: Counter[str] = Counter()
         for kind, count in self._each():
-            states[OPEN if kind.state in OPEN_STATES else kind.state] += count
+            states[book_of(kind.state)] += count
         return Books(
             records=states.total(),
             created=states[RowState.CREATED],
@@ -122,7 +120,7 @@ class Tally:
             invalid=states[RowState.INVALID],
             refused=states[RowState.REFUSED],
             unclear=states[RowState.UNCLEAR],
-            open=states[OPEN],
+            open=states["open"],
         )
 
     @property
@@ -139,7 +137,7 @@ class Tally:
         found: Counter[tuple[str, str]] = Counter()
         for (state, codes), count in self._codes.items():
             for code in set(codes.split(BETWEEN)):
-                found[OPEN if state in OPEN_STATES else state, code] += count
+                found[book_of(state), code] += count
         return dict(sorted(found.items(), key=lambda item: (-item[1], item[0])))
 
     @property
@@ -180,5 +178,5 @@ class Tally:
 
 def key_of(row: ReportRow, reason: Reason) -> TaskKey:
     """Return which deed would remove a reason from a row."""
-    state = OPEN if row.state in OPEN_STATES else row.state
+    state = book_of(row.state)
     return TaskKey(state, reason.code, row.payment_method if reason.code == "method_closed" else reason.column)

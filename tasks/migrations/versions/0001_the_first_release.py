@@ -83,7 +83,6 @@ def upgrade() -> None:
         sa.Column("look_ups", sa.SmallInteger(), server_default="0", nullable=False),
         sa.Column("resends", sa.SmallInteger(), server_default="0", nullable=False),
         sa.Column("not_before", sa.Float(precision=53), nullable=True),
-        sa.Column("first_sent_at", sa.Float(precision=53), nullable=True),
         sa.Column("sent_at", sa.Float(precision=53), nullable=True),
         sa.Column("latency_ms", sa.Integer(), nullable=True),
         sa.Column("source_id", sa.Text(), nullable=True),
