@@ -32,7 +32,7 @@ OWNING_STATES = frozenset({*OPEN_STATES, RowState.CREATED, RowState.UNCLEAR})
 
 
 def book_of(state: str) -> str:
-    """Return the word of the books (`Books`) under which a row in this state is counted: `open` for the three open ones."""
+    """Return the word of the books (`Books`) for a row in this state: `open` for each of the three open ones."""
     return "open" if state in OPEN_STATES else str(state)
 
 

@@ -168,7 +168,9 @@ class Settings(BaseSettings):
             raise ValueError("at least one encoding is needed, e.g. utf-8-sig,cp932")
         for name in value:
             try:
-                b"".decode(name)
+                b"a".decode(name)  # nothing to decode would be no test of the name
+            except UnicodeDecodeError:
+                continue
             except LookupError:
                 raise ValueError(f"{name!r} is not an encoding that Python knows") from None
         return value

@@ -26,7 +26,7 @@ def configure(level: str = "INFO") -> None:
     renderer: structlog.typing.Processor = (
         structlog.dev.ConsoleRenderer(pad_event_to=28)
         if sys.stderr.isatty()
-        else structlog.processors.JSONRenderer(sort_keys=True)
+        else structlog.processors.JSONRenderer(sort_keys=True, ensure_ascii=False)
     )
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],

@@ -1,0 +1,216 @@
+"""What an answer means for a row: every code, every kind of look-up."""
+
+from __future__ import annotations
+
+import pytest
+
+from tasks import outcomes
+from tasks.elepay_codes import ACTIONS, REFUSED_IF_ABSENT, action_for
+from tasks.errors import (
+    AlreadyThere,
+    ElepayError,
+    Halted,
+    Maintenance,
+    MethodClosed,
+    NotSent,
+    Refused,
+    Throttled,
+    TryLater,
+    Unclear,
+)
+from tasks.models import HeldRow, RowState, Source
+from tasks.outcomes import Decision, Effect, Rules
+from tasks.retrying import RetryPolicy
+from tasks.settling import Finding, LookUp
+
+RULES = Rules(
+    live=False, look_up_delay_seconds=5.0, look_ups=3, resends=2, retry=RetryPolicy(300.0, maintenance_seconds=3600.0)
+)
+WORKER, NOW = 7, 1_000.0
+
+
+def row(**more: object) -> HeldRow:
+    held = HeldRow(
+        batch_id=1,
+        record=2,
+        line=3,
+        reference="ref",
+        customer_id="cus_1",
+        payment_method="creditcard",
+        resource="web",
+        request=b"{}",
+        attempts=1,
+        look_ups=0,
+        resends=0,
+        sent_at=NOW,
+        code=None,
+    )
+    for name, value in more.items():
+        setattr(held, name, value)
+    return held
+
+
+def failed(error: ElepayError, *, trouble_seconds: float = 0.0, **more: object) -> Decision:
+    return outcomes.failed(
+        row(**more), error, worker=WORKER, now=NOW, latency_ms=1, trouble_seconds=trouble_seconds, rules=RULES
+    )
+
+
+def looked_up(found: LookUp, **more: object) -> Decision:
+    return outcomes.looked_up(row(look_up=True, **more), found, worker=WORKER, now=NOW, rules=RULES)
+
+
+#: What each kind of error makes of a row, and whether the worker keeps it.
+FATES = {
+    NotSent: (RowState.CLAIMED, True),
+    Throttled: (RowState.CLAIMED, True),
+    TryLater: (RowState.CLAIMED, True),
+    Maintenance: (RowState.CLAIMED, True),
+    Unclear: (RowState.UNCLEAR, True),
+    AlreadyThere: (RowState.UNCLEAR, True),
+    Refused: (RowState.REFUSED, False),
+    MethodClosed: (RowState.REFUSED, False),
+    Halted: (RowState.WAITING, False),
+}
+
+
+@pytest.mark.parametrize("code", ACTIONS)
+def test_every_code_of_the_table_has_its_effect(code: str) -> None:
+    error = ACTIONS[code](code, http_status=500 if code.startswith("S") else 400, request_id="req_1")
+    decision = failed(error)
+    state, kept = FATES[type(error)]
+    assert decision.outcome.state is state
+    assert decision.outcome.code == code
+    assert decision.outcome.request_id == "req_1"
+    assert (decision.outcome.worker == WORKER) is kept
+    assert (decision.again_after is not None) is kept
+    assert (decision.effect is Effect.HALT) is isinstance(error, Halted)
+    closes = isinstance(error, MethodClosed) or code == "S002001"
+    assert (decision.effect is Effect.CLOSE_METHOD) is closes
+    assert decision.outcome.what, "it stands in the history"
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "action"),
+    [
+        ("M009999", 400, Refused),
+        ("U009999", 400, Refused),
+        ("S009999", 500, Unclear),
+        (None, 400, Unclear),
+        (None, 401, Halted),
+        (None, 403, Halted),
+        (None, 404, Halted),
+        (None, 302, Halted),
+        (None, 413, Refused),
+        (None, 429, Throttled),
+        (None, 500, Unclear),
+        (None, 502, Unclear),
+        (None, 503, Unclear),
+        (None, 504, Unclear),
+    ],
+)
+def test_unknown_codes_and_bare_statuses_are_never_sent_again_blindly(
+    code: str | None, status: int, action: type[ElepayError]
+) -> None:
+    assert action_for(code, status) is action
+
+
+def test_a_closed_method_is_closed_for_its_resource_alone_where_the_code_says_so() -> None:
+    assert failed(MethodClosed("M008000")).resource == "web"
+    assert failed(MethodClosed("M001001")).resource == ""
+
+
+@pytest.mark.parametrize("error", [NotSent("connection_refused"), Throttled("M005000"), Maintenance("S002000")])
+def test_a_fault_that_lasts_too_long_halts_the_batch_and_not_the_row(error: ElepayError) -> None:
+    decision = failed(error, trouble_seconds=4000.0)
+    assert decision.outcome.state is RowState.WAITING
+    assert decision.effect is Effect.HALT
+    assert "resume" in decision.reason
+
+
+def test_a_row_that_must_wait_is_refused_after_a_few_tries() -> None:
+    assert failed(TryLater("U005000"), attempts=2).outcome.state is RowState.CLAIMED
+    assert failed(TryLater("U005000"), attempts=3).outcome.state is RowState.REFUSED
+
+
+def test_retry_after_is_honoured() -> None:
+    wait = failed(Throttled("http_429", retry_after_seconds=30.0)).again_after
+    assert wait is not None
+    assert wait >= 30
+
+
+def test_a_source_of_the_other_mode_is_recorded_and_halts() -> None:
+    source = Source("src_1", "pending", live_mode=True)
+    decision = outcomes.created(row(), source, latency_ms=3, rules=RULES)
+    assert decision.outcome.state is RowState.CREATED
+    assert decision.outcome.source_id == "src_1"
+    assert decision.effect is Effect.HALT
+    assert "ELEPAY_MODE" in decision.reason
+
+
+@pytest.mark.parametrize("live_mode", [False, None])
+def test_a_source_of_the_declared_mode_or_of_none_goes_on(live_mode: bool | None) -> None:
+    decision = outcomes.created(row(), Source("src_1", "active", live_mode=live_mode), latency_ms=3, rules=RULES)
+    assert decision.effect is Effect.NONE
+    assert decision.outcome.source_status == "active"
+
+
+def test_a_source_that_is_found_is_adopted() -> None:
+    decision = looked_up(LookUp(Finding.FOUND, Source("src_9", "pending"), 1), code="read_timeout")
+    assert (decision.outcome.state, decision.outcome.adopted) == (RowState.CREATED, True)
+    assert decision.outcome.code is None
+
+
+def test_two_copies_of_one_reference_are_told() -> None:
+    assert "2 times" in looked_up(LookUp(Finding.FOUND, Source("src_9", "pending"), 2)).outcome.what
+
+
+def test_absent_must_be_said_twice_before_a_row_is_sent_again() -> None:
+    first = looked_up(LookUp(Finding.ABSENT), code="read_timeout")
+    assert (first.outcome.state, first.outcome.code) == (RowState.UNCLEAR, "no_source_found")
+    assert first.again_after == 10.0
+    second = looked_up(LookUp(Finding.ABSENT), code="no_source_found")
+    assert (second.outcome.state, second.outcome.resends) == (RowState.CLAIMED, 1)
+
+
+def test_after_two_resends_a_person_decides() -> None:
+    decision = looked_up(LookUp(Finding.ABSENT), code="no_source_found", resends=2)
+    assert (decision.outcome.state, decision.outcome.worker) == (RowState.UNCLEAR, None)
+    assert decision.outcome.not_before is None, "no look-up is to come"
+    assert decision.again_after is None
+
+
+@pytest.mark.parametrize("code", sorted(REFUSED_IF_ABSENT))
+def test_what_elepay_says_exists_and_is_not_ours_is_refused(code: str) -> None:
+    assert looked_up(LookUp(Finding.ABSENT), code=code).outcome.state is RowState.REFUSED
+
+
+def test_look_ups_that_prove_nothing_end_at_a_person() -> None:
+    waits = []
+    for look_ups in range(RULES.look_ups):
+        decision = looked_up(LookUp(Finding.UNKNOWN), look_ups=look_ups, code="read_timeout")
+        assert decision.outcome.state is RowState.UNCLEAR
+        waits.append(decision.again_after)
+    assert waits[-1] is None
+    assert decision.outcome.code == "lookup_inconclusive"
+    assert all(wait is not None for wait in waits[:-1])
+    assert waits[0] < waits[1], "the gaps grow"
+
+
+@pytest.mark.parametrize("error", [NotSent("connect_timeout"), Throttled("M005000"), Maintenance("S002000")])
+def test_a_look_up_that_did_not_happen_is_put_off_without_being_counted(error: ElepayError) -> None:
+    decision = outcomes.look_up_failed(row(look_ups=2), error, worker=WORKER, now=NOW, rules=RULES)
+    assert (decision.outcome.state, decision.outcome.look_ups) == (RowState.UNCLEAR, 2)
+    assert decision.again_after is not None
+    assert decision.effect is Effect.NONE
+
+
+def test_a_look_up_with_a_revoked_key_halts_and_keeps_the_row_unclear() -> None:
+    decision = outcomes.look_up_failed(row(), Halted("M004001"), worker=WORKER, now=NOW, rules=RULES)
+    assert decision.outcome.state is RowState.UNCLEAR
+    assert decision.outcome.not_before is not None
+    assert decision.effect is Effect.HALT
+
+
+def test_a_row_that_its_lease_does_not_cover_is_given_back_unsent() -> None:
+    assert outcomes.not_sent_in_time(row()).outcome.state is RowState.WAITING
