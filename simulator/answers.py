@@ -100,6 +100,12 @@ def source_content(
     return content
 
 
+def secrets_of(sources: Sources, position: int) -> dict[str, str | None]:
+    """Return what an answer about a source says and nobody may keep: its credential and the name on its card."""
+    card = _card(position) if sources.record(position).payment_method == "creditcard" else {}
+    return {"credential": sources.credential_of(position), "cardholder": card.get("name")}
+
+
 def customer_content(customer_id: str, now_ms: int, *, live_mode: bool) -> dict[str, Any]:
     """Return a customer (§2.3)."""
     return {

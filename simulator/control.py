@@ -20,7 +20,8 @@ GET   /_sim/statistics              the books of the run:
     distinct_keys_seen       different rows (customer, method, resource, reference) that createSource was asked for
 
 GET   /_sim/sources?offset=&limit=  {"total": N, "sources": [{"id", "customerId", "paymentMethod", "reference",
-                                    "status"}, ...]} in the order of creation; limit 1000 by default, 100000 at most
+                                    "status"}, ...]} in the order of creation; limit 1000 by default, 100000 at most;
+                                    with &secrets=true also "credential" and "cardholder", which nobody may pass on
 POST  /_sim/sources/{id}/status     {"status": "active"}: the end user authorises, fails, cancels
 GET   /_sim/control                 every knob
 POST  /_sim/control                 {knob: value, ...}, PATCH as well: changed at once, answers every knob; 400 with the
@@ -43,6 +44,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from simulator import answers
 from simulator.api import Api
 from simulator.catalogue import STATUSES
 from simulator.profile import ProfileError, as_plain, changed, load_profile
@@ -88,6 +90,7 @@ class ControlRoom:
         sources = self._api.elepay.sources
         offset = _whole_number(request, "offset", 0)
         limit = min(_whole_number(request, "limit", DEFAULT_LIMIT), MAX_LIMIT)
+        secrets = request.query_params.get("secrets") == "true"
         shown = []
         for position in range(offset, min(offset + limit, len(sources))):
             record = sources.record(position)
@@ -98,6 +101,7 @@ class ControlRoom:
                     "paymentMethod": record.payment_method,
                     "reference": record.reference,
                     "status": sources.status(position),
+                    **(answers.secrets_of(sources, position) if secrets else {}),
                 }
             )
         return _json({"total": len(sources), "sources": shown})
