@@ -296,7 +296,7 @@ class WaveLoop:
                 elif shut[1] is None:
                     self._landed.append(_Landed(work, row, outcomes.closed(row, line=shut[0])))
                 else:
-                    self._delay(work, row, shut[1] - time.time())
+                    self._delay(work, row, shut[1] - self._ledger.now())
             busy = [work for work in busy if work.queue]
         self._works.rotate(-1)
         return picked
@@ -308,13 +308,13 @@ class WaveLoop:
             return None
         for key in ((row.payment_method, ""), (row.payment_method, row.resource)):
             shut = closed.get(key)
-            if shut is not None and (shut[1] is None or shut[1] > time.time()):
+            if shut is not None and (shut[1] is None or shut[1] > self._ledger.now()):
                 return shut
         return None
 
     def _delay(self, work: _Work, row: HeldRow, seconds: float) -> None:
         heapq.heappush(work.delayed, (self._clock() + seconds, next(self._numbers), row))
-        work.not_before[row.batch_id, row.record] = time.time() + seconds
+        work.not_before[row.batch_id, row.record] = self._ledger.now() + seconds
 
     def _back(self, rows: list[tuple[_Work, HeldRow]]) -> None:
         with self._changed:
@@ -467,7 +467,7 @@ class WaveLoop:
             ):
                 log.error("batch halted", batch=row.batch_id, line=row.line, why=decision.reason)
         elif decision.effect is Effect.CLOSE_METHOD:
-            until = None if decision.again_after is None else time.time() + decision.again_after
+            until = None if decision.again_after is None else self._ledger.now() + decision.again_after
             code = decision.outcome.code or ""
             self._closed.setdefault(row.batch_id, {})[row.payment_method, decision.resource] = (row.line, until)
             self._ledger.close_method(row, resource=decision.resource, code=code, until=until)
@@ -549,7 +549,7 @@ class WaveLoop:
             row,
             error,
             worker=self._worker,
-            now=time.time(),
+            now=self._ledger.now(),
             latency_ms=latency_ms,
             trouble_seconds=self._trouble(error),
             rules=self._rules,
@@ -561,11 +561,11 @@ class WaveLoop:
             found = self._settling.look_up(row)
         except ElepayError as error:
             self._slow_down(error, self._clock() - started)
-            return outcomes.look_up_failed(row, error, worker=self._worker, now=time.time(), rules=self._rules)
+            return outcomes.look_up_failed(row, error, worker=self._worker, now=self._ledger.now(), rules=self._rules)
         except RateLimitUnavailable:
             put_off = NotSent("rate_limit_unavailable")
-            return outcomes.look_up_failed(row, put_off, worker=self._worker, now=time.time(), rules=self._rules)
-        return outcomes.looked_up(row, found, worker=self._worker, now=time.time(), rules=self._rules)
+            return outcomes.look_up_failed(row, put_off, worker=self._worker, now=self._ledger.now(), rules=self._rules)
+        return outcomes.looked_up(row, found, worker=self._worker, now=self._ledger.now(), rules=self._rules)
 
     def _trouble(self, error: ElepayError) -> float:
         """Return for how long everything has failed like this, in seconds; any other answer starts anew."""

@@ -8,10 +8,12 @@ nouns        FileFormat, Record, RawRecord, RecordBatch
 reading      records with their raw text, or as their exact bytes
 detecting    how a file is written
 writing      fields as text and bytes in the dialect of a file
+marks        the mark of a record that a report had to straighten
 ===========  ==========================================================
 """
 
 from tasks.csv_records.detecting import detect_format
+from tasks.csv_records.marks import MARK_COLUMN, mark, still_broken
 from tasks.csv_records.nouns import (
     DELIMITERS,
     MAX_COLUMNS,
@@ -26,6 +28,7 @@ from tasks.csv_records.writing import encode_fields, fit, format_fields, guard, 
 
 __all__ = [
     "DELIMITERS",
+    "MARK_COLUMN",
     "MAX_COLUMNS",
     "MAX_RECORD_CHARS",
     "FileFormat",
@@ -37,8 +40,10 @@ __all__ = [
     "fit",
     "format_fields",
     "guard",
+    "mark",
     "read_batches",
     "read_raw",
     "read_records",
+    "still_broken",
     "unguard",
 ]

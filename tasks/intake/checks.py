@@ -10,12 +10,12 @@ from __future__ import annotations
 import difflib
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from tasks.catalogue import AUTO, AUTO_RESOURCE, Catalogue
-from tasks.csv_records import RecordBatch, unguard
+from tasks.csv_records import MARK_COLUMN, RecordBatch, still_broken, unguard
 from tasks.intake.columns import REQUIRED, Column
 from tasks.intake.findings import Warnings, shown
 from tasks.models import Reason
@@ -101,10 +101,24 @@ def new_chunk(batch: RecordBatch, columns: tuple[Column, ...], warnings: Warning
                 broken[at] = Reason(code, "", str(len(found)), str(width))
             if at in broken:
                 fields[at] = [""] * width
+    broken |= _straightened(fields, columns, broken)
     chunk = Chunk(batch, columns, warnings, pd.DataFrame(fields, dtype=object), broken)
     chunk.reasons = {at: [reason] for at, reason in broken.items()}
     chunk.warn(trailing, "trailing_delimiter", "", str(width))
     return chunk
+
+
+def _straightened(
+    fields: Sequence[Sequence[str]], columns: Sequence[Column], broken: Mapping[int, Reason]
+) -> dict[int, Reason]:
+    """Return the records of a dropped report that look sound only because the report had to straighten them."""
+    at_mark = next((column.at for column in columns if column.title.casefold() == MARK_COLUMN), None)
+    if at_mark is None:
+        return {}
+    theirs = [column.at for column in columns if column.target != "own"]
+    marked = ((at, found) for at, found in enumerate(fields) if at not in broken and found[at_mark])
+    reasons = ((at, still_broken(found[at_mark], [found[each] for each in theirs])) for at, found in marked)
+    return {at: reason for at, reason in reasons if reason is not None}
 
 
 def check(chunk: Chunk, catalogue: Catalogue, sendable: frozenset[str] | None) -> None:

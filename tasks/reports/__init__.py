@@ -12,7 +12,6 @@ tally          rows counted while they stream by; checks the books
 advice         the verdict, and what to do
 csv_files      `results.csv`, `failures.csv` and their excel-safe copies
 summary_json   `summary.json`
-marks          the mark of a record that a report had to straighten
 folder         temp files, fsync, rename, the manifest last
 =============  =======================================================================
 

@@ -6,7 +6,7 @@ blank lines are left out.
 
 A record with too few or too many fields is straightened, so that our columns stand under their titles: it is filled up
 with empty fields, or what is too much moves into `onboarding_straightened`. That mark also tells intake, when the file
-is dropped again, that nobody has mended the record yet (`marks.still_broken`). A record with misplaced quotes stays as
+is dropped again, that nobody has mended the record yet (`csv_records.still_broken`). A record with misplaced quotes stays as
 it stands.
 
 The exact files are for machines: a spreadsheet that opens them may execute a cell such as `=cmd|...`. The excel-safe
@@ -23,11 +23,21 @@ from itertools import groupby
 from pathlib import Path
 from typing import Protocol
 
-from tasks.csv_records import FileFormat, RawRecord, encode_fields, fit, format_fields, guard, unguard
+from tasks.csv_records import (
+    MARK_COLUMN,
+    FileFormat,
+    RawRecord,
+    encode_fields,
+    fit,
+    format_fields,
+    guard,
+    mark,
+    still_broken,
+    unguard,
+)
 from tasks.models import ReportRow, book_of
 from tasks.reports.explained import Explained
 from tasks.reports.joined import Joined
-from tasks.reports.marks import MARK_COLUMN, mark
 
 #: What we add to each record, in this order.
 OWN_COLUMNS = (
@@ -95,11 +105,13 @@ class FileColumns:
     def mark(self, joined: Joined, kept: bytes, surplus: bytes, codes: frozenset[str] = _WRONG_WIDTH) -> str:
         """Return what `onboarding_straightened` says about a record that is broken in one of these ways."""
         raw = joined.raw
+        if self._mark_at is not None and raw.width == self._width:
+            earlier = self._parse(raw.raw)[self._mark_at]
+            if earlier and still_broken(earlier, self.parse(kept)):
+                return earlier  # straightened in an earlier report, not mended since
         for reason in joined.said.reasons:
             if reason.code not in codes:
                 continue
-            if reason.code in _WRONG_WIDTH and raw.width == self._width and self._mark_at is not None:
-                return self._parse(raw.raw)[self._mark_at]  # straightened in an earlier report, not mended since
             cut = surplus.decode(self.fmt.plain_encoding)
             return mark(reason, raw.width, self._width, self.parse(kept), cut)
         return ""

@@ -70,13 +70,13 @@ def test_everything_lost_at_once_brings_one_source_a_row(night: Night, place: di
         html_502_after_commit=0.05,
         malformed_201=0.05,
         empty_201=0.02,
-        throttled=0.05,
+        throttled=0.005,
         list_500=0.1,
         latency_ms=10,
         jitter_ms=20,
         visibility_lag_ms=200,
     )
-    command = night.machine(**place)
+    command = night.machine(ELEPAY_REQUESTS_PER_SECOND=400, **place)
     if place:
         night.fleet(command)
     said = night.run(command, night.file(500), *(["--no-workers"] if place else [])).json()
@@ -87,7 +87,7 @@ def test_everything_lost_at_once_brings_one_source_a_row(night: Night, place: di
 @pytest.mark.parametrize("fault", NOT_TAKEN)
 def test_a_throttling_storm_slows_the_fleet_and_refuses_nobody(night: Night, fault: str) -> None:
     night.simulator.control(**{fault: NOT_TAKEN[fault]}, latency_ms=10, max_faults_per_key=4, retry_after_seconds=1)
-    command = night.machine()
+    command = night.machine(ELEPAY_REQUESTS_PER_SECOND=400)
     said = night.run(command, night.file()).json()
     statistics = night.judge(command, said)
     assert statistics["throttled"] >= 4
