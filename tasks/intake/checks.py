@@ -101,7 +101,9 @@ def new_chunk(batch: RecordBatch, columns: tuple[Column, ...], warnings: Warning
                 broken[at] = Reason(code, "", str(len(found)), str(width))
             if at in broken:
                 fields[at] = [""] * width
-    broken |= _straightened(fields, columns, broken)
+    if straightened := _straightened(fields, columns, broken):
+        broken |= straightened
+        fields = [[""] * width if at in straightened else found for at, found in enumerate(fields)]
     chunk = Chunk(batch, columns, warnings, pd.DataFrame(fields, dtype=object), broken)
     chunk.reasons = {at: [reason] for at, reason in broken.items()}
     chunk.warn(trailing, "trailing_delimiter", "", str(width))

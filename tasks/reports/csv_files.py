@@ -6,8 +6,8 @@ blank lines are left out.
 
 A record with too few or too many fields is straightened, so that our columns stand under their titles: it is filled up
 with empty fields, or what is too much moves into `onboarding_straightened`. That mark also tells intake, when the file
-is dropped again, that nobody has mended the record yet (`csv_records.still_broken`). A record with misplaced quotes stays as
-it stands.
+is dropped again, that nobody has mended the record yet (`csv_records.still_broken`). A record with misplaced quotes
+stays as it stands.
 
 The exact files are for machines: a spreadsheet that opens them may execute a cell such as `=cmd|...`. The excel-safe
 copies quote every cell and put an apostrophe before such ones; intake reads them back unchanged (`csv_records.guard`).
@@ -81,7 +81,8 @@ class FileColumns:
         self._width = len(fmt.header)
         self._delimiter = fmt.encode(fmt.delimiter)
         self._runs = [(ours, len(list(run))) for ours, run in groupby(map(_is_own, fmt.header))]
-        self._mark_at = fmt.header.index(MARK_COLUMN) if MARK_COLUMN in fmt.header else None
+        marks = (at for at, title in enumerate(fmt.header) if title.strip().casefold() == MARK_COLUMN)
+        self._mark_at = next(marks, None)
 
     def split(self, raw: RawRecord) -> tuple[bytes, bytes]:
         """Return a record's own fields as they stand, filled up or cut to the header, and what was cut off."""
