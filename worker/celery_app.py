@@ -1,4 +1,7 @@
-"""Broker, queues, time limits and schedule of the workers."""
+"""Broker, queues and time limits of the workers.
+
+There is no `celery beat`: every worker of a fleet sweeps by itself (`worker_process`), in step with nobody.
+"""
 
 from __future__ import annotations
 
@@ -8,15 +11,18 @@ from typing import Any
 import structlog
 from celery import Celery
 from celery.signals import setup_logging, worker_init, worker_ready, worker_shutdown, worker_shutting_down
+from kombu.exceptions import OperationalError
 
 from tasks import celery_tasks
 from tasks.celery_tasks import QUEUE
 from tasks.settings import load_settings
 from worker import logs
 
+#: The broker cannot be reached; no OSError, whatever raised it first.
+BrokerUnreachable = OperationalError
 #: Slices of this process that may be open at once; the wave loop mixes them, so a few keep it fed.
 SLICE_THREADS = 4
-#: Seconds between two sweeps of a fleet.
+#: Seconds between two sweeps of a fleet's worker.
 SWEEP_SECONDS = 2.0
 
 
@@ -60,9 +66,6 @@ def make_app(redis_url: str, total_timeout_seconds: float) -> Celery:
             "global_keyprefix": "onboard:",
         },
         timezone="UTC",
-        beat_schedule={
-            "sweep": {"task": "onboard.sweep", "schedule": SWEEP_SECONDS, "options": {"queue": QUEUE, "expires": 10}}
-        },
     )
     return app
 

@@ -130,6 +130,8 @@ def watch_batches(
     show: Callable[[], None],
 ) -> bool:
     """Ring, sweep and show until no batch moves any more by itself; False if a person interrupted."""
+    from worker.celery_app import BrokerUnreachable
+
     troubled = ""
     while not interrupts.count:
         try:
@@ -143,7 +145,7 @@ def watch_batches(
                 return True
             show()
             troubled = ""
-        except (LedgerError, OSError) as error:  # kombu's connection errors are OSErrors
+        except (LedgerError, BrokerUnreachable, OSError) as error:
             if str(error) != troubled:
                 troubled = str(error)
                 log.warning("waiting", why=troubled)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import gc
 import os
+import random
 import sys
 import threading
 import time
+from typing import NoReturn
 
 import structlog
 
@@ -19,27 +21,45 @@ log = structlog.get_logger("onboard")
 SWITCH_SECONDS = 0.0005
 #: Exit code of a worker that its watchdog has ended.
 STUCK = 75
+#: How long a worker whose consumer has failed waits before it starts anew.
+ANEW_SECONDS = 1.0
 
 
 def work(name: str) -> int:
     """Work until told to stop; return the exit code."""
-    from worker.celery_app import SLICE_THREADS, app
+    from worker.celery_app import SLICE_THREADS, SWEEP_SECONDS, app
 
     sys.setswitchinterval(SWITCH_SECONDS)
     gc.collect()
     gc.freeze()  # what is loaded by now stays; looking through it again and again would make rows late
     parent = os.environ.get(PARENT)
-    if parent is not None:
+    if parent is not None:  # `onboard run` sweeps for its own workers
         threading.Thread(target=_end_with, args=(int(parent),), name="parent", daemon=True).start()
+    else:
+        threading.Thread(target=_sweep, args=(SWEEP_SECONDS,), name="sweep", daemon=True).start()
     threading.Thread(target=_watch, name="watchdog", daemon=True).start()
-    app.worker_main(
-        [
-            "worker",
-            *("--hostname", f"onboard-{name}@%h", "--pool", "threads", "--concurrency", str(SLICE_THREADS)),
-            *("--loglevel", "WARNING", "--without-gossip", "--without-mingle", "--without-heartbeat"),
-        ]
-    )
+    try:
+        app.worker_main(
+            [
+                *("--quiet", "worker"),
+                *("--hostname", f"onboard-{name}@%h", "--pool", "threads", "--concurrency", str(SLICE_THREADS)),
+                *("--loglevel", "WARNING", "--without-gossip", "--without-mingle", "--without-heartbeat"),
+            ]
+        )
+    except SystemExit as ended:
+        if ended.code:
+            _start_anew(name)
     return 0
+
+
+def _start_anew(name: str) -> NoReturn:
+    """Become a fresh worker, with the same process number, so that neither people nor supervisors need to act.
+
+    kombu does not survive every way in which a Redis can go away: its consumer then ends as failed.
+    """
+    log.warning("the consumer failed, so this worker starts anew")
+    time.sleep(ANEW_SECONDS)
+    os.execv(sys.executable, [sys.executable, "-m", "worker.cli", "worker", "--name", name])  # noqa: S606 - our own
 
 
 def _end_with(parent: int) -> None:
@@ -50,6 +70,23 @@ def _end_with(parent: int) -> None:
     ours = celery_tasks.resources()
     ours.waves.stop(ours.settings.total_timeout_seconds + 5)
     os._exit(0)
+
+
+def _sweep(seconds: float) -> None:
+    """Sweep and ring again and again, for the whole fleet.
+
+    Every worker does, so that there is no clock whose death would go unseen; the ledger gives each row and slice once.
+    """
+    troubled = ""
+    while True:
+        time.sleep(seconds * random.uniform(0.8, 1.2))  # noqa: S311 - so that workers do not sweep in step
+        try:
+            celery_tasks.sweep()
+            troubled = ""
+        except Exception as error:  # noqa: BLE001 - the door of a thread: the next sweep may go well
+            if type(error).__name__ != troubled:
+                troubled = type(error).__name__
+                log.warning("sweeping failed, trying again", error=troubled)
 
 
 def _watch() -> None:
