@@ -91,11 +91,13 @@ class _Table:
         heads: Sequence[str],
         head_styles: tuple[int, ...],
         styles: tuple[int, ...],
+        max_rows: int,
     ) -> None:
         self._new_sheet = new_sheet
         self._heads = heads
         self._head_styles = head_styles
         self._styles = styles
+        self._max_rows = max_rows
         self.sheets: list[TextSheet] = []
         self._begin()
 
@@ -109,7 +111,7 @@ class _Table:
 
     def add_cells(self, cells: str) -> None:
         """Write one row that `cells_of` made."""
-        if self.sheets[-1].next_row >= MAX_ROWS:
+        if self.sheets[-1].next_row >= self._max_rows:
             self._begin()
         self.sheets[-1].add_cells(cells)
 
@@ -121,8 +123,14 @@ class _Table:
 class WorkbookReport:
     """`report.xlsx` while it is written: `add` every record, then `finish`; `close` in any case."""
 
-    def __init__(self, path: Path, workshop: Path, facts: ReportFacts, texts: Texts) -> None:
-        """Take `workshop`, a folder for temp files on the same disk; they hold the customers' data."""
+    def __init__(
+        self, path: Path, workshop: Path, facts: ReportFacts, texts: Texts, *, max_rows: int = MAX_ROWS
+    ) -> None:
+        """Take `workshop`, a folder for temp files on the same disk; they hold the customers' data.
+
+        A table that is longer than `max_rows`, its header included, goes on on another sheet.
+        """
+        self._max_rows = max_rows
         self._settled = facts.settled
         self._texts = texts
         self._columns = FileColumns(facts.file_format) if facts.file_format else None
@@ -181,6 +189,7 @@ class WorkbookReport:
         ):
             for sheet in table.sheets:
                 sheet.finish(widths, self._styles.text_format)
+        self._order_sheets()
         try:
             self._book.close()
         except XlsxWriterException as error:
@@ -209,6 +218,13 @@ class WorkbookReport:
         sheet.fit_to_pages(1, 0)
         return sheet
 
+    def _order_sheets(self) -> None:
+        """Put the parts of a table that takes several sheets side by side; they were made when they were needed."""
+        ordered = [self._summary, *self._to_do.sheets, *self._unclear.sheets, *self._results.sheets]
+        self._book.worksheets_objs[:] = ordered
+        for at, sheet in enumerate(ordered):
+            sheet.index = at
+
     def _table(self, name: str, ours: Mapping[str, int], *, ours_first: bool) -> _Table:
         styles, words = self._styles, [self._texts(f"column_{key}") for key in ours]
         head_ours, head_file = (styles.head_ours,) * len(words), (styles.head,) * len(self._titles)
@@ -218,7 +234,7 @@ class WorkbookReport:
             layout = [*words, *self._titles], head_ours + head_file, wrapped + plain
         else:
             layout = [*self._titles, *words], head_file + head_ours, plain + (styles.text,) * len(words)
-        return _Table(lambda number: self._sheet(name, number), *layout)
+        return _Table(lambda number: self._sheet(name, number), *layout, self._max_rows)
 
     def _write_summary(self, story: Story) -> None:
         sheet, texts, styles = self._summary, self._texts, self._styles

@@ -18,6 +18,7 @@ from tasks.reports.page import render
 from tasks.reports.story import Story
 from tasks.reports.summary_json import books_of, summarise
 from tasks.reports.tally import Tally
+from tasks.reports.text_sheet import MAX_ROWS
 from tasks.reports.texts import Texts
 from tasks.reports.workbook import WorkbookReport
 
@@ -53,6 +54,7 @@ def write_reports(
     lang: str = "en",
     excel_safe: bool = False,
     formats: Set[str] = ALL,
+    max_sheet_rows: int = MAX_ROWS,
     now: Callable[[], float] = time.time,
 ) -> dict[str, Path]:
     """Write the reports of a batch into `folder`, in place of earlier ones; return report -> path.
@@ -68,7 +70,9 @@ def write_reports(
             sinks: list[Sink] = _csv_sinks(facts, reports, excel_safe=excel_safe) if "csv" in formats else []
             workbook = None
             if "xlsx" in formats:
-                workbook = WorkbookReport(reports.path(FILES["xlsx"]), reports.workshop, facts, texts)
+                workbook = WorkbookReport(
+                    reports.path(FILES["xlsx"]), reports.workshop, facts, texts, max_rows=max_sheet_rows
+                )
                 sinks.append(workbook)
             for sink in sinks:
                 closing.callback(sink.close)
