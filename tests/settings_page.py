@@ -1,0 +1,53 @@
+"""Writes docs/settings.md from the code: `python tests/settings_page.py`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tasks.settings import Settings
+
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "settings.md"
+
+HEAD = """\
+# Settings
+
+`.venv/bin/python tests/settings_page.py` writes this page from `tasks/settings.py`, and a test compares the two. Change the
+code, not the page.
+
+A setting is looked for in this order; the first place that has it wins:
+
+1. the environment;
+2. a file `.env` in the working directory;
+3. the file that `NAME_FILE` names, e.g. `ELEPAY_SECRET_KEY_FILE=/run/secrets/elepay`;
+4. a file called like the setting in the folder `ONBOARD_SECRETS_DIR`.
+
+Names are case-sensitive. A setting that is malformed, or starts with `ELEPAY_` or `ONBOARD_` and does not exist, stops the
+program at its start, and the message names it. The key is never taken from the command line.
+
+| name | default | what it is |
+|---|---|---|
+"""
+
+
+def page() -> str:
+    """Return the page that the code deserves."""
+    lines = []
+    for field in Settings.model_fields.values():
+        name = field.validation_alias.choices[0]
+        lines.append(f"| `{name}` | {shown(field.default)} | {field.description} |\n")
+    return HEAD + "".join(lines)
+
+
+def shown(default: object) -> str:
+    """Return a default as one would write it into `.env`; nothing for none."""
+    if default is None or default == ():
+        return ""
+    if isinstance(default, bool):
+        return f"`{str(default).lower()}`"
+    if isinstance(default, tuple):
+        return f"`{','.join(default)}`"
+    return f"`{default:g}`" if isinstance(default, float) else f"`{default}`"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")
