@@ -11,8 +11,8 @@ PAGE = Path(__file__).resolve().parent.parent / "docs" / "settings.md"
 HEAD = """\
 # Settings
 
-`.venv/bin/python tests/settings_page.py` writes this page from `tasks/settings.py`, and a test compares the two. Change the
-code, not the page.
+`.venv/bin/python tests/settings_page.py` writes this page from `tasks/settings.py`, and a test compares the two.
+Change the code, not the page.
 
 A setting is looked for in this order; the first place that has it wins:
 
@@ -21,8 +21,8 @@ A setting is looked for in this order; the first place that has it wins:
 3. the file that `NAME_FILE` names, e.g. `ELEPAY_SECRET_KEY_FILE=/run/secrets/elepay`;
 4. a file called like the setting in the folder `ONBOARD_SECRETS_DIR`.
 
-Names are case-sensitive. A setting that is malformed, or starts with `ELEPAY_` or `ONBOARD_` and does not exist, stops the
-program at its start, and the message names it. The key is never taken from the command line.
+Names are case-sensitive. A setting that is malformed, or starts with `ELEPAY_` or `ONBOARD_` and does not exist, stops
+the program at its start, and the message names it. The key is never taken from the command line.
 
 | name | default | what it is |
 |---|---|---|
