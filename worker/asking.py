@@ -6,8 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from tasks import reporting
 from tasks.errors import LedgerError, RateLimitUnavailable
@@ -27,17 +25,19 @@ def status(ours: Resources, batch_id: int | None, console: Console) -> tuple[int
         screen.print_books(console, batch, books)
         return exit_code(batch, books), {**result(batch, books, {}), "rate": rate}
     batches = ours.ledger.batches()
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-    for title in ("batch", "file", "state", "since", "created", "need you"):
-        table.add_column(title, justify="right" if title in ("batch", "created", "need you") else "left")
+    shown: list[tuple[str, ...]] = []
     listed = []
     for batch in batches:
         books = ours.ledger.books(batch.id)
         since = screen.clock_time(batch.finished_at or batch.created_at, ours.settings.time_zone)
         created = f"{books.created:,}/{books.records:,}"
-        table.add_row(str(batch.id), Text(batch.name), batch.state, since, created, f"{books.need_a_person:,}")
+        shown.append((str(batch.id), batch.name, batch.state, since, created, f"{books.need_a_person:,}"))
         listed.append(result(batch, books, {}))
-    console.print(table if batches else "no batch yet; `onboard run FILE` makes the first")
+    if batches:
+        titles = ("batch", "file", "state", "since", "created", "need you")
+        screen.print_table(console, titles, shown, right=("batch", "created", "need you"))
+    else:
+        console.print("no batch yet; `onboard run FILE` makes the first")
     if rate is not None:
         console.print(f"rate: {rate['rate']:g} of {rate['limit']:g} requests/s")
     return 0, {"batches": listed, "rate": rate}

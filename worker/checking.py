@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from tasks import reasons
@@ -105,18 +104,21 @@ def _print(
         f" {to_send:,} to send, {invalid:,} invalid, {repeated:,} repeated"
     )
     if shown:
-        table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-        for title in ("line", "record", "column", "what", "what to do"):
-            table.add_column(title, overflow="fold", justify="right" if title in ("line", "record") else "left")
-        for record, line, reason in shown:
-            table.add_row(
-                str(line),
-                str(record),
-                Text(reason.column),
-                Text(reasons.sentence(reason, language)),
-                Text(reasons.hint(reason.code, language), style="dim"),
-            )
-        console.print(table)
+        screen.print_table(
+            console,
+            ("line", "record", "column", "what", "what to do"),
+            [
+                (
+                    str(line),
+                    str(record),
+                    reason.column,
+                    reasons.sentence(reason, language),
+                    Text(reasons.hint(reason.code, language), style="dim"),
+                )
+                for record, line, reason in shown
+            ],
+            right=("line", "record"),
+        )
         if sum(counted.values()) > len(shown):
             console.print("all reasons: " + ", ".join(f"{code} {count:,}" for code, count in counted.most_common()))
     for warned in warnings:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from tasks import onboarding, reasons
@@ -106,22 +105,31 @@ def _check_source(ours: Resources, source_id: str, console: Console) -> None:
 
 def _list_unclear(ours: Resources, batch_id: int | None, console: Console) -> tuple[int, dict[str, Any]]:
     rows = ours.ledger.unclear_for_people(batch_id)
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-    for title in ("batch", "line", "customer", "method", "reference", "sent", "why"):
-        table.add_column(title, overflow="fold", justify="right" if title in ("batch", "line") else "left")
-    for row in rows:
-        sent = screen.clock_time(row.sent_at, ours.settings.time_zone) if row.sent_at else ""
-        why = reasons.sentence(Reason(row.code), ours.settings.lang)
-        table.add_row(
-            str(row.batch_id), str(row.line), Text(row.customer_id), row.payment_method, row.reference, sent, Text(why)
-        )
+    zone, language = ours.settings.time_zone, ours.settings.lang
     if rows:
-        console.print(table)
+        screen.print_table(
+            console,
+            ("batch", "line", "customer", "method", "reference", "sent", "why"),
+            [
+                (
+                    str(row.batch_id),
+                    str(row.line),
+                    row.customer_id,
+                    row.payment_method,
+                    row.reference,
+                    screen.clock_time(row.sent_at, zone) if row.sent_at else "",
+                    reasons.sentence(Reason(row.code), language),
+                )
+                for row in rows
+            ],
+            right=("batch", "line"),
+        )
         console.print(
-            "Look for the reference (metadata.onboarding_ref) in elepay's dashboard, then:\n"
-            "  onboard resolve BATCH LINE --created SOURCE_ID   it is there\n"
-            "  onboard resolve BATCH LINE --absent              it is not: send it again\n"
-            "  onboard resolve BATCH LINE --give-up             leave it"
+            "Look for the reference (metadata.onboarding_ref) in elepay's dashboard, then say\n"
+            "onboard resolve BATCH LINE with one of\n"
+            "  --created SOURCE_ID  it is there\n"
+            "  --absent             it is not: send it again\n"
+            "  --give-up            leave it"
         )
     else:
         console.print("no row waits for a person")
@@ -149,12 +157,19 @@ def show(ours: Resources, batch_id: int, line: int, console: Console) -> tuple[i
     for reason in row.reasons or ((Reason(row.code, row.parameter),) if row.code else ()):
         console.print(Text(f"  {reasons.sentence(reason, settings.lang)} {reasons.hint(reason.code, settings.lang)}"))
     lines = ledger.history(batch_id, record)
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-    for title in ("when", "attempt", "what", "code", "request", "ms", "who"):
-        table.add_column(title, overflow="fold")
-    for entry in lines:
-        shown = (entry["attempt"], entry["what"], entry["code"], entry["request_id"], entry["latency_ms"], entry["who"])
-        table.add_row(screen.clock_seconds(entry["at"], settings.time_zone), *(Text(str(part or "")) for part in shown))
     if lines:
-        console.print(table)
+        screen.print_table(
+            console,
+            ("when", "attempt", "what", "code", "request", "ms", "who"),
+            [
+                (
+                    screen.clock_seconds(entry["at"], settings.time_zone),
+                    *(
+                        str(entry[name] or "")
+                        for name in ("attempt", "what", "code", "request_id", "latency_ms", "who")
+                    ),
+                )
+                for entry in lines
+            ],
+        )
     return 0, {"batch": batch_id, "line": line, "row": row._asdict(), "history": lines}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -111,6 +111,43 @@ class Progress:
 _ENDED = {RowState.CREATED, RowState.SKIPPED, RowState.INVALID, RowState.REFUSED}
 
 
+def print_table(
+    console: Console, titles: Sequence[str], rows: Sequence[Sequence[str | Text]], right: Collection[str] = ()
+) -> None:
+    """Print rows under their titles, or, where the columns would be slivers, each row as lines of its own.
+
+    Columns without any value are left out.
+    """
+    kept = [at for at in range(len(titles)) if any(len(row[at]) for row in rows)]
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    for at in kept:
+        table.add_column(titles[at], overflow="fold", justify="right" if titles[at] in right else "left")
+    for row in rows:
+        table.add_row(*(_text(row[at]) for at in kept))
+    whole = console.measure(table, options=console.options.update(width=_ANY_WIDTH)).maximum
+    if console.width >= _NARROW or whole <= console.width:
+        console.print(table)
+        return
+    for row in rows:
+        lines = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
+        lines.add_column(style="dim", no_wrap=True)
+        lines.add_column(overflow="fold")
+        for at in kept:
+            if len(row[at]):
+                lines.add_row(titles[at], _text(row[at]))
+        console.print(lines)
+        console.print()
+
+
+def _text(value: str | Text) -> Text:
+    return value if isinstance(value, Text) else Text(value)
+
+
+#: Narrower terminals get lines in place of wide tables.
+_NARROW = 80
+_ANY_WIDTH = 10_000
+
+
 def verdict(batch: Batch, books: Books) -> str:
     """Return the first sentence of every report: what came out, and whether somebody is needed."""
     done = f"{books.created:,} of {books.records:,} created"
@@ -130,7 +167,8 @@ def print_books(console: Console, batch: Batch, books: Books, *, seconds: float 
     colour = "green" if books.need_a_person == 0 and books.balance else "yellow"
     console.print(Text(verdict(batch, books), style=f"bold {colour}"))
     if batch.state_reason:
-        console.print(Text(f"{batch.state}: {batch.state_reason}", style="red"))
+        known = batch.state_reason.startswith(batch.state)  # "paused by …" need not be told twice
+        console.print(Text(batch.state_reason if known else f"{batch.state}: {batch.state_reason}", style="red"))
     table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
     for name in ("created", "skipped", "invalid", "refused", "unclear", "open"):
         number = getattr(books, name)
