@@ -64,9 +64,9 @@ class Reported:
         self.ledger.close_batch(batch.id)
         return self.ledger.batch(batch.id)
 
-    def facts(self, batch: Batch, **changes: Any) -> ReportFacts:
+    def facts(self, of: Batch, /, **changes: Any) -> ReportFacts:
         """What the reports of a batch are made from."""
-        return replace(reporting.gather(self.ours, self.ledger.batch(batch.id)), **changes)
+        return replace(reporting.gather(self.ours, self.ledger.batch(of.id)), **changes)
 
     def write(self, batch: Batch, folder: Path | None = None, **options: Any) -> dict[str, Path]:
         """Write the reports; the batch's facts may be changed by `facts`."""

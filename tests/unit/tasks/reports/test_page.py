@@ -1,0 +1,227 @@
+"""`report.html`: one file that stands alone, says the verdict first, and lets nothing of a file through as mark-up."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from factories import answer
+from reported import HEADER, Reported, refused, unclear
+
+from tasks.models import BatchState, Books, HeldRow, Outcome, RowState
+from tasks.reports import FileWarning, TimelinePoint
+
+VOID = {"meta", "br", "link", "img", "input", "hr"}
+
+
+class Page(HTMLParser):
+    """What stands in a page: elements with their attributes and all text, and whether tags are well nested."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.texts: list[tuple[str, str]] = []
+        self.open: list[str] = []
+        self.hidden: list[bool] = []
+        self.charts: list[bool] = []  #: of each whether it, or something around it, is hidden from screen readers
+        self.source = path.read_text("utf-8")
+        self.feed(self.source)
+        self.close()
+        assert not self.open
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+            self.hidden.append(("aria-hidden", "true") in attrs or any(self.hidden[-1:]))
+        if tag == "svg":
+            self.charts.append(self.hidden[-1])
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+        self.hidden.pop()
+
+    def handle_data(self, data: str) -> None:
+        if data.strip():
+            self.texts.append((self.open[-1] if self.open else "", " ".join(data.split())))
+
+    @property
+    def text(self) -> str:
+        return " ".join(text for tag, text in self.texts if tag != "style")
+
+    def of(self, tag: str) -> list[str]:
+        return [text for where, text in self.texts if where == tag]
+
+
+def everything(row: HeldRow) -> Outcome | None:
+    """Created, refused for two reasons, unclear."""
+    number = int(row.customer_id[-1])
+    if number in (2, 3):
+        return answer(row, RowState.REFUSED, code="U003005", request_id=f"req_{number}", latency_ms=40)
+    if number == 4:
+        return answer(row, RowState.REFUSED, code="M002002", parameter="extra.x", latency_ms=400)
+    return unclear(row) if number == 5 else answer(row, latency_ms=60)
+
+
+ROWS = HEADER + "".join(f"cus_{n},creditcard,ios,a\n" for n in (1, 2, 3, 4, 5, 6, 1)) + "cus_7,creditcart,ios,a\n"
+POINTS = tuple(TimelinePoint(1_800_000_000.0 + n, 10 + n, n % 3, n == 4) for n in range(9))
+
+
+@pytest.fixture(params=["en", "ja"])
+def page(request: pytest.FixtureRequest, reported: Reported) -> Page:
+    """A page with everything on it."""
+    batch = reported.settle(reported.accept(ROWS), everything)
+    facts = reported.facts(
+        batch, timeline=POINTS, warnings=[FileWarning("trimmed", "customer_id", 3, 2)], lowest_requests_per_second=5.0
+    )
+    return Page(reported.write(batch, facts=facts, lang=request.param, excel_safe=True)["html"])
+
+
+def test_the_page_stands_alone(page: Page) -> None:
+    for tag, attributes in page.elements:
+        assert tag not in {"script", "link", "img", "iframe", "object", "embed", "form", "base", "image", "use"}
+        assert not any(name.startswith("on") or name == "style" for name in attributes)
+        assert not {"src", "srcset", "action", "xlink:href"} & set(attributes)
+        target = attributes.get("href")
+        assert target is None or target.startswith("#") or re.fullmatch(r"[a-z.-]+\.(csv|json|xlsx)", target)
+    assert not re.search(r"url\(|@import|https?:", page.source)
+    policy = next(found["content"] for tag, found in page.elements if found.get("http-equiv"))
+    assert policy.startswith("default-src 'none'; style-src 'sha256-")
+
+
+def test_every_link_has_its_file(page: Page, reported: Reported) -> None:
+    targets = {found["href"] for tag, found in page.elements if tag == "a"}
+    ids = {f"#{found['id']}" for _, found in page.elements if "id" in found}
+    files = {target for target in targets if not target.startswith("#")}
+    assert targets - files <= ids
+    folder = reported.ours.reports / "1"
+    assert files == {path.name for path in folder.iterdir()} - {"report.html", "manifest.json"}
+
+
+def test_the_verdict_is_the_first_line_and_the_title(reported: Reported) -> None:
+    page = Page(reported.report(ROWS, everything)["html"])
+    assert page.of("h1") == ["2 of 8 created; 1 skipped; 5 need you"]
+    assert page.of("title")[0].startswith("2 of 8 created; 1 skipped; 5 need you")
+    assert page.texts.index(("h1", page.of("h1")[0])) < page.texts.index(("h2", page.of("h2")[0]))
+
+
+def test_headings_are_in_order_and_every_section_has_a_name(page: Page) -> None:
+    levels = [int(tag[1]) for tag, _ in page.elements if re.fullmatch("h[1-6]", tag)]
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(after - before <= 1 for before, after in pairwise(levels))
+    ids = [found["id"] for _, found in page.elements if "id" in found]
+    assert len(ids) == len(set(ids))
+    for tag, found in page.elements:
+        assert tag != "section" or found["aria-labelledby"] in ids
+        assert found.get("aria-labelledby", ids[0]) in ids
+    tags = [tag for tag, _ in page.elements]
+    assert [tags.count(landmark) for landmark in ("header", "main", "footer")] == [1, 1, 1]
+
+
+def test_the_books_stand_with_their_sum(reported: Reported) -> None:
+    page = Page(reported.report(ROWS, everything)["html"])
+    for words in ("created 2", "skipped 1", "invalid 1", "refused 3", "unclear 1", "not sent 0", "file 8"):
+        assert words in page.text
+    assert "balanced" in page.text
+
+
+def test_to_do_begins_with_what_mends_most_rows(reported: Reported) -> None:
+    page = Page(reported.report(ROWS, everything)["html"])
+    titles = page.of("h3")
+    assert titles[0] == "The password is wrong", "two rows"
+    assert {"A value is not accepted: extra.x", "Unknown payment method: payment_method"} <= set(titles[1:4])
+
+
+def test_charts_have_the_same_in_words(page: Page) -> None:
+    image = next(found for _, found in page.elements if found.get("role") == "img")
+    assert image["aria-labelledby"] == "timeline-words"
+    assert any(found.get("id") == "timeline-words" for _, found in page.elements)
+    assert page.charts
+    assert all(page.charts), "every shape is hidden from readers of words; what it shows stands beside it"
+    assert page.of("figcaption")
+
+
+EVIL = "<script>alert(1)</script><b onmouseover=x>\"'&amp;{{7*7}}"
+
+
+def test_nothing_of_a_file_or_of_elepay_is_mark_up(reported: Reported) -> None:
+    cell = '"' + EVIL.replace('"', '""') + '"'
+    text = f"customer_id,payment_method,resource,{cell}\n{cell},{cell},{cell},{cell}\ncus_1,creditcard,ios,a\n"
+
+    def evil(row: HeldRow) -> Outcome:
+        return answer(row, RowState.REFUSED, code=EVIL, parameter=EVIL, request_id=EVIL)
+
+    batch = reported.settle(reported.accept(text, name="<script>alert(1)<b>.csv".replace("/", "")), evil)
+    facts = reported.facts(
+        batch,
+        parent=EVIL,
+        versions={EVIL: EVIL},
+        warnings=[FileWarning(EVIL, EVIL, 1, 1, EVIL), FileWarning("trimmed", EVIL, 1, 1, EVIL)],
+        by_method={EVIL: {"refused": 1}},
+        batch=reported.ledger.batch(batch.id),
+    )
+    for lang in ("en", "ja"):
+        page = Page(reported.write(batch, facts=facts, lang=lang)["html"])
+        assert "script" not in [tag for tag, _ in page.elements]
+        assert not any("onmouseover" in found for _, found in page.elements)
+        assert "49" not in page.text.replace(EVIL, "")
+        assert page.source.count("&lt;script&gt;") >= 6
+
+
+@pytest.mark.parametrize("lang", ["en", "ja"])
+@pytest.mark.parametrize("state", list(BatchState))
+@pytest.mark.parametrize("rows", [0, 1])
+def test_every_state_of_a_batch_has_its_verdict(reported: Reported, state: BatchState, lang: str, rows: int) -> None:
+    batch = reported.settle(
+        reported.accept(HEADER + "cus_1,creditcard,ios,a\n"), lambda row: None if rows else answer(row)
+    )
+    changed = replace(batch, state=state, state_reason="see `onboard doctor`" if rows else "")
+    page = Page(reported.write(batch, facts=reported.facts(batch, batch=changed), lang=lang)["html"])
+    assert len(page.of("h1")) == 1
+    assert "{" not in page.text
+    assert not rows or "onboard doctor" in page.of("code")
+
+
+@pytest.mark.parametrize("lang", ["en", "ja"])
+def test_an_unusable_file_has_a_page_as_well(reported: Reported, lang: str) -> None:
+    batch = reported.accept(HEADER + "cus_1,creditcard,ios,a\n")
+    reason = "The file is empty (0 bytes)."
+    unusable = replace(batch, id=0, state=BatchState.UNUSABLE, state_reason=reason, records=0)
+    facts = reported.facts(batch, batch=unusable, books=Books(0), file_path=None, file_format=None)
+    paths = reported.write(unusable, facts=facts, lang=lang)
+    assert "results" not in paths
+    page = Page(paths["html"])
+    assert "The file is empty" in page.text
+
+
+def test_a_clean_run_leaves_nothing_to_do(reported: Reported) -> None:
+    page = Page(reported.report(HEADER + "cus_1,creditcard,ios,a\ncus_2,creditcard,ios,a\n")["html"])
+    assert page.of("h1") == ["All 2 created"]
+    assert "no row needs you" in page.text
+
+
+def test_long_lists_are_cut_and_say_where_the_rest_stands(reported: Reported) -> None:
+    lines = "".join(f"cus_{n},creditcard,ios,a\n" for n in range(300))
+    page = Page(reported.report(HEADER + lines, refused())["html"])
+    assert "The first 100 of 300" in page.text
+    assert "Lines 2, 3, 4, 5, 6 and 295 more." in page.text
+    assert len(page.source) < 200_000
+
+
+def test_a_long_run_is_shown_in_at_most_a_hundred_steps(reported: Reported) -> None:
+    batch = reported.settle(reported.accept(ROWS), everything)
+    points = [TimelinePoint(1_800_000_000.0 + n, 20, 0, paused=False) for n in range(50_000)]
+    page = Page(reported.write(batch, facts=reported.facts(batch, timeline=points))["html"])
+    assert (
+        50
+        <= len([1 for tag, found in page.elements if tag == "rect" and found.get("class") == "plain" and "y" in found])
+        <= 100
+    )
