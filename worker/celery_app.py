@@ -6,6 +6,7 @@ There is no `celery beat`: every worker of a fleet sweeps by itself (`worker_pro
 from __future__ import annotations
 
 import os
+import threading
 from typing import Any
 
 import structlog
@@ -24,6 +25,8 @@ BrokerUnreachable = OperationalError
 SLICE_THREADS = 4
 #: Seconds between two sweeps of a fleet's worker.
 SWEEP_SECONDS = 2.0
+#: A signal has told this worker to end; without one, its end is a failure.
+told_to_end = threading.Event()
 
 
 def broker_url(redis_url: str) -> str:
@@ -94,6 +97,7 @@ def _ready(**_: Any) -> None:
 @worker_shutting_down.connect
 def _stop_sending(**_: Any) -> None:
     """Give back what was not sent; Celery waits for the slices, which end as soon as their last answer is written."""
+    told_to_end.set()
     celery_tasks.resources().waves.retire()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import random
@@ -27,7 +28,7 @@ ANEW_SECONDS = 1.0
 
 def work(name: str) -> int:
     """Work until told to stop; return the exit code."""
-    from worker.celery_app import SLICE_THREADS, SWEEP_SECONDS, app
+    from worker.celery_app import SLICE_THREADS, SWEEP_SECONDS, app, told_to_end
 
     sys.setswitchinterval(SWITCH_SECONDS)
     gc.collect()
@@ -38,7 +39,7 @@ def work(name: str) -> int:
     else:
         threading.Thread(target=_sweep, args=(SWEEP_SECONDS,), name="sweep", daemon=True).start()
     threading.Thread(target=_watch, name="watchdog", daemon=True).start()
-    try:
+    with contextlib.suppress(SystemExit):
         app.worker_main(
             [
                 *("--quiet", "worker"),
@@ -46,9 +47,8 @@ def work(name: str) -> int:
                 *("--loglevel", "WARNING", "--without-gossip", "--without-mingle", "--without-heartbeat"),
             ]
         )
-    except SystemExit as ended:
-        if ended.code:
-            _start_anew(name)
+    if not told_to_end.is_set():
+        _start_anew(name)
     return 0
 
 
