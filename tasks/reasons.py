@@ -74,6 +74,8 @@ def _at(lang: str) -> int:
 
 
 def _of(code: str) -> Explanation:
+    if code.startswith("http_") and code not in CODES:  # the status of an answer that had no code: 5xx may have created
+        return CODES["server_error" if code.startswith("http_5") else "http_status"]
     return CODES.get(code) or Explanation("unknown", _UNKNOWN_TITLE, _UNKNOWN_TEXT, _UNKNOWN_HINT)
 
 

@@ -93,3 +93,18 @@ def test_a_file_is_explained_in_both_languages() -> None:
     assert "7 行目" in text
     assert advice == hint("unclosed_quote", "ja")
     assert explain_file(UnusableFile("empty_file", "Empty."))[1] == hint("empty_file")
+
+
+def test_an_answer_without_a_code_is_explained_by_its_http_status() -> None:
+    assert sentence(Reason("http_403")) == "elepay, or a device in between, answered http_403 without saying why."
+    assert "may exist" in sentence(Reason("http_502"))
+    assert hint("http_502") == hint("server_error")
+
+
+def test_every_code_that_this_program_gives_a_row_is_explained() -> None:
+    source = "".join(path.read_text("utf-8") for path in TASKS.rglob("*.py"))
+    raised = re.findall(r'(?:Unclear|Refused|NotSent|Halted|Maintenance|AlreadyThere)\(\s*"([a-z_]+)"', source)
+    given = re.findall(r'\bcode="([a-z_]+)"|outcome\.code(?:, outcome\.what)? = "([a-z_]+)"', source)
+    codes = {*raised, *(code for pair in given for code in pair if code)}
+    assert len(codes) > 12
+    assert codes <= CODES.keys()
