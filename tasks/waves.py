@@ -239,7 +239,6 @@ class WaveLoop:
                 log.info("goes on", after=self._outage)
                 self._outage = ""
         except (RateLimitUnavailable, LedgerError) as error:
-            self._back(rows)
             if self._outage != str(error):
                 self._outage = str(error)
                 log.error("nothing is sent", why=self._outage)  # noqa: TRY400 - the sentence says it all
@@ -346,21 +345,28 @@ class WaveLoop:
     # ------------------------------------------------------------------ one wave
 
     def _wave(self, rows: list[tuple[_Work, HeldRow]], landed: list[_Landed]) -> None:
-        """Reserve, mark and send; write what has landed, whatever happens to the rows."""
+        """Reserve, mark and send; write what has landed, whatever happens to the rows.
+
+        Rows that cannot leave go back into their queues, each exactly once.
+        """
         first = interval = 0.0
-        if rows:
-            try:
+        try:
+            if rows:
                 rows, first, interval = self._reserve(rows)
-            except RateLimitUnavailable:
-                self._write(landed, [])
-                raise
             if first - self._clock() > LONG_WAIT_SECONDS:
                 if landed:
                     self._write(landed, [])
                 self._sleep(max(0.0, first - self._clock() - self._lead_seconds))
                 with self._changed:
                     landed = self._take_landed()
-        marked = self._write(landed, rows)
+            marked = self._write(landed, rows)
+        except RateLimitUnavailable:
+            self._back(rows)
+            self._write(landed, [])
+            raise
+        except LedgerError:
+            self._back(rows)
+            raise
         if marked and self._scarce and self._clock() - first > LATE_SECONDS:
             first, interval = self._places_again(len(marked), first, interval)
         with self._changed:
@@ -412,7 +418,7 @@ class WaveLoop:
         marked: list[tuple[_Work, HeldRow]] = []
         with self._changed:
             for work, row in rows:
-                if not wave.lease_kept or (not row.look_up and (row.batch_id, row.record) not in wave.marked):
+                if not wave.lease_kept or (not row.look_up and not wave.take(row)):
                     stopped = wave.lease_kept and row.batch_id in wave.stopped
                     self._leave(work, [row] if stopped else [])
                     work.open -= 0 if stopped else 1  # not ours any more

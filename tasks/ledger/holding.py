@@ -41,6 +41,14 @@ class Wave(NamedTuple):
     lease_kept: bool  #: False: this worker was given up for dead, its rows are no longer its own
     at: float  #: when they were marked
 
+    def take(self, row: HeldRow) -> bool:
+        """Tell, once for each mark, whether a row may leave."""
+        key = row.batch_id, row.record
+        if key not in self.marked:
+            return False
+        self.marked.remove(key)
+        return True
+
 
 class Holding(Store):
     """What a worker does with rows."""
