@@ -84,7 +84,7 @@ def accept_file(path: Path, *, ledger: Ledger, files: Path, rules: AcceptRules) 
 
 def _accept_file(path: Path, ledger: Ledger, files: Path, rules: AcceptRules) -> Accepted:
     opened = open_file(path, rules.intake)
-    ledger.discard_dead_readings()
+    _discard_dead_readings(ledger)
     if going_on := _going_on(ledger, opened, rules):
         return going_on
     copy = keep_file(path, files, opened.sha256)
@@ -144,7 +144,12 @@ def _wait_for_turn(ledger: Ledger, batch_id: int, reader: int, rules: AcceptRule
         rules.progress(0)
         ledger.renew_lease(reader, rules.lease_seconds)
         rules.sleep(TURN_SECONDS)
-        ledger.discard_dead_readings()
+        _discard_dead_readings(ledger)
+
+
+def _discard_dead_readings(ledger: Ledger) -> None:
+    _end_dead_workers(ledger)
+    ledger.discard_dead_readings()
 
 
 def _read_into(
@@ -248,11 +253,7 @@ def sweep(ledger: Ledger, *, total_timeout_seconds: float, look_up_delay_seconds
 
     A worker of this machine whose process is gone is dead at once; of any other only its lease tells.
     """
-    here = processes.host()
-    for worker, host, pid, process_started in ledger.worker_processes():
-        if host == here and processes.is_dead(pid, process_started):
-            ledger.end_worker(worker)
-            log.warning("worker died", worker=worker, pid=pid)
+    _end_dead_workers(ledger)
     swept = ledger.sweep(total_timeout_seconds=total_timeout_seconds, look_up_delay_seconds=look_up_delay_seconds)
     if swept:
         log.warning("rows of dead workers taken back", rows=swept)
@@ -261,6 +262,15 @@ def sweep(ledger: Ledger, *, total_timeout_seconds: float, look_up_delay_seconds
     for batch_id in ledger.running_batches():
         settle_batch(ledger, batch_id)
     return swept
+
+
+def _end_dead_workers(ledger: Ledger) -> None:
+    """End the leases of this machine's processes that are gone."""
+    here = processes.host()
+    for worker, host, pid, process_started in ledger.worker_processes():
+        if host == here and processes.is_dead(pid, process_started):
+            ledger.end_worker(worker)
+            log.warning("worker died", worker=worker, pid=pid)
 
 
 def pause(ledger: Ledger, batch_id: int, who: str = "") -> bool:

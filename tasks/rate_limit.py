@@ -9,7 +9,7 @@ from __future__ import annotations
 from importlib.resources import files
 from typing import NamedTuple, cast
 
-from redis import Redis
+from redis import BlockingConnectionPool, Redis
 from redis.exceptions import RedisError
 
 from tasks.errors import RateLimitUnavailable
@@ -82,11 +82,18 @@ class RateLimit:
 
 
 def connect(url: str, *, connections: int = 16) -> Redis:
-    """Return a client with time limits on everything it does."""
+    """Return a client with time limits on everything it does; threads take turns when all connections are in use."""
     keepalive = {} if url.startswith("unix") else {"socket_keepalive": True, "socket_connect_timeout": 3}
-    return Redis.from_url(
-        url, socket_timeout=3, health_check_interval=20, max_connections=connections, retry=None, **keepalive
+    pool = BlockingConnectionPool.from_url(
+        url,
+        max_connections=connections,
+        timeout=3,
+        socket_timeout=3,
+        health_check_interval=20,
+        retry=None,
+        **keepalive,
     )
+    return Redis.from_pool(pool)
 
 
 def is_up(url: str) -> bool:

@@ -70,13 +70,19 @@ def test_maintenance_of_one_provider_holds_up_its_own_rows_only(night: Night) ->
     assert statistics["faults"]["S002001_window"] < ROWS
 
 
-def test_a_closed_method_refuses_its_other_rows_unsent(night: Night) -> None:
-    night.simulator.control(disabled_methods=["creditcard"], latency_ms=20)
+def test_a_method_closed_in_mid_run_refuses_its_other_rows_unsent(night: Night) -> None:
+    night.simulator.control(latency_ms=20)
     command = night.machine(ONBOARD_BREAKER_ANSWERS=0, ELEPAY_REQUESTS_PER_SECOND=60)
-    said = night.run(command, night.file()).json()
-    statistics = night.judge(command, said, exit_code=1, created=0, refused=ROWS, sources=0)
-    assert statistics["requests"]["createSource"] <= 60
-    assert {row.code for row in rows_of(command, said["batch"])} == {"M001001", "method_closed"}
+    started = night.run(command, night.file())
+    night.until_asked(60)
+    night.simulator.control(disabled_methods=["creditcard"])
+    said = started.json()
+    created = said["books"]["created"]
+    statistics = night.judge(command, said, exit_code=1, created=created, refused=ROWS - created, sources=created)
+    assert 50 <= created < ROWS
+    assert statistics["requests"]["createSource"] <= created + 40, "no more than was under way"
+    refused = [row for row in rows_of(command, said["batch"]) if row.state == "refused"]
+    assert {row.code for row in refused} == {"M001001", "method_closed"}
 
 
 def test_a_worker_told_to_end_finishes_or_gives_back_what_it_holds(night: Night, valkey: Valkey) -> None:
