@@ -45,10 +45,17 @@ class Settling:
     `take_place` blocks until one request may leave under the fleet's rate limit.
     """
 
-    def __init__(self, api: ElepayApi, ledger: Ledger, take_place: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        api: ElepayApi,
+        ledger: Ledger,
+        take_place: Callable[[], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._api = api
         self._ledger = ledger
         self._take_place = take_place
+        self._clock = clock
         self._lock = threading.Lock()
         self._shown_until: dict[tuple[int, str], float] = {}  # by batch and method: lists show what was sent before
         self._not_shown_at: dict[tuple[int, str], float] = {}
@@ -74,7 +81,7 @@ class Settling:
         with self._lock:
             if self._shown_until.get(key, -1.0) >= sent_at:
                 return True
-            if time.monotonic() - self._not_shown_at.get(key, -NOT_SHOWN_SECONDS) < NOT_SHOWN_SECONDS:
+            if self._clock() - self._not_shown_at.get(key, -NOT_SHOWN_SECONDS) < NOT_SHOWN_SECONDS:
                 return False
             witnesses = self._ledger.witnesses(row.batch_id, row.record, row.payment_method)
             for witness in [one for one in witnesses if one.sent_at >= sent_at] or witnesses:
@@ -83,7 +90,7 @@ class Settling:
                 if any(source.reference == witness.reference for source in listed.sources):
                     self._shown_until[key] = max(witness.sent_at, self._shown_until.get(key, -1.0))
                     return True
-            self._not_shown_at[key] = time.monotonic()
+            self._not_shown_at[key] = self._clock()
             return False
 
 

@@ -66,6 +66,7 @@ class _Work:
     """What is left of one slice in this process."""
 
     slice: Slice
+    worker: int  #: who claimed its rows
     ends: float  #: when it gives back what has not been sent, by the loop's clock
     queue: deque[HeldRow]
     delayed: list[tuple[float, int, HeldRow]] = field(default_factory=list)  #: heap by due time
@@ -112,7 +113,7 @@ class WaveLoop:
         self._breaker_answers, self._breaker_share = breaker_answers, breaker_share
         self._last_answers: dict[int, deque[bool]] = {}
         self._clock, self._sleep = clock, sleep
-        self._settling = Settling(api, ledger, self._take_place)
+        self._settling = Settling(api, ledger, self._take_place, clock)
         self._pool = ThreadPoolExecutor(in_flight, thread_name_prefix="send")
         self._changed = threading.Condition()
         self._works: deque[_Work] = deque()
@@ -182,19 +183,25 @@ class WaveLoop:
             (closed.payment_method, closed.resource): (closed.line, closed.until)
             for closed in self._ledger.closed_methods(one.batch_id)
         }
-        with self._claiming:
-            worker = self._worker
-            held = self._ledger.claim_slice(one, worker)
-            work = _Work(one, self._clock() + self._slice_seconds, deque(held), open=len(held))
-            self._known[work] = frozenset((row.batch_id, row.record) for row in held)
+        work = self._take(one)
+        claimed = work.open
         try:
-            if held:
+            if claimed:
                 self._work_on(work)
-                self._ledger.release(worker, work.left, work.not_before)
+                self._ledger.release(work.worker, work.left, work.not_before)
         finally:
             del self._known[work]
         self._ledger.finish_slice(one)
-        return len(held)
+        return claimed
+
+    def _take(self, one: Slice) -> _Work:
+        """Claim what is due in a slice; from now on the audit knows of it."""
+        with self._claiming:
+            worker = self._worker
+            held = self._ledger.claim_slice(one, worker)
+            work = _Work(one, worker, self._clock() + self._slice_seconds, deque(held), open=len(held))
+            self._known[work] = frozenset((row.batch_id, row.record) for row in held)
+        return work
 
     def _work_on(self, work: _Work) -> None:
         """Hand a slice's rows to the loop and wait for the last of them."""
