@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import shlex
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -10,8 +11,8 @@ from pathlib import Path
 from tasks.csv_records import FileFormat
 from tasks.ledger import Ledger
 from tasks.models import Batch
-from tasks.reports import write_reports
-from tasks.reports.facts import FileWarning, ReportFacts, TimelinePoint
+from tasks.reports import FILES, write_reports
+from tasks.reports.facts import Commands, FileWarning, ReportFacts, TimelinePoint
 from tasks.resources import Resources
 
 #: Packages whose versions stand in summary.json.
@@ -31,7 +32,7 @@ def write(
     Raises what `write_reports` raises; nothing of an earlier set is lost before the new one is whole.
     """
     folder = folder or ours.reports / str(batch.id)
-    facts = gather(ours, batch)
+    facts = gather(ours, batch, folder)
     return write_reports(
         folder,
         facts,
@@ -41,8 +42,8 @@ def write(
     )
 
 
-def gather(ours: Resources, batch: Batch) -> ReportFacts:
-    """Collect the facts of a batch."""
+def gather(ours: Resources, batch: Batch, folder: Path | None = None) -> ReportFacts:
+    """Collect the facts of a batch whose reports go into `folder`."""
     ledger, settings = ours.ledger, ours.settings
     sent = ledger.sent_per_second(batch.id)
     books = ledger.books(batch.id)
@@ -68,6 +69,16 @@ def gather(ours: Resources, batch: Batch) -> ReportFacts:
         warnings=tuple(FileWarning(*one) for one in batch.warnings),
         versions=_versions(),
         time_zone=settings.time_zone,
+        commands=_commands(batch.id, folder or ours.reports / str(batch.id)),
+    )
+
+
+def _commands(batch_id: int, folder: Path) -> Commands:
+    """Return what to type where the batch was started: in another folder it would be another ledger."""
+    return Commands(
+        mend=f"onboard run {shlex.quote(str(folder / FILES['failures']))}",
+        resume=f"onboard resume {batch_id}",
+        resolve=f"onboard resolve {batch_id}",
     )
 
 

@@ -21,10 +21,11 @@ The file and the rows are read once, side by side, and every writer takes its sh
 from __future__ import annotations
 
 from tasks.reports.facts import BooksError, Commands, FileWarning, ReportFacts, TimelinePoint
-from tasks.reports.writing import ALL, write_reports
+from tasks.reports.writing import ALL, FILES, write_reports
 
 __all__ = [
     "ALL",
+    "FILES",
     "BooksError",
     "Commands",
     "FileWarning",

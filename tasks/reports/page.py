@@ -58,10 +58,11 @@ def render(story: Story, reports: Mapping[str, str]) -> str:
             books=books,
             parts=parts(books),
             advice=story.advice[:_MOST_ADVICE],
+            mendable=any(each.command == story.facts.commands.mend for each in story.advice),
             more_advice=max(len(story.advice) - _MOST_ADVICE, 0),
             reasons=_reasons(story),
             methods=_methods(story),
-            states=[(state, name) for state, name, _ in books],
+            states=[(state, name) for state, name, count in books if count],
             run=run,
             run_in_words=_in_words(run, story) if run else "",
             latency=bars(story.facts.latency_histogram),
@@ -141,7 +142,7 @@ class MethodLine(NamedTuple):
 
 
 def _methods(story: Story) -> list[MethodLine]:
-    names = [(state, name) for state, name, _ in state_books(story.tally, story.texts)]
+    names = [(state, name) for state, name, count in state_books(story.tally, story.texts) if count]
     lines = []
     for method, states in story.by_method.items():
         found: dict[str, int] = {}

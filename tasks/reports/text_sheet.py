@@ -8,7 +8,9 @@ XlsxWriter writes a cell at a time, tells types by the value's look unless told 
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import Any
 
 from xlsxwriter.utility import xl_col_to_name  # type: ignore[import-untyped]
@@ -20,6 +22,8 @@ MAX_CHARS = 32_767
 #: Stands for the number of the row in the text of its cells; no text of a cell can hold it.
 _ROW = "\x00"
 _ALWAYS_FITS = MAX_CHARS // 2
+_MOST_PRINTED = 240  # columns that together are wider do not fit on paper
+_HIGHEST = 409  # points, Excel's limit for a row
 _SPECIAL = re.compile("[&<>\x00-\x1f\ufffe\uffff\ud800-\udfff]|_x|^ | $|  ")
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\ufffe\uffff\ud800-\udfff]")
 _LOOKS_ESCAPED = re.compile("_(?=x[0-9A-Fa-f]{4}_)")
@@ -33,28 +37,32 @@ class TextSheet(Worksheet):  # type: ignore[misc]
         self.next_row = 0
         self._starts: dict[tuple[int, ...], list[str]] = {}
 
-    def add_texts(self, values: Sequence[str], styles: tuple[int, ...] | int = 0) -> None:
-        """Write the next row; `styles` is the number of a format for all cells, or one for each."""
-        self.add_cells(self.cells_of(values, styles))
+    def add_texts(self, values: Sequence[str], styles: tuple[int, ...] | int = 0, height: float = 0) -> None:
+        """Write the next row; `styles` is the number of a format for all cells, or one for each; `height` in points."""
+        self.add_cells(self.cells_of(values, styles, height))
 
     def add_cells(self, cells: str) -> None:
         """Write the next row from what `cells_of` returned, also of another sheet."""
         self.next_row += 1
         number = str(self.next_row)
-        self.fh.write(f'<row r="{number}">{cells.replace(_ROW, number)}</row>')
+        self.fh.write(f'<row r="{number}"{cells.replace(_ROW, number)}</row>')
 
     def skip_row(self) -> None:
         """Leave the next row empty."""
         self.next_row += 1
 
-    def cells_of(self, values: Sequence[str], styles: tuple[int, ...] | int = 0) -> str:
-        """Return a row as the text of its cells, in one line; empty cells are left out."""
+    def cells_of(self, values: Sequence[str], styles: tuple[int, ...] | int = 0, height: float = 0) -> str:
+        """Return a row as the text of its cells, in one line, behind its height; empty cells are left out.
+
+        LibreOffice does not look for the height that wrapped texts need, so that they would lie one above another.
+        """
         if isinstance(styles, int):
             styles = (styles,) * len(values)
         starts = self._starts.get(styles)
         if starts is None:
             starts = self._starts[styles] = [_cell_start(at, style) for at, style in enumerate(styles)]
-        return "".join(
+        tall = f' ht="{min(height, _HIGHEST):g}" customHeight="1">' if height else ">"
+        return tall + "".join(
             [
                 f"{start}><is><t>{value}</t></is></c>"
                 if not _SPECIAL.search(value) and len(value) <= _ALWAYS_FITS
@@ -71,6 +79,9 @@ class TextSheet(Worksheet):  # type: ignore[misc]
             self._check_dimensions(row, column)
         for column, width in enumerate(widths):
             self.set_column(column, column, width, style)
+        printed = bisect_right(list(accumulate(widths)), _MOST_PRINTED) or 1
+        if printed < len(widths):  # else the letters would be too small to read
+            self.print_area(0, 0, last_row, printed - 1)
         if table:
             self.freeze_panes(1, 0)
             self.autofilter(0, 0, last_row, last_column)

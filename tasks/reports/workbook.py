@@ -16,6 +16,7 @@ from __future__ import annotations
 import unicodedata
 from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import xlsxwriter  # type: ignore[import-untyped]
@@ -50,13 +51,14 @@ _RESULT_COLUMNS = {
     "record": 10,
     "line": 10,
     "reference": 30,
-    "request_id": 20,
+    "request_id": 30,
 }
 #: Columns of ours before the file's on the sheet To do.
-_TO_DO_COLUMNS = {"reason": 30, "to_do": 44, "line": 9, "state": 12, "message": 44, "request_id": 18}
+_TO_DO_COLUMNS = {"reason": 30, "to_do": 44, "line": 9, "state": 12, "message": 44, "request_id": 30}
 #: Columns of ours before the file's on the sheet Unclear.
 _UNCLEAR_COLUMNS = {"line": 9, "message": 44, "to_do": 44, "reference": 30, "attempts": 10, "decided_by": 16}
-_SUMMARY_WIDTHS = (34, 16, 58, 30, 24)
+_SUMMARY_WIDTHS = (40, 10, 62, 48, 32)
+_LINE_POINTS = 15.0
 
 
 class _Styles:
@@ -69,6 +71,10 @@ class _Styles:
         self.wrapped = _number(book.add_format({**base, "text_wrap": True}))
         self.strong = _number(book.add_format({**base, "bold": True}))
         self.right = _number(book.add_format({**base, "align": "right"}))
+        self.indented = _number(book.add_format({**base, "align": "left", "indent": 1}))
+        self.wrapped_indented = _number(book.add_format({**base, "text_wrap": True, "align": "left", "indent": 1}))
+        self.strong_right = _number(book.add_format({**base, "bold": True, "align": "right"}))
+        self.strong_indented = _number(book.add_format({**base, "bold": True, "align": "left", "indent": 1}))
         self.verdict = _number(book.add_format({**base, "bold": True, "font_size": 16, "font_color": _DARK}))
         self.section = _number(
             book.add_format({**base, "bold": True, "font_size": 12, "font_color": _DARK, "bottom": 1})
@@ -91,12 +97,14 @@ class _Table:
         heads: Sequence[str],
         head_styles: tuple[int, ...],
         styles: tuple[int, ...],
+        wraps: Mapping[int, int],
         max_rows: int,
     ) -> None:
         self._new_sheet = new_sheet
         self._heads = heads
         self._head_styles = head_styles
         self._styles = styles
+        self._wraps = wraps  # column -> width of those whose texts are wrapped
         self._max_rows = max_rows
         self.sheets: list[TextSheet] = []
         self._begin()
@@ -107,7 +115,8 @@ class _Table:
 
     def cells_of(self, values: Sequence[str]) -> str:
         """Return a row for `add_cells`."""
-        return self.sheets[0].cells_of(values, self._styles)
+        lines = max((_lines_of(values[at], width) for at, width in self._wraps.items()), default=1)
+        return self.sheets[0].cells_of(values, self._styles, lines * _LINE_POINTS if lines > 1 else 0)
 
     def add_cells(self, cells: str) -> None:
         """Write one row that `cells_of` made."""
@@ -230,15 +239,16 @@ class WorkbookReport:
         head_ours, head_file = (styles.head_ours,) * len(words), (styles.head,) * len(self._titles)
         plain = (styles.text,) * len(self._titles)
         if ours_first:
-            wrapped = tuple(styles.wrapped if width >= _WIDEST else styles.text for width in ours.values())
-            layout = [*words, *self._titles], head_ours + head_file, wrapped + plain
+            wraps = {at: width for at, width in enumerate(ours.values()) if width >= _WIDEST}
+            wrapped = tuple(styles.wrapped if at in wraps else styles.text for at in range(len(words)))
+            layout = [*words, *self._titles], head_ours + head_file, wrapped + plain, wraps
         else:
-            layout = [*self._titles, *words], head_file + head_ours, plain + (styles.text,) * len(words)
+            layout = [*self._titles, *words], head_file + head_ours, plain + (styles.text,) * len(words), {}
         return _Table(lambda number: self._sheet(name, number), *layout, self._max_rows)
 
     def _write_summary(self, story: Story) -> None:
         sheet, texts, styles = self._summary, self._texts, self._styles
-        sheet.add_texts([story.verdict.text], styles.verdict)
+        sheet.add_texts([story.verdict.text], styles.verdict, 2 * _LINE_POINTS)
         sheet.add_texts([" ".join(filter(None, (story.verdict.more, story.facts.batch.state_reason)))], styles.text)
         sheet.skip_row()
         self._write_books(story.tally)
@@ -253,33 +263,46 @@ class WorkbookReport:
         sheet.add_texts([texts("books")], styles.section)
         for _, name, count in state_books(tally, texts):
             share = texts.share(count, tally.books.records)
-            sheet.add_texts([name, texts.number(count), share], (styles.text, styles.right, styles.text))
+            sheet.add_texts([name, texts.number(count), share], (styles.text, styles.right, styles.indented))
         total = [texts("records"), texts.number(tally.books.records), texts("balanced")]
-        sheet.add_texts(total, (styles.strong, styles.right, styles.text))
+        sheet.add_texts(total, (styles.strong, styles.right, styles.indented))
         sheet.skip_row()
 
     def _write_advice(self, advice: list[Advice]) -> None:
         if not advice:
             return
         sheet, texts, styles = self._summary, self._texts, self._styles
-        heads = ("what_to_do", "column_rows", "column_to_do", "column_command", "column_lines")
-        sheet.add_texts([texts(key) for key in heads], styles.section)
-        for each in advice:
-            row = [each.title, texts.number(each.task.rows), each.deed, each.command, texts.lines(each.task)]
-            sheet.add_texts(row, (styles.wrapped, styles.right, styles.wrapped, styles.wrapped, styles.wrapped))
-        sheet.skip_row()
+        sheet.add_texts([texts("what_to_do")], styles.section)
+        self._write_list(
+            ("column_reason", "column_rows", "column_to_do", "column_command", "column_lines"),
+            [
+                [each.title, texts.number(each.task.rows), each.deed, each.command, texts.lines(each.task)]
+                for each in advice
+            ],
+        )
 
     def _write_warnings(self, warnings: Sequence[FileWarning]) -> None:
         if not warnings:
             return
-        sheet, texts, styles = self._summary, self._texts, self._styles
+        self._summary.skip_row()
+        self._summary.add_texts([self._texts("warnings")], self._styles.section)
+        self._write_list(
+            ("column_reason", "column_rows", "column_message", "column_to_do", "column_first_line"),
+            warnings_in_words(warnings, self._texts),
+        )
+
+    def _write_list(self, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        """Write lines of a table whose second column is a number of rows."""
+        sheet, styles = self._summary, self._styles
+        layout = (styles.wrapped, styles.right, *[styles.wrapped_indented] * (len(heads) - 2))
+        sheet.add_texts(
+            [self._texts(key) for key in heads],
+            (styles.strong, styles.strong_right, *[styles.strong_indented] * (len(heads) - 2)),
+        )
+        for row in rows:
+            lines = max(map(_lines_of, row, _SUMMARY_WIDTHS))
+            sheet.add_texts(row, layout, lines * _LINE_POINTS)
         sheet.skip_row()
-        heads = [
-            texts(key) for key in ("warnings", "column_rows", "column_message", "column_to_do", "column_first_line")
-        ]
-        sheet.add_texts(heads, styles.section)
-        for each in warnings_in_words(warnings, texts):
-            sheet.add_texts(each, (styles.wrapped, styles.right, styles.wrapped, styles.wrapped, styles.text))
 
 
 class _WaitingRows:
@@ -308,6 +331,15 @@ class _WaitingRows:
 
 
 def _width_of(text: str) -> int:
-    """Return how wide a text is, counting a full-width letter twice."""
-    first = text.partition("\n")[0][: 2 * _WIDEST]
-    return len(first) if first.isascii() else sum(1 + (unicodedata.east_asian_width(char) in "WF") for char in first)
+    """Return how wide the first line of a text is, counting a full-width letter twice."""
+    return _columns_of(text.partition("\n")[0][: 2 * _WIDEST])
+
+
+def _lines_of(text: str, width: int) -> int:
+    """Return how many lines a text takes in a column; rather one too many, words are not broken."""
+    return sum(1 + (_columns_of(line) + 1) // width for line in text.split("\n"))
+
+
+@lru_cache(maxsize=4096)
+def _columns_of(text: str) -> int:
+    return len(text) if text.isascii() else sum(1 + (unicodedata.east_asian_width(char) in "WF") for char in text)

@@ -140,6 +140,15 @@ def test_to_do_begins_with_what_mends_most_rows(reported: Reported) -> None:
     assert {"A value is not accepted: extra.x", "Unknown payment method: payment_method"} <= set(titles[1:4])
 
 
+def test_commands_can_be_typed_as_they_stand_where_the_batch_was_started(reported: Reported) -> None:
+    """In the folder of the reports `onboard run failures.csv` would begin another ledger, and know of no source."""
+    paths = reported.report(ROWS, everything)
+    typed = Page(paths["html"]).of("code")
+    assert f"onboard run {paths['failures']}" in typed
+    assert typed.count(f"onboard run {paths['failures']}") == 1, "once for all rows, not once a reason"
+    assert "onboard resolve 1" in typed
+
+
 def test_charts_have_the_same_in_words(page: Page) -> None:
     image = next(found for _, found in page.elements if found.get("role") == "img")
     assert image["aria-labelledby"] == "timeline-words"
