@@ -11,7 +11,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, cast
 from urllib.parse import quote
@@ -34,7 +34,7 @@ from urllib3.exceptions import (
 from urllib3.exceptions import HTTPError as Urllib3Error
 
 from tasks.elepay_codes import LEGACY, action_for
-from tasks.errors import ElepayError, NotSent, Refused, Unclear
+from tasks.errors import ElepayError, HeldBack, NotSent, Refused, Unclear
 from tasks.models import REFERENCE_KEY, Source, SourceRequest
 
 #: A source is a few hundred bytes and a list a few hundred sources; more than this is not elepay.
@@ -119,15 +119,22 @@ class ElepayApi:
         self._cutter.stop()
         self._adapter.close()
 
-    def create_source(self, request: SourceRequest, reference: str) -> Source:
-        """Create a source that carries our reference in its metadata (§2.2). Never repeated by this method."""
+    def create_source(
+        self, request: SourceRequest, reference: str, *, may_leave: Callable[[], bool] = lambda: True
+    ) -> Source:
+        """Create a source that carries our reference in its metadata (§2.2). Never repeated by this method.
+
+        `may_leave` is asked just before bytes are written to the connection, when it has been made already; no raises
+        HeldBack.
+        """
         body: dict[str, Any] = {"paymentMethod": request.payment_method, "resource": request.resource}
         if request.description is not None:
             body["description"] = request.description
         if request.extra:
             body["extra"] = dict(request.extra)
         body["metadata"] = {**request.metadata, REFERENCE_KEY: reference}
-        answer = self._call("POST", f"/customers/{_segment(request.customer_id)}/sources", body)
+        path = f"/customers/{_segment(request.customer_id)}/sources"
+        answer = self._call("POST", path, body, may_leave=may_leave)
         return _source(answer)
 
     def list_sources(self, customer_id: str, payment_method: str) -> SourceList:
@@ -156,14 +163,21 @@ class ElepayApi:
             raise Unclear("unreadable_answer", http_status=200)
         return [_payment_method(one) for one in listed if isinstance(one, dict) and one.get("paymentMethod")]
 
-    def _call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    def _call(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None = None,
+        *,
+        may_leave: Callable[[], bool] = lambda: True,
+    ) -> dict[str, Any]:
         """Send one request and return the decoded JSON object of a 2xx answer."""
         prepared = self._templates[method].copy()
         prepared.url = self._base_url + path
         if body is not None:
             prepared.body = orjson.dumps(body)
             prepared.headers["Content-Length"] = str(len(prepared.body))
-        with self._cutter.flight(time.monotonic() + self._deadlines.total) as flight:
+        with self._cutter.flight(time.monotonic() + self._deadlines.total, may_leave) as flight:
             try:
                 response = self._adapter.send(
                     prepared,
@@ -191,6 +205,7 @@ class _Flight:
     """One request under way."""
 
     ends: float  #: by the monotonic clock
+    may_leave: Callable[[], bool]
     connection: HTTPConnection | None = None  #: set just before the first byte leaves: without it, nothing was sent
     cut: bool = False
 
@@ -214,9 +229,9 @@ class _Cutter:
         self._stopped.set()
 
     @contextlib.contextmanager
-    def flight(self, ends: float) -> Iterator[_Flight]:
+    def flight(self, ends: float, may_leave: Callable[[], bool]) -> Iterator[_Flight]:
         """Watch over the request that this thread makes inside the block."""
-        flight = self._mine.flight = _Flight(ends)
+        flight = self._mine.flight = _Flight(ends, may_leave)
         with self._lock:
             self._flights.add(flight)
         try:
@@ -226,8 +241,11 @@ class _Cutter:
                 self._flights.discard(flight)
 
     def leaves(self, connection: HTTPConnection) -> None:
-        """Note that this thread's request is about to leave on a connection."""
-        self._mine.flight.connection = connection
+        """Note that (a further part of) this thread's request is about to leave on a connection, if it may."""
+        flight = self._mine.flight
+        if not flight.may_leave():
+            raise HeldBack("held_back") if flight.connection is None else Unclear("held_back")
+        flight.connection = connection
 
     def _watch(self) -> None:
         while not self._stopped.wait(CUT_EVERY_SECONDS):

@@ -53,6 +53,7 @@ batches = Table(
     Column("deadline_at", Float(53)),
     Column("warnings", Text, nullable=False, server_default="[]"),
     Column("canary", Integer, nullable=False, server_default="0"),
+    sqlite_autoincrement=True,
 )
 
 #: One record of a file. `worker` holds it while it is `claimed`, `sending` or (for a look-up) `unclear`.
@@ -117,7 +118,8 @@ slices = Table(
 _DUE = slices.c.due_at.is_not(None)
 Index("slices_due", slices.c.due_at, sqlite_where=_DUE, postgresql_where=_DUE)
 
-#: A process that holds rows. Its rows are its own until `lease_ends_at`, or until it is surely dead.
+#: A process that holds rows. Its rows are its own until `lease_ends_at`, or until it is surely dead. Its number, like a
+#: batch's, is never given twice: a process that wakes after its line was deleted must not pass for another one.
 workers = Table(
     "workers",
     metadata,
@@ -126,6 +128,7 @@ workers = Table(
     Column("pid", Integer, nullable=False),
     Column("process_started", Text, nullable=False),
     Column("lease_ends_at", Float(53), nullable=False),
+    sqlite_autoincrement=True,
 )
 
 #: A payment method (with "" as resource: whatever the resource) that elepay does not take: until a time, or for good.

@@ -28,7 +28,16 @@ import structlog
 from tasks import outcomes
 from tasks.elepay_api import ElepayApi
 from tasks.elepay_codes import DOES_NOT_EXIST, ONE_METHOD_ONLY
-from tasks.errors import ElepayError, LedgerError, Maintenance, NotSent, RateLimitUnavailable, Throttled, Unclear
+from tasks.errors import (
+    ElepayError,
+    HeldBack,
+    LedgerError,
+    Maintenance,
+    NotSent,
+    RateLimitUnavailable,
+    Throttled,
+    Unclear,
+)
 from tasks.intake import decode_request
 from tasks.ledger import Ledger
 from tasks.models import BatchState, HeldRow, RowState, Slice, SourceRequest
@@ -544,12 +553,16 @@ class WaveLoop:
 
     def _send(self, row: HeldRow, worker: int) -> Decision:
         request = SourceRequest(row.customer_id, row.payment_method, row.resource, *decode_request(row.request))
-        lease_ends = self._lease_ends  # before the look at the worker: a new one has a new lease
         started = self._clock()
-        if worker != self._worker or started + self._api.total_seconds > lease_ends:
-            return outcomes.not_sent_in_time(row)
+
+        def may_leave() -> bool:
+            lease_ends = self._lease_ends  # before the look at the worker: a new one has a new lease
+            return worker == self._worker and self._clock() + self._api.total_seconds <= lease_ends
+
         try:
-            source = self._api.create_source(request, row.reference)
+            source = self._api.create_source(request, row.reference, may_leave=may_leave)
+        except HeldBack:
+            return outcomes.not_sent_in_time(row)
         except ElepayError as error:
             took = self._clock() - started
             self._slow_down(error, took)

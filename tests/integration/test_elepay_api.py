@@ -25,6 +25,7 @@ from tasks.errors import (
     AlreadyThere,
     ElepayError,
     Halted,
+    HeldBack,
     Maintenance,
     MethodClosed,
     NotSent,
@@ -112,7 +113,10 @@ def _read_request(connection: socket.socket) -> bytes | None:
         0,
     )
     while len(body) < length:
-        body += connection.recv(65536)
+        part = connection.recv(65536)
+        if not part:
+            return None
+        body += part
     return head + b"\r\n\r\n" + body
 
 
@@ -161,9 +165,10 @@ def calls() -> Iterator[Callable[..., Any]]:
         deadlines: Deadlines = DEADLINES,
         key: str = KEY,
         trust_env: bool = False,
+        may_leave: Callable[[], bool] = lambda: True,
     ) -> Source:
         opened.append(client(url, deadlines, key, trust_env=trust_env))
-        return opened[-1].create_source(request, "ref_1")
+        return opened[-1].create_source(request, "ref_1", may_leave=may_leave)
 
     yield create
     for one in opened:
@@ -354,6 +359,26 @@ def test_a_refused_connection_was_not_sent(calls: Callable[..., Source]) -> None
         port = taken.getsockname()[1]
     failure = failure_of(calls, f"http://127.0.0.1:{port}")
     assert (type(failure), failure.code, failure.http_status) == (NotSent, "connection_refused", None)
+
+
+def test_a_request_that_may_not_leave_once_its_connection_is_there_is_held_back(calls: Callable[..., Source]) -> None:
+    with RawServer(CREATED) as server:
+
+        def connected_and_too_late() -> bool:
+            wait_until(lambda: server.connections == 1, 5, "the connection")
+            return False
+
+        failure = failure_of(calls, server.url, may_leave=connected_and_too_late)
+        assert (type(failure), failure.code) == (HeldBack, "held_back")
+        assert server.requests == []
+
+
+def test_a_request_that_may_not_leave_any_more_between_head_and_body_is_unclear(calls: Callable[..., Source]) -> None:
+    answers = iter([True, False])
+    with RawServer(CREATED) as server:
+        failure = failure_of(calls, server.url, may_leave=lambda: next(answers))
+        assert (type(failure), failure.code) == (Unclear, "held_back")
+        assert server.requests == []
 
 
 def test_a_name_without_address_was_not_sent(calls: Callable[..., Source]) -> None:

@@ -338,3 +338,17 @@ def test_an_unreachable_ledger_is_one_sentence() -> None:
         Ledger.open("not a url")
     with pytest.raises(LedgerError, match="memory"):
         Ledger.open("sqlite://")
+
+
+def test_no_number_is_given_twice_not_even_after_its_line_was_deleted(ledger: Ledger) -> None:
+    """A process that wakes after its line was deleted must not pass for another one."""
+    first = ledger.add_worker("host", 1, "", 30)
+    ledger.end_worker(first)
+    ledger.sweep(total_timeout_seconds=1, look_up_delay_seconds=1)
+    assert ledger.worker_processes() == []
+    second = ledger.add_worker("host", 2, "", 30)
+    assert second != first
+    told = {"name": "f.csv", "sha256": "0" * 64, "live": False, "file_format": {}, "reader": second, "parent_id": None}
+    batch = ledger.add_batch(**told)
+    ledger.discard_batch(batch)
+    assert ledger.add_batch(**told) != batch

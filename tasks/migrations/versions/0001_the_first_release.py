@@ -33,6 +33,7 @@ def upgrade() -> None:
             ["batches.id"],
         ),
         sa.PrimaryKeyConstraint("id"),
+        sqlite_autoincrement=True,
     )
     with op.batch_alter_table("batches", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_batches_sha256"), ["sha256"], unique=False)
@@ -136,4 +137,5 @@ def upgrade() -> None:
         sa.Column("process_started", sa.Text(), nullable=False),
         sa.Column("lease_ends_at", sa.Float(precision=53), nullable=False),
         sa.PrimaryKeyConstraint("id"),
+        sqlite_autoincrement=True,
     )
