@@ -1,26 +1,47 @@
 """The work, in the order a row meets it.
 
+The words that all of it uses:
+
 =================  ====================================================================
 errors             one class per thing we can do about it
 models             the nouns: Batch, Row, RowState, SourceRequest, Outcome, Reason
 settings           every knob: type, default, one sentence
-elepay_codes       elepay's error codes and the one thing we do about each (data)
-catalogue          elepay's payment methods and resources, and what each demands (data)
 reasons            every reason code of ours: sentence and hint, English and Japanese
-csv_records        a CSV file as its records: bytes, lines, fields; nothing about customers
-retrying           the tenacity policy: what is tried again, how long, how often
-rate_limit         one allowance for the whole fleet (Redis)
-schema             the ledger's tables and constraints
-ledger             the memory: add, claim, advance, release, sweep, count, page
-intake             a dropped file -> rows, and the rows that cannot be sent
-elepay_api         the only file that speaks HTTP
-reconciliation     do file, ledger and elepay agree? pure, no I/O
-reports            the same facts as CSV, JSON, HTML, XLSX: one writer a file
-waves              the sending loop of one process: mark, pace, send, record, wave by wave
-onboarding         the heart: accept_file, onboard_slice, sweep, close_batch; no Celery
-resources          builds ledger, API client, limiter and wave loop once per process
-celery_tasks       the same as Celery tasks: a few lines each
 =================  ====================================================================
 
-Each may import what stands above it in the list of `pyproject.toml`, never below; the import contracts are a test.
+A file comes in and is remembered:
+
+=================  ====================================================================
+onboarding         the heart: accept_file, ring, onboard_slice, sweep, resume; no Celery
+csv_records        a CSV file as its records: bytes, lines, fields; nothing about customers
+catalogue          elepay's payment methods and resources, and what each demands (data)
+intake             a dropped file -> rows, and the rows that cannot be sent
+schema             the ledger's tables and constraints
+migrations         the ledger's versions
+ledger             the memory: add, claim, mark, record, release, sweep, count
+=================  ====================================================================
+
+Its rows are sent:
+
+=================  ====================================================================
+celery_tasks       `onboarding` as Celery tasks: a few lines each
+resources          builds ledger, API client, limiter and wave loop once per process
+processes          who this process is, and whether another one surely is dead
+waves              the sending loop of one process: mark, pace, send, record, wave by wave
+rate_limit         one allowance for the whole fleet (Redis)
+elepay_api         the only file that speaks HTTP
+elepay_codes       elepay's error codes and the one thing we do about each (data)
+outcomes           what an answer means for a row: pure
+retrying           the tenacity policy: what is tried again, how long, how often
+settling           what elepay has of an unclear row
+=================  ====================================================================
+
+And told:
+
+=================  ====================================================================
+reporting          gathers what the ledger knows of a batch
+reports            the same facts as CSV, JSON, HTML, XLSX: one writer a file
+=================  ====================================================================
+
+Who may import whom stands in `pyproject.toml` and is a test; docs/architecture.md draws it.
 """

@@ -1,1 +1,18 @@
-"""The runtime: doors and clock. `worker.celery_app.app` is the Celery app that every door binds the tasks to."""
+"""The runtime: doors and clock. `worker.celery_app.app` is the Celery app that every door binds the tasks to.
+
+=================  ====================================================================
+cli                the commands people type
+demo               `make demo`: simulator, run, and what the two say of each other
+running            `onboard run` and `onboard retry`: from a file to its reports
+checking           `onboard check`: everything but the sending
+asking             `onboard status`, `report`, `ledger`: what the ledger knows
+deciding           `onboard pause`, `resolve`, `show`, …: what people decide
+examining          `onboard doctor`: is everything there that a run needs?
+run                the workers of a run: started, fed, watched, stopped
+private_server     a Valkey of our own for the life of one command
+worker_process     `onboard worker`: Celery's consumer with our sending loop
+celery_app         broker, queue, time limits
+screen             what a person sees on the terminal
+logs               one event a line, ids always, personal data and keys never
+=================  ====================================================================
+"""

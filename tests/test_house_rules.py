@@ -1,0 +1,580 @@
+"""Laws that keep the documents true and the house in order: whatever code and documents both know must be the same."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import importlib.util
+import re
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+import typer
+import yaml
+
+from simulator import control
+from simulator.profile import Fault, knobs, profile_names
+from tasks import outcomes
+from tasks.catalogue import load_catalogue
+from tasks.celery_tasks import QUEUE
+from tasks.elepay_codes import ACTIONS, LEGACY
+from tasks.errors import (
+    AlreadyThere,
+    ElepayError,
+    Halted,
+    Maintenance,
+    MethodClosed,
+    NotSent,
+    Refused,
+    Throttled,
+    TryLater,
+    Unclear,
+)
+from tasks.models import BatchState, RowState
+from tasks.reasons import CODES
+from tasks.reports.csv_files import EXCEL_SAFE_COLUMN, OWN_COLUMNS
+from tasks.reports.writing import FILES
+from tasks.schema import VERSION
+from tasks.settings import FILE_SUFFIX, SECRETS_DIR, Settings, setting_names
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGES = ("tasks", "worker", "simulator")
+PYTHON = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+#: What people read, by its path from the root.
+PAGES = {
+    str(path.relative_to(ROOT)): path.read_text("utf-8")
+    for path in [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), ROOT / "sample_data" / "README.md"]
+}
+README, OPERATIONS, FILES_PAGE = PAGES["README.md"], PAGES["docs/operations.md"], PAGES["docs/files.md"]
+API, REPORTS, SIMULATOR = PAGES["docs/elepay-api.md"], PAGES["docs/reports.md"], PAGES["docs/simulator.md"]
+ARCHITECTURE = PAGES["docs/architecture.md"]
+ALL_PAGES = "\n".join(PAGES.values())
+COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text("utf-8"))
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+
+
+def test_the_pages_are_found() -> None:
+    assert len(PAGES) >= 10
+    assert len(PYTHON) > 60
+
+
+def has_line(page: str, name: str) -> bool:
+    """True if a table of the page has a line for `name`, alone in its first cell or among others."""
+    return re.search(rf"^\|[^|\n]*`{re.escape(name)}`[^|\n]*\|", page, re.MULTILINE) is not None
+
+
+# ---------------------------------------------------------------------------------------------------------- commands
+
+
+def commands() -> dict[str, click.Command]:
+    """Return every command that people can type, by its words."""
+    from worker.cli import app
+
+    found: dict[str, click.Command] = {}
+
+    def walk(command: click.Command, words: tuple[str, ...]) -> None:
+        for name, child in getattr(command, "commands", {}).items():
+            if not getattr(child, "commands", {}):
+                found[" ".join((*words, name))] = child
+            walk(child, (*words, name))
+
+    walk(typer.main.get_command(app), ())
+    return found
+
+
+COMMANDS = commands()
+
+
+def options_of(command: click.Command) -> set[str]:
+    return {each for parameter in command.params for each in parameter.opts if each.startswith("--")}
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS))
+def test_every_command_is_documented(name: str) -> None:
+    assert re.search(rf"\bonboard {name}\b", README + OPERATIONS), (
+        f"`onboard {name}` is on neither README nor operations"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "option"), sorted((name, option) for name, command in COMMANDS.items() for option in options_of(command))
+)
+def test_every_option_is_documented(name: str, option: str) -> None:
+    assert re.search(rf"{option}\b", ALL_PAGES), f"no page names {option} of `onboard {name}`"
+
+
+def typed() -> Iterator[tuple[str, str]]:
+    """Yield (page, what follows `onboard`) for everything that a page tells people to type."""
+    for page, text in PAGES.items():
+        for block in re.findall(r"^```\w*\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
+            for line in block.replace("\\\n", " ").splitlines():
+                if found := re.match(r"(?:\$ |[A-Z_]+=\S* +)*onboard +([a-z-].*)", line.strip()):
+                    yield page, found[1].partition("#")[0]
+        prose = re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
+        for span in re.findall(r"`([^`]+)`", prose):
+            if found := re.match(r"(?:[A-Z_]+=\S* +)*onboard +([a-z].*)", " ".join(span.split())):
+                yield page, found[1]
+
+
+@pytest.mark.parametrize(("page", "words"), sorted(set(typed())))
+def test_what_people_are_told_to_type_exists(page: str, words: str) -> None:
+    name = next((each for each in COMMANDS if re.match(rf"{each}\b", words)), None)
+    assert name or words == "ledger", f"{page}: there is no `onboard {words}`"
+    told = {each.split("=")[0] for each in re.findall(r"--[a-z-]+", words)}
+    assert told <= (options_of(COMMANDS[name]) if name else set()) | {"--help"}, f"{page}: onboard {words}"
+
+
+def test_enough_of_what_is_typed_was_found() -> None:
+    assert len(set(typed())) > 40
+
+
+def test_every_make_target_that_is_named_exists() -> None:
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
+    named = set(re.findall(r"`make ([a-z]+)`|^\$? ?make ([a-z]+)$", ALL_PAGES, re.MULTILINE))
+    names = {one or other for one, other in named}
+    assert names >= {"demo", "test", "install"}
+    assert names <= targets
+
+
+# ---------------------------------------------------------------------------------------------- settings, exit codes
+
+
+def test_the_page_of_settings_is_the_one_that_the_code_writes() -> None:
+    spec = importlib.util.spec_from_file_location("settings_page", ROOT / "tests" / "settings_page.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert PAGES["docs/settings.md"] == module.page(), "run: .venv/bin/python tests/settings_page.py"
+
+
+@pytest.mark.parametrize("name", sorted(setting_names()))
+def test_every_setting_is_documented(name: str) -> None:
+    assert has_line(PAGES["docs/settings.md"], name)
+
+
+def test_no_page_names_a_setting_that_does_not_exist() -> None:
+    compose = (ROOT / "docker-compose.yml").read_text("utf-8")
+    named = set(re.findall(r"\b(?:ELEPAY|ONBOARD)_[A-Z0-9_]*[A-Z0-9]\b", ALL_PAGES + compose))
+    assert len(named) > 20
+    known = setting_names()
+    unknown = {name for name in named if not {name, name.removesuffix(FILE_SUFFIX)} & {*known, SECRETS_DIR}}
+    assert unknown == set()
+
+
+def test_every_exit_code_is_documented() -> None:
+    from worker.cli import ALL_DONE, NEED_A_PERSON, STOPPED, UNUSABLE, app
+    from worker.worker_process import STUCK
+
+    for code in (ALL_DONE, NEED_A_PERSON, UNUSABLE, STOPPED):
+        for page in (README, OPERATIONS):
+            assert re.search(rf"^\| {code} \|", page, re.MULTILINE)
+        assert f"{code} " in str(app.info.epilog)
+    assert re.search(rf"exits? .*\b{STUCK}\b|with {STUCK}\b", OPERATIONS)
+
+
+# ------------------------------------------------------------------------------------------------- states and reasons
+
+
+@pytest.mark.parametrize("state", sorted(RowState))
+def test_every_row_state_is_documented(state: RowState) -> None:
+    assert has_line(OPERATIONS.partition("## By state of a row")[2], state)
+    assert has_line(ARCHITECTURE, state)
+
+
+@pytest.mark.parametrize("state", sorted(BatchState))
+def test_every_batch_state_is_documented(state: BatchState) -> None:
+    section = OPERATIONS.partition("## By state of a batch")[2].partition("\n## ")[0]
+    assert has_line(section, state)
+    assert f"`{state}`" in ARCHITECTURE
+
+
+@pytest.mark.parametrize("code", sorted(code for code, said in CODES.items() if said.kind != "elepay"))
+def test_every_reason_code_is_documented(code: str) -> None:
+    assert f"`{code}`" in FILES_PAGE
+
+
+def test_every_code_of_an_unusable_file_is_documented() -> None:
+    codes = {
+        str(call.args[0].value)
+        for path in PYTHON
+        for call in calls(path)
+        if isinstance(call.func, ast.Name) and call.func.id == "UnusableFile" and isinstance(call.args[0], ast.Constant)
+    }
+    assert len(codes) > 10
+    assert {code for code in codes if not has_line(FILES_PAGE, code)} == set()
+
+
+def test_no_page_of_files_names_a_reason_that_does_not_exist() -> None:
+    section = FILES_PAGE.partition("## Reason codes")[2].partition("## Limits")[0]
+    named = set(re.findall(r"^\| `([a-z_]+)` \|", section, re.MULTILINE))
+    assert named - set(CODES) == {"no_such_file"}
+
+
+#: The word of the table in docs/elepay-api.md §5.3 for each thing that is done.
+WORDS: dict[type[ElepayError], str] = {
+    Halted: "halt",
+    MethodClosed: "close the method",
+    Refused: "refuse the row",
+    AlreadyThere: "look up",
+    Unclear: "look up",
+    Throttled: "slow the fleet down",
+    Maintenance: "wait",
+    TryLater: "try later",
+}
+
+
+@pytest.mark.parametrize("code", sorted(ACTIONS))
+def test_every_code_of_elepay_is_documented_with_what_is_done(code: str) -> None:
+    assert re.search(rf"^\| `{code}` \| [^|]+ \| {WORDS[ACTIONS[code]]} \|$", API, re.MULTILINE)
+
+
+def test_the_old_numbers_are_documented_as_they_are_read() -> None:
+    table = API.partition("### 5.4")[2].partition("\n## ")[0]
+    assert dict(re.findall(r"\b(\d{5}) \| ([MSU]\d{6})\b", table)) == LEGACY
+
+
+def halting() -> dict[str, str]:
+    """Return every sentence with which an answer of elepay's stops a batch, up to what differs from case to case."""
+    errors: list[ElepayError] = [NotSent("connection_refused"), Throttled("M005000"), Maintenance("S002000")]
+    errors += [Halted(code) for code, action in ACTIONS.items() if action is Halted]
+    errors += [Halted(f"http_{status}") for status in (302, 401, 403, 404, 405, 407)]
+    return {error.code: re.split(r"[:(]", outcomes._halting(error))[0].strip() for error in errors}
+
+
+@pytest.mark.parametrize(("code", "sentence"), sorted(halting().items()))
+def test_every_reason_for_a_halt_is_documented(code: str, sentence: str) -> None:
+    assert len(sentence) > 15
+    assert f"halted: `{sentence}" in OPERATIONS or f", `{sentence}" in OPERATIONS
+
+
+def written_reasons() -> set[str]:
+    """Return the beginning of every other sentence that the code writes on a stopped batch."""
+    found = set()
+    for path in (ROOT / "tasks").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            texts = []
+            if (
+                isinstance(node, ast.Assign)
+                and isinstance(node.targets[0], ast.Name)
+                and node.targets[0].id == "reason"
+            ):
+                texts = [node.value]
+            elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+                texts = node.args if node.func.attr == "change_batch_state" else []
+            found |= {head for text in texts if (head := head_of(text))}
+    return found
+
+
+def head_of(node: ast.expr) -> str:
+    """Return the longest piece without a variable in what stands before the first colon of an f-string."""
+    if not isinstance(node, ast.JoinedStr):
+        return ""
+    text = "".join(str(each.value) if isinstance(each, ast.Constant) else "\0" for each in node.values)
+    return max(re.split(r"[:;]", text)[0].split("\0"), key=len).strip()
+
+
+def test_every_other_reason_for_a_stop_is_documented() -> None:
+    reasons = written_reasons()
+    assert len(reasons) >= 6
+    missing = {reason for reason in reasons if reason not in OPERATIONS}
+    assert missing == set()
+
+
+# ------------------------------------------------------------------------------------------- logs, reports, simulator
+
+
+def calls(path: Path) -> Iterator[ast.Call]:
+    return (node for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.Call))
+
+
+def test_every_event_that_is_logged_is_documented() -> None:
+    events = {
+        str(call.args[0].value)
+        for package in ("tasks", "worker")
+        for path in (ROOT / package).rglob("*.py")
+        for call in calls(path)
+        if isinstance(call.func, ast.Attribute)
+        and call.func.attr in ("debug", "info", "warning", "error", "exception")
+        and ast.unparse(call.func.value) in ("log", "structlog.get_logger('onboard')")
+        and isinstance(call.args[0], ast.Constant)
+    }
+    assert len(events) > 15
+    table = OPERATIONS.partition("## What is logged")[2]
+    assert {event for event in events if f"`{event}`" not in table} == set()
+
+
+def test_every_column_and_file_of_the_reports_is_documented() -> None:
+    assert {name for name in (*OWN_COLUMNS, EXCEL_SAFE_COLUMN) if f"`{name}`" not in REPORTS} == set()
+    assert {name for name in (*FILES.values(), "manifest.json") if f"`{name}`" not in REPORTS} == set()
+    listed = re.findall(r"^\| `(onboarding_\w+)` \|", REPORTS, re.MULTILINE)
+    assert listed == list(OWN_COLUMNS)
+
+
+def test_every_key_of_the_summary_is_documented() -> None:
+    source = (ROOT / "tasks" / "reports" / "summary_json.py").read_text("utf-8")
+    section = REPORTS.partition("## summary.json")[2]
+    keys = {
+        str(key.value)
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Dict)
+        for key in node.keys
+        if isinstance(key, ast.Constant)
+    }
+    assert len(keys) > 30
+    assert {key for key in keys if f"`{key}`" not in section} == set()
+
+
+def test_every_title_of_a_column_is_documented() -> None:
+    titles = tomllib.loads((ROOT / "tasks" / "intake" / "columns.toml").read_text("utf-8"))
+    assert {title for each in titles.values() for title in each if title not in FILES_PAGE} == set()
+    assert {name for name in load_catalogue().resources if f"`{name}`" not in FILES_PAGE} == set()
+    assert {name for name in load_catalogue().source_methods if f"`{name}`" not in FILES_PAGE} == set()
+
+
+def test_every_knob_profile_and_control_call_of_the_simulator_is_documented() -> None:
+    assert {name for name in (*knobs(), *Fault.__dataclass_fields__) if not has_line(SIMULATOR, name)} == set()
+    assert {name for name in profile_names() if not has_line(SIMULATOR, name)} == set()
+    routes = set(re.findall(r"/_sim/[a-z_/{}]+", str(control.__doc__)))
+    assert len(routes) >= 6
+    named = SIMULATOR.replace("source_id", "id")
+    assert {route for route in routes if route.rstrip("/") not in named} == set()
+    statistics = re.findall(r"^    ([a-z_, ]+?)  +\S", str(control.__doc__), re.MULTILINE)
+    names = {name.strip() for line in statistics for name in line.split(",")} - {""}
+    assert len(names) > 12
+    assert {name for name in names if f"`{name}`" not in SIMULATOR} == set()
+
+
+# ----------------------------------------------------------------------------------------------- compose and the image
+
+
+def test_the_compose_file_sets_nothing_but_settings() -> None:
+    known = setting_names()
+    for name in COMPOSE["services"]["worker"]["environment"]:
+        assert name in known or name.removesuffix(FILE_SUFFIX) in known
+    assert {"REDIS_URL", "LEDGER_URL", "ELEPAY_SECRET_KEY_FILE"} <= set(COMPOSE["services"]["worker"]["environment"])
+
+
+def test_the_settings_of_the_compose_file_can_be_read() -> None:
+    """With the defaults that stand in it, and the passwords that it demands."""
+    given = {
+        name: re.sub(r"\$\{\w+(?::-([^}]*)|:\?[^}]*)?\}", lambda found: found[1] or "secret", value)
+        for name, value in COMPOSE["services"]["worker"]["environment"].items()
+    }
+    given["ELEPAY_SECRET_KEY"] = "sk_test_compose"
+    settings = Settings.model_validate(given)
+    assert settings.redis_url == "redis://broker:6379/0"
+    assert str(settings.ledger_url).startswith("postgresql+psycopg://onboard:secret@ledger:5432/")
+    assert settings.requests_per_second == Settings.model_fields["requests_per_second"].default
+
+
+def test_the_names_inside_the_compose_file_fit_together() -> None:
+    services = COMPOSE["services"]
+    worker = services["worker"]
+    for host in ("broker", "ledger"):
+        assert worker["depends_on"][host]["condition"] == "service_healthy"
+        assert "healthcheck" in services[host]
+    assert set(worker["secrets"]) == set(COMPOSE["secrets"])
+    assert worker["environment"]["ELEPAY_SECRET_KEY_FILE"] == f"/run/secrets/{worker['secrets'][0]}"
+    postgres = services["ledger"]["environment"]
+    address = worker["environment"]["LEDGER_URL"]
+    assert f"//{postgres['POSTGRES_USER']}:" in address
+    assert address.endswith(f"/{postgres['POSTGRES_DB']}")
+    assert {each.partition(":")[0] for each in services["ledger"]["volumes"]} == set(COMPOSE["volumes"])
+
+
+def test_nothing_of_the_fleet_listens_beyond_this_machine() -> None:
+    ports = [port for service in COMPOSE["services"].values() for port in service.get("ports", [])]
+    assert ports
+    assert [port for port in ports if not port.startswith("127.0.0.1:")] == []
+
+
+def test_a_worker_of_the_fleet_is_started_again_and_has_time_to_end() -> None:
+    worker = COMPOSE["services"]["worker"]
+    assert worker["restart"] in ("always", "unless-stopped")
+    seconds = int(worker["stop_grace_period"].removesuffix("s"))
+    assert seconds > Settings.model_fields["total_timeout_seconds"].default + 10
+    assert worker["command"][0] in COMMANDS
+
+
+def test_the_broker_of_the_fleet_never_drops_a_key() -> None:
+    command = COMPOSE["services"]["broker"]["command"]
+    assert command[command.index("--maxmemory-policy") + 1] == "noeviction"
+
+
+def test_queue_names_in_code_compose_file_and_documents_agree() -> None:
+    from worker.celery_app import make_app
+
+    app = make_app("redis://localhost/0", 40.0)
+    assert app.conf.task_default_queue == QUEUE
+    assert set(app.conf.task_queues) == {QUEUE}
+    prefix = app.conf.broker_transport_options["global_keyprefix"]
+    assert set(re.findall(r"llen (\S+?)`", ALL_PAGES)) == {f"{prefix}{QUEUE}"}
+    command = " ".join(COMPOSE["services"]["worker"]["command"])
+    for queues in re.findall(r"(?:-Q|--queues)[= ](\S+)", command):
+        assert set(queues.split(",")) == {QUEUE}
+
+
+def test_every_task_has_a_name_of_its_own() -> None:
+    """Else moving a file would orphan the messages that are under way."""
+    decorated = [
+        decorator
+        for node in ast.walk(ast.parse((ROOT / "tasks" / "celery_tasks.py").read_text("utf-8")))
+        if isinstance(node, ast.FunctionDef)
+        for decorator in node.decorator_list
+        if "shared_task" in ast.unparse(decorator)
+    ]
+    assert len(decorated) >= 2
+    for decorator in decorated:
+        assert isinstance(decorator, ast.Call)
+        names = [keyword.value for keyword in decorator.keywords if keyword.arg == "name"]
+        assert names
+        assert isinstance(names[0], ast.Constant)
+        assert str(names[0].value).startswith("onboard.")
+
+
+def test_the_image_is_built_from_what_exists() -> None:
+    text = (ROOT / "Dockerfile").read_text("utf-8")
+    ignored = (ROOT / ".dockerignore").read_text("utf-8").splitlines()
+    for line in re.findall(r"^COPY (?!--from)(.+)$", text, re.MULTILINE):
+        for source in line.split()[:-1]:
+            assert (ROOT / source).exists()
+            assert f"!{source}" in ignored
+    extras = re.search(r"/src\[([a-z,]+)\]", text)
+    assert extras is not None
+    assert set(extras[1].split(",")) <= set(PROJECT["project"]["optional-dependencies"])
+    assert "postgres" in extras[1]
+    assert re.search(r"^USER (?!root)\w+", text, re.MULTILINE)
+    entry = re.search(r'^ENTRYPOINT \["(\w+)"\]', text, re.MULTILINE)
+    assert entry is not None
+    assert entry[1] in PROJECT["project"]["scripts"]
+    for package in PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]:
+        assert f"COPY {package} /src/{package}" in text
+
+
+# ------------------------------------------------------------------------------------------------- links and the house
+
+#: Pages that are named already and not written yet.
+COMING = {"docs/guarantees.md"}
+
+
+def anchors(text: str) -> set[str]:
+    """Return the anchors of a page's headings, as GitHub makes them."""
+    prose = re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
+    titles = re.findall(r"^#+ (.+)$", prose, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("page", sorted(PAGES))
+def test_every_link_leads_somewhere(page: str) -> None:
+    for link in re.findall(r"\]\(([^)\s]+)\)", PAGES[page]):
+        path, _, anchor = link.partition("#")
+        assert not re.match(r"\w+://", path), f"{page}: {link} leaves the repository"
+        target = (ROOT / page).parent / path if path else ROOT / page
+        name = str(target.resolve().relative_to(ROOT))
+        if name in COMING:
+            continue
+        assert target.exists(), f"{page}: there is no {link}"
+        if anchor:
+            assert anchor in anchors(PAGES[name]), f"{page}: {name} has no heading for #{anchor}"
+
+
+def test_every_page_is_reached_from_the_readme() -> None:
+    linked = {link.partition("#")[0] for link in re.findall(r"\]\(([^)\s]+)\)", README)}
+    pages = {page for page in PAGES if page.startswith("docs/")} | {"CHANGELOG.md"}
+    assert pages <= linked
+
+
+@pytest.mark.parametrize("page", sorted(PAGES))
+def test_every_path_that_a_page_names_exists(page: str) -> None:
+    roots = (*PACKAGES, "docs", "tests", "benchmarks", "sample_data", ".ci")
+    for path in re.findall(rf"`?\b((?:{'|'.join(map(re.escape, roots))})/[\w./-]*\w/?)`", PAGES[page]):
+        assert path in COMING or (ROOT / path).exists(), f"{page} names {path}"
+
+
+def test_every_page_that_the_code_names_exists() -> None:
+    named = {name for path in PYTHON for name in re.findall(r"docs/[\w-]+\.md", path.read_text("utf-8"))}
+    assert len(named) >= 3
+    assert {name for name in named if not (ROOT / name).exists()} <= COMING
+
+
+def test_every_section_of_the_api_that_is_cited_exists() -> None:
+    sources = [*PYTHON, *ROOT.glob("tasks/**/*.toml")]
+    cited = {number for path in sources for number in re.findall(r"§(\d+(?:\.\d+)?)", path.read_text("utf-8"))}
+    cited |= {number for text in PAGES.values() for number in re.findall(r"API §(\d+(?:\.\d+)?)", text)}
+    assert len(cited) > 15
+    found = set(re.findall(r"^#{2,3} (\d+(?:\.\d+)?)", API, re.MULTILINE)) | set(
+        re.findall(r"^\d+\. §(8\.\d+)", API, re.MULTILINE)
+    )
+    assert cited - found == set()
+
+
+def test_every_lua_script_is_loaded_by_the_code() -> None:
+    scripts = [path for package in PACKAGES for path in (ROOT / package).rglob("*.lua")]
+    assert scripts
+    strings = {
+        node.value
+        for path in PYTHON
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    }
+    assert {script.name for script in scripts if script.name not in strings} == set()
+
+
+#: It is imported as `simulator.profile` and never by its bare name.
+NAMED_LIKE_THE_LIBRARY = {"simulator/profile.py"}
+
+
+def test_no_module_is_named_after_the_standard_library() -> None:
+    same = {str(path.relative_to(ROOT)) for path in PYTHON if path.stem in sys.stdlib_module_names}
+    assert same == NAMED_LIKE_THE_LIBRARY
+
+
+def test_no_module_is_a_drawer_for_everything() -> None:
+    drawers = {"utils", "util", "helpers", "helper", "common", "misc", "tools", "shared", "base", "manager", "service"}
+    names = [path.stem for path in PYTHON] + [path.stem for path in (ROOT / "tests").rglob("*.py")]
+    assert [name for name in names if name in drawers] == []
+
+
+@pytest.mark.parametrize("package", [*PACKAGES, "tasks.reports", "tasks.intake"])
+def test_the_map_of_a_package_lists_what_exists(package: str) -> None:
+    module = importlib.import_module(package)
+    folder = Path(str(module.__file__)).parent
+    exists = {path.stem for path in folder.glob("*.py")} | {path.parent.name for path in folder.glob("*/__init__.py")}
+    listed = re.findall(r"^([a-z_]+)  +\S", str(module.__doc__).replace("::", ""), re.MULTILINE)
+    assert listed
+    assert set(listed) <= exists
+    assert len(listed) == len(set(listed))
+    if package in PACKAGES:
+        assert exists - {"__init__", "__main__"} == set(listed)
+
+
+def test_the_drawing_of_the_rooms_is_what_the_import_contracts_say() -> None:
+    contracts = PROJECT["tool"]["importlinter"]["contracts"]
+    layers = {
+        name for each in contracts if each["type"] == "layers" for line in each["layers"] for name in line.split(" | ")
+    }
+    drawing = ARCHITECTURE.partition("```\n")[2].partition("```")[0]
+    assert len(layers) > 25
+    assert {name for name in layers if not re.search(rf"\b{name}\b", drawing)} == set()
+
+
+def test_the_changelog_knows_this_version() -> None:
+    assert f"\n## {PROJECT['project']['version']}" in PAGES["CHANGELOG.md"]
+    assert f"version {VERSION}" in PAGES["CHANGELOG.md"]
+
+
+@pytest.mark.parametrize("name", [*sorted(PAGES), "docker-compose.yml", "Dockerfile", "Makefile", "pyproject.toml"])
+def test_nothing_of_the_machine_it_was_written_on_stands_in_the_repository(name: str) -> None:
+    text = (ROOT / name).read_text("utf-8")
+    assert (
+        re.findall(
+            r"(?<![\w.])/(?:work|tmp|root|home/(?!onboard)\w+)/\S*|pypi\.\w+|\b[\w.]+@[\w-]+\.(?:com|net|jp)\b", text
+        )
+        == []
+    )
