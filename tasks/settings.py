@@ -302,7 +302,7 @@ def _collect(environment: dict[str, str], folder: Path) -> dict[str, str]:
         and name.removesuffix(FILE_SUFFIX) not in names
     ]
     if unknown:
-        raise SettingsError(f"unknown setting {', '.join(unknown)}: `onboard doctor` lists those that exist")
+        raise SettingsError(f"unknown setting {', '.join(unknown)}: docs/settings.md lists those that exist")
     values: dict[str, str] = {}
     secrets = Path(given[SECRETS_DIR]) if given.get(SECRETS_DIR) else None
     if secrets is not None and not secrets.is_dir():

@@ -184,4 +184,4 @@ def print_books(console: Console, batch: Batch, books: Books, *, seconds: float 
 def print_reports(console: Console, reports: Mapping[str, Path]) -> None:
     """Print where the reports are."""
     for name, path in reports.items():
-        console.print(Text(f"  {name:<14}"), Text(str(path)), sep="", soft_wrap=True)
+        console.print(Text(f"  {name:<13} "), Text(str(path)), sep="", soft_wrap=True)
