@@ -210,6 +210,25 @@ def test_every_code_of_an_unusable_file_is_documented() -> None:
     assert {code for code in codes if not has_line(FILES_PAGE, code)} == set()
 
 
+#: Raised and caught inside a wave, or so rare that it has no sentence of its own yet.
+WITHOUT_A_SENTENCE = {"held_back"}
+
+
+def test_every_code_of_ours_that_a_row_can_carry_has_a_sentence() -> None:
+    classes = {each.__name__ for each in WORDS} | {NotSent.__name__}
+    codes = {
+        str(call.args[0].value)
+        for path in PYTHON
+        for call in calls(path)
+        if isinstance(call.func, ast.Name)
+        and call.func.id in classes
+        and call.args
+        and isinstance(call.args[0], ast.Constant)
+    }
+    assert len(codes) > 5
+    assert codes - set(CODES) - WITHOUT_A_SENTENCE == set()
+
+
 def test_no_page_of_files_names_a_reason_that_does_not_exist() -> None:
     section = FILES_PAGE.partition("## Reason codes")[2].partition("## Limits")[0]
     named = set(re.findall(r"^\| `([a-z_]+)` \|", section, re.MULTILINE))
