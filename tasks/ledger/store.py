@@ -41,6 +41,18 @@ from tasks.schema import VERSION, batches, history, rows, slices
 
 #: Number of the lock under which one process at a time migrates a PostgreSQL ledger.
 _MIGRATION_LOCK = 7_263_548
+#: PostgreSQL ends a transaction in which nothing is said for so long: else a frozen process keeps its locks.
+IDLE_IN_TRANSACTION_SECONDS = 10
+#: For so long a statement on PostgreSQL waits for somebody else's lock; less than a lease.
+LOCK_SECONDS = 15
+#: A server that vanishes without a word is noticed in about 20 seconds (libpq's names).
+_POSTGRES_CONNECTION = {
+    "connect_timeout": 10,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 2,
+    "tcp_user_timeout": 20_000,
+}
 #: For so long a comparison of this machine's clock with the server's holds.
 COMPARED_SECONDS = 120.0
 
@@ -109,7 +121,15 @@ class Store:
             event.listen(engine, "connect", _set_up_sqlite)
             event.listen(engine, "begin", _begin_sqlite)
         else:
-            engine = create_engine(parsed, pool_pre_ping=True, pool_size=8, pool_recycle=1800, hide_parameters=True)
+            engine = create_engine(
+                parsed,
+                connect_args=_POSTGRES_CONNECTION,
+                pool_pre_ping=True,
+                pool_size=8,
+                pool_recycle=1800,
+                hide_parameters=True,
+            )
+            event.listen(engine, "connect", _set_up_postgres)
         return cls(engine, lock_path)
 
     def _check_version(self) -> None:
@@ -230,6 +250,13 @@ def _set_up_sqlite(connection: Any, _record: Any) -> None:
     connection.isolation_level = None  # transactions are begun by _begin_sqlite
     for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=60000", "foreign_keys=ON"):
         connection.execute(f"PRAGMA {pragma}")
+
+
+def _set_up_postgres(connection: Any, _record: Any) -> None:
+    """Let no session hold up the others: one that sleeps in a transaction loses it, one that waits is told."""
+    connection.execute(f"SET idle_in_transaction_session_timeout = '{IDLE_IN_TRANSACTION_SECONDS}s'")
+    connection.execute(f"SET lock_timeout = '{LOCK_SECONDS}s'")
+    connection.commit()
 
 
 def _begin_sqlite(connection: Connection) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections import Counter
@@ -12,6 +13,7 @@ from sqlalchemy import text
 
 from tasks.errors import LedgerError
 from tasks.ledger import Ledger
+from tasks.ledger.store import IDLE_IN_TRANSACTION_SECONDS
 from tasks.models import BatchState, RowState, Slice
 
 
@@ -352,3 +354,17 @@ def test_no_number_is_given_twice_not_even_after_its_line_was_deleted(ledger: Le
     batch = ledger.add_batch(**told)
     ledger.discard_batch(batch)
     assert ledger.add_batch(**told) != batch
+
+
+def test_a_process_frozen_in_a_transaction_does_not_hold_up_the_fleet(postgres_url: str) -> None:
+    """PostgreSQL takes its locks away after a while; by itself it would wait until the process wakes."""
+    ledger, frozen = Ledger.open(postgres_url), Ledger.open(postgres_url)
+    batch = running_batch(ledger, 5)
+    with contextlib.suppress(LedgerError), frozen._write() as connection:
+        connection.execute(text("update rows set code = 'held'"))
+        started = time.monotonic()
+        assert len(ledger.claim_slice(whole(batch), hand(ledger).number)) == 5
+        assert time.monotonic() - started > IDLE_IN_TRANSACTION_SECONDS / 2, "it had to wait"
+    assert ledger.report_row(batch, 1).code is None, "what the frozen one had written is undone"
+    frozen.close()
+    ledger.close()
