@@ -244,7 +244,7 @@ class _Cutter:
         """Note that (a further part of) this thread's request is about to leave on a connection, if it may."""
         flight = self._mine.flight
         if not flight.may_leave():
-            raise HeldBack("held_back") if flight.connection is None else Unclear("held_back")
+            raise HeldBack("held_back") if flight.connection is None else Unclear("connection_reset")
         flight.connection = connection
 
     def _watch(self) -> None:

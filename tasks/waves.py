@@ -520,7 +520,8 @@ class WaveLoop:
         """Halt a batch whose first answers all say "does not exist": the key is of another mode or account (§8.8)."""
         if row.batch_id in self._answers_differ:
             return
-        if not self._ledger.all_answers_say(row.batch_id, DOES_NOT_EXIST, self._guard_answers):
+        halted = self._ledger.batch(row.batch_id).state is BatchState.HALTED  # then this answer came late
+        if not self._ledger.all_answers_say(row.batch_id, DOES_NOT_EXIST, 1 if halted else self._guard_answers):
             return
         reason = (
             f'the first {self._guard_answers} answers all say "does not exist" ({DOES_NOT_EXIST}): the key is probably'
@@ -589,7 +590,7 @@ class WaveLoop:
             self._slow_down(error, self._clock() - started)
             return outcomes.look_up_failed(row, error, worker=self._worker, now=self._ledger.now(), rules=self._rules)
         except RateLimitUnavailable:
-            put_off = NotSent("rate_limit_unavailable")
+            put_off = NotSent("not_sent")
             return outcomes.look_up_failed(row, put_off, worker=self._worker, now=self._ledger.now(), rules=self._rules)
         return outcomes.looked_up(row, found, worker=self._worker, now=self._ledger.now(), rules=self._rules)
 

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from tasks import onboarding, reasons
 from tasks.errors import ElepayError, LedgerError, SettingsError
-from tasks.models import Batch, Reason, RowState
+from tasks.models import Batch, BatchState, Reason, RowState
 from tasks.resources import Resources
 from tasks.retrying import retrying_look_up
 from worker import screen
@@ -83,9 +83,11 @@ def resolve(
     state = RowState.CREATED if created else RowState.WAITING if absent else RowState.UNCLEAR
     if created:
         _check_source(ours, created, console)
+    if absent:
+        _check_absence(ours, batch_id, record)
     ours.ledger.resolve(batch_id, record, state, source_id=created, who=who())
     onboarding.settle_batch(ours.ledger, batch_id)
-    again = f"; it is sent again{_where(ours, batch_id)}" if absent else " and given up" if give_up else ""
+    again = _sent_again(ours, batch_id) if absent else " and given up" if give_up else ""
     return _say(ours, batch_id, console, f"line {line} of batch {batch_id} is {state}{again}")
 
 
@@ -101,6 +103,30 @@ def _check_source(ours: Resources, source_id: str, console: Console) -> None:
         console.print(f"elepay could not be asked about {source_id} ({error.code}); your word is taken")
     else:
         console.print(f"elepay has {source_id}, its status is {status}")
+
+
+def _check_absence(ours: Resources, batch_id: int, record: int) -> None:
+    """Ask elepay before a row is sent again on a person's word: a wrong word would make a second source.
+
+    Raises LedgerError if elepay has the source, or does not answer.
+    """
+    row = ours.ledger.report_row(batch_id, record)
+    customer = ours.ledger.customer_of(batch_id, record)
+    try:
+        listed = retrying_look_up()(ours.api.list_sources, customer, row.payment_method)
+    except ElepayError as error:
+        raise LedgerError(f"elepay did not say whether the source exists ({error.code}): try again later") from error
+    for source in listed.sources:
+        if source.reference == row.reference:
+            raise LedgerError(
+                f"elepay has it: onboard resolve {batch_id} {row.line} --created {source.id} takes it over"
+            )
+
+
+def _sent_again(ours: Resources, batch_id: int) -> str:
+    if ours.ledger.batch(batch_id).state is BatchState.CANCELLED:
+        return f"; the batch is cancelled: onboard retry {batch_id} sends it"
+    return f"; it is sent again{_where(ours, batch_id)}"
 
 
 def _list_unclear(ours: Resources, batch_id: int | None, console: Console) -> tuple[int, dict[str, Any]]:

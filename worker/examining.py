@@ -60,7 +60,7 @@ def _key(ours: Resources) -> Finding:
 
 def _elepay(ours: Resources) -> Finding:
     try:
-        methods = retrying_look_up(1)(ours.api.list_payment_methods)
+        methods = retrying_look_up()(ours.api.list_payment_methods)
     except ElepayError as error:
         return Finding(
             "elepay", False, f"{ours.settings.base_url} answered {error}; check ELEPAY_BASE_URL, key, network"

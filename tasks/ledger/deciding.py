@@ -72,6 +72,12 @@ class Deciding(Store):
             raise LedgerError(f"no record of batch {batch_id} starts on line {line}")
         return int(found)
 
+    def customer_of(self, batch_id: int, record: int) -> str:
+        """Return the customer id of a record."""
+        query = select(rows.c.customer_id).where(rows.c.batch_id == batch_id, rows.c.record == record)
+        with self._read() as connection:
+            return str(connection.execute(query).scalar_one())
+
     def resolve(self, batch_id: int, record: int, state: RowState, *, source_id: str | None, who: str) -> None:
         """Settle an unclear row by a person's word: created (with its source), waiting (send it again), or given up.
 

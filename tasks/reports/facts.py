@@ -60,7 +60,6 @@ class ReportFacts:
     started_at: float | None = None  #: UTC epoch seconds, like every `_at`
     finished_at: float | None = None
     requests_per_second: float | None = None  #: the limit; None: none was set
-    lowest_requests_per_second: float | None = None  #: how far throttling brought the fleet's rate down
     rows_per_second: float | None = None  #: reached, over the whole run
     codes: Mapping[str, int] = field(default_factory=dict)  #: code -> rows; counted from the rows if empty
     by_method: Mapping[str, Mapping[str, int]] = field(default_factory=dict)  #: counted from the rows if empty

@@ -58,16 +58,15 @@ def _of_times(facts: ReportFacts, texts: Texts, written_at: float) -> list[tuple
 
 
 def _of_rate(facts: ReportFacts, texts: Texts) -> list[tuple[str, str]]:
-    limit, reached, lowest = (
+    limit, reached = (
         None if rate is None else texts("per_second", rate=texts.number(rate))
-        for rate in (facts.requests_per_second, facts.rows_per_second, facts.lowest_requests_per_second)
+        for rate in (facts.requests_per_second, facts.rows_per_second)
     )
     throttled = sum(point.throttled for point in facts.timeline)
     return [
         (texts("limit"), limit or texts("no_limit")),
         (texts("rate"), reached or ""),
         (texts("throttled"), texts("throttled_times", count=throttled) if throttled else ""),
-        (texts("lowest_rate"), lowest or ""),
     ]
 
 

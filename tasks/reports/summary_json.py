@@ -8,7 +8,7 @@ batch              id, name, state, state_reason, live, parent, parent_id
 verdict            kind (done, needs_you, running, stopped, cancelled, unusable), text, more
 books              records, created, skipped, invalid, refused, unclear, open, balance, need_a_person
 times              accepted_at, started_at, finished_at, written_at, seconds (of the run)
-rate               limit_requests_per_second, lowest_requests_per_second (by throttling), rows_per_second, throttled
+rate               limit_requests_per_second, rows_per_second, throttled
                    (answers), used (rows per second by the limit, 1 is all of it)
 codes              code -> rows that carry it, the most frequent first
 to_do              state, code, column (or payment method), rows, alone (rows with nothing else in the way), lines (the
@@ -103,7 +103,6 @@ def _rate(facts: ReportFacts) -> dict[str, Any]:
     limit, reached = facts.requests_per_second, facts.rows_per_second
     return {
         "limit_requests_per_second": limit,
-        "lowest_requests_per_second": facts.lowest_requests_per_second,
         "rows_per_second": reached,
         "throttled": sum(point.throttled for point in facts.timeline),
         "used": None if not limit or reached is None else round(reached / limit, 4),

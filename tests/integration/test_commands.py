@@ -250,13 +250,13 @@ def test_retry_sends_refused_rows_as_a_child_batch(tmp_path: Path, simulator: Si
     assert onboard("retry", second["batch"]).returncode == 2
 
 
-def unclear_batch(onboard: Command, simulator: Simulator) -> int:
+def unclear_batch(onboard: Command, simulator: Simulator, fault: str = "commit_then_drop_connection") -> int:
     """A finished batch of two rows that wait for a person: elepay's lists do not come to an end."""
-    simulator.control(commit_then_drop_connection=1.0, list_500=1.0, max_faults_per_key=1000)
+    simulator.control(**{fault: 1.0}, list_500=1.0, max_faults_per_key=1000)
     done = onboard.json("run", write_csv(onboard.folder / "u.csv", 2))
     assert done["exit"] == 1, done
     assert done["books"]["unclear"] == 2
-    simulator.control(commit_then_drop_connection=0.0, list_500=0.0)
+    simulator.control(**{fault: 0.0}, list_500=0.0)
     batch: int = done["batch"]
     return batch
 
@@ -282,10 +282,26 @@ def test_people_settle_unclear_rows(tmp_path: Path, simulator: Simulator) -> Non
 
 def test_a_row_that_a_person_calls_absent_is_sent_again(tmp_path: Path, simulator: Simulator) -> None:
     onboard = Command(tmp_path, simulator, ONBOARD_LOOK_UPS="1")
-    batch = unclear_batch(onboard, simulator)
+    batch = unclear_batch(onboard, simulator, fault="drop_before_commit")
     assert onboard("resolve", batch, 2, "--absent").returncode == 0
     assert onboard("resolve", batch, 3, "--absent").returncode == 0
     assert onboard.json("run", tmp_path / "u.csv")["books"]["created"] == 2
+    assert simulator.statistics()["references"] == {"total": 2, "doubled": [], "doubled_count": 0}
+
+
+def test_a_row_that_elepay_has_is_not_absent_whoever_says_so(tmp_path: Path, simulator: Simulator) -> None:
+    onboard = Command(tmp_path, simulator, ONBOARD_LOOK_UPS="1")
+    batch = unclear_batch(onboard, simulator)
+    said = onboard("resolve", batch, 2, "--absent")
+    assert said.returncode == 2
+    source = next(word for word in said.stderr.split() if word.startswith("src_"))
+    simulator.control(list_500=1.0)
+    assert onboard("resolve", batch, 3, "--absent").returncode == 2, "elepay does not say"
+    simulator.control(list_500=0.0)
+    assert onboard("resolve", batch, 2, "--created", source).returncode == 0
+    assert (
+        onboard.json("status", batch)["books"] | {"created": 1, "unclear": 1} == onboard.json("status", batch)["books"]
+    )
 
 
 def test_retry_looks_unclear_rows_up_again_where_they_are(tmp_path: Path, simulator: Simulator) -> None:

@@ -377,7 +377,7 @@ def test_a_request_that_may_not_leave_any_more_between_head_and_body_is_unclear(
     answers = iter([True, False])
     with RawServer(CREATED) as server:
         failure = failure_of(calls, server.url, may_leave=lambda: next(answers))
-        assert (type(failure), failure.code) == (Unclear, "held_back")
+        assert (type(failure), failure.code) == (Unclear, "connection_reset")
         assert server.requests == []
 
 

@@ -48,6 +48,19 @@ def test_answers_of_the_other_mode_halt_at_once(night: Night) -> None:
     night.judge(command, said, exit_code=3, created=created, open=ROWS - created, sources=created)
 
 
+def test_a_key_of_another_account_halts_after_the_first_answers_and_refuses_nothing(night: Night) -> None:
+    night.simulator.control(missing_prefix="cus_", latency_ms=200)
+    command = night.machine(ELEPAY_REQUESTS_PER_SECOND=100)
+    file = night.file()
+    halted = night.run(command, file).json()
+    assert (halted["exit"], halted["state"]) == (3, "halted")
+    assert "does not exist" in halted["state_reason"]
+    assert halted["books"]["refused"] == 0, "not those either whose answers came after the halt"
+    assert night.asked() < ROWS
+    night.simulator.control(missing_prefix="missing_")
+    night.judge(command, night.run(command, file).json())
+
+
 def test_maintenance_of_the_system_is_waited_for(night: Night) -> None:
     night.simulator.control(S002000_window={"share": 1.0, "after_seconds": 1, "for_seconds": 5}, latency_ms=20)
     command = night.machine(ELEPAY_REQUESTS_PER_SECOND=80)

@@ -78,9 +78,7 @@ POINTS = tuple(TimelinePoint(1_800_000_000.0 + n, 10 + n, n % 3, n == 4) for n i
 def page(request: pytest.FixtureRequest, reported: Reported) -> Page:
     """A page with everything on it."""
     batch = reported.settle(reported.accept(ROWS), everything)
-    facts = reported.facts(
-        batch, timeline=POINTS, warnings=[FileWarning("trimmed", "customer_id", 3, 2)], lowest_requests_per_second=5.0
-    )
+    facts = reported.facts(batch, timeline=POINTS, warnings=[FileWarning("trimmed", "customer_id", 3, 2)])
     return Page(reported.write(batch, facts=facts, lang=request.param, excel_safe=True)["html"])
 
 
