@@ -1,0 +1,619 @@
+"""Random interleavings of everything that can happen to rows, against a model of elepay; the laws hold after each step.
+
+What runs is the real thing: the ledger (SQLite and PostgreSQL), the wave loop, the outcomes, the look-ups, the client.
+Only time, elepay and the limiter's Redis are models, and the loop's threads take their steps when the machine says so:
+a process that is not asked to do anything is a frozen one. The same steps every time; `INTERLEAVINGS=1000` in the
+environment searches that many new ones, INTERLEAVINGS_UNSHRUNK shows the first failure as it was found.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+from remote import (
+    AT_ONCE,
+    DEFINITE,
+    EXECUTED,
+    FATES,
+    FOR_ITS_ANSWER,
+    LOOK_UP_DELAY_SECONDS,
+    LOST,
+    ON_THE_BRINK,
+    TOTAL_SECONDS,
+    Clock,
+    Flight,
+    Killed,
+    Remote,
+    client,
+    connect,
+)
+from sqlalchemy import ColumnElement, Connection, Float, event, literal, text
+
+from tasks import onboarding
+from tasks.elepay_api import ElepayApi
+from tasks.errors import LedgerError, RateLimitUnavailable
+from tasks.intake.request_json import content_of, request_of
+from tasks.ledger import ENDED_STATUSES, Ledger
+from tasks.models import BatchState, NewRow, RowState, Slice, identity_of, reference_of
+from tasks.outcomes import Rules
+from tasks.rate_limit import Reservation
+from tasks.retrying import RetryPolicy
+from tasks.waves import WaveLoop
+
+LEASE_SECONDS = 9.0
+CUSTOMERS = 6
+METHODS = ("creditcard", "creditcard", "paypay")
+#: A customer with a source that is not ours.
+FOREIGN = 0
+#: What may happen to a write to the ledger; mostly nothing.
+WRITES = st.sampled_from(["fine"] * 16 + ["refused", "unheard", "killed before", "killed after"])
+#: What may become of a request: mostly it is executed, and often its answer does not say so.
+ANY_FATE = st.sampled_from(["created"] * 8 + [*LOST, *(fate for fate in EXECUTED if "late" in fate)] * 3 + list(FATES))
+WAITS = st.sampled_from([AT_ONCE] * 4 + [ON_THE_BRINK] + [FOR_ITS_ANSWER] * 2)
+HELD = {"claimed", "sending"}
+
+
+class ClockedLedger(Ledger):
+    """The ledger by the machine's clock; one of its next writes may go wrong."""
+
+    clock: Clock
+    strike: tuple[str, int] = ("fine", 0)
+
+    def now(self) -> float:
+        return self.clock.now
+
+    @property
+    def _now(self) -> ColumnElement[float]:
+        return literal(self.clock.now, Float(53))
+
+    @contextlib.contextmanager
+    def _write(self) -> Iterator[Connection]:
+        how, after = self.strike
+        self.strike = (how, after - 1) if after else ("fine", 0)
+        fate = "fine" if after else how
+        if fate == "refused":
+            raise LedgerError("out of reach")
+        with super()._write() as connection:
+            yield connection
+            if fate == "killed before":
+                raise Killed
+        if fate == "killed after":
+            raise Killed
+        if fate == "unheard":
+            raise LedgerError("the answer to the commit got lost")
+
+
+class Places:
+    """A limiter without a limit; its Redis may be gone."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock, self.gone, self.not_before = clock, False, 0.0
+
+    def reserve(self, wanted: int, lead_seconds: float = 0.0) -> Reservation:
+        self._answer()
+        wait = max(lead_seconds, self.not_before - self.clock.now)
+        return Reservation(wanted if wait <= 1.0 else 0, wait, 0.0)
+
+    def cut(self, _sent_seconds_ago: float, pause_seconds: float | None = None) -> None:
+        self.pause(0.5 if pause_seconds is None else pause_seconds)
+
+    def pause(self, seconds: float) -> None:
+        self._answer()
+        self.not_before = max(self.not_before, self.clock.now + seconds)
+
+    def _answer(self) -> None:
+        if self.gone:
+            raise RateLimitUnavailable("Redis does not answer")
+
+
+class NeverWaits:
+    """A condition that nobody has to wait for."""
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def wait_for(self, _predicate: Callable[[], bool], timeout: float | None = None) -> None: ...
+
+    def notify_all(self) -> None: ...
+
+
+class Process(WaveLoop):
+    """A worker process whose every step is the machine's: a wave, a request leaving, its answer, a slice's end."""
+
+    def __init__(self, ledger: ClockedLedger, api: ElepayApi, places: Places, clock: Clock, number: int) -> None:
+        super().__init__(
+            ledger,
+            api,
+            places,  # type: ignore[arg-type]
+            rules=Rules(
+                live=False,
+                look_up_delay_seconds=LOOK_UP_DELAY_SECONDS,
+                look_ups=2,
+                resends=2,
+                retry=RetryPolicy(unreachable_seconds=60.0, maintenance_seconds=120.0),
+            ),
+            register=lambda: ledger.add_worker(f"machine{number}", number, "", LEASE_SECONDS),
+            in_flight=4,
+            slice_seconds=30.0,
+            lease_seconds=LEASE_SECONDS,
+            guard_answers=3,
+            breaker_answers=4,
+            breaker_share=0.5,
+            clock=clock,
+            sleep=clock.sleep,
+        )
+        self._pool.shutdown()
+        self._pool, self._changed = self, NeverWaits()  # type: ignore[assignment]
+        self.numbers: set[int] = set()
+        self.flights: list[Flight] = []
+        self.works: list[Any] = []
+        self._hire()
+
+    def _hire(self) -> None:
+        super()._hire()
+        self.numbers.add(self._worker)
+
+    def submit(self, fly: Callable[..., None], work: Any, row: Any, place: float, worker: int) -> None:
+        """What the loop hands to its threads waits until the machine lets it fly."""
+        ledger = self._ledger
+
+        def look() -> list[str]:
+            query = text("select state, worker, attempts from rows where batch_id = :b and record = :r")
+            with ledger._read() as connection:
+                found = connection.execute(query, {"b": row.batch_id, "r": row.record}).one()
+            expected = (RowState.SENDING, worker, row.attempts)
+            return [] if tuple(found) == expected else [f"sent as {expected} while the ledger says {found}"]
+
+        self.flights.append(Flight((row.batch_id, row.record), look, lambda: fly(work, row, place, worker)))
+
+    def take(self, one: Slice) -> None:
+        """The beginning of `run_slice`."""
+        if self._stopping:
+            self._ledger.ring_again(one)
+            return
+        self._closed[one.batch_id] = {
+            (closed.payment_method, closed.resource): (closed.line, closed.until)
+            for closed in self._ledger.closed_methods(one.batch_id)
+        }
+        work = self._take(one)
+        self.works.append(work)
+        if work.open:
+            self._works.append(work)
+        else:
+            work.done.set()
+
+    def hand_back(self) -> None:
+        """The end of `run_slice` and of the task, for every slice that is done."""
+        for work in [work for work in self.works if work.done.is_set()]:
+            self.works.remove(work)
+            try:
+                self._ledger.release(work.worker, work.left, work.not_before)
+            finally:
+                del self._known[work]
+            self._ledger.finish_slice(work.slice)
+            onboarding.settle_batch(self._ledger, work.slice.batch_id)
+
+    def on_the_ground(self) -> list[Flight]:
+        return [flight for flight in self.flights if flight.ident is None]
+
+    def in_the_air(self) -> list[Flight]:
+        return [flight for flight in self.flights if flight.ident is not None and not flight.landed]
+
+    def die(self) -> None:
+        for flight in self.in_the_air():
+            flight.go_on(killed=True)
+
+
+class Interleavings(RuleBasedStateMachine):
+    """A fleet, its people, and elepay."""
+
+    ledger: ClockedLedger
+    api: ElepayApi
+
+    @initialize(hides=st.sampled_from([""] * 6 + ["pending", "metadata"]), lag_seconds=st.sampled_from([0.0, 0.0, 1.5]))
+    def begin(self, hides: str, lag_seconds: float) -> None:
+        random.seed(7)  # the waits' jitter
+        self.clock = self.ledger.clock = Clock()
+        self.ledger.strike = ("fine", 0)
+        self.remote = Remote(self.clock, hides, lag_seconds)
+        self.remote.add_foreign(f"cus_{FOREIGN}", METHODS[0])
+        connect(self.api, self.remote)
+        self.places = Places(self.clock)
+        self.processes: list[Process] = []
+        self.dead: list[int] = []
+        self.mail: deque[Slice] = deque()
+        self.batches: list[int] = []
+        self.records: dict[int, int] = {}
+        self.again = 0
+        self.born = 0
+        self._empty()
+        self.drop([1, 2, 3, 4], again=False, slice_rows=2)
+        self._hire()
+
+    def _empty(self) -> None:
+        with self.ledger._write() as connection:
+            for table in ("rows", "slices", "workers", "closed_methods", "history", "batches"):
+                connection.execute(text(f"delete from {table}"))
+
+    # ------------------------------------------------------------------ files and messages
+
+    @precondition(lambda self: len(self.batches) < 4)
+    @rule(
+        customers=st.lists(st.integers(0, CUSTOMERS - 1), min_size=1, max_size=5),
+        again=st.sampled_from([False, False, False, True]),
+        slice_rows=st.sampled_from([2, 5]),
+    )
+    def drop(self, customers: list[int], *, again: bool, slice_rows: int) -> None:
+        """A file with customers that other files may have, too."""
+        reader = self.ledger.add_worker("reader", 1, "", LEASE_SECONDS)
+        batch = self.ledger.add_batch(
+            name="f.csv", sha256="0" * 64, live=False, file_format={}, reader=reader, parent_id=None
+        )
+        self.ledger.add_rows(batch, [_row(n, customer) for n, customer in enumerate(customers, 1)], again=again)
+        self.ledger.start_batch(batch, slice_rows)
+        self.ledger.end_worker(reader)
+        self.batches.append(batch)
+        self.records[batch] = len(customers)
+        self.again += again
+
+    # ------------------------------------------------------------------ processes
+
+    def _shift(
+        self, who: int, seconds: float, how: str, nth: int, flights: list[tuple[str, str]], go_on: list[bool]
+    ) -> None:
+        """Time passes; a process takes a message, flies a wave, writes what came back, hands back what is done."""
+        self.clock.now += seconds
+        onboarding.ring(self.ledger, self.mail.append)
+        with self._struck(self._process(who), how, nth) as process:
+            if self.mail:
+                process.take(self.mail.popleft())
+            process._turn()
+            self.the_laws_hold()
+            for flight in [flight for flight, goes in zip(process.in_the_air(), go_on, strict=False) if goes]:
+                flight.go_on()
+            for flight, (fate, waits) in zip(process.on_the_ground(), flights, strict=False):
+                self._launch(flight, fate, waits)
+            self.the_laws_hold()
+            process._turn()
+            process.hand_back()
+
+    _shifts = rule(
+        who=st.integers(0, 2),
+        seconds=st.sampled_from([0.3, 1.0, 2.2, 2.2, 4.5, 7.0]),
+        how=WRITES,
+        nth=st.integers(0, 6),
+        flights=st.lists(st.tuples(ANY_FATE, WAITS), min_size=4, max_size=4),
+        go_on=st.lists(st.booleans(), min_size=4, max_size=4),
+    )
+    _at_work = precondition(lambda self: self.processes)
+    #: Several, so that shifts are worked more often than people decide and machines break.
+    early_shift, day_shift, late_shift = _at_work(_shifts(_shift)), _at_work(_shifts(_shift)), _at_work(_shifts(_shift))
+    night_shift, week_end = _at_work(_shifts(_shift)), _at_work(_shifts(_shift))
+
+    @precondition(lambda self: self.processes)
+    @rule(who=st.integers(0, 2), which=st.integers(0, 3), fate=ANY_FATE, waits=WAITS, how=WRITES, twice=st.booleans())
+    def small_step(self, who: int, which: int, fate: str, waits: str, how: str, twice: bool) -> None:
+        """A process does one thing: the first of those that it can do, from `which` on."""
+        process = self._process(who)
+        with self._struck(process, how, 0):
+            for able, step in self._steps(process, fate, waits, twice)[which:]:
+                if able:
+                    step()
+                    return
+            process._turn()
+
+    def _steps(self, process: Process, fate: str, waits: str, twice: bool) -> list[tuple[Any, Callable[[], None]]]:
+        air, ground = process.in_the_air(), process.on_the_ground()
+        return [
+            (air, lambda: air.pop().go_on()),
+            (ground, lambda: self._launch(ground[-1], fate, waits)),
+            (any(work.done.is_set() for work in process.works), process.hand_back),
+            (self.mail, lambda: process.take(self.mail[0] if twice else self.mail.popleft())),
+        ]
+
+    def _launch(self, flight: Flight, fate: str, waits: str) -> None:
+        lies = fate == "there already" and not self._is_foreign(flight.key)
+        flight.begin("refused" if lies else fate, waits)
+
+    @rule(what=st.sampled_from(["hire", "hire", "kill", "retire"]), who=st.integers(0, 2))
+    def staff(self, what: str, who: int) -> None:
+        """A process begins, is killed, or is told to end."""
+        if what == "hire" and len(self.processes) < 3:
+            self._hire()
+        elif what == "kill" and self.processes:
+            self._kill(self._process(who))
+        elif what == "retire" and self.processes:
+            self._process(who).retire()
+            self._end_if_idle(self._process(who))
+
+    def _hire(self) -> None:
+        self.born += 1
+        self.processes.append(Process(self.ledger, self.api, self.places, self.clock, self.born))
+
+    def _end_if_idle(self, process: Process) -> None:
+        if process.in_the_air() or process.on_the_ground():
+            return
+        while process._turn():
+            pass
+        process.hand_back()
+        self.ledger.end_worker(process._worker)
+        self.processes.remove(process)
+
+    # ------------------------------------------------------------------ time and the sweeper
+
+    @rule(seconds=st.sampled_from([0.0, 4.0, 13.0, 40.0]), same_machine=st.booleans())
+    def sweep(self, seconds: float, same_machine: bool) -> None:
+        """The sweeper comes by; on the machine of dead processes it sees that they are gone, else leases tell."""
+        self.clock.now += seconds
+        while same_machine and self.dead:
+            self.ledger.end_worker(self.dead.pop())
+        onboarding.sweep(self.ledger, total_timeout_seconds=TOTAL_SECONDS, look_up_delay_seconds=LOOK_UP_DELAY_SECONDS)
+
+    # ------------------------------------------------------------------ people
+
+    @rule(which=st.integers(0, 3), what=st.sampled_from(["pause", *["resume"] * 5, "cancel", *["look up"] * 2]))
+    def decide_about_a_batch(self, which: int, what: str) -> None:
+        """Pause, resume, cancel; or look unclear rows up again, as `onboard retry` does."""
+        batch = self.batches[which % len(self.batches)]
+        if what != "look up":
+            getattr(onboarding, what)(self.ledger, batch, "somebody")
+        elif self.ledger.batch(batch).state is BatchState.FINISHED:
+            self.ledger.look_up_again(batch, "somebody")
+
+    @precondition(lambda self: self.ledger.unclear_for_people())
+    @rule(which=st.integers(0, 5), gives_up=st.sampled_from([False, False, True]))
+    def decide_about_a_row(self, which: int, gives_up: bool) -> None:
+        """A person who has looked at elepay's own pages, after everything under way has come to rest."""
+        unclear = self.ledger.unclear_for_people()
+        row = unclear[which % len(unclear)]
+        there = self.remote.of_reference(row.reference)
+        if gives_up:
+            self.ledger.resolve(row.batch_id, row.record, RowState.UNCLEAR, source_id=None, who="somebody")
+        elif not there:
+            self.remote.word[row.reference] = self.clock.now
+            self.ledger.resolve(row.batch_id, row.record, RowState.WAITING, source_id=None, who="somebody")
+        elif there[0].exists_at <= self.clock.now:
+            self.ledger.resolve(row.batch_id, row.record, RowState.CREATED, source_id=there[0].id, who="somebody")
+
+    # ------------------------------------------------------------------ the neighbours
+
+    @rule(
+        lists=st.sampled_from(["fine"] * 5 + ["truncated", "failing", "throttled", "reset"]),
+        redis=st.sampled_from([True, True, False]),
+    )
+    def weather(self, lists: str, redis: bool) -> None:
+        """elepay's lists, and Redis, get worse or better."""
+        self.remote.lists, self.places.gone = lists, not redis
+        if self.places.gone:
+            self.mail.clear()
+
+    # ------------------------------------------------------------------ the laws
+
+    @invariant()
+    def the_laws_hold(self) -> None:
+        """After each step."""
+        assert not self.remote.violations
+        assert not self.remote.doubled(), "two sources of one reference"
+        rows = self._rows()
+        self._every_row_is_in_one_place(rows)
+        self._every_created_row_has_its_source(rows)
+        self._nobody_has_two_sources(rows)
+
+    def _every_row_is_in_one_place(self, rows: list[Any]) -> None:
+        for batch in self.batches:
+            books = self.ledger.books(batch)
+            assert books.balance
+            assert books.records == self.records[batch] == sum(row.batch_id == batch for row in rows)
+        for row in rows:
+            assert row.state in set(RowState)
+            assert row.state == RowState.UNCLEAR or (row.worker is not None) == (row.state in HELD), row
+        owners = Counter(
+            (bytes(row.identity), row.generation)
+            for row in rows
+            if row.state in (*HELD, "waiting", "unclear", "created") and row.identity
+        )
+        assert not owners or max(owners.values()) == 1
+
+    def _every_created_row_has_its_source(self, rows: list[Any]) -> None:
+        created = [row for row in rows if row.state == RowState.CREATED]
+        assert len({row.source_id for row in created}) == len(created), "one source stands for two rows"
+        there = {one.id: one for one in self.remote.sources}
+        for row in created:
+            source = there[row.source_id]
+            assert source.reference == reference_of(bytes(row.identity), row.generation)
+            assert source.exists_at <= self.clock.now
+
+    def _nobody_has_two_sources(self, rows: list[Any]) -> None:
+        ours = Counter(
+            (one.customer, one.method)
+            for one in self.remote.sources
+            if one.reference is not None and one.status not in ENDED_STATUSES
+        )
+        assert not ours or max(ours.values()) <= 1 + self.again
+
+    def teardown(self) -> None:
+        """Bring everything home: in the end no row is lost and no source is without its row."""
+        if not hasattr(self, "remote"):
+            return
+        self.ledger.strike = ("fine", 0)
+        self.places.gone, self.remote.lists = False, "fine"
+        for nth in range(80):
+            if self._is_home():
+                break
+            self._everybody_works(1 + nth // 4)
+            self.the_laws_hold()
+        assert self._is_home(), self._story()
+        for process in self.processes:
+            process.die()
+        known = {row.source_id for row in self._rows() if row.state == RowState.CREATED}
+        unsure = {
+            reference_of(bytes(row.identity), row.generation) for row in self._rows() if row.state == RowState.UNCLEAR
+        }
+        for one in self.remote.sources:
+            assert one.reference is None or one.id in known or one.reference in unsure, f"nobody knows of {one}"
+
+    def _is_home(self) -> bool:
+        over = all(
+            self.ledger.batch(batch).state in (BatchState.FINISHED, BatchState.CANCELLED) for batch in self.batches
+        )
+        return over and not any(row.worker is not None for row in self._rows())
+
+    def _story(self) -> str:
+        """Where everything is, for a failure."""
+        held = [
+            (row.batch_id, row.record, row.state, row.worker, row.attempts, row.not_before, row.code)
+            for row in self._rows()
+            if row.state not in ("created", "skipped", "refused")
+        ]
+        works = [
+            (
+                process.numbers,
+                [(w.slice, w.open, len(w.queue), w.delayed) for w in process.works],
+                process._flying,
+                len(process.flights),
+            )
+            for process in self.processes
+        ]
+        with self.ledger._read() as connection:
+            slices = connection.execute(text("select * from slices")).all()
+            workers = connection.execute(text("select * from workers")).all()
+        states = [(batch, str(self.ledger.batch(batch).state)) for batch in self.batches]
+        return "\n".join(map(str, [self.clock.now, states, *held, *works, *slices, *workers]))
+
+    def _everybody_works(self, waves: int) -> None:
+        for _ in range(waves):  # time passes in steps that keep the leases
+            self.clock.now += LEASE_SECONDS / 3
+            for process in self.processes:
+                process._turn()
+        for batch in self.batches:
+            onboarding.resume(self.ledger, batch, "somebody")
+        self.sweep(0.0, same_machine=True)
+        onboarding.ring(self.ledger, self.mail.append)
+        for process in [process for process in self.processes if process._stopping]:
+            self._end_if_idle(process)
+        if all(process._stopping for process in self.processes):
+            self._hire()
+        while self.mail:
+            self.processes[-1].take(self.mail.popleft())
+        for process in list(self.processes):
+            for _ in range(2):
+                process._turn()
+                for flight in process.on_the_ground():
+                    self._launch(flight, "created", AT_ONCE)
+                for flight in process.in_the_air():
+                    flight.go_on()
+            process._turn()
+            process.hand_back()
+
+    # ------------------------------------------------------------------ how
+
+    def _process(self, who: int) -> Process:
+        return self.processes[who % len(self.processes)]
+
+    @contextlib.contextmanager
+    def _struck(self, process: Process, how: str, nth: int) -> Iterator[Process]:
+        """Let the ledger fail, or the process die, at the nth write from here; a task that fails is just over."""
+        self.ledger.strike = (how, nth)
+        try:
+            yield process
+        except Killed:
+            self._kill(process)
+        except LedgerError:
+            pass
+        finally:
+            self.ledger.strike = ("fine", 0)
+
+    def _kill(self, process: Process) -> None:
+        self.processes.remove(process)
+        self.dead += process.numbers
+        process.die()
+        unsure = {
+            (row.batch_id, row.record) for row in self._rows() if row.state in (RowState.SENDING, RowState.UNCLEAR)
+        }
+        for flight in process.flights:
+            if flight.post is not None and flight.key in unsure:
+                flight.post.definite = False  # its answer died with the process
+
+    def _rows(self) -> list[Any]:
+        with self.ledger._read() as connection:
+            return list(connection.execute(text("select * from rows order by batch_id, record")))
+
+    def _is_foreign(self, key: tuple[int, int]) -> bool:
+        return any((row.batch_id, row.record) == key and row.customer_id == f"cus_{FOREIGN}" for row in self._rows())
+
+
+def _row(record: int, customer: int) -> NewRow:
+    method, name = METHODS[customer % 3], f"cus_{customer}"
+    request = request_of(None, {}, {})
+    return NewRow(
+        record,
+        record + 1,
+        "waiting",
+        identity_of(name, method, "ios", ""),
+        name,
+        method,
+        "ios",
+        request,
+        content_of(request),
+        None,
+    )
+
+
+@pytest.fixture(scope="module")
+def api() -> Iterator[ElepayApi]:
+    ours = client()
+    yield ours
+    ours.close()
+
+
+#: How many interleavings, of how many steps each.
+INTERLEAVINGS = {"sqlite": 150, "postgres": 40}
+STEPS = 60
+
+
+def test_no_interleaving_doubles_or_loses_a_row(
+    ledger_url: str, api: ElepayApi, request: pytest.FixtureRequest
+) -> None:
+    ledger = ClockedLedger.open(ledger_url)
+    if ledger._sqlite:  # what a power cut does is another test's
+        event.listen(ledger._engine, "connect", lambda connection, _: connection.execute("PRAGMA synchronous=OFF"))
+        ledger._engine.dispose()
+    wanted = os.environ.get("INTERLEAVINGS")
+    kind = "sqlite" if ledger._sqlite else "postgres"
+    machine = type("Machine", (Interleavings,), {"ledger": ledger, "api": api})
+    try:
+        run_state_machine_as_test(
+            machine,
+            settings=settings(
+                max_examples=int(wanted) if wanted else INTERLEAVINGS[kind],
+                stateful_step_count=STEPS,
+                derandomize=not wanted,
+                database=None,
+                deadline=None,
+                phases=[Phase.generate] if os.environ.get("INTERLEAVINGS_UNSHRUNK") else list(Phase),
+                suppress_health_check=list(HealthCheck),
+            ),
+        )
+    finally:
+        ledger.close()
+
+
+def test_every_fate_is_one_of_three_kinds() -> None:
+    assert len(set(FATES)) == len(FATES) == len(EXECUTED) + len(LOST) + len(DEFINITE) + 1

@@ -1,0 +1,288 @@
+"""A model of elepay in memory and the wire to it, under a clock that the test moves.
+
+The wire is what `requests` calls an adapter: our client's own code builds the request and reads the answer. What is
+assumed of elepay, because nothing could be guaranteed without it (docs/guarantees.md), stands in `MOST_LATE_SECONDS`.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import threading
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import requests
+import urllib3
+from pydantic import SecretStr
+from requests.structures import CaseInsensitiveDict
+from urllib3.exceptions import NewConnectionError
+
+from tasks.elepay_api import Deadlines, ElepayApi
+from tasks.models import REFERENCE_KEY
+
+LOOK_UP_DELAY_SECONDS = 2.0
+TOTAL_SECONDS = 3.0
+#: A source may come into being, or appear in lists, so long after its request left: less than the two look-ups of a row
+#: are apart from it (one delay, then two more).
+MOST_LATE_SECONDS = 2.5 * LOOK_UP_DELAY_SECONDS
+
+#: Fate of a createSource request -> (seconds until its source exists, status of the source, answer).
+EXECUTED: dict[str, tuple[float, str, str]] = {
+    "created": (0.0, "pending", "201"),
+    "created, signing failed": (0.0, "failed", "201"),
+    "created, connection reset": (0.0, "pending", "reset"),
+    "created, answered 500": (0.0, "pending", "S001000"),
+    "created, a proxy's page": (0.0, "pending", "page"),
+    "created, body cut off": (0.0, "pending", "cut"),
+    "created late, connection reset": (3.4, "pending", "reset"),
+    "created late, answered 500": (3.4, "pending", "S001001"),
+}
+#: Fates of a request that is never executed, and whose answer does not tell.
+LOST = {"lost, connection reset": "reset", "lost, answered 500": "S001000", "lost, a proxy's page": "page"}
+#: Fates of a request that is answered for good: certainly not executed.
+DEFINITE = {
+    "throttled": "M005000",
+    "to be tried later": "U005000",
+    "maintenance": "S002000",
+    "maintenance of the provider": "S002001",
+    "key revoked": "M004001",
+    "refused": "U003005",
+    "no such customer": "M002003",
+    "method closed": "M001001",
+    "there already": "M002010",
+}
+NO_CONNECTION = "no connection"
+FATES = (*EXECUTED, *LOST, *DEFINITE, NO_CONNECTION)
+#: Where a flight waits until the test lets it go on: nowhere, just before its first byte leaves, or for its answer.
+AT_ONCE, ON_THE_BRINK, FOR_ITS_ANSWER = "at once", "on the brink", "for its answer"
+
+
+class Killed(BaseException):
+    """The process that was doing this exists no more."""
+
+
+@dataclass
+class Clock:
+    """Time, for everybody."""
+
+    now: float = 1_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += max(0.0, seconds)
+
+
+@dataclass
+class There:
+    """A source at elepay."""
+
+    id: str
+    customer: str
+    method: str
+    reference: str | None
+    status: str
+    exists_at: float
+
+    def shown(self, *, metadata: bool) -> dict[str, Any]:
+        name = {"other": "x"} if self.reference is None else {REFERENCE_KEY: self.reference}
+        return {
+            "id": self.id,
+            "object": "source",
+            "liveMode": False,
+            "paymentMethod": self.method,
+            "status": self.status,
+            **({"metadata": name} if metadata else {}),
+        }
+
+
+@dataclass
+class Post:
+    """A createSource request that has left."""
+
+    key: tuple[int, int]  #: batch and record of the row that it was sent for
+    customer: str
+    method: str
+    reference: str
+    left_at: float
+    definite: bool = False  #: it was answered, and surely not executed
+
+
+@dataclass
+class Remote:
+    """What elepay has, and what it was asked."""
+
+    clock: Clock
+    hides: str = ""  #: "", "pending" (lists leave out what is pending) or "metadata"
+    lag_seconds: float = 0.0  #: lists show a source so much later
+    lists: str = "fine"  #: "fine", "truncated", "failing", "throttled" or "reset"
+    sources: list[There] = field(default_factory=list)
+    posts: list[Post] = field(default_factory=list)
+    absent: dict[str, list[float]] = field(default_factory=dict)  #: when a list proved that a reference is not there
+    word: dict[str, float] = field(default_factory=dict)  #: when a person last said so
+    violations: list[str] = field(default_factory=list)
+
+    def add_foreign(self, customer: str, method: str) -> None:
+        """A source that somebody else made."""
+        self.sources.append(There(f"src_foreign_{customer}", customer, method, None, "active", self.clock.now))
+
+    def of_reference(self, reference: str) -> list[There]:
+        return [one for one in self.sources if one.reference == reference]
+
+    def doubled(self) -> list[str]:
+        count = Counter(one.reference for one in self.sources if one.reference)
+        return [reference for reference, number in count.items() if number > 1]
+
+    def create(self, flight: Flight, customer: str, body: dict[str, Any]) -> requests.Response:
+        """One createSource request: it has left, is executed or not, and is answered (perhaps later)."""
+        reference = body["metadata"][REFERENCE_KEY]
+        self._judge(flight, reference)
+        method = body["paymentMethod"]
+        post = Post(flight.key, customer, method, reference, self.clock.now)
+        self.posts.append(post)
+        late, status, answer = EXECUTED.get(flight.fate, (0.0, "", ""))
+        if flight.fate in EXECUTED:
+            self.sources.append(
+                There(f"src_{len(self.sources)}", customer, method, reference, status, post.left_at + late)
+            )
+            source = self.sources[-1].shown(metadata=True)
+        else:
+            answer, source = (LOST | DEFINITE)[flight.fate], {}
+        flight.post = post
+        flight.stop_over(FOR_ITS_ANSWER)
+        post.definite = flight.fate in DEFINITE
+        return _answer(answer, source)
+
+    def _judge(self, flight: Flight, reference: str) -> None:
+        """Is this request allowed to leave, by all that elepay and people have said so far?"""
+        self.violations += flight.look()
+        for post in self.posts:
+            if post.reference != reference or post.definite or self.word.get(reference, 0.0) > post.left_at:
+                continue
+            proofs = [at for at in self.absent.get(reference, []) if at > post.left_at]
+            if not proofs or proofs[-1] - post.left_at < MOST_LATE_SECONDS or len(proofs) < 2:
+                self.violations.append(f"{flight.key} sent again, although nothing proves that it is absent: {proofs}")
+
+    def listed(self, customer: str, method: str) -> requests.Response:
+        """One listSources request."""
+        if self.lists in ("failing", "throttled", "reset"):
+            return _answer({"failing": "S001000", "throttled": "M005000", "reset": "reset"}[self.lists], {})
+        known = [one for one in self.sources if (one.customer, one.method) == (customer, method)]
+        there = [one for one in known if one.exists_at + self.lag_seconds <= self.clock.now]
+        shown = [one for one in there if not (self.hides == "pending" and one.status == "pending")]
+        total = len(shown)
+        if self.lists == "truncated":
+            total, shown = total + 1, shown[:0]
+        elif not self.hides:
+            asked = {post.reference for post in self.posts if (post.customer, post.method) == (customer, method)}
+            for reference in asked - {one.reference for one in there}:
+                self.absent.setdefault(reference, []).append(self.clock.now)
+        listed = [one.shown(metadata=self.hides != "metadata") for one in shown]
+        return _response(200, json.dumps({"total": total, "sources": listed}).encode())
+
+
+class Flight(threading.Thread):
+    """One request of a process, from the start of its thread to the decision; the test says when it goes on."""
+
+    def __init__(self, key: tuple[int, int], look: Callable[[], list[str]], run: Callable[[], None]) -> None:
+        super().__init__(daemon=True)
+        self.key, self.look, self._run_it = key, look, run
+        self.fate = "created"
+        self.waits = AT_ONCE
+        self.post: Post | None = None
+        self.landed = self._killed = False
+        self._mine, self._theirs = threading.Semaphore(0), threading.Semaphore(0)
+
+    def begin(self, fate: str, waits: str) -> None:
+        """Let it begin; it comes back when it has landed, or waits."""
+        self.fate, self.waits = fate, waits
+        self.start()
+        self._theirs.acquire()
+
+    def go_on(self, *, killed: bool = False) -> None:
+        """Let it leave, or its answer come (or end it with its process)."""
+        self._killed = killed
+        self._mine.release()
+        self._theirs.acquire()
+
+    def stop_over(self, where: str) -> None:
+        """Wait here, if this is where it waits."""
+        if self.waits == where:
+            self._theirs.release()
+            self._mine.acquire()
+        if self._killed:
+            raise Killed
+
+    def run(self) -> None:
+        _here.flight = self
+        try:
+            self._run_it()
+        except Killed:
+            pass
+        finally:
+            self.landed = True
+            self._theirs.release()
+
+
+_here = threading.local()
+
+
+class Wire(requests.adapters.BaseAdapter):
+    """Carries our client's requests to the model."""
+
+    def __init__(self, api: ElepayApi, remote: Remote) -> None:
+        super().__init__()
+        self._leaves, self._remote = api._cutter.leaves, remote
+
+    def send(self, request: requests.PreparedRequest, *_: Any, **__: Any) -> requests.Response:
+        url = urlsplit(str(request.url))
+        customer = unquote(url.path.split("/")[2])
+        if request.method == "GET":
+            self._leaves(object())  # type: ignore[arg-type]
+            return self._remote.listed(customer, parse_qs(url.query)["paymentMethod"][0])
+        flight: Flight = _here.flight
+        if flight.fate == NO_CONNECTION:
+            raise requests.ConnectionError(NewConnectionError(None, "refused"))  # type: ignore[arg-type]
+        flight.stop_over(ON_THE_BRINK)
+        self._leaves(object())  # type: ignore[arg-type]
+        return self._remote.create(flight, customer, json.loads(request.body or b""))
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+def client() -> ElepayApi:
+    """Our client; `connect` gives it a wire."""
+    deadlines = Deadlines(connect=1.0, read=2.0, total=TOTAL_SECONDS)
+    return ElepayApi("https://elepay.test", SecretStr("sk_test_0123456789"), deadlines)
+
+
+def connect(api: ElepayApi, remote: Remote) -> None:
+    """Let everything that the client sends go to the model."""
+    api._adapter = Wire(api, remote)  # type: ignore[assignment]
+
+
+def _answer(kind: str, source: dict[str, Any]) -> requests.Response:
+    match kind:
+        case "201":
+            return _response(201, json.dumps(source).encode())
+        case "cut":
+            return _response(201, json.dumps(source).encode()[:20])
+        case "page":
+            return _response(502, b"<html>bad gateway</html>")
+        case "reset":
+            raise requests.ConnectionError("reset by peer")
+    return _response(500 if kind[0] == "S" else 400, json.dumps({"errorCode": kind, "requestId": "req_1"}).encode())
+
+
+def _response(status: int, body: bytes) -> requests.Response:
+    response = requests.Response()
+    response.status_code = status
+    response.headers = CaseInsensitiveDict()
+    response.raw = urllib3.HTTPResponse(io.BytesIO(body), status=status, preload_content=False)
+    return response
