@@ -204,6 +204,13 @@ def _inconclusive(row: HeldRow, outcome: Outcome, what: str, worker: int, now: f
     return Decision(outcome)
 
 
+def leave_to_others(outcome: Outcome) -> None:
+    """Put a row that its worker would have tried again into nobody's hands; whoever claims it next tries again."""
+    outcome.worker = None
+    if outcome.state is RowState.CLAIMED:
+        outcome.state = RowState.WAITING
+
+
 def _outcome(row: HeldRow, error: ElepayError, latency_ms: int | None) -> Outcome:
     return Outcome(
         row.batch_id,

@@ -39,7 +39,7 @@ from tasks.errors import (
     Unclear,
 )
 from tasks.intake import decode_request
-from tasks.ledger import Ledger
+from tasks.ledger import Ledger, Wave
 from tasks.models import BatchState, HeldRow, RowState, Slice, SourceRequest
 from tasks.outcomes import Decision, Effect, Rules
 from tasks.rate_limit import RateLimit
@@ -413,12 +413,19 @@ class WaveLoop:
         return first, interval
 
     def _write(self, landed: list[_Landed], rows: list[tuple[_Work, HeldRow]]) -> list[tuple[_Work, HeldRow]]:
-        """One transaction; return the rows that may leave now."""
-        started = self._clock()
-        to_send = [row for _, row in rows if not row.look_up]
+        """One transaction; return the rows that may leave now.
+
+        Rows that a former number of this process has claimed are let go: they may have been claimed once more, by this
+        very process, and must not be marked for their old copies.
+        """
+        started, worker = self._clock(), self._worker
+        to_send = [row for work, row in rows if not row.look_up and work.worker == worker]
+        for one in landed:
+            if one.work.worker != worker:
+                outcomes.leave_to_others(one.decision.outcome)
         try:
             wave = self._ledger.write_wave(
-                self._worker, [one.decision.outcome for one in landed], to_send, self._lease_seconds
+                worker, [one.decision.outcome for one in landed], to_send, self._lease_seconds
             )
         except LedgerError:
             with self._changed:
@@ -431,17 +438,8 @@ class WaveLoop:
             took = self._clock() - started
             self._lead_seconds = min(MOST_LEAD_SECONDS, max(1.3 * took + 0.005, 0.97 * self._lead_seconds))
         self._settle_landed(landed)
-        marked: list[tuple[_Work, HeldRow]] = []
         with self._changed:
-            for work, row in rows:
-                if not wave.lease_kept or (not row.look_up and not wave.take(row)):
-                    stopped = wave.lease_kept and row.batch_id in wave.stopped
-                    self._leave(work, [row] if stopped else [])
-                    work.open -= 0 if stopped else 1  # not ours any more
-                    continue
-                if not row.look_up:
-                    row.attempts, row.sent_at = row.attempts + 1, wave.at
-                marked.append((work, row))
+            marked = [(work, row) for work, row in rows if self._may_leave(work, row, wave, worker)]
             for work in self._works:
                 if work.slice.batch_id in wave.stopped or not wave.lease_kept:
                     rest = [*work.queue, *(late[2] for late in work.delayed)]
@@ -455,6 +453,19 @@ class WaveLoop:
             )
             self._hire()
         return marked
+
+    def _may_leave(self, work: _Work, row: HeldRow, wave: Wave, worker: int) -> bool:
+        """Tell whether a row of a wave may be sent (or looked up); if not, it leaves its work."""
+        stopped = wave.lease_kept and not row.look_up and row.batch_id in wave.stopped
+        if stopped or work.worker != worker:
+            self._leave(work, [row])
+            return False
+        if not wave.lease_kept or (not row.look_up and not wave.take(row)):
+            work.open -= 1  # not ours any more
+            return False
+        if not row.look_up:
+            row.attempts, row.sent_at = row.attempts + 1, wave.at
+        return True
 
     def _hire(self) -> None:
         started = self._clock()
