@@ -1,0 +1,88 @@
+"""Nights in which a process dies at, or the disk refuses, the commit of a wave."""
+
+from __future__ import annotations
+
+import resource
+from typing import Any
+
+import pytest
+from conftest import ROWS, Night
+from factories import ROOT
+from judge import count_history, rows_of
+from machines import pause
+
+#: A worker kills itself at a commit that marks rows, as often as there are numbers in the folder to take.
+DIES = """
+import os, pathlib, signal, sys
+if "worker" in sys.orig_argv:
+    from tasks.ledger.holding import Holding
+    write_wave, deaths, waves = Holding.write_wave, pathlib.Path({folder!r}), [0]
+
+    def die():
+        for death in deaths.glob("*"):
+            try:
+                death.unlink()
+            except FileNotFoundError:
+                continue
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def dying(self, worker, outcomes, to_send, lease_seconds):
+        waves[0] += bool(to_send)
+        if to_send and waves[0] == 3 and {when!r} == "before":
+            die()
+        wave = write_wave(self, worker, outcomes, to_send, lease_seconds)
+        if to_send and waves[0] == 3 and {when!r} == "after":
+            die()
+        return wave
+
+    Holding.write_wave = dying
+"""
+DEATHS = 6
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_killed_at_the_commit_of_a_wave_doubles_and_loses_nothing(
+    night: Night, place: dict[str, Any], when: str
+) -> None:
+    """Before: outcomes are lost that elepay has given. After: rows are marked that never leave."""
+    night.simulator.control(latency_ms=50)
+    deaths, patch = night.folder / "deaths", night.folder / "patch"
+    deaths.mkdir(), patch.mkdir()
+    for number in range(DEATHS):
+        (deaths / str(number)).touch()
+    (patch / "sitecustomize.py").write_text(DIES.format(folder=str(deaths), when=when))
+    command = night.machine(ELEPAY_REQUESTS_PER_SECOND=60, PYTHONPATH=f"{patch}:{ROOT}", **place)
+    if place:
+        night.fleet(command)
+    started = night.run(command, night.file(), *(["--no-workers"] if place else []))
+    while place and started.alive:
+        dead = [one for one in night.started if one is not started and not one.alive and one.process.returncode == -9]
+        missing = len(dead) + 2 - (len(night.started) - 1)
+        night.fleet(command, max(0, missing))
+        pause(0.2)
+    said = started.json(120)
+    night.kills = DEATHS - len(list(deaths.iterdir()))
+    night.judge(command, said)
+    assert night.kills >= 4
+    lost = count_history(command, "worker died")
+    assert lost >= night.kills, "rows were in doubt"
+    adopted = sum(row.adopted for row in rows_of(command, said["batch"]))
+    assert adopted if when == "before" else adopted < lost
+
+
+def test_a_disk_that_is_full_under_the_ledger_stops_the_sending_and_loses_nothing(night: Night) -> None:
+    """The limit on file sizes stands for the full disk: SQLite's log cannot grow, and the write fails the same way."""
+    night.simulator.control(latency_ms=20)
+    command = night.machine(ELEPAY_REQUESTS_PER_SECOND=60)
+    started = night.run(command, night.file())
+    night.until_asked(60)
+    workers = started.workers()
+    for pid in workers:
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (8192, resource.RLIM_INFINITY))
+    pause(1.5)  # what is marked already may leave
+    before = night.asked()
+    pause(5)
+    assert night.asked() == before < ROWS, "nothing is sent that is not on disk"
+    for pid in workers:
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    night.judge(command, started.json(90))
