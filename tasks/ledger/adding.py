@@ -30,9 +30,6 @@ from tasks.schema import batches, rows
 ENDED_STATUSES = frozenset({"failed", "inactive", "deleted"})
 
 
-_INSERTED = ("batch_id", *NewRow._fields)
-
-
 class Adding(Store):
     """Adds the rows of a batch that is being read."""
 
@@ -45,19 +42,19 @@ class Adding(Store):
         """
         with self._write() as connection:
             self._expect_reading(connection, batch_id)
-            added = self._insert_rows(connection, [(batch_id, *row) for row in new_rows])
+            added = self._insert_rows(connection, batch_id, new_rows)
             if added != len(new_rows):
                 self._add_owned(connection, batch_id, new_rows, again=again)
 
-    def _insert_rows(self, connection: Connection, values: list[tuple[Any, ...]]) -> int:
-        """Insert plain tuples in the order of `_INSERTED`, without those whose identity is owned; return how many."""
-        if self._sqlite:
-            names, marks = ", ".join(_INSERTED), ", ".join("?" * len(_INSERTED))
-            statement = f"INSERT INTO rows ({names}) VALUES ({marks}) ON CONFLICT DO NOTHING"  # noqa: S608 - constants
-            return connection.exec_driver_sql(statement, values).rowcount
+    def _insert_rows(self, connection: Connection, batch_id: int, new_rows: Sequence[NewRow]) -> int:
+        """Insert rows, without those whose identity is owned; return how many."""
+        if self._sqlite:  # the rows are given as they are: a million copies of them took seconds
+            names, marks = ", ".join(NewRow._fields), ", ".join("?" * len(NewRow._fields))
+            statement = f"INSERT INTO rows (batch_id, {names}) VALUES ({batch_id:d}, {marks}) ON CONFLICT DO NOTHING"  # noqa: S608 - constants and a number
+            return connection.exec_driver_sql(statement, list(new_rows)).rowcount
         added = connection.execute(
             postgresql.insert(rows).on_conflict_do_nothing().returning(rows.c.record),
-            [dict(zip(_INSERTED, value, strict=True)) for value in values],
+            [{"batch_id": batch_id, **row._asdict()} for row in new_rows],
         )
         return len(added.all())
 
@@ -80,8 +77,9 @@ class Adding(Store):
             owner = owners[row.identity or b""]
             values: dict[str, Any] = {"batch_id": batch_id, **row._asdict()}
             once_more = again or owner.source_status in ENDED_STATUSES
-            given_up = self._give_up_cancelled(connection, owner)
-            if given_up or (owner.batch_id != batch_id and once_more and owner.state == RowState.CREATED):
+            elsewhere = owner.batch_id != batch_id
+            given_up = elsewhere and owner.state == RowState.WAITING and self._give_up_cancelled(connection, owner)
+            if given_up or (elsewhere and once_more and owner.state == RowState.CREATED):
                 values["generation"] = owner.generation + (0 if given_up else 1)
                 insert_it = self._dialect_insert(rows).values(values).on_conflict_do_nothing().returning(rows)
                 added = connection.execute(insert_it).one_or_none()
