@@ -57,8 +57,12 @@ DEFINITE = {
 }
 NO_CONNECTION = "no connection"
 FATES = (*EXECUTED, *LOST, *DEFINITE, NO_CONNECTION)
-#: Where a flight waits until the test lets it go on: nowhere, just before its first byte leaves, or for its answer.
-AT_ONCE, ON_THE_BRINK, FOR_ITS_ANSWER = "at once", "on the brink", "for its answer"
+#: Where a flight waits until the test lets it go on: nowhere, just before it looks at its lease, on the wire (or frozen
+#: between the look and the write), or for its answer.
+AT_ONCE, ON_THE_BRINK, ON_THE_WIRE, FOR_ITS_ANSWER = "at once", "on the brink", "on the wire", "for its answer"
+#: A request reaches elepay so long after the look at the lease, or never: the lease outlives that look by a request's
+#: longest time, the sweep waits as long again, and then come the two look-ups.
+MOST_ON_THE_WIRE_SECONDS = 2 * TOTAL_SECONDS + MOST_LATE_SECONDS
 
 
 class Killed(BaseException):
@@ -145,15 +149,19 @@ class Remote:
         method = body["paymentMethod"]
         post = Post(flight.key, customer, method, reference, self.clock.now)
         self.posts.append(post)
+        flight.post = post
+        flight.stop_over(ON_THE_WIRE)
+        if self.clock.now - post.left_at > MOST_ON_THE_WIRE_SECONDS:
+            return _answer("reset", {})
         late, status, answer = EXECUTED.get(flight.fate, (0.0, "", ""))
         if flight.fate in EXECUTED:
+            late = 0.0 if flight.waits == ON_THE_WIRE else late
             self.sources.append(
-                There(f"src_{len(self.sources)}", customer, method, reference, status, post.left_at + late)
+                There(f"src_{len(self.sources)}", customer, method, reference, status, self.clock.now + late)
             )
             source = self.sources[-1].shown(metadata=True)
         else:
             answer, source = (LOST | DEFINITE)[flight.fate], {}
-        flight.post = post
         flight.stop_over(FOR_ITS_ANSWER)
         post.definite = flight.fate in DEFINITE
         return _answer(answer, source)

@@ -6,12 +6,13 @@ from collections.abc import Iterator
 
 from sqlalchemy import (
     bindparam,
+    case,
     func,
     select,
     update,
 )
 
-from tasks.ledger.conditions import TO_DO
+from tasks.ledger.conditions import NOT_SETTLED
 from tasks.ledger.store import Store
 from tasks.models import (
     BatchState,
@@ -77,11 +78,16 @@ class Doorbell(Store):
             connection.execute(again.values(rung=False, due_at=self.now()))
 
     def finish_slice(self, one: Slice) -> None:
-        """Say when the slice is due again, by its rows that are in nobody's hands; not at all if none is left."""
-        due = select(func.min(func.coalesce(rows.c.not_before, 0.0))).where(
+        """Say when the slice is due again, by its rows; not at all if all of them are settled.
+
+        A row that somebody holds is looked after in a while: its holder may give it back and die before it says so.
+        """
+        held_until = self.now() + RING_AGAIN_SECONDS
+        when = case((rows.c.worker.is_(None), func.coalesce(rows.c.not_before, 0.0)), else_=held_until)
+        due = select(func.min(when)).where(
             rows.c.batch_id == one.batch_id,
             rows.c.record.between(one.first_record, one.last_record),
-            TO_DO,
+            NOT_SETTLED,
         )
         with self._write() as connection:
             connection.execute(

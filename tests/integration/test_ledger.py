@@ -289,6 +289,18 @@ def test_a_slice_is_due_again_when_its_earliest_row_is(ledger: Ledger) -> None:
     assert row.code == "read_timeout"
 
 
+def test_a_slice_is_not_forgotten_while_somebody_holds_one_of_its_rows(ledger: Ledger) -> None:
+    """Its holder may give the row back and be killed before it says that the slice is due."""
+    running_batch(ledger, 2)
+    mine = hand(ledger)
+    (one,) = ledger.ring()
+    rows = ledger.claim_slice(one, mine.number)
+    ledger.finish_slice(one)  # the same message, delivered to somebody else who finds nothing to do
+    ledger.release(mine.number, rows, {})
+    with ledger._read() as connection:
+        assert connection.execute(text("select due_at from slices")).scalar_one() is not None
+
+
 def test_a_batch_is_closed_by_exactly_one_caller_and_only_when_all_is_done(ledger: Ledger) -> None:
     batch = running_batch(ledger, 1)
     mine = hand(ledger)
