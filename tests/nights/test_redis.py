@@ -45,6 +45,19 @@ def test_without_redis_nothing_is_sent_and_afterwards_it_goes_on(night: Night, v
     night.judge(command, started.json(90))
 
 
+@pytest.mark.timeout(400)
+def test_a_redis_gone_for_two_minutes_is_waited_for(night: Night, valkey: Valkey, postgres_url: str) -> None:
+    command, started = under_way(night, valkey, LEDGER_URL=postgres_url)
+    valkey.kill()
+    pause(1.5)
+    before = night.asked()
+    pause(120)
+    assert night.asked() == before < 300
+    assert all(one.alive for one in night.started), "nobody gives up"
+    valkey.start()
+    night.judge(command, started.json(120))
+
+
 def test_the_private_server_of_a_run_emptied_in_mid_run_loses_no_row(night: Night) -> None:
     from redis import Redis
 

@@ -1,0 +1,34 @@
+"""docs/guarantees.md names tests: each of them exists, and every night stands there."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+PAGE = (ROOT / "docs" / "guarantees.md").read_text(encoding="utf-8")
+NAMED = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
+#: It is no night, but shows that one of them proves something.
+NO_NIGHT = {"test_the_shift_of_the_clock_is_real"}
+
+
+def named_in(path: Path) -> set[str]:
+    """The names of a file's tests."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    return {one.name for one in tree.body if isinstance(one, ast.FunctionDef) and one.name.startswith("test_")}
+
+
+def test_every_test_that_is_named_exists() -> None:
+    named = set(NAMED.findall(PAGE))
+    assert len(named) > 30
+    assert [f"{file}::{name}" for file, name in sorted(named) if name not in named_in(ROOT / file)] == []
+
+
+def test_whatever_looks_like_a_test_is_named_by_file_and_name() -> None:
+    assert set(re.findall(r"\btest_\w+\b(?!\.py)", PAGE)) == {name for _, name in NAMED.findall(PAGE)}
+
+
+def test_every_night_is_named() -> None:
+    nights = {name for path in (ROOT / "tests" / "nights").glob("test_*.py") for name in named_in(path)}
+    assert nights - NO_NIGHT - {name for _, name in NAMED.findall(PAGE)} == set()
