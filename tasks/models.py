@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -212,13 +211,21 @@ def identity_of(customer_id: str, payment_method: str, resource: str, reference:
     return hashlib.blake2b(key.encode(), digest_size=16).digest()
 
 
+#: Base 32 by ten bits at a time, twice as quick as `base64.b32encode`.
+_PAIRS = [
+    first + second for first in "abcdefghijklmnopqrstuvwxyz234567" for second in "abcdefghijklmnopqrstuvwxyz234567"
+]
+_SHIFTS = range(120, -1, -10)
+
+
 def reference_of(identity: bytes, generation: int) -> str:
     """Return the `metadata.onboarding_ref` of an identity: at most 32 characters (docs/elepay-api.md §4).
 
     26 characters for the first source of an identity; a later one (after the earlier was deleted, or by `--again`)
     carries its generation behind a dash.
     """
-    name = base64.b32encode(identity).decode().rstrip("=").lower()
+    number = int.from_bytes(identity, "big") << 2
+    name = "".join([_PAIRS[number >> shift & 1023] for shift in _SHIFTS])
     return name if generation == 1 else f"{name}-{generation}"
 
 

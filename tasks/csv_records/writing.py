@@ -31,16 +31,17 @@ def _format_field(value: str, fmt: FileFormat) -> str:
 
 #: A spreadsheet takes a value that starts with one of these for a formula (or strips it).
 _FORMULA_STARTS = tuple("=+-@＝＋－＠\t\r")
+_GUARDED_STARTS = (*_FORMULA_STARTS, "'")
 
 
 def guard(value: str) -> str:
     """Return a value that no spreadsheet takes for a formula; `unguard` returns it as it was."""
-    return "'" + value if value.startswith((*_FORMULA_STARTS, "'")) else value
+    return "'" + value if value.startswith(_GUARDED_STARTS) else value
 
 
 def unguard(value: str) -> str:
     """Return what `guard` was given; a lone apostrophe that somebody typed stays."""
-    return value[1:] if value.startswith("'") and value[1:].startswith((*_FORMULA_STARTS, "'")) else value
+    return value[1:] if value.startswith("'") and value[1:].startswith(_GUARDED_STARTS) else value
 
 
 def fit(raw: RawRecord, fmt: FileFormat, width: int) -> tuple[bytes, bytes]:

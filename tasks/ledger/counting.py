@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from sqlalchemy import (
-    Row,
     func,
     select,
 )
@@ -136,7 +135,7 @@ class Counting(Store):
 
     def report_row(self, batch_id: int, record: int) -> ReportRow:
         """Return one row as the reports show it."""
-        query = select(rows).where(rows.c.batch_id == batch_id, rows.c.record == record)
+        query = select(*_REPORTED).where(rows.c.batch_id == batch_id, rows.c.record == record)
         with self._read() as connection:
             return _report_row(connection.execute(query).one())
 
@@ -145,7 +144,7 @@ class Counting(Store):
         last = 0
         while True:
             query = (
-                select(rows)
+                select(*_REPORTED)
                 .where(rows.c.batch_id == batch_id, rows.c.record > last)
                 .order_by(rows.c.record)
                 .limit(page)
@@ -158,20 +157,42 @@ class Counting(Store):
             last = found[-1].record
 
 
-def _report_row(row: Row[Any]) -> ReportRow:
+#: What `_report_row` takes, in its order: a name for each value of a million rows would take seconds.
+_REPORTED: tuple[Any, ...] = (
+    rows.c.record,
+    rows.c.line,
+    rows.c.state,
+    rows.c.identity,
+    rows.c.generation,
+    rows.c.payment_method,
+    rows.c.source_id,
+    rows.c.source_status,
+    rows.c.adopted,
+    rows.c.code,
+    rows.c.parameter,
+    rows.c.request_id,
+    rows.c.attempts,
+    rows.c.reasons,
+    rows.c.not_before,
+)
+
+
+def _report_row(row: Sequence[Any]) -> ReportRow:
+    record, line, state, identity, generation, method, source, status, adopted, code, parameter, request = row[:12]
+    attempts, reasons, not_before = row[12:]
     return ReportRow(
-        record=row.record,
-        line=row.line,
-        state=row.state,
-        reference=reference_of(bytes(row.identity), row.generation) if row.identity else "",
-        payment_method=row.payment_method or "",
-        source_id=row.source_id or "",
-        source_status=row.source_status or "",
-        adopted=bool(row.adopted),
-        code=row.code or "",
-        parameter=row.parameter or "",
-        request_id=row.request_id or "",
-        attempts=row.attempts,
-        reasons=decode_reasons(row.reasons),
-        needs_person=row.state == RowState.UNCLEAR and row.not_before is None,
+        record,
+        line,
+        state,
+        reference_of(identity, generation) if identity else "",
+        method or "",
+        source or "",
+        status or "",
+        bool(adopted),
+        code or "",
+        parameter or "",
+        request or "",
+        attempts,
+        decode_reasons(reasons) if reasons else (),
+        state == RowState.UNCLEAR and not_before is None,
     )

@@ -228,8 +228,9 @@ class SafeLines:
         return self._encode([*self._columns.parse(kept), *own, ""])
 
     def _encode(self, values: list[str]) -> bytes:
-        cells = ['"' + guard(value).replace('"', '""') + '"' for value in values]
-        return self._fmt.encode(self._fmt.delimiter.join(cells) + self._fmt.newline)
+        between = f'"{self._fmt.delimiter}"'
+        cells = between.join([guard(value).replace('"', '""') if value else "" for value in values])
+        return self._fmt.encode(f'"{cells}"{self._fmt.newline}')
 
 
 class CsvReports:
