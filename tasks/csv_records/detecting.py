@@ -17,14 +17,22 @@ from tasks.errors import SettingsError, UnusableFile
 _UTF32 = (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)
 _KINDS = {
     b"PK\x03\x04": "an Excel workbook or another zip file",
+    b"PK\x05\x06": "an empty zip file",
     b"\xd0\xcf\x11\xe0": "an old Excel workbook",
     b"%PDF-": "a PDF",
     b"\x1f\x8b": "a gzip file",
+    b"BZh": "a bzip2 file",
+    b"\xfd7zXZ\x00": "an xz file",
+    b"7z\xbc\xaf\x27\x1c": "a 7-Zip file",
+    b"\x28\xb5\x2f\xfd": "a zstd file",
+    b"{\\rtf": "a text document (RTF)",
     b"\x89PNG": "a picture",
     b"\xff\xd8\xff": "a picture",
     b"GIF8": "a picture",
     b"SQLite format 3\x00": "a database",
 }
+#: Also what a CRM answers whose session has ended, saved as if it were the export.
+_WEB_PAGE = re.compile(rb"\s*<(!doctype html|html|head|body|table|\?xml)\b", re.IGNORECASE)
 _SEP_LINE = re.compile(r'(")?sep=(.)(?(1)")', re.IGNORECASE)
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _JAPANESE = re.compile("[\u3000-\u9fff\uff00-\uffef]")
@@ -62,6 +70,8 @@ def _unreadable(why: str) -> UnusableFile:
 
 def _refuse_known_kinds(start: bytes) -> None:
     kind = next((kind for magic, kind in _KINDS.items() if start.startswith(magic)), "")
+    if _WEB_PAGE.match(start.removeprefix(codecs.BOM_UTF8)):
+        kind = "a web page or XML"
     if start.startswith(_UTF32):
         kind = "text in UTF-32"
     if kind:
