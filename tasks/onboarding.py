@@ -181,7 +181,8 @@ def _refuse_if_too_bad(invalid: int, records: int, rules: AcceptRules) -> None:
         raise UnusableFile(
             "too_many_invalid",
             f"{invalid:,} of {records:,} records are invalid, more than {rules.max_invalid_share:.0%}.",
-            detail=f"{invalid} of {records}",
+            value=f"{invalid:,}/{records:,}",
+            detail=f"{rules.max_invalid_share:.0%}",
             hint="`onboard check FILE` lists the reasons; ONBOARD_MAX_INVALID_SHARE is the limit.",
         )
 

@@ -79,7 +79,7 @@ def run(
         lang=lang,
         excel_safe=excel_safe,
     )
-    _leave(lambda ours, console: running.run(ours, options, console), json_output=json_output)
+    _leave(lambda ours, console: running.run(ours, options, console), json_output=json_output, lang=lang)
 
 
 @app.command(epilog="Example:  onboard check customers.csv")
@@ -96,6 +96,7 @@ def check(
     _leave(
         lambda ours, console: checking.check(ours, file, console, mapping=mapping, lang=lang, offline=offline),
         json_output=json_output,
+        lang=lang,
     )
 
 
@@ -260,10 +261,11 @@ def simulator(
         _fail(str(error))
 
 
-def _leave(command: Any, *, json_output: bool) -> NoReturn:
+def _leave(command: Any, *, json_output: bool, lang: str | None = None) -> NoReturn:
     """Run a command between settings and exit code; the only place where errors become sentences."""
     from rich.console import Console
 
+    from tasks import reasons
     from tasks.errors import OnboardingError, UnusableFile
     from tasks.resources import Resources
     from tasks.settings import load_settings
@@ -276,7 +278,8 @@ def _leave(command: Any, *, json_output: bool) -> NoReturn:
         ours: Resources = Resources(settings)
         code, result = command(ours, console)
     except UnusableFile as error:
-        _fail(str(error), hint=error.hint, code=error.code, line=error.line, json_output=json_output)
+        message, hint = reasons.explain_file(error, lang or settings.lang)
+        _fail(message, hint=hint, code=error.code, line=error.line, json_output=json_output)
     except OnboardingError as error:
         _fail(str(error), code=type(error).__name__, json_output=json_output)
     except KeyboardInterrupt:
@@ -297,7 +300,7 @@ def _fail(
     exit_code: int = UNUSABLE,
     json_output: bool = False,
 ) -> NoReturn:
-    where = f"line {line}: " if line and f"line {line}" not in message else ""
+    where = f"line {line}: " if line and str(line) not in message else ""
     typer.echo(f"onboard: {where}{message}" + (f"\n         {hint}" if hint else ""), err=True)
     if json_output:
         verdict = {"verdict": "unusable", "error": {"code": code, "message": message, "line": line, "hint": hint}}

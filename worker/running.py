@@ -51,7 +51,7 @@ def run(ours: Resources, options: Options, console: Console) -> tuple[int, dict[
     settings = ours.settings
     settings.require_key()
     if not options.file.is_file():
-        raise UnusableFile("no_such_file", f"there is no file {options.file}")
+        raise UnusableFile("unreadable_file", f"There is no file {options.file}.", detail="no such file")
     started = time.time()
     with (
         _at_work(ours, console, no_workers=options.no_workers) as interrupts,

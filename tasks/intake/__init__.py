@@ -161,9 +161,13 @@ def read_rows(
     warnings = Warnings() if warnings is None else warnings
     digest = hashlib.sha256()
     batches = read_batches(path, opened.format, chunk_rows, on_bytes=digest.update)
+    records = first_line = 0
     while rows := _next_rows(batches, opened, rules, warnings):
+        first_line, records = first_line or rows[0].line, rows[-1].record
         yield rows
         del rows  # before the next ones are made
+    for odd in opened.warnings:
+        warnings.add(odd.code, odd.column, odd.detail, records, (1, first_line))
     if digest.hexdigest() != opened.sha256:
         raise _changed()
 

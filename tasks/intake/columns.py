@@ -114,7 +114,7 @@ def is_guarded(fmt: FileFormat) -> bool:
 def column_warnings(columns: Iterable[Column]) -> list[Reason]:
     """Return a warning for each column that is kept in the reports but not sent."""
     return [
-        Reason("unknown_column", column.title) if column.title else Reason("unnamed_column", "", str(column.at + 1))
+        Reason("unknown_column", column.title) if column.title else Reason("unnamed_column", detail=str(column.at + 1))
         for column in columns
         if not column.target
     ]

@@ -250,6 +250,33 @@ def test_retry_sends_refused_rows_as_a_child_batch(tmp_path: Path, simulator: Si
     assert onboard("retry", second["batch"]).returncode == 2
 
 
+def test_columns_that_are_not_sent_are_told_before_and_after(tmp_path: Path, simulator: Simulator) -> None:
+    onboard = Command(tmp_path, simulator)
+    file = tmp_path / "c.csv"
+    file.write_text(
+        "customer_id,payment_method,resource,memo\n" + "".join(f"cus_{n},creditcard,ios,x\n" for n in range(3)),
+        encoding="utf-8",
+    )
+    checked = onboard.json("check", file)
+    assert [(one["code"], one["column"], one["count"]) for one in checked["warnings"]] == [
+        ("unknown_column", "memo", 3)
+    ]
+    done = onboard.json("run", file)
+    summary = json.loads(Path(done["reports"]["summary"]).read_text(encoding="utf-8"))
+    assert [(one["code"], one["column"], one["rows"]) for one in summary["warnings"]] == [("unknown_column", "memo", 3)]
+
+
+def test_what_is_wrong_with_a_whole_file_is_told_in_the_language_asked_for(
+    tmp_path: Path, simulator: Simulator
+) -> None:
+    onboard = Command(tmp_path, simulator)
+    (tmp_path / "h.csv").write_text("customer_id,payment_method\ncus_1,paypay\n", encoding="utf-8")
+    said = onboard("run", tmp_path / "h.csv", "--lang", "ja")
+    assert said.returncode == 2
+    assert "1 行目の見出しに resource がありません" in said.stderr
+    assert "ファイルを開けません" in onboard("run", tmp_path / "no.csv", "--lang", "ja").stderr
+
+
 def unclear_batch(onboard: Command, simulator: Simulator, fault: str = "commit_then_drop_connection") -> int:
     """A finished batch of two rows that wait for a person: elepay's lists do not come to an end."""
     simulator.control(**{fault: 1.0}, list_500=1.0, max_faults_per_key=1000)

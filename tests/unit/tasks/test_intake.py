@@ -295,6 +295,7 @@ def test_oddities_are_counted_and_sent(tmp_path: Path) -> None:
         ("point_of_sale_resource", "resource", 1, 3),
         ("extra_wanted", "extra.readerId", 1, 3),
         ("scientific_notation", "customer_id", 1, 4),
+        ("unknown_column", "memo", 4, 1),
     }
 
 
@@ -305,7 +306,7 @@ def test_columns_that_are_not_sent_are_listed(tmp_path: Path) -> None:
     path = write(tmp_path, f"{HEADER},memo,\ncus_1,paidy,ios,,,,,,x,y\n")
     assert open_file(path, IntakeRules()).warnings == [
         Reason("unknown_column", "memo"),
-        Reason("unnamed_column", "", "10"),
+        Reason("unnamed_column", detail="10"),
     ]
 
 
