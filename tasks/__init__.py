@@ -29,11 +29,13 @@ resources          builds ledger, API client, limiter and wave loop once per pro
 processes          who this process is, and whether another one surely is dead
 waves              the sending loop of one process: mark, pace, send, record, wave by wave
 rate_limit         one allowance for the whole fleet (Redis)
+sending            one request of a row, and the decision about what came back
 elepay_api         the only file that speaks HTTP
 elepay_codes       elepay's error codes and the one thing we do about each (data)
 outcomes           what an answer means for a row: pure
 retrying           the tenacity policy: what is tried again, how long, how often
 settling           what elepay has of an unclear row
+consequences       what one row's decision means for its batch
 =================  ====================================================================
 
 And told:

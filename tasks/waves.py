@@ -26,24 +26,14 @@ from dataclasses import dataclass, field
 import structlog
 
 from tasks import outcomes
+from tasks.consequences import Consequences
 from tasks.elepay_api import ElepayApi
-from tasks.elepay_codes import DOES_NOT_EXIST, ONE_METHOD_ONLY
-from tasks.errors import (
-    ElepayError,
-    HeldBack,
-    LedgerError,
-    Maintenance,
-    NotSent,
-    RateLimitUnavailable,
-    Throttled,
-    Unclear,
-)
-from tasks.intake import decode_request
+from tasks.errors import LedgerError, RateLimitUnavailable
 from tasks.ledger import Ledger, Wave
-from tasks.models import BatchState, HeldRow, RowState, Slice, SourceRequest
-from tasks.outcomes import Decision, Effect, Rules
+from tasks.models import HeldRow, RowState, Slice
+from tasks.outcomes import Decision, Rules
 from tasks.rate_limit import RateLimit
-from tasks.settling import Settling
+from tasks.sending import Sender
 
 log = structlog.get_logger("onboard")
 
@@ -115,14 +105,15 @@ class WaveLoop:
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._ledger, self._api, self._limiter = ledger, api, limiter
-        self._rules = rules
+        self._look_up_delay_seconds = rules.look_up_delay_seconds
         self._register = register
-        self._in_flight, self._guard_answers = in_flight, guard_answers
+        self._in_flight = in_flight
         self._slice_seconds, self._lease_seconds = slice_seconds, lease_seconds
-        self._breaker_answers, self._breaker_share = breaker_answers, breaker_share
-        self._last_answers: dict[int, deque[bool]] = {}
         self._clock, self._sleep = clock, sleep
-        self._settling = Settling(api, ledger, self._take_place, clock)
+        self._sender = Sender(ledger, api, limiter, rules, clock=clock, sleep=sleep)
+        self._consequences = Consequences(
+            ledger, guard_answers=guard_answers, breaker_answers=breaker_answers, breaker_share=breaker_share
+        )
         self._pool = ThreadPoolExecutor(in_flight, thread_name_prefix="send")
         self._changed = threading.Condition()
         self._works: deque[_Work] = deque()
@@ -134,9 +125,6 @@ class WaveLoop:
         self._scarce = True
         self._worker = 0
         self._stopping = False
-        self._closed: dict[int, dict[tuple[str, str], tuple[int, float | None]]] = {}
-        self._trouble_since: dict[str, float] = {}
-        self._answers_differ: set[int] = set()
         self._claiming = threading.Lock()  # held from a claim until its rows are known here
         self._known: dict[_Work, frozenset[tuple[int, int]]] = {}
         self._audited = clock()
@@ -188,10 +176,7 @@ class WaveLoop:
         if self._stopping:
             self._ledger.ring_again(one)
             return 0
-        self._closed[one.batch_id] = {
-            (closed.payment_method, closed.resource): (closed.line, closed.until)
-            for closed in self._ledger.closed_methods(one.batch_id)
-        }
+        self._consequences.read_closed(one.batch_id)
         work = self._take(one)
         claimed = work.open
         try:
@@ -305,7 +290,7 @@ class WaveLoop:
                 if len(picked) == room:
                     break
                 row = work.queue.popleft()
-                shut = None if row.look_up else self._shut(row)
+                shut = None if row.look_up else self._consequences.closed(row)
                 if shut is None:
                     picked.append((work, row))
                 elif shut[1] is None:
@@ -315,17 +300,6 @@ class WaveLoop:
             busy = [work for work in busy if work.queue]
         self._works.rotate(-1)
         return picked
-
-    def _shut(self, row: HeldRow) -> tuple[int, float | None] | None:
-        """Return (line, until) if the row's payment method is closed now."""
-        closed = self._closed.get(row.batch_id)
-        if not closed:
-            return None
-        for key in ((row.payment_method, ""), (row.payment_method, row.resource)):
-            shut = closed.get(key)
-            if shut is not None and (shut[1] is None or shut[1] > self._ledger.now()):
-                return shut
-        return None
 
     def _delay(self, work: _Work, row: HeldRow, seconds: float) -> None:
         heapq.heappush(work.delayed, (self._clock() + seconds, next(self._numbers), row))
@@ -351,7 +325,7 @@ class WaveLoop:
             return
         try:
             known = set().union(*self._known.values())
-            back = self._ledger.give_back_unknown(self._worker, known, self._rules.look_up_delay_seconds)
+            back = self._ledger.give_back_unknown(self._worker, known, self._look_up_delay_seconds)
         finally:
             self._claiming.release()
         self._audited = self._clock()
@@ -488,59 +462,7 @@ class WaveLoop:
                     one.work.open -= 1
             self._finish_works()
         for one in landed:
-            self._take_effect(one)
-
-    def _take_effect(self, one: _Landed) -> None:
-        """Let a decision act on its batch or payment method."""
-        decision, row = one.decision, one.row
-        self._break(one)
-        if decision.effect is Effect.HALT:
-            if self._ledger.change_batch_state(
-                row.batch_id, BatchState.HALTED, decision.reason, only_from=[BatchState.RUNNING]
-            ):
-                log.error("batch halted", batch=row.batch_id, line=row.line, why=decision.reason)
-        elif decision.effect is Effect.CLOSE_METHOD:
-            until = None if decision.again_after is None else self._ledger.now() + decision.again_after
-            code = decision.outcome.code or ""
-            self._closed.setdefault(row.batch_id, {})[row.payment_method, decision.resource] = (row.line, until)
-            self._ledger.close_method(row, resource=decision.resource, code=code, until=until)
-            log.warning("payment method closed", batch=row.batch_id, line=row.line, code=code, for_good=until is None)
-        elif decision.outcome.code == DOES_NOT_EXIST and self._guard_answers:
-            self._guard(row)
-        elif decision.outcome.state is RowState.CREATED:
-            self._answers_differ.add(row.batch_id)
-
-    def _break(self, one: _Landed) -> None:
-        """Pause a batch when more than a share of its last answers are refusals: something is wrong with all of it."""
-        state, batch_id = one.decision.outcome.state, one.row.batch_id
-        if state not in (RowState.CREATED, RowState.REFUSED) or not self._breaker_answers:
-            return
-        last = self._last_answers.setdefault(batch_id, deque(maxlen=self._breaker_answers))
-        last.append(state is RowState.REFUSED and one.decision.outcome.code != "method_closed")
-        if len(last) < self._breaker_answers or sum(last) <= self._breaker_share * len(last):
-            return
-        reason = (
-            f"{sum(last)} of the last {len(last)} answers were refusals: look at the reasons (onboard report"
-            f" {batch_id}), then onboard resume {batch_id} or onboard cancel {batch_id}"
-        )
-        last.clear()
-        self._ledger.change_batch_state(batch_id, BatchState.PAUSED, reason, only_from=[BatchState.RUNNING])
-        log.error("batch paused", batch=batch_id, why=reason)
-
-    def _guard(self, row: HeldRow) -> None:
-        """Halt a batch whose first answers all say "does not exist": the key is of another mode or account (§8.8)."""
-        if row.batch_id in self._answers_differ:
-            return
-        halted = self._ledger.batch(row.batch_id).state is BatchState.HALTED  # then this answer came late
-        if not self._ledger.all_answers_say(row.batch_id, DOES_NOT_EXIST, 1 if halted else self._guard_answers):
-            return
-        reason = (
-            f'the first {self._guard_answers} answers all say "does not exist" ({DOES_NOT_EXIST}): the key is probably'
-            " of another mode or account; check ELEPAY_SECRET_KEY and ELEPAY_MODE, then resume"
-        )
-        self._ledger.change_batch_state(row.batch_id, BatchState.HALTED, reason, only_from=[BatchState.RUNNING])
-        self._ledger.take_back_refusals(row.batch_id, DOES_NOT_EXIST)
-        log.error("batch halted", batch=row.batch_id, why=reason)
+            self._consequences.take_effect(one.row, one.decision)
 
     # ------------------------------------------------------------------ in the threads
 
@@ -553,10 +475,10 @@ class WaveLoop:
         if wait > 0:
             self._sleep(wait)
         try:
-            decision = self._look_up(row) if row.look_up else self._send(row, worker)
+            decision = self._sender.look_up(row, worker) if row.look_up else self._send(row, worker)
         except Exception as error:  # noqa: BLE001 - the door of a thread: a bug must not leave a row without an outcome
             log.error("unexpected failure", batch=row.batch_id, line=row.line, error=type(error).__name__)  # noqa: TRY400
-            decision = self._failed(row, Unclear("internal_error"), None)
+            decision = self._sender.broken(row, worker)
         with self._changed:
             self._landed.append(_Landed(work, row, decision))
             self._flying -= 1
@@ -564,77 +486,8 @@ class WaveLoop:
                 self._changed.notify_all()
 
     def _send(self, row: HeldRow, worker: int) -> Decision:
-        request = SourceRequest(row.customer_id, row.payment_method, row.resource, *decode_request(row.request))
-        started = self._clock()
-
         def may_leave() -> bool:
             lease_ends = self._lease_ends  # before the look at the worker: a new one has a new lease
             return worker == self._worker and self._clock() + self._api.total_seconds <= lease_ends
 
-        try:
-            source = self._api.create_source(request, row.reference, may_leave=may_leave)
-        except HeldBack:
-            return outcomes.not_sent_in_time(row)
-        except ElepayError as error:
-            took = self._clock() - started
-            self._slow_down(error, took)
-            return self._failed(row, error, None if error.http_status is None else int(took * 1000))
-        self._trouble_since.clear()
-        return outcomes.created(row, source, latency_ms=int((self._clock() - started) * 1000), rules=self._rules)
-
-    def _failed(self, row: HeldRow, error: ElepayError, latency_ms: int | None) -> Decision:
-        return outcomes.failed(
-            row,
-            error,
-            worker=self._worker,
-            now=self._ledger.now(),
-            latency_ms=latency_ms,
-            trouble_seconds=self._trouble(error),
-            rules=self._rules,
-        )
-
-    def _look_up(self, row: HeldRow) -> Decision:
-        started = self._clock()
-        try:
-            found = self._settling.look_up(row)
-        except ElepayError as error:
-            self._slow_down(error, self._clock() - started)
-            return outcomes.look_up_failed(row, error, worker=self._worker, now=self._ledger.now(), rules=self._rules)
-        except RateLimitUnavailable:
-            put_off = NotSent("not_sent")
-            return outcomes.look_up_failed(row, put_off, worker=self._worker, now=self._ledger.now(), rules=self._rules)
-        return outcomes.looked_up(row, found, worker=self._worker, now=self._ledger.now(), rules=self._rules)
-
-    def _trouble(self, error: ElepayError) -> float:
-        """Return for how long everything has failed like this, in seconds; any other answer starts anew."""
-        method_only = error.code in ONE_METHOD_ONLY
-        kind = type(error).__name__ + (error.code if method_only else "")
-        if not isinstance(error, NotSent | Throttled | Maintenance):
-            self._trouble_since.clear()
-            return 0.0
-        return self._clock() - self._trouble_since.setdefault(kind, self._clock())
-
-    def _slow_down(self, error: ElepayError, seconds_ago: float) -> None:
-        """Let the whole fleet know at once that elepay wants less, or nothing for now."""
-        try:
-            if isinstance(error, Throttled):
-                self._limiter.cut(seconds_ago, error.retry_after_seconds)
-            elif isinstance(error, Maintenance) and error.code not in ONE_METHOD_ONLY:
-                wait = self._rules.retry.wait_before_retry(error, self._maintenance_gaps(), 0.0)
-                self._limiter.pause(wait or 1.0)
-        except RateLimitUnavailable:
-            log.warning("Redis did not take the news of throttling or maintenance", code=error.code)
-
-    def _maintenance_gaps(self) -> int:
-        """Return which gap comes next: they grow with the time that maintenance has taken."""
-        since = self._trouble_since.get("Maintenance")
-        return 1 if since is None else max(1, int(self._clock() - since).bit_length())
-
-    def _take_place(self) -> None:
-        """Wait for one place of the rate limit."""
-        while True:
-            reserved = self._limiter.reserve(1)
-            if reserved.places:
-                self._sleep(reserved.wait_seconds)
-                return
-            self._sleep(min(max(reserved.wait_seconds - 0.5, 0.02), 1.0))
+        return self._sender.send(row, worker, may_leave)

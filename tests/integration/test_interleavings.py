@@ -191,10 +191,7 @@ class Process(WaveLoop):
         if self._stopping:
             self._ledger.ring_again(one)
             return
-        self._closed[one.batch_id] = {
-            (closed.payment_method, closed.resource): (closed.line, closed.until)
-            for closed in self._ledger.closed_methods(one.batch_id)
-        }
+        self._consequences.read_closed(one.batch_id)
         work = self._take(one)
         self.works.append(work)
         if work.open:

@@ -1,0 +1,95 @@
+"""What one row's decision means for its batch: closed payment methods, halted and paused batches."""
+
+from __future__ import annotations
+
+from collections import deque
+
+import structlog
+
+from tasks.elepay_codes import DOES_NOT_EXIST
+from tasks.ledger import Ledger
+from tasks.models import BatchState, HeldRow, RowState
+from tasks.outcomes import Decision, Effect
+
+log = structlog.get_logger("onboard")
+
+
+class Consequences:
+    """What a process knows of the batches that it works on, beyond their rows."""
+
+    def __init__(self, ledger: Ledger, *, guard_answers: int, breaker_answers: int, breaker_share: float) -> None:
+        self._ledger = ledger
+        self._guard_answers = guard_answers
+        self._breaker_answers, self._breaker_share = breaker_answers, breaker_share
+        self._closed: dict[int, dict[tuple[str, str], tuple[int, float | None]]] = {}
+        self._last_answers: dict[int, deque[bool]] = {}
+        self._answers_differ: set[int] = set()
+
+    def read_closed(self, batch_id: int) -> None:
+        """Learn which payment methods are closed in a batch, by whomever."""
+        self._closed[batch_id] = {
+            (closed.payment_method, closed.resource): (closed.line, closed.until)
+            for closed in self._ledger.closed_methods(batch_id)
+        }
+
+    def closed(self, row: HeldRow) -> tuple[int, float | None] | None:
+        """Return (line, until) if the row's method is closed now: by the row on `line`, for good if until is None."""
+        closed = self._closed.get(row.batch_id)
+        if not closed:
+            return None
+        for key in ((row.payment_method, ""), (row.payment_method, row.resource)):
+            shut = closed.get(key)
+            if shut is not None and (shut[1] is None or shut[1] > self._ledger.now()):
+                return shut
+        return None
+
+    def take_effect(self, row: HeldRow, decision: Decision) -> None:
+        """Let a decision that is in the ledger act on its batch or payment method."""
+        self._break(row, decision)
+        if decision.effect is Effect.HALT:
+            if self._ledger.change_batch_state(
+                row.batch_id, BatchState.HALTED, decision.reason, only_from=[BatchState.RUNNING]
+            ):
+                log.error("batch halted", batch=row.batch_id, line=row.line, why=decision.reason)
+        elif decision.effect is Effect.CLOSE_METHOD:
+            until = None if decision.again_after is None else self._ledger.now() + decision.again_after
+            code = decision.outcome.code or ""
+            self._closed.setdefault(row.batch_id, {})[row.payment_method, decision.resource] = (row.line, until)
+            self._ledger.close_method(row, resource=decision.resource, code=code, until=until)
+            log.warning("payment method closed", batch=row.batch_id, line=row.line, code=code, for_good=until is None)
+        elif decision.outcome.code == DOES_NOT_EXIST and self._guard_answers:
+            self._guard(row)
+        elif decision.outcome.state is RowState.CREATED:
+            self._answers_differ.add(row.batch_id)
+
+    def _break(self, row: HeldRow, decision: Decision) -> None:
+        """Pause a batch when more than a share of its last answers are refusals: something is wrong with all of it."""
+        state, batch_id = decision.outcome.state, row.batch_id
+        if state not in (RowState.CREATED, RowState.REFUSED) or not self._breaker_answers:
+            return
+        last = self._last_answers.setdefault(batch_id, deque(maxlen=self._breaker_answers))
+        last.append(state is RowState.REFUSED and decision.outcome.code != "method_closed")
+        if len(last) < self._breaker_answers or sum(last) <= self._breaker_share * len(last):
+            return
+        reason = (
+            f"{sum(last)} of the last {len(last)} answers were refusals: look at the reasons (onboard report"
+            f" {batch_id}), then onboard resume {batch_id} or onboard cancel {batch_id}"
+        )
+        last.clear()
+        self._ledger.change_batch_state(batch_id, BatchState.PAUSED, reason, only_from=[BatchState.RUNNING])
+        log.error("batch paused", batch=batch_id, why=reason)
+
+    def _guard(self, row: HeldRow) -> None:
+        """Halt a batch whose first answers all say "does not exist": the key is of another mode or account (§8.8)."""
+        if row.batch_id in self._answers_differ:
+            return
+        halted = self._ledger.batch(row.batch_id).state is BatchState.HALTED  # then this answer came late
+        if not self._ledger.all_answers_say(row.batch_id, DOES_NOT_EXIST, 1 if halted else self._guard_answers):
+            return
+        reason = (
+            f'the first {self._guard_answers} answers all say "does not exist" ({DOES_NOT_EXIST}): the key is probably'
+            " of another mode or account; check ELEPAY_SECRET_KEY and ELEPAY_MODE, then resume"
+        )
+        self._ledger.change_batch_state(row.batch_id, BatchState.HALTED, reason, only_from=[BatchState.RUNNING])
+        self._ledger.take_back_refusals(row.batch_id, DOES_NOT_EXIST)
+        log.error("batch halted", batch=row.batch_id, why=reason)

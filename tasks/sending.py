@@ -1,0 +1,120 @@
+"""One request of a row: it leaves or it does not, and the decision about what came back; safe from many threads."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import structlog
+
+from tasks import outcomes
+from tasks.elepay_api import ElepayApi
+from tasks.elepay_codes import ONE_METHOD_ONLY
+from tasks.errors import ElepayError, HeldBack, Maintenance, NotSent, RateLimitUnavailable, Throttled, Unclear
+from tasks.intake import decode_request
+from tasks.ledger import Ledger
+from tasks.models import HeldRow, SourceRequest
+from tasks.outcomes import Decision, Rules
+from tasks.rate_limit import RateLimit
+from tasks.settling import Settling
+
+log = structlog.get_logger("onboard")
+
+
+class Sender:
+    """Sends rows and looks them up, and slows the fleet down when elepay asks for it.
+
+    `worker` is the number under which a row was marked; a row to be tried again is kept for it.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        api: ElepayApi,
+        limiter: RateLimit,
+        rules: Rules,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._ledger, self._api, self._limiter, self._rules = ledger, api, limiter, rules
+        self._clock, self._sleep = clock, sleep
+        self._settling = Settling(api, ledger, self._take_place, clock)
+        self._trouble_since: dict[str, float] = {}
+
+    def send(self, row: HeldRow, worker: int, may_leave: Callable[[], bool]) -> Decision:
+        """Create the row's source; `may_leave` is asked just before its bytes do."""
+        request = SourceRequest(row.customer_id, row.payment_method, row.resource, *decode_request(row.request))
+        started = self._clock()
+        try:
+            source = self._api.create_source(request, row.reference, may_leave=may_leave)
+        except HeldBack:
+            return outcomes.not_sent_in_time(row)
+        except ElepayError as error:
+            took = self._clock() - started
+            self._slow_down(error, took)
+            return self._failed(row, error, worker, None if error.http_status is None else int(took * 1000))
+        self._trouble_since.clear()
+        return outcomes.created(row, source, latency_ms=int((self._clock() - started) * 1000), rules=self._rules)
+
+    def look_up(self, row: HeldRow, worker: int) -> Decision:
+        """Ask elepay what became of an unclear row."""
+        started = self._clock()
+        try:
+            found = self._settling.look_up(row)
+        except ElepayError as error:
+            self._slow_down(error, self._clock() - started)
+            return outcomes.look_up_failed(row, error, worker=worker, now=self._ledger.now(), rules=self._rules)
+        except RateLimitUnavailable:
+            put_off = NotSent("not_sent")
+            return outcomes.look_up_failed(row, put_off, worker=worker, now=self._ledger.now(), rules=self._rules)
+        return outcomes.looked_up(row, found, worker=worker, now=self._ledger.now(), rules=self._rules)
+
+    def broken(self, row: HeldRow, worker: int) -> Decision:
+        """Decide about a row on which this program itself failed: whether it was sent, nobody knows."""
+        return self._failed(row, Unclear("internal_error"), worker, None)
+
+    def _failed(self, row: HeldRow, error: ElepayError, worker: int, latency_ms: int | None) -> Decision:
+        return outcomes.failed(
+            row,
+            error,
+            worker=worker,
+            now=self._ledger.now(),
+            latency_ms=latency_ms,
+            trouble_seconds=self._trouble(error),
+            rules=self._rules,
+        )
+
+    def _trouble(self, error: ElepayError) -> float:
+        """Return for how long everything has failed like this, in seconds; any other answer starts anew."""
+        method_only = error.code in ONE_METHOD_ONLY
+        kind = type(error).__name__ + (error.code if method_only else "")
+        if not isinstance(error, NotSent | Throttled | Maintenance):
+            self._trouble_since.clear()
+            return 0.0
+        return self._clock() - self._trouble_since.setdefault(kind, self._clock())
+
+    def _slow_down(self, error: ElepayError, seconds_ago: float) -> None:
+        """Let the whole fleet know at once that elepay wants less, or nothing for now."""
+        try:
+            if isinstance(error, Throttled):
+                self._limiter.cut(seconds_ago, error.retry_after_seconds)
+            elif isinstance(error, Maintenance) and error.code not in ONE_METHOD_ONLY:
+                wait = self._rules.retry.wait_before_retry(error, self._maintenance_gaps(), 0.0)
+                self._limiter.pause(wait or 1.0)
+        except RateLimitUnavailable:
+            log.warning("Redis did not take the news of throttling or maintenance", code=error.code)
+
+    def _maintenance_gaps(self) -> int:
+        """Return which gap comes next: they grow with the time that maintenance has taken."""
+        since = self._trouble_since.get("Maintenance")
+        return 1 if since is None else max(1, int(self._clock() - since).bit_length())
+
+    def _take_place(self) -> None:
+        """Wait for one place of the rate limit."""
+        while True:
+            reserved = self._limiter.reserve(1)
+            if reserved.places:
+                self._sleep(reserved.wait_seconds)
+                return
+            self._sleep(min(max(reserved.wait_seconds - 0.5, 0.02), 1.0))
