@@ -605,7 +605,7 @@ def api() -> Iterator[ElepayApi]:
 
 
 #: How many interleavings, of how many steps each.
-INTERLEAVINGS = {"sqlite": 150, "postgres": 25}
+INTERLEAVINGS = {"sqlite": 250, "postgres": 40}
 STEPS = 60
 
 
