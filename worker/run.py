@@ -31,10 +31,23 @@ TICK_SECONDS = 0.25
 
 
 class Interrupts:
-    """Counts Ctrl-C (and SIGTERM): the first asks for an orderly stop, the second for an immediate one."""
+    """Ctrl-C (and SIGTERM): raises KeyboardInterrupt, or is counted where the work must come to an orderly stop.
+
+    Of those counted, the first asks for an orderly stop, the second for an immediate one.
+    """
 
     def __init__(self) -> None:
         self.count = 0
+        self.raises = True
+
+    @contextlib.contextmanager
+    def counted(self) -> Iterator[None]:
+        """Only count inside of the block."""
+        self.raises = False
+        try:
+            yield
+        finally:
+            self.raises = True
 
     def __enter__(self) -> Interrupts:
         self._before = {number: signal.signal(number, self._on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -46,6 +59,8 @@ class Interrupts:
 
     def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
         self.count += 1
+        if self.raises:
+            raise KeyboardInterrupt
 
 
 class Workers:
@@ -57,6 +72,7 @@ class Workers:
         self._logs.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._processes = [self._start(number) for number in range(1, count + 1)]
         self._restarts = 0
+        self._retired = False
 
     def __len__(self) -> int:
         return len(self._processes)
@@ -84,10 +100,16 @@ class Workers:
             log.warning("worker process ended, starting it again", pid=process.pid, code=process.returncode)
             self._processes[at] = self._start(at + 1)
 
+    def retire(self) -> None:
+        """Ask every worker, once, to finish what is under way."""
+        if not self._retired:
+            self._retired = True
+            for process in self._processes:
+                process.terminate()
+
     def stop(self, interrupts: Interrupts, seconds: float) -> None:
-        """Ask every worker to finish what is under way; kill what is left after `seconds` or at one more Ctrl-C."""
-        for process in self._processes:
-            process.terminate()
+        """Retire them and wait; kill what is left after `seconds` or at one more Ctrl-C."""
+        self.retire()
         ends, asked = time.monotonic() + seconds, interrupts.count
         while any(process.poll() is None for process in self._processes):
             if time.monotonic() > ends or interrupts.count > max(asked, 1):

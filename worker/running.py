@@ -53,15 +53,13 @@ def run(ours: Resources, options: Options, console: Console) -> tuple[int, dict[
     if not options.file.is_file():
         raise UnusableFile("unreadable_file", f"There is no file {options.file}.", detail="no such file")
     started = time.time()
-    with (
-        _at_work(ours, console, no_workers=options.no_workers) as interrupts,
-        screen.Progress(console, settings.requests_per_second or None) as progress,
-    ):
-        accepted = _accept(ours, options, progress, interrupts)
-        if accepted.goes_on:
-            console.print(f"batch {accepted.batch.id} goes on where it stopped")
-        over = _finish(ours, [accepted.batch.id], options, progress, interrupts)
-    return _tell(ours, options, console, accepted.batch.id, started, over=over)
+    with _at_work(ours, console, options) as (interrupts, workers):
+        with interrupts.counted(), screen.Progress(console, settings.requests_per_second or None) as progress:
+            accepted = _accept(ours, options, progress, interrupts)
+            if accepted.goes_on:
+                console.print(f"batch {accepted.batch.id} goes on where it stopped")
+            over = _finish(ours, [accepted.batch.id], workers, progress, interrupts)
+        return _tell(ours, options, console, accepted.batch.id, started, over=over)
 
 
 def retry(
@@ -74,7 +72,7 @@ def retry(
         raise LedgerError(f"batch {batch_id} is {parent.state}: only a finished or cancelled batch can be retried")
     options = Options(file=Path(parent.name), workers=workers, no_workers=no_workers)
     started = time.time()
-    with _at_work(ours, console, no_workers=no_workers) as interrupts, tempfile.TemporaryDirectory() as folder:
+    with _at_work(ours, console, options) as (interrupts, at_work), tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / f"retry-of-{batch_id}.csv"
         again = onboarding.write_retry_file(ours.ledger, batch_id, ours.kept_file(parent), target)
         looked_up = ours.ledger.look_up_again(batch_id, who()) if parent.state is BatchState.FINISHED else 0
@@ -82,14 +80,14 @@ def retry(
             raise LedgerError(f"batch {batch_id} has no row that could be tried again")
         console.print(f"{again:,} rows are sent again, {looked_up:,} unclear rows are looked up again")
         batches = [batch_id] if looked_up else []
-        with screen.Progress(console, ours.settings.requests_per_second or None) as progress:
+        with interrupts.counted(), screen.Progress(console, ours.settings.requests_per_second or None) as progress:
             if again:
                 child = replace(options, file=target)
                 batches.append(_accept(ours, child, progress, interrupts, parent_id=batch_id).batch.id)
-            over = _finish(ours, batches, options, progress, interrupts)
-    if over and looked_up and again:
-        reporting.write(ours, ours.ledger.batch(batch_id))
-    return _tell(ours, options, console, batches[-1], started, over=over)
+            over = _finish(ours, batches, at_work, progress, interrupts)
+        if over and looked_up and again:
+            reporting.write(ours, ours.ledger.batch(batch_id))
+        return _tell(ours, options, console, batches[-1], started, over=over)
 
 
 def who() -> str:
@@ -102,10 +100,13 @@ def who() -> str:
 
 
 @contextlib.contextmanager
-def _at_work(ours: Resources, console: Console, *, no_workers: bool) -> Iterator[Interrupts]:
-    """Have a Redis for the length of a command: the fleet's, or a private one (one command a folder at a time)."""
+def _at_work(ours: Resources, console: Console, options: Options) -> Iterator[tuple[Interrupts, Workers | None]]:
+    """Have workers for the length of a command, and a Redis: the fleet's, or a private one (one command a folder).
+
+    The workers start at once: while they load what they need, the file is read.
+    """
     settings = ours.settings
-    if no_workers and settings.redis_url is None:
+    if options.no_workers and settings.redis_url is None:
         raise SettingsError("--no-workers needs a fleet: set REDIS_URL to the Redis that its workers use")
     with contextlib.ExitStack() as stack:
         interrupts = stack.enter_context(Interrupts())
@@ -118,7 +119,16 @@ def _at_work(ours: Resources, console: Console, *, no_workers: bool) -> Iterator
         from worker import celery_app
 
         celery_app.app.set_current()
-        yield interrupts
+        ours.ledger.version()  # its tables are there before workers look for them
+        workers = None
+        if not options.no_workers:
+            workers = Workers(settings, ours.redis_url, options.workers or settings.workers or os.cpu_count() or 1)
+        try:
+            yield interrupts, workers
+        finally:
+            interrupts.raises = False
+            if workers is not None:
+                workers.stop(interrupts, settings.total_timeout_seconds + 15)
 
 
 def _accept(
@@ -164,17 +174,18 @@ def _deadline(until: str | None, zone: str) -> float | None:
 
 
 def _finish(
-    ours: Resources, batches: list[int], options: Options, progress: screen.Progress, interrupts: Interrupts
+    ours: Resources, batches: list[int], workers: Workers | None, progress: screen.Progress, interrupts: Interrupts
 ) -> bool:
-    """Work until no batch moves any more by itself; False if a person interrupted."""
+    """Work until no batch moves any more by itself; False if a person interrupted.
+
+    What the workers still hold then is given back; after work that came to its end they go by themselves.
+    """
     settings = ours.settings
     if all(onboarding.is_over(ours.ledger, batch_id) for batch_id in batches):
         return True
-    workers = None
-    if not options.no_workers:
-        workers = Workers(settings, ours.redis_url, options.workers or settings.workers or os.cpu_count() or 1)
+    over = False
     try:
-        return watch_batches(
+        over = watch_batches(
             ours.ledger,
             batches,
             settings,
@@ -183,13 +194,16 @@ def _finish(
             show=lambda: _show(ours, batches[-1], progress),
         )
     finally:
-        if workers is not None:
+        if workers is not None and over:
+            workers.retire()
+        elif workers is not None:
             workers.stop(interrupts, settings.total_timeout_seconds + 15)
         onboarding.sweep(
             ours.ledger,
             total_timeout_seconds=settings.total_timeout_seconds,
             look_up_delay_seconds=settings.look_up_delay_seconds,
         )
+    return over
 
 
 def sendable_methods(ours: Resources) -> frozenset[str] | None:
