@@ -22,7 +22,7 @@ demo: install    ## a rough night against the bundled simulator, start to report
 	@$(BIN)/python -m worker.demo
 
 test: install    ## every test, with a real Valkey and a real PostgreSQL
-	$(BIN)/python -m pytest --numprocesses 3 --dist worksteal $(PYTEST_ARGS)
+	$(BIN)/python -m pytest --numprocesses 4 --dist worksteal $(PYTEST_ARGS)
 
 check: install   ## format, lint, types, import contracts
 	$(BIN)/ruff format --check .

@@ -425,7 +425,8 @@ class WaveLoop:
             log.warning(
                 "lease lost: this process was given up for dead, its rows were given to others", worker=self._worker
             )
-            self._hire()
+            with contextlib.suppress(LedgerError):  # else this number stays without a lease, and the next wave sees it
+                self._hire()
         return marked
 
     def _may_leave(self, work: _Work, row: HeldRow, wave: Wave, worker: int) -> bool:

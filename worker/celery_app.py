@@ -11,7 +11,7 @@ from typing import Any
 
 import structlog
 from celery import Celery
-from celery.signals import setup_logging, worker_init, worker_ready, worker_shutdown, worker_shutting_down
+from celery.signals import setup_logging, worker_ready, worker_shutdown, worker_shutting_down
 from kombu.exceptions import OperationalError
 
 from tasks import celery_tasks
@@ -81,12 +81,6 @@ app.set_default()
 @setup_logging.connect
 def _set_up_logging(**_: Any) -> None:
     logs.configure(_settings.log_level)
-
-
-@worker_init.connect
-def _before_work(**_: Any) -> None:
-    """Refuse to start with a key that does not fit, and start the sending loop before the first message."""
-    celery_tasks.resources().waves  # noqa: B018 - building it starts it
 
 
 @worker_ready.connect

@@ -14,6 +14,7 @@ from typing import NoReturn
 import structlog
 
 from tasks import celery_tasks
+from tasks.errors import LedgerError
 from worker.run import PARENT
 
 log = structlog.get_logger("onboard")
@@ -22,12 +23,14 @@ log = structlog.get_logger("onboard")
 SWITCH_SECONDS = 0.0005
 #: Exit code of a worker that its watchdog has ended.
 STUCK = 75
+#: How long a starting worker waits for a ledger that cannot be used.
+STARTING_SECONDS = 60.0
 #: How long a worker whose consumer has failed waits before it starts anew.
 ANEW_SECONDS = 1.0
 
 
 def work(name: str) -> int:
-    """Work until told to stop; return the exit code."""
+    """Work until told to stop; return the exit code. Raises OnboardingError if it cannot."""
     from worker.celery_app import SLICE_THREADS, SWEEP_SECONDS, app, told_to_end
 
     sys.setswitchinterval(SWITCH_SECONDS)
@@ -38,6 +41,7 @@ def work(name: str) -> int:
         threading.Thread(target=_end_with, args=(int(parent),), name="parent", daemon=True).start()
     else:
         threading.Thread(target=_sweep, args=(SWEEP_SECONDS,), name="sweep", daemon=True).start()
+    _start_waves()
     threading.Thread(target=_watch, name="watchdog", daemon=True).start()
     with contextlib.suppress(SystemExit):
         app.worker_main(
@@ -50,6 +54,21 @@ def work(name: str) -> int:
     if not told_to_end.is_set():
         _start_anew(name)
     return 0
+
+
+def _start_waves() -> None:
+    """Start the sending loop, without which there is no worker; a ledger that is away is waited for, for a while."""
+    ends = time.monotonic() + STARTING_SECONDS
+    while True:
+        try:
+            celery_tasks.resources().waves  # noqa: B018 - building it starts it
+        except LedgerError as error:
+            if time.monotonic() > ends:
+                raise
+            log.warning("waiting for the ledger", why=str(error))
+            time.sleep(2.0)
+        else:
+            return
 
 
 def _start_anew(name: str) -> NoReturn:

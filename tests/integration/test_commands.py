@@ -395,3 +395,11 @@ def test_a_ledger_written_by_people_is_theirs_too(tmp_path: Path, simulator: Sim
     ledger.end_worker(gone.number)
     ledger.close()
     assert onboard.json("run", file)["books"]["created"] == 6
+
+
+def test_a_worker_whose_key_does_not_fit_ends_and_says_so(tmp_path: Path, simulator: Simulator, redis_url: str) -> None:
+    """Else every slice would fail in it, and a run would wait for ever."""
+    onboard = Command(tmp_path, simulator, REDIS_URL=redis_url, ELEPAY_SECRET_KEY="sk_live_0123456789")
+    said = onboard("worker", timeout=30)
+    assert said.returncode == 2
+    assert "ELEPAY_MODE" in said.stderr
