@@ -474,9 +474,6 @@ def test_the_image_is_built_from_what_exists() -> None:
 
 # ------------------------------------------------------------------------------------------------- links and the house
 
-#: Pages that are named already and not written yet.
-COMING = {"docs/guarantees.md"}
-
 
 def anchors(text: str) -> set[str]:
     """Return the anchors of a page's headings, as GitHub makes them."""
@@ -492,8 +489,6 @@ def test_every_link_leads_somewhere(page: str) -> None:
         assert not re.match(r"\w+://", path), f"{page}: {link} leaves the repository"
         target = (ROOT / page).parent / path if path else ROOT / page
         name = str(target.resolve().relative_to(ROOT))
-        if name in COMING:
-            continue
         assert target.exists(), f"{page}: there is no {link}"
         if anchor:
             assert anchor in anchors(PAGES[name]), f"{page}: {name} has no heading for #{anchor}"
@@ -509,13 +504,13 @@ def test_every_page_is_reached_from_the_readme() -> None:
 def test_every_path_that_a_page_names_exists(page: str) -> None:
     roots = (*PACKAGES, "docs", "tests", "benchmarks", "sample_data", ".ci")
     for path in re.findall(rf"`?\b((?:{'|'.join(map(re.escape, roots))})/[\w./-]*\w/?)`", PAGES[page]):
-        assert path in COMING or (ROOT / path).exists(), f"{page} names {path}"
+        assert (ROOT / path).exists(), f"{page} names {path}"
 
 
 def test_every_page_that_the_code_names_exists() -> None:
     named = {name for path in PYTHON for name in re.findall(r"docs/[\w-]+\.md", path.read_text("utf-8"))}
     assert len(named) >= 3
-    assert {name for name in named if not (ROOT / name).exists()} <= COMING
+    assert {name for name in named if not (ROOT / name).exists()} == set()
 
 
 def test_every_section_of_the_api_that_is_cited_exists() -> None:
