@@ -18,7 +18,7 @@ import structlog
 from tasks import processes
 from tasks.csv_records import FileFormat, read_raw
 from tasks.errors import UnusableFile
-from tasks.intake import IntakeRules, OpenedFile, Warnings, open_file, read_rows
+from tasks.intake import IntakeRules, OpenedFile, Warnings, collector_at_rest, open_file, read_rows
 from tasks.ledger import Ledger
 from tasks.models import Batch, BatchState, RowState, Slice
 from tasks.waves import WaveLoop
@@ -158,12 +158,13 @@ def _read_into(
     """Add every record of the file to its batch, and start it. Raises UnusableFile."""
     warnings = Warnings()
     invalid = records = 0
-    for chunk in read_rows(copy, opened, rules.intake, warnings=warnings):
-        records += len(chunk)
-        invalid += sum(row.state == RowState.INVALID for row in chunk)
-        ledger.add_rows(batch_id, chunk, again=rules.again)
-        ledger.renew_lease(reader, rules.lease_seconds)
-        rules.progress(chunk[-1].record)
+    with collector_at_rest():
+        for chunk in read_rows(copy, opened, rules.intake, warnings=warnings):
+            records += len(chunk)
+            invalid += sum(row.state == RowState.INVALID for row in chunk)
+            ledger.add_rows(batch_id, chunk, again=rules.again)
+            ledger.renew_lease(reader, rules.lease_seconds)
+            rules.progress(chunk[-1].record)
     _refuse_if_too_bad(invalid, records, rules)
     told = [[one.code, one.column, one.count, one.first_line, one.detail] for one in warnings]
     ledger.start_batch(batch_id, rules.slice_rows, canary_rows=rules.canary_rows, warnings=told)

@@ -86,6 +86,7 @@ rows = Table(
     Column("parameter", Text),
     Column("request_id", Text),
     PrimaryKeyConstraint("batch_id", "record"),
+    sqlite_with_rowid=False,
 )
 
 _OWNING = rows.c.state.in_(sorted(OWNING_STATES))

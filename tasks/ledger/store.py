@@ -248,8 +248,10 @@ def _told() -> Iterator[None]:
 
 def _set_up_sqlite(connection: Any, _record: Any) -> None:
     connection.isolation_level = None  # transactions are begun by _begin_sqlite
-    # 32 MB of cache: identities fall all over their index, and with the 2 MB of the default its pages come and go
+    # identities fall all over their index: with the 2 MB of cache and the 4 KB pages of the default its pages come and
+    # go, and each of a million rows costs twice as much. Waves are as quick with large pages.
     for pragma in (
+        "page_size=32768",
         "journal_mode=WAL",
         "synchronous=FULL",
         "busy_timeout=60000",

@@ -93,6 +93,7 @@ def upgrade() -> None:
         sa.Column("parameter", sa.Text(), nullable=True),
         sa.Column("request_id", sa.Text(), nullable=True),
         sa.PrimaryKeyConstraint("batch_id", "record"),
+        sqlite_with_rowid=False,
     )
     with op.batch_alter_table("rows", schema=None) as batch_op:
         batch_op.create_index("rows_by_state", ["batch_id", "state", "record"], unique=False)
