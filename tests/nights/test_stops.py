@@ -141,4 +141,5 @@ def test_a_pause_in_mid_run_holds_and_resume_goes_on(night: Night, valkey: Valke
     pause(2)
     assert night.asked() == before
     assert command("resume", 1).returncode == 0
-    night.judge(command, night.run(command, night.folder / "customers.csv", "--no-workers").json())
+    wait_until(lambda: command.json("status", 1)["state"] == "finished", 60, "the fleet's end of the batch")
+    night.judge(command, command.json("status", 1))
