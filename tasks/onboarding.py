@@ -161,7 +161,7 @@ def _read_into(
     with collector_at_rest():
         for chunk in read_rows(copy, opened, rules.intake, warnings=warnings):
             records += len(chunk)
-            invalid += sum(row.state == RowState.INVALID for row in chunk)
+            invalid += [row.state for row in chunk].count(RowState.INVALID)
             ledger.add_rows(batch_id, chunk, again=rules.again)
             ledger.renew_lease(reader, rules.lease_seconds)
             rules.progress(chunk[-1].record)

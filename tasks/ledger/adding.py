@@ -8,7 +8,11 @@ from typing import Any
 from sqlalchemy import (
     Connection,
     Row,
+    String,
+    and_,
+    cast,
     exists,
+    func,
     insert,
     select,
     update,
@@ -48,10 +52,10 @@ class Adding(Store):
 
     def _insert_rows(self, connection: Connection, batch_id: int, new_rows: Sequence[NewRow]) -> int:
         """Insert rows, without those whose identity is owned; return how many."""
-        if self._sqlite:  # the rows are given as they are: a million copies of them took seconds
+        if self._sqlite:  # plain tuples: the driver takes half a second longer over a million named ones
             names, marks = ", ".join(NewRow._fields), ", ".join("?" * len(NewRow._fields))
             statement = f"INSERT INTO rows (batch_id, {names}) VALUES ({batch_id:d}, {marks}) ON CONFLICT DO NOTHING"  # noqa: S608 - constants and a number
-            return connection.exec_driver_sql(statement, list(new_rows)).rowcount
+            return connection.exec_driver_sql(statement, list(map(tuple, new_rows))).rowcount
         added = connection.execute(
             postgresql.insert(rows).on_conflict_do_nothing().returning(rows.c.record),
             [{"batch_id": batch_id, **row._asdict()} for row in new_rows],
@@ -61,11 +65,9 @@ class Adding(Store):
     def _add_owned(self, connection: Connection, batch_id: int, new_rows: Sequence[NewRow], *, again: bool) -> None:
         """Add those of `new_rows` that the unique index kept out."""
         first, last = new_rows[0].record, new_rows[-1].record
-        there = set(
-            connection.execute(
-                select(rows.c.record).where(rows.c.batch_id == batch_id, rows.c.record.between(first, last))
-            ).scalars()
-        )
+        in_range = and_(rows.c.batch_id == batch_id, rows.c.record.between(first, last))
+        listed = select(func.aggregate_strings(cast(rows.c.record, String), ",")).where(in_range)
+        there = set(map(int, filter(None, (connection.execute(listed).scalar_one() or "").split(","))))
         kept_out = [row for row in new_rows if row.record not in there]
         owners: dict[bytes, Row[Any]] = {}
         for start in range(0, len(kept_out), 500):
