@@ -37,7 +37,7 @@ tools:           ## what the tests of the pages need from Debian: a browser, Lib
 	    chromium libreoffice-calc poppler-utils fontconfig fonts-noto-cjk >/dev/null; }
 
 lock: install    ## bring requirements.lock up to date with pyproject.toml
-	$(BIN)/uv pip compile pyproject.toml --all-extras --group dev --universal --python-version 3.11 --generate-hashes \
+	$(BIN)/uv pip compile pyproject.toml --all-extras --group bench --group dev --universal --python-version 3.11 --generate-hashes \
 	  --no-emit-index-url --custom-compile-command "make lock" --quiet --output-file requirements.lock
 
 clean:           ## remove .venv and caches
