@@ -1,58 +1,41 @@
 """The only file that speaks HTTP: elepay's customer sources (docs/elepay-api.md §2).
 
-Requests are prepared once and copied, and go through one `requests` adapter whose pool is as large as the number of
-threads. Nothing is retried here, no redirect is followed, and no body ever becomes part of an error.
+`requests` prepares the head once, reads proxies and certificates from where it always does, and makes the connections;
+`flights` lets the requests fly on them. Nothing is retried here, no redirect is followed, and no body ever becomes part
+of an error.
 """
 
 from __future__ import annotations
 
-import contextlib
-import socket
+import io
+import queue
 import ssl
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, cast
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import orjson
 import requests
+import urllib3
 from pydantic import SecretStr
 from requests.adapters import HTTPAdapter
-from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
-from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3 import HTTPConnectionPool
+from urllib3.connection import HTTPConnection
 from urllib3.exceptions import (
     ConnectTimeoutError,
-    MaxRetryError,
     NameResolutionError,
     NewConnectionError,
-    ProxyError,
-    ReadTimeoutError,
-    SSLError,
 )
 from urllib3.exceptions import HTTPError as Urllib3Error
+from urllib3.util.proxy import connection_requires_http_tunnel
 
 from tasks.elepay_codes import LEGACY, action_for
-from tasks.errors import ElepayError, HeldBack, NotSent, Refused, Unclear
+from tasks.errors import ElepayError, NotSent, Unclear
+from tasks.flights import MAX_ANSWER_BYTES, Answer, Deadlines, Flight, Flights
 from tasks.models import REFERENCE_KEY, Source, SourceRequest
 
-#: A source is a few hundred bytes and a list a few hundred sources; more than this is not elepay.
-MAX_BODY_BYTES = 8 * 1024 * 1024
-#: How often overdue requests are looked for.
-CUT_EVERY_SECONDS = 0.25
-#: How much of a body is read at once.
-CHUNK_BYTES = 64 * 1024
 USER_AGENT = "elepay-onboarding/0.1"
-
-
-@dataclass(frozen=True, slots=True)
-class Deadlines:
-    """How long one request may take, in seconds."""
-
-    connect: float
-    read: float  #: longest silence
-    total: float  #: everything, to the last byte of the answer
 
 
 class SourceList(NamedTuple):
@@ -83,64 +66,91 @@ class ElepayApi:
         secret_key: SecretStr,
         deadlines: Deadlines,
         *,
-        connections: int = 100,
         trust_env: bool = False,
     ) -> None:
-        self._base_url = base_url.rstrip("/")
         self._deadlines = deadlines
-        self._cutter = _Cutter()
-        self._adapter = _Adapter(self._cutter, connections)
         session = requests.Session()
         session.trust_env = trust_env
-        settings = session.merge_environment_settings(self._base_url, {}, None, None, None)
+        base = base_url.rstrip("/")
+        settings = session.merge_environment_settings(base, {}, None, None, None)
         self._proxies = cast("Mapping[str, str]", settings["proxies"] or {})
         self._verify = cast("bool | str", settings["verify"])
-        headers = {
-            "Authorization": f"Bearer {secret_key.get_secret_value()}",
-            "Accept": "application/json",
-            "Accept-Language": "en",
-            "User-Agent": USER_AGENT,
-            "Content-Type": "application/json;charset=utf-8",
-        }
-        self._templates = {
-            method: requests.Request(method, self._base_url + "/", headers=headers).prepare()
-            for method in ("GET", "POST")
-        }
-        for template in self._templates.values():
-            template.headers.pop("Content-Length", None)
+        self._adapter = HTTPAdapter(max_retries=0)
+        self._template = requests.Request("GET", f"{base}/", headers=_headers(secret_key)).prepare()
+        self._path = self._adapter.request_url(self._template, self._proxies).rstrip("/")
+        lines = [f"{name}: {value}" for name, value in self._template.headers.items()]
+        if self._path.startswith("http"):  # a proxy reads the head
+            proxy = requests.utils.select_proxy(base, dict(self._proxies)) or ""
+            lines += [f"{name}: {value}" for name, value in self._adapter.proxy_headers(proxy).items()]
+        host = urlsplit(base).netloc.rpartition("@")[2]
+        self._head = "\r\n".join([" HTTP/1.1", f"Host: {host}", "Accept-Encoding: identity", *lines, ""]).encode(
+            "latin-1"
+        )
+        self._flights = Flights(self._connect, deadlines)
 
     @property
     def total_seconds(self) -> float:
         """The longest that any request can take."""
         return self._deadlines.total
 
+    @property
+    def failed(self) -> bool:
+        """True if no request can leave any more, by a failure of this program."""
+        return self._flights.failed
+
     def close(self) -> None:
         """Close every connection."""
-        self._cutter.stop()
+        self._flights.close()
         self._adapter.close()
 
-    def create_source(
-        self, request: SourceRequest, reference: str, *, may_leave: Callable[[], bool] = lambda: True
-    ) -> Source:
-        """Create a source that carries our reference in its metadata (§2.2). Never repeated by this method.
+    def begin_create(
+        self,
+        request: SourceRequest,
+        reference: str,
+        then: Callable[[Source | ElepayError], None],
+        *,
+        wait_seconds: float = 0.0,
+        may_leave: Callable[[], bool] = lambda: True,
+    ) -> None:
+        """Create a source that carries our reference in its metadata (§2.2), in `wait_seconds`. Never repeated here.
 
-        `may_leave` is asked just before bytes are written to the connection, when it has been made already; no raises
-        HeldBack.
+        `may_leave` is asked just before bytes are written to the connection, when it has been made already; no means
+        HeldBack. `then` is called once, by the thread that all requests share: it must not block.
         """
         body: dict[str, Any] = {"paymentMethod": request.payment_method, "resource": request.resource}
         if request.description is not None:
             body["description"] = request.description
         if request.extra:
-            body["extra"] = dict(request.extra)
+            body["extra"] = request.extra
         body["metadata"] = {**request.metadata, REFERENCE_KEY: reference}
+
+        def landed(result: Answer | ElepayError) -> None:
+            made: Source | ElepayError
+            try:
+                made = result if isinstance(result, ElepayError) else _source(_decode(result))
+            except ElepayError as error:
+                made = error
+            then(made)
+
         path = f"/customers/{_segment(request.customer_id)}/sources"
-        answer = self._call("POST", path, body, may_leave=may_leave)
-        return _source(answer)
+        sent = self._request("POST", path, orjson.dumps(body))
+        self._flights.start(Flight(sent, landed, may_leave, time.monotonic() + wait_seconds))
+
+    def create_source(
+        self, request: SourceRequest, reference: str, *, may_leave: Callable[[], bool] = lambda: True
+    ) -> Source:
+        """Do what `begin_create` begins, and wait for its end."""
+        landed: queue.SimpleQueue[Source | ElepayError] = queue.SimpleQueue()
+        self.begin_create(request, reference, landed.put, may_leave=may_leave)
+        made = landed.get()
+        if isinstance(made, ElepayError):
+            raise made
+        return made
 
     def list_sources(self, customer_id: str, payment_method: str) -> SourceList:
         """Return a customer's sources of one payment method (§2.5)."""
         path = f"/customers/{_segment(customer_id)}/sources?paymentMethod={quote(payment_method, safe='')}"
-        answer = self._call("GET", path)
+        answer = self._call(path)
         listed = answer.get("sources")
         if not isinstance(listed, list):
             raise Unclear("unreadable_answer", http_status=200)
@@ -149,7 +159,7 @@ class ElepayApi:
 
     def retrieve_source_status(self, source_id: str) -> str:
         """Return elepay's own word for the state of a source, by the light call without personal data (§8.12)."""
-        answer = self._call("GET", f"/sources/{_segment(source_id)}/status")
+        answer = self._call(f"/sources/{_segment(source_id)}/status")
         status = answer.get("status")
         if not isinstance(status, str):
             raise Unclear("unreadable_answer", http_status=200)
@@ -157,42 +167,51 @@ class ElepayApi:
 
     def list_payment_methods(self) -> list[PaymentMethod]:
         """Return what this key may use, and which methods can hold a source (§3.3)."""
-        answer = self._call("GET", "/payment-methods")
+        answer = self._call("/payment-methods")
         listed = answer.get("paymentMethods")
         if not isinstance(listed, list):
             raise Unclear("unreadable_answer", http_status=200)
         return [_payment_method(one) for one in listed if isinstance(one, dict) and one.get("paymentMethod")]
 
-    def _call(
-        self,
-        method: str,
-        path: str,
-        body: Mapping[str, Any] | None = None,
-        *,
-        may_leave: Callable[[], bool] = lambda: True,
-    ) -> dict[str, Any]:
-        """Send one request and return the decoded JSON object of a 2xx answer."""
-        prepared = self._templates[method].copy()
-        prepared.url = self._base_url + path
-        if body is not None:
-            prepared.body = orjson.dumps(body)
-            prepared.headers["Content-Length"] = str(len(prepared.body))
-        with self._cutter.flight(time.monotonic() + self._deadlines.total, may_leave) as flight:
-            try:
-                response = self._adapter.send(
-                    prepared,
-                    stream=True,
-                    timeout=(self._deadlines.connect, self._deadlines.read),
-                    verify=self._verify,
-                    proxies=self._proxies,
-                )
-            except requests.RequestException as error:
-                raise _no_answer(error, flight) from None  # the cause quotes address and customer
-            try:
-                content = _read(response)
-            except (requests.RequestException, Urllib3Error, OSError) as error:
-                raise Unclear(_interruption(error, flight), http_status=response.status_code) from None
-        return _decode(response, content)
+    def _call(self, path: str) -> dict[str, Any]:
+        """Ask for something and return the decoded JSON object of a 2xx answer."""
+        landed: queue.SimpleQueue[Answer | ElepayError] = queue.SimpleQueue()
+        self._flights.start(Flight(self._request("GET", path), landed.put))
+        result = landed.get()
+        if isinstance(result, ElepayError):
+            raise result
+        return _decode(result)
+
+    def _request(self, method: str, path: str, body: bytes = b"") -> bytes:
+        length = f"Content-Length: {len(body)}\r\n" if body else ""
+        return f"{method} {self._path}{path}".encode() + self._head + f"{length}\r\n".encode() + body
+
+    def _connect(self) -> HTTPConnection:
+        """Return an open connection, made by the pool that `requests` would use; raises NotSent."""
+        try:
+            pool = cast(
+                "HTTPConnectionPool",
+                self._adapter.get_connection_with_tls_context(self._template, self._verify, proxies=self._proxies),
+            )
+            connection = cast("HTTPConnection", pool._new_conn())  # noqa: SLF001 - with the pool's certificates
+            connection.timeout = self._deadlines.connect
+            if connection_requires_http_tunnel(pool.proxy, pool.proxy_config, pool.scheme):
+                pool._prepare_proxy(connection)  # noqa: SLF001 - so does `urlopen`
+            else:
+                connection.connect()
+        except (requests.RequestException, Urllib3Error, OSError) as error:
+            raise _why_not_connected(error) from None  # the cause quotes the address
+        return connection
+
+
+def _headers(secret_key: SecretStr) -> dict[str, str]:
+    return {
+        "Authorization": f"Bearer {secret_key.get_secret_value()}",
+        "Accept": "application/json",
+        "Accept-Language": "en",
+        "User-Agent": USER_AGENT,
+        "Content-Type": "application/json;charset=utf-8",
+    }
 
 
 def _segment(text: str) -> str:
@@ -200,116 +219,11 @@ def _segment(text: str) -> str:
     return quote(text, safe="")
 
 
-@dataclass(eq=False, slots=True)
-class _Flight:
-    """One request under way."""
-
-    ends: float  #: by the monotonic clock
-    may_leave: Callable[[], bool]
-    connection: HTTPConnection | None = None  #: set just before the first byte leaves: without it, nothing was sent
-    cut: bool = False
-
-
-class _Cutter:
-    """Cuts connections whose request takes longer than its deadline, wherever it hangs.
-
-    Timeouts of sockets start anew with every byte, so an answer that drips, or interim answers without end, would
-    outlive them; the lease of a row relies on a request's end (docs/guarantees.md).
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._mine = threading.local()
-        self._flights: set[_Flight] = set()
-        self._stopped = threading.Event()
-        threading.Thread(target=self._watch, name="deadlines", daemon=True).start()
-
-    def stop(self) -> None:
-        """Watch no longer."""
-        self._stopped.set()
-
-    @contextlib.contextmanager
-    def flight(self, ends: float, may_leave: Callable[[], bool]) -> Iterator[_Flight]:
-        """Watch over the request that this thread makes inside the block."""
-        flight = self._mine.flight = _Flight(ends, may_leave)
-        with self._lock:
-            self._flights.add(flight)
-        try:
-            yield flight
-        finally:
-            with self._lock:
-                self._flights.discard(flight)
-
-    def leaves(self, connection: HTTPConnection) -> None:
-        """Note that (a further part of) this thread's request is about to leave on a connection, if it may."""
-        flight = self._mine.flight
-        if not flight.may_leave():
-            raise HeldBack("held_back") if flight.connection is None else Unclear("connection_reset")
-        flight.connection = connection
-
-    def _watch(self) -> None:
-        while not self._stopped.wait(CUT_EVERY_SECONDS):
-            now = time.monotonic()
-            with self._lock:
-                late = [flight for flight in self._flights if flight.ends < now and not flight.cut]
-                for flight in late:
-                    sock = getattr(flight.connection, "sock", None)
-                    if sock is not None:
-                        flight.cut = True
-                        with contextlib.suppress(OSError):
-                            sock.shutdown(socket.SHUT_RDWR)
-
-
-class _Adapter(HTTPAdapter):
-    """An adapter whose connections say when a request leaves."""
-
-    def __init__(self, cutter: _Cutter, connections: int) -> None:
-        self._cutter = cutter
-        super().__init__(pool_connections=4, pool_maxsize=connections, max_retries=0)
-
-    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        """Make the pools with connections of our kind."""
-        super().init_poolmanager(*args, **kwargs)
-        cutter = self._cutter
-
-        class Plain(HTTPConnection):
-            def send(self, data: Any) -> None:
-                if self.sock is None:
-                    self.connect()
-                cutter.leaves(self)
-                super().send(data)
-
-        class Secure(HTTPSConnection):
-            def send(self, data: Any) -> None:
-                if self.sock is None:
-                    self.connect()
-                cutter.leaves(self)
-                super().send(data)
-
-        plain = type("PlainPool", (HTTPConnectionPool,), {"ConnectionCls": Plain})
-        secure = type("SecurePool", (HTTPSConnectionPool,), {"ConnectionCls": Secure})
-        self.poolmanager.pool_classes_by_scheme = {"http": plain, "https": secure}
-
-
-def _read(response: requests.Response) -> bytes:
-    """Return the body; raise when it is too long."""
-    content = b""
-    while True:
-        part = response.raw.read1(CHUNK_BYTES, decode_content=True)
-        if not part:
-            response.raw.release_conn()
-            return content
-        content += part
-        if len(content) > MAX_BODY_BYTES:
-            response.raw.close()
-            raise requests.ReadTimeout
-
-
-def _decode(response: requests.Response, content: bytes) -> dict[str, Any]:
+def _decode(given: Answer) -> dict[str, Any]:
     """Return the JSON object of a 2xx answer; raise what the answer tells us to do otherwise (§5.1, §5.2)."""
-    status = response.status_code
+    status = given.status
     try:
-        answer = orjson.loads(content)
+        answer = orjson.loads(_unpacked(given))
     except orjson.JSONDecodeError:
         answer = None
     if 200 <= status < 300:
@@ -323,8 +237,26 @@ def _decode(response: requests.Response, content: bytes) -> dict[str, Any]:
         parameter=_short_text(fields.get("parameterName")),
         request_id=_short_text(fields.get("requestId")),
         http_status=status,
-        retry_after_seconds=_retry_after(response.headers.get("Retry-After")),
+        retry_after_seconds=_retry_after(given.headers.get("retry-after")),
     )
+
+
+def _unpacked(answer: Answer) -> bytes:
+    """Return the content; what somebody on the way has packed although nobody asked for it, is unpacked."""
+    encoding = answer.headers.get("content-encoding")
+    if encoding is None:
+        return answer.content
+    packed = urllib3.HTTPResponse(
+        io.BytesIO(answer.content), headers={"Content-Encoding": encoding}, preload_content=False
+    )
+    try:
+        content = packed.read(MAX_ANSWER_BYTES, decode_content=True)
+        whole = not packed.read(1, decode_content=True)
+    except Urllib3Error:
+        whole = False
+    if not whole:
+        raise Unclear("unreadable_answer", http_status=answer.status)
+    return content
 
 
 def _error_code(fields: Mapping[str, Any]) -> str | None:
@@ -382,32 +314,14 @@ def _payment_method(fields: Mapping[str, Any]) -> PaymentMethod:
     )
 
 
-def _no_answer(error: requests.RequestException, flight: _Flight) -> ElepayError:
-    """Tell a request that never left from one that may have been executed.
-
-    requests' ConnectionError mixes both; what decides is whether our connection was about to send (`_Flight`). The
-    reason is unwrapped to urllib3's only to name it.
-    """
-    if flight.connection is not None:
-        return Unclear(_interruption(error, flight))
-    if isinstance(error, requests.exceptions.InvalidURL | requests.exceptions.InvalidHeader):
-        return Refused("not_sendable")
-    reason: object = error.args[0] if error.args else error
-    if isinstance(reason, MaxRetryError):
-        reason = reason.reason
-    if isinstance(reason, ProxyError):
-        reason = reason.original_error
-    if isinstance(reason, NameResolutionError):
+def _why_not_connected(error: Exception) -> NotSent:
+    """Name what kept a connection from being made, by urllib3's classes: nothing has left."""
+    if isinstance(error, NameResolutionError):
         return NotSent("name_not_resolved")
-    if isinstance(reason, NewConnectionError):  # before its parent class ConnectTimeoutError
+    if isinstance(error, NewConnectionError):  # before its parent class ConnectTimeoutError
         return NotSent("connection_refused")
-    if isinstance(reason, SSLError) and any(isinstance(arg, ssl.SSLCertVerificationError) for arg in reason.args):
+    if isinstance(error, ssl.SSLCertVerificationError):
         return NotSent("certificate_not_trusted")
-    if isinstance(reason, SSLError):
+    if isinstance(error, ssl.SSLError):
         return NotSent("tls_failed")
-    return NotSent("connect_timeout" if isinstance(reason, ConnectTimeoutError) else "connection_failed")
-
-
-def _interruption(error: Exception, flight: _Flight) -> str:
-    late = flight.cut or isinstance(error, requests.ReadTimeout | TimeoutError | ReadTimeoutError)
-    return "read_timeout" if late else "connection_reset"
+    return NotSent("connect_timeout" if isinstance(error, ConnectTimeoutError | TimeoutError) else "connection_failed")

@@ -6,8 +6,9 @@ from functools import cached_property
 from pathlib import Path
 
 from tasks.catalogue import load_catalogue
-from tasks.elepay_api import Deadlines, ElepayApi
+from tasks.elepay_api import ElepayApi
 from tasks.errors import SettingsError
+from tasks.flights import Deadlines
 from tasks.intake import IntakeRules
 from tasks.ledger import Ledger
 from tasks.models import Batch
@@ -69,7 +70,6 @@ class Resources:
             settings.base_url,
             settings.require_key(),
             Deadlines(settings.connect_timeout_seconds, settings.read_timeout_seconds, settings.total_timeout_seconds),
-            connections=settings.in_flight,
             trust_env=settings.trust_env,
         )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from concurrent.futures import Executor
 
 import structlog
 
@@ -13,7 +14,7 @@ from tasks.elepay_codes import ONE_METHOD_ONLY
 from tasks.errors import ElepayError, HeldBack, Maintenance, NotSent, RateLimitUnavailable, Throttled, Unclear
 from tasks.intake import decode_request
 from tasks.ledger import Ledger
-from tasks.models import HeldRow, SourceRequest
+from tasks.models import HeldRow, Source, SourceRequest
 from tasks.outcomes import Decision, Rules
 from tasks.rate_limit import RateLimit
 from tasks.settling import Settling
@@ -24,7 +25,8 @@ log = structlog.get_logger("onboard")
 class Sender:
     """Sends rows and looks them up, and slows the fleet down when elepay asks for it.
 
-    `worker` is the number under which a row was marked; a row to be tried again is kept for it.
+    What may block is done by the threads of `others`. `worker` is the number under which a row was marked; a row to be
+    tried again is kept for it.
     """
 
     def __init__(
@@ -33,29 +35,55 @@ class Sender:
         api: ElepayApi,
         limiter: RateLimit,
         rules: Rules,
+        others: Executor,
         *,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._ledger, self._api, self._limiter, self._rules = ledger, api, limiter, rules
+        self._others = others
         self._clock, self._sleep = clock, sleep
         self._settling = Settling(api, ledger, self._take_place, clock)
         self._trouble_since: dict[str, float] = {}
 
-    def send(self, row: HeldRow, worker: int, may_leave: Callable[[], bool]) -> Decision:
-        """Create the row's source; `may_leave` is asked just before its bytes do."""
+    def send(
+        self,
+        row: HeldRow,
+        worker: int,
+        then: Callable[[Decision], None],
+        *,
+        wait_seconds: float,
+        may_leave: Callable[[], bool],
+    ) -> None:
+        """Create the row's source in `wait_seconds`; `then` is called once, by one thread or another.
+
+        `may_leave` is asked just before its bytes leave.
+        """
         request = SourceRequest(row.customer_id, row.payment_method, row.resource, *decode_request(row.request))
-        started = self._clock()
+        starts = self._clock() + wait_seconds
+
+        def landed(made: Source | ElepayError) -> None:
+            took = self._clock() - starts
+            if isinstance(made, Source):
+                self._trouble_since.clear()
+                then(outcomes.created(row, made, latency_ms=int(took * 1000), rules=self._rules))
+            elif isinstance(made, HeldBack):
+                then(outcomes.not_sent_in_time(row))
+            else:  # the fleet may have to be told, and nobody else's answer should wait for that
+                self._others.submit(self._after_failure, row, made, worker, took, then)
+
+        self._api.begin_create(request, row.reference, landed, wait_seconds=wait_seconds, may_leave=may_leave)
+
+    def _after_failure(
+        self, row: HeldRow, error: ElepayError, worker: int, took: float, then: Callable[[Decision], None]
+    ) -> None:
         try:
-            source = self._api.create_source(request, row.reference, may_leave=may_leave)
-        except HeldBack:
-            return outcomes.not_sent_in_time(row)
-        except ElepayError as error:
-            took = self._clock() - started
             self._slow_down(error, took)
-            return self._failed(row, error, worker, None if error.http_status is None else int(took * 1000))
-        self._trouble_since.clear()
-        return outcomes.created(row, source, latency_ms=int((self._clock() - started) * 1000), rules=self._rules)
+            decision = self._failed(row, error, worker, None if error.http_status is None else int(took * 1000))
+        except Exception as unexpected:  # noqa: BLE001 - the door of a thread: a bug must not leave a row without an outcome
+            log.error("unexpected failure", batch=row.batch_id, line=row.line, error=type(unexpected).__name__)  # noqa: TRY400
+            decision = self.broken(row, worker)
+        then(decision)
 
     def look_up(self, row: HeldRow, worker: int) -> Decision:
         """Ask elepay what became of an unclear row."""

@@ -5,7 +5,7 @@ All slices that a process works on feed one loop. A *wave* is up to WAVE_ROWS ro
 1. take rows in turn from the slices, as many as may be under way
 2. reserve places of the fleet's rate limit for them
 3. one transaction: mark them `sending`, write the outcomes that came back meanwhile, renew the lease
-4. hand them to the threads; each waits for its own place, looks at the lease, sends
+4. let them fly: each waits for its own place, looks at the lease, leaves
 5. what came back is written by the next wave; a slice is done when its last outcome is committed
 
 A row is on disk as `sending` before the first byte of its request leaves, so whatever dies, nothing sent is unknown.
@@ -14,6 +14,7 @@ A row is on disk as `sending` before the first byte of its request leaves, so wh
 from __future__ import annotations
 
 import contextlib
+import functools
 import heapq
 import itertools
 import threading
@@ -38,10 +39,12 @@ from tasks.sending import Sender
 log = structlog.get_logger("onboard")
 
 #: Rows of one wave at most: one commit for so many.
-WAVE_ROWS = 50
+WAVE_ROWS = 100
+#: Threads for what must wait for an answer: look-ups, and telling the fleet to slow down.
+BLOCKING_THREADS = 32
 #: A new wave starts when so many requests may leave, or after WAVE_PAUSE_SECONDS.
-WAVE_MIN_ROWS = 12
-WAVE_PAUSE_SECONDS = 0.005
+WAVE_MIN_ROWS = 40
+WAVE_PAUSE_SECONDS = 0.015
 #: Without rows to send, outcomes gather for so long before they are written.
 LANDED_PAUSE_SECONDS = 0.05
 #: A wait for the rate limit longer than this is worth writing the outcomes first.
@@ -110,11 +113,11 @@ class WaveLoop:
         self._in_flight = in_flight
         self._slice_seconds, self._lease_seconds = slice_seconds, lease_seconds
         self._clock, self._sleep = clock, sleep
-        self._sender = Sender(ledger, api, limiter, rules, clock=clock, sleep=sleep)
         self._consequences = Consequences(
             ledger, guard_answers=guard_answers, breaker_answers=breaker_answers, breaker_share=breaker_share
         )
-        self._pool = ThreadPoolExecutor(in_flight, thread_name_prefix="send")
+        self._pool = ThreadPoolExecutor(min(in_flight, BLOCKING_THREADS), thread_name_prefix="ask")
+        self._sender = Sender(ledger, api, limiter, rules, self._pool, clock=clock, sleep=sleep)
         self._changed = threading.Condition()
         self._works: deque[_Work] = deque()
         self._landed: deque[_Landed] = deque()
@@ -151,7 +154,7 @@ class WaveLoop:
     @property
     def failed(self) -> bool:
         """True if the loop ended by a failure: this process can do nothing more and should be started again."""
-        return self._failure is not None
+        return self._failure is not None or self._api.failed
 
     def retire(self) -> None:
         """Send nothing more; slices end as soon as the last answer under way is written, and give the rest back."""
@@ -361,8 +364,7 @@ class WaveLoop:
             first, interval = self._places_again(len(marked), first, interval)
         with self._changed:
             self._flying += len(marked)
-        for place, (work, row) in enumerate(marked):
-            self._pool.submit(self._fly, work, row, first + place * interval, self._worker)
+        self._depart([(work, row, first + place * interval) for place, (work, row) in enumerate(marked)], self._worker)
 
     def _reserve(self, rows: list[tuple[_Work, HeldRow]]) -> tuple[list[tuple[_Work, HeldRow]], float, float]:
         """Return the rows that have a place, when the first place is, and the time from place to place."""
@@ -465,30 +467,42 @@ class WaveLoop:
         for one in landed:
             self._consequences.take_effect(one.row, one.decision)
 
-    # ------------------------------------------------------------------ in the threads
+    # ------------------------------------------------------------------ in other threads
 
-    def _fly(self, work: _Work, row: HeldRow, place: float, worker: int) -> None:
-        """Wait for the row's place, send it (or look it up), and leave the decision for the next wave.
+    def _depart(self, rows: list[tuple[_Work, HeldRow, float]], worker: int) -> None:
+        """Let rows leave, each at its place; `worker` is who marked them. Their decisions are for the next wave."""
 
-        `worker` is who marked the row.
-        """
-        wait = place - self._clock()
-        if wait > 0:
-            self._sleep(wait)
+        def may_leave() -> bool:
+            lease_ends = self._lease_ends  # before the look at the worker: a new one has a new lease
+            return worker == self._worker and self._clock() + self._api.total_seconds <= lease_ends
+
+        for work, row, place in rows:
+            land = functools.partial(self._land, work, row)
+            wait = max(0.0, place - self._clock())
+            try:
+                if row.look_up:
+                    self._pool.submit(self._look_up, row, worker, wait, land)
+                else:
+                    self._sender.send(row, worker, land, wait_seconds=wait, may_leave=may_leave)
+            except Exception as error:  # noqa: BLE001 - a bug must not leave a row without an outcome
+                self._unexpected(row, error)
+                land(self._sender.broken(row, worker))
+
+    def _look_up(self, row: HeldRow, worker: int, wait: float, land: Callable[[Decision], None]) -> None:
+        self._sleep(wait)
         try:
-            decision = self._sender.look_up(row, worker) if row.look_up else self._send(row, worker)
-        except Exception as error:  # noqa: BLE001 - the door of a thread: a bug must not leave a row without an outcome
-            log.error("unexpected failure", batch=row.batch_id, line=row.line, error=type(error).__name__)  # noqa: TRY400
+            decision = self._sender.look_up(row, worker)
+        except Exception as error:  # noqa: BLE001 - the door of a thread, as above
+            self._unexpected(row, error)
             decision = self._sender.broken(row, worker)
+        land(decision)
+
+    def _unexpected(self, row: HeldRow, error: Exception) -> None:
+        log.error("unexpected failure", batch=row.batch_id, line=row.line, error=type(error).__name__)
+
+    def _land(self, work: _Work, row: HeldRow, decision: Decision) -> None:
         with self._changed:
             self._landed.append(_Landed(work, row, decision))
             self._flying -= 1
             if self._in_flight - self._flying >= WAVE_MIN_ROWS or not self._flying:
                 self._changed.notify_all()
-
-    def _send(self, row: HeldRow, worker: int) -> Decision:
-        def may_leave() -> bool:
-            lease_ends = self._lease_ends  # before the look at the worker: a new one has a new lease
-            return worker == self._worker and self._clock() + self._api.total_seconds <= lease_ends
-
-        return self._sender.send(row, worker, may_leave)

@@ -1,12 +1,11 @@
 """A model of elepay in memory and the wire to it, under a clock that the test moves.
 
-The wire is what `requests` calls an adapter: our client's own code builds the request and reads the answer. What is
+The wire stands in for `tasks/flights.py`: our client's own code builds the request and reads the answer. What is
 assumed of elepay, because nothing could be guaranteed without it (docs/guarantees.md), stands in `MOST_LATE_SECONDS`.
 """
 
 from __future__ import annotations
 
-import io
 import json
 import threading
 from collections import Counter
@@ -15,13 +14,12 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-import requests
-import urllib3
 from pydantic import SecretStr
-from requests.structures import CaseInsensitiveDict
-from urllib3.exceptions import NewConnectionError
 
-from tasks.elepay_api import Deadlines, ElepayApi
+from tasks import flights
+from tasks.elepay_api import ElepayApi
+from tasks.errors import ElepayError, HeldBack, NotSent, Unclear
+from tasks.flights import Answer, Deadlines
 from tasks.models import REFERENCE_KEY
 
 LOOK_UP_DELAY_SECONDS = 2.0
@@ -142,7 +140,7 @@ class Remote:
         count = Counter(one.reference for one in self.sources if one.reference)
         return [reference for reference, number in count.items() if number > 1]
 
-    def create(self, flight: Flight, customer: str, body: dict[str, Any]) -> requests.Response:
+    def create(self, flight: Flight, customer: str, body: dict[str, Any]) -> Answer | ElepayError:
         """One createSource request: it has left, is executed or not, and is answered (perhaps later)."""
         reference = body["metadata"][REFERENCE_KEY]
         self._judge(flight, reference)
@@ -176,7 +174,7 @@ class Remote:
             if not proofs or proofs[-1] - post.left_at < MOST_LATE_SECONDS or len(proofs) < 2:
                 self.violations.append(f"{flight.key} sent again, although nothing proves that it is absent: {proofs}")
 
-    def listed(self, customer: str, method: str) -> requests.Response:
+    def listed(self, customer: str, method: str) -> Answer | ElepayError:
         """One listSources request."""
         if self.lists in ("failing", "throttled", "reset"):
             return _answer({"failing": "S001000", "throttled": "M005000", "reset": "reset"}[self.lists], {})
@@ -191,7 +189,7 @@ class Remote:
             for reference in asked - {one.reference for one in there}:
                 self.absent.setdefault(reference, []).append(self.clock.now)
         listed = [one.shown(metadata=self.hides != "metadata") for one in shown]
-        return _response(200, json.dumps({"total": total, "sources": listed}).encode())
+        return Answer(200, {}, json.dumps({"total": total, "sources": listed}).encode())
 
 
 class Flight(threading.Thread):
@@ -240,25 +238,30 @@ class Flight(threading.Thread):
 _here = threading.local()
 
 
-class Wire(requests.adapters.BaseAdapter):
-    """Carries our client's requests to the model."""
+class Wire:
+    """Carries our client's requests to the model, in the thread of the model's flight."""
 
-    def __init__(self, api: ElepayApi, remote: Remote) -> None:
-        super().__init__()
-        self._leaves, self._remote = api._cutter.leaves, remote
+    failed = False
 
-    def send(self, request: requests.PreparedRequest, *_: Any, **__: Any) -> requests.Response:
-        url = urlsplit(str(request.url))
+    def __init__(self, remote: Remote) -> None:
+        self._remote = remote
+
+    def start(self, sent: flights.Flight) -> None:
+        head, _, body = sent.request.partition(b"\r\n\r\n")
+        method, target, _ = head.decode().split("\r\n")[0].split(" ")
+        url = urlsplit(target)
         customer = unquote(url.path.split("/")[2])
-        if request.method == "GET":
-            self._leaves(object())  # type: ignore[arg-type]
-            return self._remote.listed(customer, parse_qs(url.query)["paymentMethod"][0])
+        if method == "GET":
+            sent.landed(self._remote.listed(customer, parse_qs(url.query)["paymentMethod"][0]))
+            return
         flight: Flight = _here.flight
         if flight.fate == NO_CONNECTION:
-            raise requests.ConnectionError(NewConnectionError(None, "refused"))  # type: ignore[arg-type]
+            sent.landed(NotSent("connection_refused"))
+            return
         flight.stop_over(ON_THE_BRINK)
-        self._leaves(object())  # type: ignore[arg-type]
-        return self._remote.create(flight, customer, json.loads(request.body or b""))
+        sent.landed(
+            self._remote.create(flight, customer, json.loads(body)) if sent.may_leave() else HeldBack("held_back")
+        )
 
     def close(self) -> None:
         """Nothing is open."""
@@ -267,30 +270,25 @@ class Wire(requests.adapters.BaseAdapter):
 def client() -> ElepayApi:
     """Our client; `connect` gives it a wire."""
     deadlines = Deadlines(connect=1.0, read=2.0, total=TOTAL_SECONDS)
-    return ElepayApi("https://elepay.test", SecretStr("sk_test_0123456789"), deadlines)
+    ours = ElepayApi("https://elepay.test", SecretStr("sk_test_0123456789"), deadlines)
+    ours.close()
+    return ours
 
 
 def connect(api: ElepayApi, remote: Remote) -> None:
     """Let everything that the client sends go to the model."""
-    api._adapter = Wire(api, remote)  # type: ignore[assignment]
+    api._flights = Wire(remote)  # type: ignore[assignment]
 
 
-def _answer(kind: str, source: dict[str, Any]) -> requests.Response:
+def _answer(kind: str, source: dict[str, Any]) -> Answer | ElepayError:
     match kind:
         case "201":
-            return _response(201, json.dumps(source).encode())
+            return Answer(201, {}, json.dumps(source).encode())
         case "cut":
-            return _response(201, json.dumps(source).encode()[:20])
+            return Answer(201, {}, json.dumps(source).encode()[:20])
         case "page":
-            return _response(502, b"<html>bad gateway</html>")
+            return Answer(502, {}, b"<html>bad gateway</html>")
         case "reset":
-            raise requests.ConnectionError("reset by peer")
-    return _response(500 if kind[0] == "S" else 400, json.dumps({"errorCode": kind, "requestId": "req_1"}).encode())
-
-
-def _response(status: int, body: bytes) -> requests.Response:
-    response = requests.Response()
-    response.status_code = status
-    response.headers = CaseInsensitiveDict()
-    response.raw = urllib3.HTTPResponse(io.BytesIO(body), status=status, preload_content=False)
-    return response
+            return Unclear("connection_reset")
+    body = json.dumps({"errorCode": kind, "requestId": "req_1"}).encode()
+    return Answer(500 if kind[0] == "S" else 400, {}, body)

@@ -20,7 +20,7 @@ import pytest
 from factories import KEY, Simulator, wait_until
 from pydantic import SecretStr
 
-from tasks.elepay_api import MAX_BODY_BYTES, Deadlines, ElepayApi, SourceList
+from tasks.elepay_api import ElepayApi, SourceList
 from tasks.errors import (
     AlreadyThere,
     ElepayError,
@@ -34,6 +34,7 @@ from tasks.errors import (
     TryLater,
     Unclear,
 )
+from tasks.flights import MAX_ANSWER_BYTES, Deadlines
 from tasks.models import Source, SourceRequest
 
 #: Generous where an answer is expected; tests of a deadline bring their own.
@@ -373,11 +374,65 @@ def test_a_request_that_may_not_leave_once_its_connection_is_there_is_held_back(
         assert server.requests == []
 
 
-def test_a_request_that_may_not_leave_any_more_between_head_and_body_is_unclear(calls: Callable[..., Source]) -> None:
+def test_a_request_that_may_not_leave_any_more_in_its_middle_is_unclear(calls: Callable[..., Source]) -> None:
+    """More than the socket takes at once: the second write is one too many."""
     answers = iter([True, False])
+    received: list[bytes] = []
+    long = SourceRequest("cus_1", "creditcard", "ios", "x" * 30_000_000)
+
+    def meet(listening: socket.socket) -> None:
+        connection, _ = listening.accept()
+        with closing(connection), suppress(OSError):
+            while part := connection.recv(1 << 20):
+                received.append(part)
+
+    with closing(socket.create_server(("127.0.0.1", 0))) as listening:
+        reader = threading.Thread(target=meet, args=(listening,), daemon=True)
+        reader.start()
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        failure = failure_of(calls, url, long, may_leave=lambda: next(answers))
+        reader.join(10)
+    assert (type(failure), failure.code) == (Unclear, "connection_reset")
+    assert 0 < sum(map(len, received)) < 30_000_000
+
+
+def test_a_request_longer_than_the_socket_takes_at_once_arrives_whole(calls: Callable[..., Source]) -> None:
     with RawServer(CREATED) as server:
-        failure = failure_of(calls, server.url, may_leave=lambda: next(answers))
-        assert (type(failure), failure.code) == (Unclear, "connection_reset")
+        calls(server.url, SourceRequest("cus_1", "creditcard", "ios", "x" * 10_000_000))
+        assert len(server.body()["description"]) == 10_000_000
+
+
+def test_a_failure_of_our_own_ends_one_request_and_not_the_others(calls: Callable[..., Source]) -> None:
+    with RawServer(CREATED) as server:
+        api = client(server.url)
+        failure = failure_of(api.create_source, REQUEST, "ref_1", may_leave=lambda: 1 // 0)
+        assert (type(failure), failure.code) == (Unclear, "internal_error")
+        assert api.create_source(REQUEST, "ref_2").id == "src_1"
+        api.close()
+        assert len(server.requests) == 1
+
+
+def test_an_interim_answer_is_not_taken_for_the_answer(calls: Callable[..., Source]) -> None:
+    with RawServer(b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n" + CREATED) as server:
+        assert calls(server.url).id == "src_1"
+
+
+def test_an_answer_in_chunks_or_to_the_end_of_the_connection_is_whole(calls: Callable[..., Source]) -> None:
+    body = json.dumps(source_of()).encode()
+    chunks = b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in (body[:9], body[9:])) + b"0\r\n\r\n"
+    with RawServer(b"HTTP/1.1 201 Created\r\nTransfer-Encoding: chunked\r\n\r\n" + chunks) as server:
+        assert calls(server.url).id == "src_1"
+    with RawServer(b"HTTP/1.1 201 Created\r\nConnection: close\r\n\r\n" + body) as server:
+        assert calls(server.url).id == "src_1"
+    with RawServer(http(201, gzip.compress(body), "Content-Encoding: gzip")) as server:
+        assert calls(server.url).id == "src_1"
+
+
+def test_a_client_that_was_closed_sends_nothing(calls: Callable[..., Source]) -> None:
+    with RawServer(CREATED) as server:
+        api = client(server.url)
+        api.close()
+        assert type(failure_of(api.create_source, REQUEST, "ref_1")) is NotSent
         assert server.requests == []
 
 
@@ -502,13 +557,13 @@ def no_http(connection: socket.socket) -> None:
 def too_much(connection: socket.socket) -> None:
     connection.sendall(b"HTTP/1.1 201 Created\r\nConnection: close\r\n\r\n")
     sent = 0
-    while sent < 4 * MAX_BODY_BYTES:
+    while sent < 4 * MAX_ANSWER_BYTES:
         connection.sendall(b" " * 65536)
         sent += 65536
 
 
 def too_much_unpacked(connection: socket.socket) -> None:
-    packed = gzip.compress(b" " * (8 * MAX_BODY_BYTES))
+    packed = gzip.compress(b" " * (8 * MAX_ANSWER_BYTES))
     connection.sendall(http(201, packed, "Content-Encoding: gzip"))
 
 
@@ -703,7 +758,7 @@ def test_one_connection_serves_many_requests_also_after_errors(calls: Callable[.
 
 def test_one_client_serves_many_threads(simulator: Simulator) -> None:
     simulator.control(latency_ms=20)
-    api = client(simulator.url, connections=20)
+    api = client(simulator.url)
     ids: list[str] = []
 
     def create(thread: int) -> None:

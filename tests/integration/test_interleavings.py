@@ -9,6 +9,7 @@ environment searches that many new ones, INTERLEAVINGS_UNSHRUNK shows the first 
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import random
 from collections import Counter, deque
@@ -51,7 +52,7 @@ from tasks.elepay_api import ElepayApi
 from tasks.errors import LedgerError, RateLimitUnavailable
 from tasks.intake.request_json import content_of, request_of
 from tasks.ledger import ENDED_STATUSES, Ledger
-from tasks.models import BatchState, NewRow, RowState, Slice, identity_of, reference_of
+from tasks.models import BatchState, HeldRow, NewRow, RowState, Slice, identity_of, reference_of
 from tasks.outcomes import Rules
 from tasks.rate_limit import Reservation
 from tasks.retrying import RetryPolicy
@@ -164,6 +165,7 @@ class Process(WaveLoop):
         )
         self._pool.shutdown()
         self._pool, self._changed = self, NeverWaits()  # type: ignore[assignment]
+        self._sender._others = self  # type: ignore[assignment]
         self.numbers: set[int] = set()
         self.flights: list[Flight] = []
         self.works: list[Any] = []
@@ -173,8 +175,17 @@ class Process(WaveLoop):
         super()._hire()
         self.numbers.add(self._worker)
 
-    def submit(self, fly: Callable[..., None], work: Any, row: Any, place: float, worker: int) -> None:
-        """What the loop hands to its threads waits until the machine lets it fly."""
+    def submit(self, step: Callable[..., None], *arguments: Any) -> None:
+        """What the loop leaves to its threads is done at once, by the thread of the flight."""
+        step(*arguments)
+
+    def _depart(self, rows: list[tuple[Any, HeldRow, float]], worker: int) -> None:
+        """What the loop lets fly waits until the machine lets it."""
+        for one in rows:
+            fly = functools.partial(super()._depart, [one], worker)
+            self.flights.append(Flight((one[1].batch_id, one[1].record), self._look(one[1], worker), fly))
+
+    def _look(self, row: HeldRow, worker: int) -> Callable[[], list[str]]:
         ledger = self._ledger
 
         def look() -> list[str]:
@@ -184,7 +195,7 @@ class Process(WaveLoop):
             expected = (RowState.SENDING, worker, row.attempts)
             return [] if tuple(found) == expected else [f"sent as {expected} while the ledger says {found}"]
 
-        self.flights.append(Flight((row.batch_id, row.record), look, lambda: fly(work, row, place, worker)))
+        return look
 
     def take(self, one: Slice) -> None:
         """The beginning of `run_slice`."""

@@ -1,0 +1,399 @@
+"""Requests under way: one thread writes and reads them all, each on a connection of its own.
+
+A thread for each request costs more than the request itself: most of its time goes into waking up and waiting for its
+turn (docs/speed.md). Here nobody waits: a *flight* is told to the thread, leaves when its time has come, and whoever
+began it is called when it has landed.
+
+1. take in what is new: flights, and connections that were made meanwhile
+2. let every flight leave whose time has come: on an idle connection, or on a new one once it is made
+3. read what has arrived; a flight whose answer is whole lands
+4. end what takes too long, wherever it hangs
+"""
+
+from __future__ import annotations
+
+import contextlib
+import heapq
+import itertools
+import selectors
+import socket
+import ssl
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
+
+import httptools
+import structlog
+
+from tasks.errors import ElepayError, HeldBack, NotSent, Unclear
+
+log = structlog.get_logger("onboard")
+
+#: An answer longer than this is not elepay's: a source is a few hundred bytes and a list a few hundred sources.
+MAX_ANSWER_BYTES = 8 * 1024 * 1024
+#: How often overdue requests are looked for.
+LATE_EVERY_SECONDS = 0.25
+_CHUNK_BYTES = 64 * 1024
+#: Connections that are made at the same time.
+_CONNECTING = 32
+_NOT_NOW = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
+
+
+class Deadlines(NamedTuple):
+    """How long one request may take, in seconds."""
+
+    connect: float
+    read: float  #: longest silence
+    total: float  #: everything, to the last byte of the answer
+
+
+class Answer(NamedTuple):
+    """An answer, whole."""
+
+    status: int
+    headers: dict[str, str]  #: names in lower case
+    content: bytes
+
+
+class Connection(Protocol):
+    """An open connection (urllib3's)."""
+
+    sock: socket.socket | None
+
+    @property
+    def is_connected(self) -> bool:
+        """False once the other side has closed it."""
+
+    def close(self) -> None:
+        """Close it."""
+
+
+@dataclass(eq=False, slots=True)
+class Flight:
+    """One request. httptools calls the `on_` methods while its answer is read."""
+
+    request: bytes  #: head and body
+    landed: Callable[[Answer | ElepayError], None]  #: called once, by the thread of all flights: it must not block
+    may_leave: Callable[[], bool] = lambda: True  #: asked just before each write
+    leaves_at: float = 0.0  #: by the monotonic clock
+    ends_at: float = 0.0
+    moved_at: float = 0.0
+    unsent: memoryview | None = None  #: None: nothing has left
+    line: _Line | None = None
+    over: bool = False
+    status: int | None = None  #: once the head of its answer is whole
+    headers: dict[str, str] = field(default_factory=dict)
+    parts: list[bytes] = field(default_factory=list)
+    size: int = 0
+    whole: bool = False
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Keep a header."""
+        self.headers[name.decode("latin-1").lower()] = value.decode("latin-1")
+
+    def on_body(self, part: bytes) -> None:
+        """Keep a part of the body."""
+        self.parts.append(part)
+
+    def on_headers_complete(self) -> None:
+        """Note that the head is whole."""
+        assert self.line is not None, "it is read from there"
+        assert self.line.parser is not None, "it calls"
+        self.status = self.line.parser.get_status_code()
+
+    def on_message_complete(self) -> None:
+        """Note that nothing more will come; but an interim answer (RFC 9110, 15.2) is not the answer."""
+        if self.status is not None and self.status < 200:
+            self.status = None
+            self.headers.clear()
+            self.parts.clear()
+        else:
+            self.whole = True
+
+
+class _Line:
+    """A connection and, while it is not idle, its flight."""
+
+    __slots__ = ("connection", "flight", "parser", "sock", "waits_to_write")
+
+    def __init__(self, connection: Connection) -> None:
+        assert connection.sock is not None, "it was just made"
+        self.connection, self.sock = connection, connection.sock
+        self.flight: Flight | None = None
+        self.parser: httptools.HttpResponseParser | None = None
+        self.waits_to_write = False
+
+
+class Flights:
+    """The requests of one process; `start` may be called by any thread.
+
+    `connect` returns an open connection or raises an ElepayError; it runs in threads of its own.
+    """
+
+    def __init__(self, connect: Callable[[], Connection], deadlines: Deadlines) -> None:
+        self._connect, self._deadlines = connect, deadlines
+        self._selector = selectors.DefaultSelector()
+        self._awake, self._to_wake = socket.socketpair()
+        self._awake.setblocking(False)
+        self._to_wake.setblocking(False)
+        self._selector.register(self._awake, selectors.EVENT_READ)
+        self._new: deque[Flight] = deque()
+        self._made: deque[tuple[Flight, Connection | ElepayError]] = deque()
+        self._waiting: list[tuple[float, int, Flight]] = []  # heap by `leaves_at`
+        self._flying: set[Flight] = set()
+        self._idle: list[_Line] = []
+        self._numbers = itertools.count()
+        self._late_at = 0.0
+        self._closed = self._told_to_close = False
+        self._connectors = ThreadPoolExecutor(_CONNECTING, thread_name_prefix="connect")
+        self._thread = threading.Thread(target=self._run, name="flights", daemon=True)
+        self._thread.start()
+
+    def start(self, *flights: Flight) -> None:
+        """Let them leave when their times have come."""
+        self._new.extend(flights)
+        self._wake()
+        if self._closed:  # nobody may be left to see them
+            self._take_in()
+            self._give_up()
+
+    @property
+    def failed(self) -> bool:
+        """True if the thread has ended by a failure: nothing leaves any more."""
+        return not self._thread.is_alive() and not self._told_to_close
+
+    def close(self) -> None:
+        """Close every connection; what is under way ends as unclear."""
+        self._told_to_close = self._closed = True
+        self._wake()
+        self._thread.join(5)
+        self._connectors.shutdown(wait=False, cancel_futures=True)
+
+    def _wake(self) -> None:
+        with contextlib.suppress(OSError):  # full: it will wake anyhow; closed: nobody is there
+            self._to_wake.send(b"\0")
+
+    # ------------------------------------------------------------------ the thread
+
+    def _run(self) -> None:
+        try:
+            while not self._closed:
+                self._turn()
+        except BaseException:
+            log.exception("requests failed")
+            raise
+        finally:
+            self._closed = True
+            self._take_in()
+            self._give_up()
+            self._selector.close()
+            self._awake.close()
+            self._to_wake.close()
+
+    def _turn(self) -> None:
+        for key, _ in self._selector.select(self._patience()):
+            if key.data is None:
+                self._awake.recv(4096)
+            else:
+                self._safely(self._move, key.data, key.data.flight)
+        self._take_in()
+        now = time.monotonic()
+        while self._waiting and self._waiting[0][0] <= now:
+            flight = heapq.heappop(self._waiting)[2]
+            self._safely(self._depart, flight, flight)
+        if now >= self._late_at:
+            self._late_at = now + LATE_EVERY_SECONDS
+            self._end_late(now)
+
+    def _patience(self) -> float | None:
+        """Return how long to wait for something to happen, in seconds; None: as long as it takes."""
+        if not self._waiting and not self._flying:
+            return None
+        next_at = min(self._late_at, self._waiting[0][0]) if self._waiting else self._late_at
+        return max(0.0, next_at - time.monotonic())
+
+    def _take_in(self) -> None:
+        while self._new:
+            flight = self._new.popleft()
+            heapq.heappush(self._waiting, (flight.leaves_at, next(self._numbers), flight))
+        while self._made:
+            flight, made = self._made.popleft()
+            if isinstance(made, ElepayError):
+                self._land(flight, made)
+                continue
+            line = _Line(made)
+            line.sock.setblocking(False)
+            self._selector.register(line.sock, selectors.EVENT_READ, line)
+            if flight.over:
+                self._idle.append(line)
+            else:
+                line.flight = flight
+                self._safely(self._board, line, flight)
+
+    def _safely(self, step: Callable[[Any], None], what: Flight | _Line, flight: Flight | None) -> None:
+        """Let a failure of this program end one flight and not all of them."""
+        try:
+            step(what)
+        except Exception as error:  # noqa: BLE001 - a bug must not leave a row without an outcome
+            log.error("unexpected failure", error=type(error).__name__)  # noqa: TRY400 - its text may quote data
+            if flight is not None:
+                if flight.line is not None:
+                    self._drop(flight.line)
+                self._land(flight, Unclear("internal_error"))
+
+    def _depart(self, flight: Flight) -> None:
+        flight.moved_at = time.monotonic()
+        flight.ends_at = flight.moved_at + self._deadlines.total
+        self._flying.add(flight)
+        while self._idle:
+            line = self._idle.pop()
+            if line.connection.is_connected:
+                line.flight = flight
+                self._board(line)
+                return
+            self._drop(line)
+        self._connectors.submit(self._make, flight)
+
+    def _make(self, flight: Flight) -> None:
+        """Make a connection, in a thread of its own."""
+        try:
+            made: Connection | ElepayError = self._connect()
+        except ElepayError as error:
+            made = error
+        except Exception as error:  # noqa: BLE001 - the door of a thread: nothing has left
+            log.error("unexpected failure", error=type(error).__name__)  # noqa: TRY400 - may quote
+            made = NotSent("connection_failed")
+        self._made.append((flight, made))
+        self._wake()
+
+    def _board(self, line: _Line) -> None:
+        assert line.flight is not None, "it was just given to it"
+        line.flight.line, line.parser = line, None
+        self._write(line.flight, line)
+
+    def _write(self, flight: Flight, line: _Line) -> None:
+        """Write what is left of the request, if it may leave."""
+        if not flight.may_leave():
+            if flight.unsent is None:
+                self._release(line)
+                self._land(flight, HeldBack("held_back"))
+            else:
+                self._break(flight, line)
+            return
+        if flight.unsent is None:
+            flight.unsent = memoryview(flight.request)
+        try:
+            flight.unsent = flight.unsent[line.sock.send(flight.unsent) :]
+        except _NOT_NOW:
+            pass
+        except OSError:
+            self._break(flight, line)
+            return
+        flight.moved_at = time.monotonic()
+        if bool(flight.unsent) is not line.waits_to_write:
+            line.waits_to_write = not line.waits_to_write
+            events = selectors.EVENT_READ | (selectors.EVENT_WRITE if line.waits_to_write else 0)
+            self._selector.modify(line.sock, events, line)
+
+    def _move(self, line: _Line) -> None:
+        """Something has happened on a line."""
+        flight = line.flight
+        if flight is None:  # the other side closes it, or says what nobody asked for
+            if line in self._idle:
+                self._idle.remove(line)
+            self._drop(line)
+            return
+        if flight.unsent:
+            self._write(flight, line)
+        while not flight.over:
+            try:
+                received = line.sock.recv(_CHUNK_BYTES)
+            except _NOT_NOW:
+                return
+            except OSError:
+                self._break(flight, line)
+                return
+            self._read(flight, line, received)
+            if not getattr(line.sock, "pending", int)():  # what TLS has unpacked already, no selector will tell
+                return
+
+    def _read(self, flight: Flight, line: _Line, received: bytes) -> None:
+        flight.moved_at = time.monotonic()
+        flight.size += len(received)
+        try:
+            if received:
+                line.parser = line.parser or httptools.HttpResponseParser(flight)
+                line.parser.feed_data(received)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+            self._break(flight, line)
+            return
+        if not received:
+            framed = flight.headers.keys() & {"content-length", "transfer-encoding"}
+            if flight.status is None or framed:
+                self._break(flight, line)
+                return
+            flight.whole = True  # the end of the connection is the end of the answer (RFC 9112, 6.3)
+        if flight.size > MAX_ANSWER_BYTES:
+            self._break(flight, line, late=True)
+        elif flight.whole:
+            assert flight.status is not None, "the parser has read it"
+            if received and not flight.unsent and "close" not in flight.headers.get("connection", "").lower():
+                self._release(line)
+            else:
+                self._drop(line)
+            self._land(flight, Answer(flight.status, flight.headers, b"".join(flight.parts)))
+
+    # ------------------------------------------------------------------ how it ends
+
+    def _release(self, line: _Line) -> None:
+        line.flight = line.parser = None
+        self._idle.append(line)
+
+    def _drop(self, line: _Line) -> None:
+        line.flight = None
+        with contextlib.suppress(KeyError, ValueError, OSError):
+            self._selector.unregister(line.sock)
+        with contextlib.suppress(OSError):
+            line.connection.close()
+
+    def _break(self, flight: Flight, line: _Line, *, late: bool = False) -> None:
+        """End a flight that has left, without knowing what became of it."""
+        self._drop(line)
+        status = flight.status
+        self._land(
+            flight,
+            Unclear("read_timeout", http_status=status) if late else Unclear("connection_reset", http_status=status),
+        )
+
+    def _land(self, flight: Flight, result: Answer | ElepayError) -> None:
+        self._flying.discard(flight)
+        if flight.over:
+            return
+        flight.over, flight.line = True, None
+        try:
+            flight.landed(result)
+        except Exception as error:  # noqa: BLE001 - as in `_safely`
+            log.error("unexpected failure", error=type(error).__name__)  # noqa: TRY400 - as there
+
+    def _end_late(self, now: float) -> None:
+        """End what takes too long: timeouts of sockets start anew with every byte, and a row's lease relies on this."""
+        for flight in [one for one in self._flying if now > min(one.ends_at, one.moved_at + self._deadlines.read)]:
+            if flight.line is not None:
+                self._break(flight, flight.line, late=True)
+            elif now > flight.ends_at:
+                self._land(flight, NotSent("connect_timeout"))
+
+    def _give_up(self) -> None:
+        for flight in list(self._flying):
+            if flight.line is not None:
+                self._break(flight, flight.line)
+            else:
+                self._land(flight, NotSent("connection_failed"))
+        while self._waiting:
+            self._land(heapq.heappop(self._waiting)[2], NotSent("connection_failed"))
+        while self._idle:
+            self._drop(self._idle.pop())
