@@ -17,7 +17,8 @@ from benchmarks.contestants import Run
 LIBRARIES = ("celery", "redis", "requests", "pandas", "tenacity", "sqlalchemy", "orjson", "aiohttp", "dramatiq")
 ABOUT = """\
 `make bench` writes this page; [README.md](README.md) says how it measures and how fair that is. The simulator runs on
-the same cores. Times are of this machine only; ratios count."""
+the same cores. Times are of this machine only; ratios count. *First ÷ this* is the pace of a table's first line by
+that of this line."""
 
 
 @dataclass(frozen=True)
@@ -70,11 +71,11 @@ def contest(
         ratio = "" if name == ours else f"{paces[ours] / paces[name]:.2f}"
         spread = f"{slowest:,.0f} to {quickest:,.0f}"
         lines.append([name, f"{rounds[0].rows:,}", f"{paces[name]:,.0f}", spread, ratio, f"{processor[name]:.2f}"])
-    held = [Bar(f"{title}: times {name}", paces[ours] / paces[name], bar, "x") for name, bar in bars.items()]
+    held = [Bar(f"{title}: {ours} ÷ {name}", paces[ours] / paces[name], bar, "x") for name, bar in bars.items()]
     if most_processor_ms is not None:
         held.append(Bar(f"{title}: processor a row", processor[ours], most_processor_ms, " ms", at_least=False))
     note = f"{note} Rounds: {len(runs[ours])}.".lstrip()
-    columns = ["", "rows", "rows/s", "slowest to quickest", f"times by {ours}", "processor, ms a row"]
+    columns = ["", "rows", "rows/s", "slowest to quickest", "first ÷ this", "processor, ms a row"]
     return Section(title, columns, lines, note, held, paces)
 
 

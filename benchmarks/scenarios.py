@@ -119,7 +119,7 @@ def under_limits(plan: Plan) -> Section:
             Bar(f"limit {limit}/s: used", share * 100, 99, " %"),
             Bar(f"limit {limit}/s: worst sliding second", worst, limit * 1.02, at_least=False),
         ]
-    note = f"{LIMIT_SECONDS} s at 50 ms; the median of the shares, the worst second of all rounds."
+    note = f"{LIMIT_SECONDS} s at 50 ms; the median of the shares, the worst second of all. Rounds: {plan.rounds}."
     return Section("A limit, used and kept", ["limit", "used", "worst sliding second"], lines, note, bars)
 
 

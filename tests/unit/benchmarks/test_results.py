@@ -46,7 +46,7 @@ def test_a_bar_is_met_from_its_own_side() -> None:
 def test_the_page_says_which_bars_are_missed(section: Section) -> None:
     page = results.page([section], WHERE)
     assert "## The bars: 1 of 2 met" in page
-    assert "| 50 ms: times threads | 2x | at least 3x | **missed** |" in page
+    assert "| 50 ms: onboard run ÷ threads | 2x | at least 3x | **missed** |" in page
     assert "| 50 ms: processor a row | 0.5 ms | at most 0.5 ms | met |" in page
     assert "2 cores; system Linux 6.1, Python 3.11.7." in page
 
