@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help install demo test check lock tools clean
+.PHONY: help install demo test bench check lock tools clean
 
 help:            ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1|/p' Makefile | column -t -s '|'
@@ -23,6 +23,9 @@ demo: install    ## a rough night against the bundled simulator, start to report
 
 test: install    ## every test, with a real Valkey and a real PostgreSQL
 	$(BIN)/python -m pytest --numprocesses 4 --dist worksteal $(PYTEST_ARGS)
+
+bench: install   ## speed, side by side with what people would use instead; BENCH=--quick for a minute of it
+	@$(BIN)/python -m benchmarks.bench $(BENCH)
 
 check: install   ## format, lint, types, import contracts
 	$(BIN)/ruff format --check .

