@@ -113,14 +113,13 @@ class Holding(Store):
             .returning(rows)
         )
         with self._write() as connection:
-            held = [_held(row) for row in connection.execute(claim)]
+            claimed = connection.execute(claim).all()
             connection.execute(
                 update(slices)
                 .where(slices.c.batch_id == one.batch_id, slices.c.first_record == one.first_record)
                 .values(rung=False)
             )
-        held.sort(key=lambda row: row.record)
-        return held
+        return sorted(map(_held, claimed), key=lambda row: row.record)
 
     def write_wave(
         self, worker: int, outcomes: Sequence[Outcome], to_send: Sequence[HeldRow], lease_seconds: float
@@ -148,7 +147,7 @@ class Holding(Store):
         if not to_send:
             return set()
         keys = [{"b": row.batch_id, "r": row.record, "w": worker, "now": now} for row in to_send]
-        changed = connection.execute(_MARK, keys).rowcount
+        changed = self._execute_many(connection, _MARK, keys)
         if changed == len(to_send):
             return {(row.batch_id, row.record) for row in to_send}
         marked = set()  # somebody else has moved a row, or the driver does not count: look at each
@@ -167,7 +166,7 @@ class Holding(Store):
     def _write_outcomes(self, connection: Connection, outcomes: Sequence[Outcome], now: float) -> None:
         if not outcomes:
             return
-        changed = connection.execute(_RECORD, [_outcome_values(outcome) for outcome in outcomes]).rowcount
+        changed = self._execute_many(connection, _RECORD, [_outcome_values(outcome) for outcome in outcomes])
         told = [outcome for outcome in outcomes if outcome.what]
         if changed != len(outcomes):
             told = told + self._late(connection, outcomes)
