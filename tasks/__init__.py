@@ -6,6 +6,7 @@ The words that all of it uses:
 errors             one class per thing we can do about it
 models             the nouns: Batch, Row, RowState, SourceRequest, Outcome, Reason
 settings           every knob: type, default, one sentence
+window             when sending is allowed: a nightly window, or always
 reasons            every reason code of ours: sentence and hint, English and Japanese
 =================  ====================================================================
 

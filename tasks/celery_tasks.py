@@ -37,7 +37,7 @@ def onboard_slice(batch_id: int, first_record: int, last_record: int) -> None:
     """Onboard what is due in a range of records, then ring for the next slices."""
     ours = resources()
     onboarding.onboard_slice(ours.waves, ours.ledger, Slice(batch_id, first_record, last_record))
-    onboarding.ring(ours.ledger, send)
+    onboarding.ring(ours.ledger, send, ours.settings.window)
 
 
 @shared_task(name="onboard.sweep", ignore_result=True, expires=10)
@@ -50,4 +50,4 @@ def sweep() -> None:
         total_timeout_seconds=settings.total_timeout_seconds,
         look_up_delay_seconds=settings.look_up_delay_seconds,
     )
-    onboarding.ring(ours.ledger, send)
+    onboarding.ring(ours.ledger, send, settings.window)

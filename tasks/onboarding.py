@@ -22,6 +22,7 @@ from tasks.intake import IntakeRules, OpenedFile, Warnings, collector_at_rest, o
 from tasks.ledger import Ledger
 from tasks.models import Batch, BatchState, RowState, Slice
 from tasks.waves import WaveLoop
+from tasks.window import Window
 
 log = structlog.get_logger("onboard")
 
@@ -228,8 +229,13 @@ def register(ledger: Ledger, lease_seconds: float) -> int:
     return ledger.add_worker(processes.host(), pid, processes.started(pid), lease_seconds)
 
 
-def ring(ledger: Ledger, send: Callable[[Slice], None]) -> int:
-    """Send a message for each slice that is due, a bounded number at a time; return how many."""
+def ring(ledger: Ledger, send: Callable[[Slice], None], window: Window | None = None) -> int:
+    """Send a message for each slice that is due, a bounded number at a time; return how many.
+
+    While the window is closed none is sent.
+    """
+    if window is not None and not window.is_open(ledger.now()):
+        return 0
     taken = ledger.ring()
     for one in taken:
         send(one)

@@ -147,9 +147,9 @@ def closed(row: HeldRow, *, line: int) -> Decision:
     return Decision(outcome)
 
 
-def not_sent_in_time(row: HeldRow) -> Decision:
-    """Give a row back that was marked but certainly not sent, because its worker's lease was about to end."""
-    outcome = Outcome(row.batch_id, row.record, row.attempts, RowState.WAITING, code="not_sent", what="lease ended")
+def not_sent_in_time(row: HeldRow, why: str) -> Decision:
+    """Give a row back that was marked but certainly not sent: its worker's lease, or the window, was about to end."""
+    outcome = Outcome(row.batch_id, row.record, row.attempts, RowState.WAITING, code="not_sent", what=why)
     outcome.look_ups, outcome.resends = row.look_ups, row.resends
     return Decision(outcome)
 

@@ -101,6 +101,7 @@ class Resources:
             guard_answers=settings.guard_answers,
             breaker_answers=settings.breaker_answers,
             breaker_share=settings.breaker_share,
+            window=settings.window,
         )
         waves.start()
         return waves

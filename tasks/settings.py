@@ -18,6 +18,7 @@ from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_vali
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from tasks.errors import SettingsError
+from tasks.window import Window, time_of_day
 
 #: A setting that starts with one of these must be one of ours; others are nobody's business.
 PREFIXES = ("ELEPAY_", "ONBOARD_")
@@ -149,8 +150,20 @@ class Settings(BaseSettings):
         "Refuse a file that is byte for byte one that finished before (otherwise its rows are skipped one by one).",
     )
 
+    # the night
+    not_before: str = _field(
+        "ONBOARD_NOT_BEFORE",
+        "",
+        "Nothing is sent before this time of day, e.g. 01:00, in ONBOARD_TIME_ZONE; empty: always.",
+    )
+    until: str = _field(
+        "ONBOARD_UNTIL", "", "Nothing is sent from this time of day on, e.g. 06:00; it needs ONBOARD_NOT_BEFORE."
+    )
+
     # people
-    time_zone: str = _field("ONBOARD_TIME_ZONE", "Asia/Tokyo", "Time zone of the times shown to people.")
+    time_zone: str = _field(
+        "ONBOARD_TIME_ZONE", "Asia/Tokyo", "Time zone of the nightly window and of the times shown to people."
+    )
     lang: Literal["en", "ja"] = _field("ONBOARD_LANG", "en", "Language of reasons and reports: en or ja.")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = _field(
         "ONBOARD_LOG_LEVEL", "INFO", "The least level that is logged."
@@ -184,6 +197,13 @@ class Settings(BaseSettings):
             raise ValueError(f"{value!r} is not an IANA time zone such as Asia/Tokyo") from None
         return value
 
+    @field_validator("not_before", "until")
+    @classmethod
+    def _time_of_day(cls, value: str) -> str:
+        if value.strip():
+            time_of_day(value)
+        return value.strip()
+
     @field_validator("secret_key", mode="before")
     @classmethod
     def _no_blanks(cls, value: object) -> object:
@@ -215,6 +235,19 @@ class Settings(BaseSettings):
         if self.lease_seconds < self.total_timeout_seconds + 5:
             raise ValueError("ONBOARD_LEASE_SECONDS must exceed ONBOARD_TOTAL_TIMEOUT_SECONDS by at least 5")
         return self
+
+    @model_validator(mode="after")
+    def _window_fits(self) -> Self:
+        try:
+            Window.of(self.not_before, self.until, self.time_zone)
+        except ValueError as error:
+            raise ValueError(f"ONBOARD_NOT_BEFORE and ONBOARD_UNTIL: {error}") from None
+        return self
+
+    @property
+    def window(self) -> Window:
+        """When sending is allowed."""
+        return Window.of(self.not_before, self.until, self.time_zone)
 
     @property
     def limit_requests_per_second(self) -> float:

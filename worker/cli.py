@@ -35,6 +35,9 @@ FileArgument = Annotated[Path, typer.Argument(help="The CSV file.", show_default
 BatchArgument = Annotated[int, typer.Argument(help="Number of the batch; `onboard status` lists them.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object last on standard output.")]
 MappingOption = Annotated[Path | None, typer.Option(help="TOML file with more column titles.", show_default=False)]
+NotBeforeOption = Annotated[
+    str | None, typer.Option(help="HH:MM; nothing is sent before, day by day.", show_default=False)
+]
 LangOption = Annotated[str | None, typer.Option(help="Language of reasons and reports: en or ja.", show_default=False)]
 
 
@@ -55,8 +58,13 @@ def run(
     canary: Annotated[
         int | None, typer.Option(help="Send so many rows, then wait for `onboard approve`.", min=0, show_default=False)
     ] = None,
+    not_before: NotBeforeOption = None,
     until: Annotated[
-        str | None, typer.Option(help="HH:MM; what is not sent by then waits.", show_default=False)
+        str | None,
+        typer.Option(
+            help="HH:MM; what is not sent by then waits for the next night (with --not-before) or for you.",
+            show_default=False,
+        ),
     ] = None,
     excel_safe: Annotated[bool, typer.Option("--excel-safe", help="Also write CSV copies safe for Excel.")] = False,
     json_output: JsonOption = False,
@@ -67,6 +75,11 @@ def run(
     """
     from worker import running
 
+    if not_before is not None and no_workers:
+        _fail("--not-before is for the workers of this command; a fleet keeps to ONBOARD_NOT_BEFORE and ONBOARD_UNTIL")
+    if not_before is not None:
+        _set_window(not_before, until)
+        until = None
     options = running.Options(
         file=file,
         reports=reports,
@@ -231,10 +244,15 @@ def upgrade(json_output: JsonOption = False) -> None:
 
 
 @app.command()
-def worker(name: Annotated[str, typer.Option(help="A name that no other worker on this machine has.")] = "1") -> None:
+def worker(
+    name: Annotated[str, typer.Option(help="A name that no other worker on this machine has.")] = "1",
+    not_before: NotBeforeOption = None,
+    until: Annotated[str | None, typer.Option(help="HH:MM; nothing is sent from then on.", show_default=False)] = None,
+) -> None:
     """Work for the fleet: take slices from Redis and send them, until told to stop."""
     from tasks.errors import OnboardingError
 
+    _set_window(not_before, until)
     try:
         from worker.worker_process import work
 
@@ -259,6 +277,13 @@ def simulator(
         serve(port=port, profile=profile, seed=seed)
     except (ValueError, OSError) as error:
         _fail(str(error))
+
+
+def _set_window(not_before: str | None, until: str | None) -> None:
+    """Put options in the place of their settings, for this process and those that it starts."""
+    for name, value in (("ONBOARD_NOT_BEFORE", not_before), ("ONBOARD_UNTIL", until)):
+        if value is not None:
+            os.environ[name] = value
 
 
 def _leave(command: Any, *, json_output: bool, lang: str | None = None) -> NoReturn:

@@ -25,7 +25,7 @@ from tasks.resources import Resources
 from tasks.retrying import retrying_look_up
 from worker import screen
 from worker.private_server import PrivateServer
-from worker.run import Interrupts, Workers, alone, watch_batches
+from worker.run import Ending, Interrupts, Workers, alone, watch_batches
 
 log = structlog.get_logger("onboard")
 
@@ -58,8 +58,9 @@ def run(ours: Resources, options: Options, console: Console) -> tuple[int, dict[
             accepted = _accept(ours, options, progress, interrupts)
             if accepted.goes_on:
                 console.print(f"batch {accepted.batch.id} goes on where it stopped")
-            over = _finish(ours, [accepted.batch.id], workers, progress, interrupts)
-        return _tell(ours, options, console, accepted.batch.id, started, over=over)
+            _say_when(ours, console)
+            ending = _finish(ours, [accepted.batch.id], workers, progress, interrupts)
+        return _tell(ours, options, console, accepted.batch.id, started, ending)
 
 
 def retry(
@@ -84,10 +85,11 @@ def retry(
             if again:
                 child = replace(options, file=target)
                 batches.append(_accept(ours, child, progress, interrupts, parent_id=batch_id).batch.id)
-            over = _finish(ours, batches, at_work, progress, interrupts)
-        if over and looked_up and again:
+            _say_when(ours, console)
+            ending = _finish(ours, batches, at_work, progress, interrupts)
+        if ending is Ending.OVER and looked_up and again:
             reporting.write(ours, ours.ledger.batch(batch_id))
-        return _tell(ours, options, console, batches[-1], started, over=over)
+        return _tell(ours, options, console, batches[-1], started, ending)
 
 
 def who() -> str:
@@ -173,19 +175,27 @@ def _deadline(until: str | None, zone: str) -> float | None:
         raise SettingsError(f"--until takes a time of day such as 06:00, not {until!r}") from None
 
 
+def _say_when(ours: Resources, console: Console) -> None:
+    """Say that the window is closed, and until when, if it is."""
+    now, window = ours.ledger.now(), ours.settings.window
+    if not window.is_open(now):
+        opens = screen.clock_time(window.span(now).opens_at, ours.settings.time_zone)
+        console.print(f"nothing is sent before {opens}: waiting")
+
+
 def _finish(
     ours: Resources, batches: list[int], workers: Workers | None, progress: screen.Progress, interrupts: Interrupts
-) -> bool:
-    """Work until no batch moves any more by itself; False if a person interrupted.
+) -> Ending:
+    """Work until no batch moves any more by itself, the window closes, or a person interrupts.
 
     What the workers still hold then is given back; after work that came to its end they go by themselves.
     """
     settings = ours.settings
     if all(onboarding.is_over(ours.ledger, batch_id) for batch_id in batches):
-        return True
-    over = False
+        return Ending.OVER
+    ending = Ending.INTERRUPTED
     try:
-        over = watch_batches(
+        ending = watch_batches(
             ours.ledger,
             batches,
             settings,
@@ -194,7 +204,7 @@ def _finish(
             show=lambda: _show(ours, batches[-1], progress),
         )
     finally:
-        if workers is not None and over:
+        if workers is not None and ending is Ending.OVER:
             workers.retire()
         elif workers is not None:
             workers.stop(interrupts, settings.total_timeout_seconds + 15)
@@ -203,7 +213,7 @@ def _finish(
             total_timeout_seconds=settings.total_timeout_seconds,
             look_up_delay_seconds=settings.look_up_delay_seconds,
         )
-    return over
+    return ending
 
 
 def sendable_methods(ours: Resources) -> frozenset[str] | None:
@@ -242,14 +252,14 @@ def _show(ours: Resources, batch_id: int, progress: screen.Progress) -> None:
 
 
 def _tell(
-    ours: Resources, options: Options, console: Console, batch_id: int, started: float, *, over: bool
+    ours: Resources, options: Options, console: Console, batch_id: int, started: float, ending: Ending
 ) -> tuple[int, dict[str, Any]]:
     """Print verdict, books and reports; return exit code and JSON."""
     batch, books = ours.ledger.batch(batch_id), ours.ledger.books(batch_id)
     seconds = time.time() - started
     paths: dict[str, Path] = {}
     failed = ""
-    if over:
+    if ending is not Ending.INTERRUPTED:
         try:
             paths = reporting.write(
                 ours, batch, folder=options.reports, lang=options.lang, excel_safe=options.excel_safe
@@ -258,14 +268,17 @@ def _tell(
             failed = f"the reports could not be written ({error.strerror}); make room, then: onboard report {batch_id}"
     console.print()
     screen.print_books(console, batch, books, seconds=seconds)
+    if waits := reporting.waits_for_next_night(ours, batch):
+        rest = f"{books.open:,} rows wait" if not books.unclear else f"{books.open:,} rows, and look-ups, wait"
+        console.print(f"{rest} for the next night ({screen.clock_time(waits, ours.settings.time_zone)})")
     if failed:
         console.print(failed, style="red")
-    elif over:
+    elif ending is not Ending.INTERRUPTED:
         console.print("reports:")
         screen.print_reports(console, paths)
     else:
         console.print("interrupted; nothing is lost, the same command goes on")
-    told = result(batch, books, paths, seconds)
+    told = {**result(batch, books, paths, seconds), **({"goes_on_at": waits} if waits else {})}
     return max(exit_code(batch, books), 1 if failed else 0), {**told, **({"error": failed} if failed else {})}
 
 
