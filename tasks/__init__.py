@@ -40,6 +40,14 @@ settling           what elepay has of an unclear row
 consequences       what one row's decision means for its batch
 =================  ====================================================================
 
+And looked after:
+
+=================  ====================================================================
+following          what became of created sources
+auditing           ledger and elepay held against each other
+tidying            what is dropped of batches that ended long ago
+=================  ====================================================================
+
 And told:
 
 =================  ====================================================================

@@ -142,9 +142,4 @@ class Sender:
 
     def _take_place(self) -> None:
         """Wait for one place of the rate limit."""
-        while True:
-            reserved = self._limiter.reserve(1)
-            if reserved.places:
-                self._sleep(reserved.wait_seconds)
-                return
-            self._sleep(min(max(reserved.wait_seconds - 0.5, 0.02), 1.0))
+        self._limiter.take_place(self._sleep)

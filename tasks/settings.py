@@ -31,6 +31,7 @@ SECRETS_DIR = "ONBOARD_SECRETS_DIR"
 UNLIMITED_REQUESTS_PER_SECOND = 10_000.0
 
 Names = Annotated[tuple[str, ...], NoDecode]
+Numbers = Annotated[tuple[float, ...], NoDecode]
 
 
 def _field(name: str, default: Any, description: str, **limits: Any) -> Any:
@@ -160,6 +161,28 @@ class Settings(BaseSettings):
         "ONBOARD_UNTIL", "", "Nothing is sent from this time of day on, e.g. 06:00; it needs ONBOARD_NOT_BEFORE."
     )
 
+    # afterwards
+    follow_up_share: float = _field(
+        "ONBOARD_FOLLOW_UP_SHARE", 0.1, "Share of the allowance with which pending sources are followed up.", gt=0, le=1
+    )
+    follow_up_hours: Numbers = _field(
+        "ONBOARD_FOLLOW_UP_HOURS",
+        (1.0, 6.0, 24.0, 72.0, 168.0),
+        "Hours from a source's creation to the first question what became of it, to the next, …; the last goes on.",
+    )
+    follow_up_days: float = _field(
+        "ONBOARD_FOLLOW_UP_DAYS", 90.0, "A source still pending so many days after its creation is left alone.", gt=0
+    )
+    pending_days: float = _field(
+        "ONBOARD_PENDING_DAYS", 7.0, "`onboard report follow-up` lists sources that are pending for so many days.", ge=0
+    )
+    keep_days: int = _field(
+        "ONBOARD_KEEP_DAYS",
+        0,
+        "Days after which a finished batch's file, reports and personal data are dropped; 0: kept for ever.",
+        ge=0,
+    )
+
     # people
     time_zone: str = _field(
         "ONBOARD_TIME_ZONE", "Asia/Tokyo", "Time zone of the nightly window and of the times shown to people."
@@ -173,6 +196,18 @@ class Settings(BaseSettings):
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("follow_up_hours", mode="before")
+    @classmethod
+    def _split_numbers(cls, value: object) -> object:
+        return tuple(part for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("follow_up_hours")
+    @classmethod
+    def _gaps(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        if not value or not all(0 < hours < 10_000 for hours in value):
+            raise ValueError("must be hours above 0, comma-separated, e.g. 1,6,24,72,168")
+        return value
 
     @field_validator("encodings")
     @classmethod

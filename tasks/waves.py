@@ -161,6 +161,11 @@ class WaveLoop:
         """True if the loop ended by a failure: this process can do nothing more and should be started again."""
         return self._failure is not None or self._api.failed
 
+    @property
+    def retired(self) -> bool:
+        """True once this process was told to send nothing more."""
+        return self._stopping
+
     def retire(self) -> None:
         """Send nothing more; slices end as soon as the last answer under way is written, and give the rest back."""
         self._stopping = True  # no lock: a signal handler may call this in the middle of anything

@@ -53,6 +53,9 @@ def run(
     again: Annotated[
         bool, typer.Option("--again", help="Create one more source for identities that have one.")
     ] = False,
+    verify_first: Annotated[
+        bool, typer.Option("--verify-first", help="Look every row up at elepay before it is sent: the ledger was lost.")
+    ] = False,
     mapping: MappingOption = None,
     lang: LangOption = None,
     canary: Annotated[
@@ -86,6 +89,7 @@ def run(
         workers=workers,
         no_workers=no_workers,
         again=again,
+        verify_first=verify_first,
         mapping=mapping,
         canary=canary,
         until=until,
@@ -124,21 +128,53 @@ def status(
     _leave(lambda ours, console: asking.status(ours, batch, console), json_output=json_output)
 
 
-@app.command()
+@app.command(epilog="Examples:  onboard report 12  ·  onboard report follow-up --days 3")
 def report(
-    batch: BatchArgument,
+    batch: Annotated[str, typer.Argument(help="Number of the batch, or the word follow-up.", metavar="BATCH")],
     reports: Annotated[Path | None, typer.Option(help="Folder for the reports.", show_default=False)] = None,
     lang: LangOption = None,
     excel_safe: Annotated[bool, typer.Option("--excel-safe", help="Also write CSV copies safe for Excel.")] = False,
+    days: Annotated[
+        float | None,
+        typer.Option(help="follow-up: pending for so long; default: ONBOARD_PENDING_DAYS.", min=0, show_default=False),
+    ] = None,
     json_output: JsonOption = False,
 ) -> None:
-    """Write the reports of a batch again, as it stands now."""
-    from worker import asking
+    """Write the reports of a batch again, as it stands now; or list the sources that pend for long or have ended."""
+    from worker import aftercare, asking
 
+    if batch == "follow-up":
+        _leave(
+            lambda ours, console: aftercare.report_follow_up(ours, reports, console, days=days, lang=lang),
+            json_output=json_output,
+        )
+    if not (batch.isascii() and batch.isdigit()):
+        _fail(f"{batch!r} is neither the number of a batch nor follow-up", json_output=json_output)
     _leave(
-        lambda ours, console: asking.report(ours, batch, reports, console, lang=lang, excel_safe=excel_safe),
+        lambda ours, console: asking.report(ours, int(batch), reports, console, lang=lang, excel_safe=excel_safe),
         json_output=json_output,
     )
+
+
+@app.command("follow-up")
+def follow_up(json_output: JsonOption = False) -> None:
+    """Ask elepay what became of the pending sources that are due, within ONBOARD_FOLLOW_UP_SHARE of the limit."""
+    from worker import aftercare
+
+    _leave(aftercare.follow_up, json_output=json_output)
+
+
+@app.command()
+def audit(
+    batch: BatchArgument,
+    reports: Annotated[Path | None, typer.Option(help="Folder for the reports.", show_default=False)] = None,
+    lang: LangOption = None,
+    json_output: JsonOption = False,
+) -> None:
+    """Hold every row of a batch against what elepay lists; write audit.csv. Exits with 1 if they do not agree."""
+    from worker import aftercare
+
+    _leave(lambda ours, console: aftercare.audit(ours, batch, reports, console, lang=lang), json_output=json_output)
 
 
 @app.command()
@@ -241,6 +277,29 @@ def upgrade(json_output: JsonOption = False) -> None:
     from worker import asking
 
     _leave(asking.upgrade_ledger, json_output=json_output)
+
+
+@ledger_commands.command()
+def tidy(json_output: JsonOption = False) -> None:
+    """Drop file, reports and personal data of batches that ended more than ONBOARD_KEEP_DAYS ago."""
+    from worker import aftercare
+
+    _leave(aftercare.tidy, json_output=json_output)
+
+
+@app.command()
+def beat() -> None:
+    """Be the clock of a fleet: tell its workers when to follow up and to tidy, until told to stop."""
+    from tasks.errors import OnboardingError
+    from tasks.settings import load_settings
+
+    try:
+        from worker.beat import beat as run_beat
+
+        code = run_beat(load_settings())
+    except OnboardingError as error:
+        _fail(str(error))
+    raise typer.Exit(code)
 
 
 @app.command()

@@ -39,6 +39,7 @@ class Options:
     workers: int | None = None
     no_workers: bool = False
     again: bool = False
+    verify_first: bool = False
     mapping: Path | None = None
     canary: int | None = None
     until: str | None = None
@@ -50,6 +51,8 @@ def run(ours: Resources, options: Options, console: Console) -> tuple[int, dict[
     """Onboard one file; return the exit code and what `--json` prints."""
     settings = ours.settings
     settings.require_key()
+    if options.again and options.verify_first:
+        raise SettingsError("--again makes one more source, --verify-first none where one is: say one of the two")
     if not options.file.is_file():
         raise UnusableFile("unreadable_file", f"There is no file {options.file}.", detail="no such file")
     started = time.time()
@@ -71,7 +74,9 @@ def retry(
     parent = ours.ledger.batch(batch_id)
     if parent.state not in (BatchState.FINISHED, BatchState.CANCELLED):
         raise LedgerError(f"batch {batch_id} is {parent.state}: only a finished or cancelled batch can be retried")
-    options = Options(file=Path(parent.name), workers=workers, no_workers=no_workers)
+    if dropped := ours.dropped(parent):
+        raise LedgerError(f"{dropped}: it cannot be retried")
+    options = Options(file=Path(parent.name), workers=workers, no_workers=no_workers, verify_first=parent.verify)
     started = time.time()
     with _at_work(ours, console, options) as (interrupts, at_work), tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / f"retry-of-{batch_id}.csv"
@@ -102,6 +107,18 @@ def who() -> str:
 
 
 @contextlib.contextmanager
+def with_redis(ours: Resources, console: Console) -> Iterator[None]:
+    """Have a Redis for the length of a command: the fleet's, or a private one (one command a folder at a time)."""
+    with contextlib.ExitStack() as stack:
+        if ours.settings.redis_url is None:
+            stack.enter_context(alone(ours.settings.home / "run.lock", lambda pid: _waiting(console, pid)))
+            server = stack.enter_context(PrivateServer(ours.settings.home))
+            os.environ["REDIS_URL"] = server.url
+            ours.use_redis(server.url)
+        yield
+
+
+@contextlib.contextmanager
 def _at_work(ours: Resources, console: Console, options: Options) -> Iterator[tuple[Interrupts, Workers | None]]:
     """Have workers for the length of a command, and a Redis: the fleet's, or a private one (one command a folder).
 
@@ -112,11 +129,8 @@ def _at_work(ours: Resources, console: Console, options: Options) -> Iterator[tu
         raise SettingsError("--no-workers needs a fleet: set REDIS_URL to the Redis that its workers use")
     with contextlib.ExitStack() as stack:
         interrupts = stack.enter_context(Interrupts())
+        stack.enter_context(with_redis(ours, console))
         if settings.redis_url is None:
-            stack.enter_context(alone(settings.home / "run.lock", lambda pid: _waiting(console, pid)))
-            server = stack.enter_context(PrivateServer(settings.home))
-            os.environ["REDIS_URL"] = server.url
-            ours.use_redis(server.url)
             ours.ledger.ring_again()
         from worker import celery_app
 
@@ -157,6 +171,7 @@ def _accept(
         slice_rows=settings.slice_rows,
         lease_seconds=settings.lease_seconds,
         again=options.again,
+        verify=options.verify_first,
         canary_rows=settings.canary if options.canary is None else options.canary,
         deadline_at=_deadline(options.until, settings.time_zone),
         max_invalid_share=settings.max_invalid_share,
