@@ -6,6 +6,7 @@ The words that all of it uses:
 errors             one class per thing we can do about it
 models             the nouns: Batch, Row, RowState, SourceRequest, Outcome, Reason
 settings           every knob: type, default, one sentence
+window             when sending is allowed: a nightly window, or always
 reasons            every reason code of ours: sentence and hint, English and Japanese
 =================  ====================================================================
 
@@ -37,6 +38,14 @@ outcomes           what an answer means for a row: pure
 retrying           the tenacity policy: what is tried again, how long, how often
 settling           what elepay has of an unclear row
 consequences       what one row's decision means for its batch
+=================  ====================================================================
+
+And looked after:
+
+=================  ====================================================================
+following          what became of created sources
+auditing           ledger and elepay held against each other
+tidying            what is dropped of batches that ended long ago
 =================  ====================================================================
 
 And told:

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import threading
+import time
 
 from celery import shared_task
 
-from tasks import onboarding
+from tasks import following, onboarding, tidying
 from tasks.models import Slice
 from tasks.resources import Resources
 from tasks.settings import load_settings
 
 #: The one queue; slices are short enough that nothing needs to overtake.
 QUEUE = "onboard"
+
+#: For how long one message to follow up works at most.
+FOLLOW_UP_SECONDS = 25.0
+#: What beat sends, and how often. Each is safe to be done twice at once, and expires when the next is due.
+SCHEDULE = {"onboard.follow_up": 30.0, "onboard.tidy": 3600.0}
 
 _lock = threading.Lock()
 _resources: Resources | None = None
@@ -37,7 +43,7 @@ def onboard_slice(batch_id: int, first_record: int, last_record: int) -> None:
     """Onboard what is due in a range of records, then ring for the next slices."""
     ours = resources()
     onboarding.onboard_slice(ours.waves, ours.ledger, Slice(batch_id, first_record, last_record))
-    onboarding.ring(ours.ledger, send)
+    onboarding.ring(ours.ledger, send, ours.settings.window)
 
 
 @shared_task(name="onboard.sweep", ignore_result=True, expires=10)
@@ -50,4 +56,25 @@ def sweep() -> None:
         total_timeout_seconds=settings.total_timeout_seconds,
         look_up_delay_seconds=settings.look_up_delay_seconds,
     )
-    onboarding.ring(ours.ledger, send)
+    onboarding.ring(ours.ledger, send, settings.window)
+
+
+@shared_task(name="onboard.follow_up", ignore_result=True)
+def follow_up() -> None:
+    """Ask elepay what became of pending sources, as far as they are due."""
+    ours = resources()
+    following.follow_up(
+        ours.ledger,
+        ours.api,
+        ours.follow_up_limits,
+        ours.follow_up_rules,
+        ends=time.monotonic() + FOLLOW_UP_SECONDS,
+        stopping=lambda: ours.waves.retired,
+    )
+
+
+@shared_task(name="onboard.tidy", ignore_result=True)
+def tidy() -> None:
+    """Drop what belongs to batches that ended long ago."""
+    ours = resources()
+    tidying.tidy(ours.ledger, ours.files, ours.reports, ours.settings.keep_days)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -126,6 +127,8 @@ class Batch:
     parent_id: int | None = None
     file_format: Mapping[str, Any] = field(default_factory=dict)
     deadline_at: float | None = None
+    verify: bool = False  #: its rows are looked up before they are sent
+    dropped_at: float | None = None  #: when its file and personal data were dropped (ONBOARD_KEEP_DAYS)
     canary: int = 0  #: last record that runs before a person approves the rest; 0: none, or approved
     warnings: tuple[tuple[Any, ...], ...] = ()  #: (code, column, count, first line, detail) of each oddity of the file
 
@@ -157,6 +160,11 @@ class HeldRow:
     code: str | None
     look_up: bool = False
 
+    @property
+    def never_sent(self) -> bool:
+        """True of a row that is looked up before its first sending (`onboard run --verify-first`)."""
+        return self.look_up and self.attempts == 0
+
 
 @dataclass(slots=True)
 class Outcome:
@@ -180,6 +188,8 @@ class Outcome:
     not_before: float | None = None
     look_ups: int = 0
     resends: int = 0
+    source_generation: int | None = None  #: of a source that was found, if it is not the row's own
+    follow_up_after: float | None = None  #: seconds until elepay is asked what became of a source
     what: str = ""  #: the line for the history; "" for a plain success
 
 
@@ -227,6 +237,19 @@ def reference_of(identity: bytes, generation: int) -> str:
     number = int.from_bytes(identity, "big") << 2
     name = "".join([_PAIRS[number >> shift & 1023] for shift in _SHIFTS])
     return name if generation == 1 else f"{name}-{generation}"
+
+
+def identity_and_generation(reference: str) -> tuple[bytes, int] | None:
+    """Return what `reference_of` made this of; None for any other text."""
+    name, dash, number = reference.partition("-")
+    if len(name) != 26 or (dash and not (number.isascii() and number.isdigit() and len(number) < 5)):
+        return None
+    try:
+        identity = base64.b32decode(name.upper() + "======")
+    except ValueError:
+        return None
+    generation = int(number) if dash else 1
+    return (identity, generation) if reference_of(identity, generation) == reference else None
 
 
 #: The key under which a source carries our reference.

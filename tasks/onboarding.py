@@ -22,6 +22,7 @@ from tasks.intake import IntakeRules, OpenedFile, Warnings, collector_at_rest, o
 from tasks.ledger import Ledger
 from tasks.models import Batch, BatchState, RowState, Slice
 from tasks.waves import WaveLoop
+from tasks.window import Window
 
 log = structlog.get_logger("onboard")
 
@@ -50,6 +51,7 @@ class AcceptRules:
     slice_rows: int
     lease_seconds: float
     again: bool = False
+    verify: bool = False  #: the ledger may have been lost: look every identity up before it is sent
     canary_rows: int = 0
     deadline_at: float | None = None
     max_invalid_share: float = 1.0
@@ -98,6 +100,7 @@ def _accept_file(path: Path, ledger: Ledger, files: Path, rules: AcceptRules) ->
             reader=reader,
             parent_id=rules.parent_id or _parent(ledger, opened),
             deadline_at=rules.deadline_at,
+            verify=rules.verify,
         )
         try:
             _wait_for_turn(ledger, batch_id, reader, rules)
@@ -128,6 +131,8 @@ def _going_on(ledger: Ledger, opened: OpenedFile, rules: AcceptRules) -> Accepte
             )
         if batch.state in GOES_ON and batch.live == rules.live:
             ledger.set_deadline(batch.id, rules.deadline_at)
+            if rules.verify:
+                ledger.verify_from_now_on(batch.id)
             if not (batch.state is BatchState.PAUSED and batch.canary):
                 resume(ledger, batch.id)
             return Accepted(ledger.batch(batch.id), goes_on=True, warnings=Warnings())
@@ -228,8 +233,13 @@ def register(ledger: Ledger, lease_seconds: float) -> int:
     return ledger.add_worker(processes.host(), pid, processes.started(pid), lease_seconds)
 
 
-def ring(ledger: Ledger, send: Callable[[Slice], None]) -> int:
-    """Send a message for each slice that is due, a bounded number at a time; return how many."""
+def ring(ledger: Ledger, send: Callable[[Slice], None], window: Window | None = None) -> int:
+    """Send a message for each slice that is due, a bounded number at a time; return how many.
+
+    While the window is closed none is sent.
+    """
+    if window is not None and not window.is_open(ledger.now()):
+        return 0
     taken = ledger.ring()
     for one in taken:
         send(one)

@@ -21,6 +21,7 @@ from tasks.errors import (
     TryLater,
     Unclear,
 )
+from tasks.ledger import SETTLED_STATUSES
 from tasks.models import HeldRow, Outcome, RowState, Source
 from tasks.retrying import RetryPolicy, look_up_gap
 from tasks.settling import Finding, LookUp
@@ -54,6 +55,7 @@ class Rules:
     look_ups: int
     resends: int
     retry: RetryPolicy
+    follow_up_seconds: float = 3600.0  #: until elepay is asked what became of a new source
 
 
 def created(row: HeldRow, source: Source, *, latency_ms: int, rules: Rules) -> Decision:
@@ -68,6 +70,7 @@ def created(row: HeldRow, source: Source, *, latency_ms: int, rules: Rules) -> D
         latency_ms=latency_ms,
         look_ups=row.look_ups,
         resends=row.resends,
+        follow_up_after=_follow_up(source, rules),
     )
     if source.live_mode is not None and source.live_mode != rules.live:
         outcome.code = "wrong_live_mode"
@@ -78,6 +81,10 @@ def created(row: HeldRow, source: Source, *, latency_ms: int, rules: Rules) -> D
         )
         return Decision(outcome, effect=Effect.HALT, reason=reason)
     return Decision(outcome)
+
+
+def _follow_up(source: Source, rules: Rules) -> float | None:
+    return None if source.status in SETTLED_STATUSES else rules.follow_up_seconds
 
 
 def failed(  # one branch for each thing that can be done about a row
@@ -147,9 +154,9 @@ def closed(row: HeldRow, *, line: int) -> Decision:
     return Decision(outcome)
 
 
-def not_sent_in_time(row: HeldRow) -> Decision:
-    """Give a row back that was marked but certainly not sent, because its worker's lease was about to end."""
-    outcome = Outcome(row.batch_id, row.record, row.attempts, RowState.WAITING, code="not_sent", what="lease ended")
+def not_sent_in_time(row: HeldRow, why: str) -> Decision:
+    """Give a row back that was marked but certainly not sent: its worker's lease, or the window, was about to end."""
+    outcome = Outcome(row.batch_id, row.record, row.attempts, RowState.WAITING, code="not_sent", what=why)
     outcome.look_ups, outcome.resends = row.look_ups, row.resends
     return Decision(outcome)
 
@@ -165,6 +172,7 @@ def looked_up(row: HeldRow, found: LookUp, *, worker: int, now: float, rules: Ru
     if found.finding is Finding.FOUND and found.source is not None:
         outcome.state, outcome.code = RowState.CREATED, None
         outcome.source_id, outcome.source_status, outcome.adopted = found.source.id, found.source.status, True
+        outcome.source_generation, outcome.follow_up_after = found.generation, _follow_up(found.source, rules)
         outcome.what = "found by look-up" if found.copies == 1 else f"found {found.copies} times by look-up"
         return Decision(outcome)
     if found.finding is Finding.UNKNOWN:
@@ -175,12 +183,12 @@ def looked_up(row: HeldRow, found: LookUp, *, worker: int, now: float, rules: Ru
     if row.code != "no_source_found":
         outcome.code, outcome.what = "no_source_found", "not found by look-up, to be confirmed"
         return _look_up_after(outcome, 2 * rules.look_up_delay_seconds, worker, now)
-    if row.resends >= rules.resends:
+    if row.resends >= rules.resends and not row.never_sent:
         outcome.what = "not found again, a person decides"
         return Decision(outcome)
     outcome.state, outcome.worker, outcome.code = RowState.CLAIMED, worker, None
     outcome.look_ups, outcome.resends = 0, row.resends + 1
-    outcome.what = "surely absent, to be sent again"
+    outcome.what = "surely absent, to be sent" if row.never_sent else "surely absent, to be sent again"
     return Decision(outcome, again_after=0.0)
 
 

@@ -6,6 +6,7 @@ both kept and used under contention (docs/decisions.md). Time is Redis's own.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib.resources import files
 from typing import NamedTuple, cast
 
@@ -55,6 +56,16 @@ class RateLimit:
         """
         places, wait, interval, _, _ = self._call("reserve", wanted, lead_seconds * 1e6)
         return Reservation(places, wait / 1e6, interval / 1e6)
+
+    def take_place(self, sleep: Callable[[float], None], given_up: Callable[[], bool] = lambda: False) -> bool:
+        """Wait for one place; False if the caller has given up meanwhile."""
+        while not given_up():
+            reserved = self.reserve(1)
+            if reserved.places:
+                sleep(reserved.wait_seconds)
+                return True
+            sleep(min(max(reserved.wait_seconds - 0.5, 0.02), 1.0))
+        return False
 
     def cut(self, sent_seconds_ago: float, pause_seconds: float | None = None) -> None:
         """Halve the fleet's rate and pause it, because elepay said "too many requests".

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tasks.csv_records import FileFormat
 from tasks.ledger import Ledger
-from tasks.models import Batch
+from tasks.models import Batch, BatchState
 from tasks.reports import FILES, write_reports
 from tasks.reports.facts import Commands, FileWarning, ReportFacts, TimelinePoint
 from tasks.resources import Resources
@@ -69,8 +69,16 @@ def gather(ours: Resources, batch: Batch, folder: Path | None = None) -> ReportF
         warnings=tuple(FileWarning(*one) for one in batch.warnings),
         versions=_versions(),
         time_zone=settings.time_zone,
+        goes_on_at=waits_for_next_night(ours, batch),
         commands=_commands(batch.id, folder or ours.reports / str(batch.id)),
     )
+
+
+def waits_for_next_night(ours: Resources, batch: Batch) -> float | None:
+    """Return when an unfinished batch goes on, if the window is closed now."""
+    now = ours.ledger.now()
+    opens_at = ours.settings.window.span(now).opens_at
+    return opens_at if batch.state is BatchState.RUNNING and opens_at > now else None
 
 
 def _commands(batch_id: int, folder: Path) -> Commands:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 from tasks.catalogue import load_catalogue
 from tasks.elepay_api import ElepayApi
 from tasks.errors import SettingsError
 from tasks.flights import Deadlines
+from tasks.following import FollowUpRules
 from tasks.intake import IntakeRules
 from tasks.ledger import Ledger
 from tasks.models import Batch
@@ -47,6 +50,13 @@ class Resources:
         """Where the accepted copy of a batch's file is."""
         return self.files / f"{batch.sha256}.csv"
 
+    def dropped(self, batch: Batch) -> str:
+        """Return a sentence if the file and the personal data of a batch were dropped, else nothing."""
+        if batch.dropped_at is None:
+            return ""
+        day = datetime.fromtimestamp(batch.dropped_at, ZoneInfo(self.settings.time_zone)).strftime("%Y-%m-%d")
+        return f"the file and the customers of batch {batch.id} were dropped on {day} (ONBOARD_KEEP_DAYS)"
+
     @property
     def reports(self) -> Path:
         """Folder of the reports, one folder a batch."""
@@ -76,8 +86,24 @@ class Resources:
     @cached_property
     def rate_limit(self) -> RateLimit:
         """The fleet's allowance."""
-        key = f"onboard:rate:{self.settings.mode}"
-        return RateLimit(connect(self.redis_url), self.settings.limit_requests_per_second, key)
+        return RateLimit(connect(self.redis_url), self.settings.limit_requests_per_second, self._rate_key)
+
+    @cached_property
+    def follow_up_limits(self) -> tuple[RateLimit, RateLimit]:
+        """The share of the allowance for following up, and the allowance itself: a question needs a place of both."""
+        settings = self.settings
+        share = settings.follow_up_share * settings.limit_requests_per_second
+        return RateLimit(connect(self.redis_url), share, f"{self._rate_key}:follow-up"), self.rate_limit
+
+    @property
+    def _rate_key(self) -> str:
+        return f"onboard:rate:{self.settings.mode}"
+
+    @property
+    def follow_up_rules(self) -> FollowUpRules:
+        """When elepay is asked what became of a source."""
+        settings = self.settings
+        return FollowUpRules(settings.live, settings.follow_up_hours, settings.follow_up_days)
 
     @cached_property
     def waves(self) -> WaveLoop:
@@ -93,6 +119,7 @@ class Resources:
                 look_ups=settings.look_ups,
                 resends=settings.resends,
                 retry=RetryPolicy(settings.unreachable_seconds, settings.maintenance_seconds),
+                follow_up_seconds=settings.follow_up_hours[0] * 3600,
             ),
             register=lambda: register(self.ledger, settings.lease_seconds),
             in_flight=settings.in_flight,
@@ -101,6 +128,7 @@ class Resources:
             guard_answers=settings.guard_answers,
             breaker_answers=settings.breaker_answers,
             breaker_share=settings.breaker_share,
+            window=settings.window,
         )
         waves.start()
         return waves

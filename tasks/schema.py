@@ -21,6 +21,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    false,
 )
 
 from tasks.models import OWNING_STATES
@@ -28,13 +29,14 @@ from tasks.models import OWNING_STATES
 metadata = MetaData()
 
 #: The migration that makes these tables (`tasks/migrations`); code and ledger must agree on it.
-VERSION = "0001"
+VERSION = "0002"
 
 #: 64 bits on PostgreSQL; on SQLite only INTEGER numbers itself.
 _Id = BigInteger().with_variant(Integer, "sqlite")
 
 #: One accepted file. `reader` is the worker that reads it into the ledger while it is `reading`; `canary` the number of
-#: rows that run before a person approves the rest (0: none, or approved).
+#: rows that run before a person approves the rest (0: none, or approved). `verify`: its rows are looked up before they
+#: are sent. `dropped_at`: when its file and personal data were dropped.
 batches = Table(
     "batches",
     metadata,
@@ -53,10 +55,15 @@ batches = Table(
     Column("deadline_at", Float(53)),
     Column("warnings", Text, nullable=False, server_default="[]"),
     Column("canary", Integer, nullable=False, server_default="0"),
+    Column("verify", Boolean, nullable=False, server_default=false()),
+    Column("dropped_at", Float(53)),
     sqlite_autoincrement=True,
 )
 
-#: One record of a file. `worker` holds it while it is `claimed`, `sending` or (for a look-up) `unclear`.
+#: One record of a file. `worker` holds it while it is `claimed`, `sending` or (for a look-up) `unclear`. Of a created
+#: row `follow_up_at` is when its source's status is asked for next (NULL: never), after `follow_ups` times, `status_at`
+#: when another status than the first was seen, and `source_generation` what its source carries if that is not the row's
+#: own generation (a source of a ledger that was lost).
 rows = Table(
     "rows",
     metadata,
@@ -85,6 +92,10 @@ rows = Table(
     Column("code", Text),
     Column("parameter", Text),
     Column("request_id", Text),
+    Column("follow_up_at", Float(53)),
+    Column("follow_ups", SmallInteger),
+    Column("source_generation", SmallInteger),
+    Column("status_at", Float(53)),
     PrimaryKeyConstraint("batch_id", "record"),
     sqlite_with_rowid=False,
 )
@@ -104,6 +115,10 @@ Index("rows_by_state", rows.c.batch_id, rows.c.state, rows.c.record)
 _HELD = rows.c.worker.is_not(None)
 #: What a worker holds.
 Index("rows_held", rows.c.worker, sqlite_where=_HELD, postgresql_where=_HELD)
+
+_FOLLOWED = rows.c.follow_up_at.is_not(None)
+#: Whose status is due; rows that are not created yet are not in it.
+Index("rows_followed", rows.c.follow_up_at, sqlite_where=_FOLLOWED, postgresql_where=_FOLLOWED)
 
 #: A range of records, the work of one message. `due_at` is when its message is to be sent (again); NULL: nothing to do.
 slices = Table(

@@ -53,11 +53,11 @@ class Sender:
         then: Callable[[Decision], None],
         *,
         wait_seconds: float,
-        may_leave: Callable[[], bool],
+        keeps_back: Callable[[], str],
     ) -> None:
         """Create the row's source in `wait_seconds`; `then` is called once, by one thread or another.
 
-        `may_leave` is asked just before its bytes leave.
+        `keeps_back` is asked just before its bytes leave, and says why they may not.
         """
         request = SourceRequest(row.customer_id, row.payment_method, row.resource, *decode_request(row.request))
         starts = self._clock() + wait_seconds
@@ -68,11 +68,13 @@ class Sender:
                 self._trouble_since.clear()
                 then(outcomes.created(row, made, latency_ms=int(took * 1000), rules=self._rules))
             elif isinstance(made, HeldBack):
-                then(outcomes.not_sent_in_time(row))
+                then(outcomes.not_sent_in_time(row, keeps_back() or "lease ended"))
             else:  # the fleet may have to be told, and nobody else's answer should wait for that
                 self._others.submit(self._after_failure, row, made, worker, took, then)
 
-        self._api.begin_create(request, row.reference, landed, wait_seconds=wait_seconds, may_leave=may_leave)
+        self._api.begin_create(
+            request, row.reference, landed, wait_seconds=wait_seconds, may_leave=lambda: not keeps_back()
+        )
 
     def _after_failure(
         self, row: HeldRow, error: ElepayError, worker: int, took: float, then: Callable[[Decision], None]
@@ -140,9 +142,4 @@ class Sender:
 
     def _take_place(self) -> None:
         """Wait for one place of the rate limit."""
-        while True:
-            reserved = self._limiter.reserve(1)
-            if reserved.places:
-                self._sleep(reserved.wait_seconds)
-                return
-            self._sleep(min(max(reserved.wait_seconds - 0.5, 0.02), 1.0))
+        self._limiter.take_place(self._sleep)

@@ -18,6 +18,7 @@ from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_vali
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from tasks.errors import SettingsError
+from tasks.window import Window, time_of_day
 
 #: A setting that starts with one of these must be one of ours; others are nobody's business.
 PREFIXES = ("ELEPAY_", "ONBOARD_")
@@ -30,6 +31,7 @@ SECRETS_DIR = "ONBOARD_SECRETS_DIR"
 UNLIMITED_REQUESTS_PER_SECOND = 10_000.0
 
 Names = Annotated[tuple[str, ...], NoDecode]
+Numbers = Annotated[tuple[float, ...], NoDecode]
 
 
 def _field(name: str, default: Any, description: str, **limits: Any) -> Any:
@@ -149,8 +151,42 @@ class Settings(BaseSettings):
         "Refuse a file that is byte for byte one that finished before (otherwise its rows are skipped one by one).",
     )
 
+    # the night
+    not_before: str = _field(
+        "ONBOARD_NOT_BEFORE",
+        "",
+        "Nothing is sent before this time of day, e.g. 01:00, in ONBOARD_TIME_ZONE; empty: always.",
+    )
+    until: str = _field(
+        "ONBOARD_UNTIL", "", "Nothing is sent from this time of day on, e.g. 06:00; it needs ONBOARD_NOT_BEFORE."
+    )
+
+    # afterwards
+    follow_up_share: float = _field(
+        "ONBOARD_FOLLOW_UP_SHARE", 0.1, "Share of the allowance with which pending sources are followed up.", gt=0, le=1
+    )
+    follow_up_hours: Numbers = _field(
+        "ONBOARD_FOLLOW_UP_HOURS",
+        (1.0, 6.0, 24.0, 72.0, 168.0),
+        "Hours from a source's creation to the first question what became of it, to the next, …; the last goes on.",
+    )
+    follow_up_days: float = _field(
+        "ONBOARD_FOLLOW_UP_DAYS", 90.0, "A source still pending so many days after its creation is left alone.", gt=0
+    )
+    pending_days: float = _field(
+        "ONBOARD_PENDING_DAYS", 7.0, "`onboard report follow-up` lists sources that are pending for so many days.", ge=0
+    )
+    keep_days: int = _field(
+        "ONBOARD_KEEP_DAYS",
+        0,
+        "Days after which a finished batch's file, reports and personal data are dropped; 0: kept for ever.",
+        ge=0,
+    )
+
     # people
-    time_zone: str = _field("ONBOARD_TIME_ZONE", "Asia/Tokyo", "Time zone of the times shown to people.")
+    time_zone: str = _field(
+        "ONBOARD_TIME_ZONE", "Asia/Tokyo", "Time zone of the nightly window and of the times shown to people."
+    )
     lang: Literal["en", "ja"] = _field("ONBOARD_LANG", "en", "Language of reasons and reports: en or ja.")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = _field(
         "ONBOARD_LOG_LEVEL", "INFO", "The least level that is logged."
@@ -160,6 +196,18 @@ class Settings(BaseSettings):
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("follow_up_hours", mode="before")
+    @classmethod
+    def _split_numbers(cls, value: object) -> object:
+        return tuple(part for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("follow_up_hours")
+    @classmethod
+    def _gaps(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        if not value or not all(0 < hours < 10_000 for hours in value):
+            raise ValueError("must be hours above 0, comma-separated, e.g. 1,6,24,72,168")
+        return value
 
     @field_validator("encodings")
     @classmethod
@@ -183,6 +231,13 @@ class Settings(BaseSettings):
         except (KeyError, ValueError, OSError):
             raise ValueError(f"{value!r} is not an IANA time zone such as Asia/Tokyo") from None
         return value
+
+    @field_validator("not_before", "until")
+    @classmethod
+    def _time_of_day(cls, value: str) -> str:
+        if value.strip():
+            time_of_day(value)
+        return value.strip()
 
     @field_validator("secret_key", mode="before")
     @classmethod
@@ -215,6 +270,19 @@ class Settings(BaseSettings):
         if self.lease_seconds < self.total_timeout_seconds + 5:
             raise ValueError("ONBOARD_LEASE_SECONDS must exceed ONBOARD_TOTAL_TIMEOUT_SECONDS by at least 5")
         return self
+
+    @model_validator(mode="after")
+    def _window_fits(self) -> Self:
+        try:
+            Window.of(self.not_before, self.until, self.time_zone)
+        except ValueError as error:
+            raise ValueError(f"ONBOARD_NOT_BEFORE and ONBOARD_UNTIL: {error}") from None
+        return self
+
+    @property
+    def window(self) -> Window:
+        """When sending is allowed."""
+        return Window.of(self.not_before, self.until, self.time_zone)
 
     @property
     def limit_requests_per_second(self) -> float:

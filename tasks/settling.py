@@ -15,9 +15,10 @@ from enum import Enum
 from typing import NamedTuple
 
 from tasks.elepay_api import ElepayApi, SourceList
-from tasks.elepay_codes import REFUSED_IF_ABSENT
-from tasks.ledger import Ledger
-from tasks.models import HeldRow, Source
+from tasks.elepay_codes import DOES_NOT_EXIST, REFUSED_IF_ABSENT
+from tasks.errors import Refused
+from tasks.ledger import ENDED_STATUSES, Ledger
+from tasks.models import HeldRow, Source, identity_and_generation
 
 #: After lists showed no witness, none is looked for again for so long.
 NOT_SHOWN_SECONDS = 2.0
@@ -37,6 +38,7 @@ class LookUp(NamedTuple):
     finding: Finding
     source: Source | None = None
     copies: int = 0
+    generation: int | None = None  #: of the source, if it is not the row's own
 
 
 class Settling:
@@ -61,12 +63,23 @@ class Settling:
         self._not_shown_at: dict[tuple[int, str], float] = {}
 
     def look_up(self, row: HeldRow) -> LookUp:
-        """Ask elepay for a row's source. The caller has taken the first place of the rate limit; raises ElepayError."""
-        listed = self._api.list_sources(row.customer_id, row.payment_method)
+        """Ask elepay for a row's source. The caller has taken the first place of the rate limit; raises ElepayError.
+
+        A row that was never sent is not absent while its identity has a source of any generation: a ledger that was
+        lost may have made it. Where elepay does not know the customer, there is none.
+        """
+        try:
+            listed = self._api.list_sources(row.customer_id, row.payment_method)
+        except Refused as error:
+            if row.never_sent and error.code == DOES_NOT_EXIST:
+                return LookUp(Finding.ABSENT)
+            raise
+        if row.never_sent and (found := _of_identity(row, listed)):
+            return found
         ours = [source for source in listed.sources if source.reference == row.reference]
         if ours:
             return LookUp(Finding.FOUND, ours[0], len(ours))
-        if not listed.complete or _hides_metadata(listed):
+        if not listed.complete or hides_metadata(listed):
             return LookUp(Finding.UNKNOWN)
         if row.code in REFUSED_IF_ABSENT:  # it is not sent again, so a wrong "absent" makes no second source
             return LookUp(Finding.ABSENT)
@@ -94,5 +107,21 @@ class Settling:
             return False
 
 
-def _hides_metadata(listed: SourceList) -> bool:
+def _of_identity(row: HeldRow, listed: SourceList) -> LookUp | None:
+    """Return the newest source of a row's identity, those that have not ended first."""
+    wanted = identity_and_generation(row.reference)
+    found = []
+    for source in listed.sources:
+        named = identity_and_generation(source.reference or "")
+        if named is not None and wanted is not None and named[0] == wanted[0] and named[1] >= wanted[1]:
+            found.append((source.status not in ENDED_STATUSES, named[1], source))
+    if not found:
+        return None
+    alive, generation, source = max(found, key=lambda one: one[:2])
+    copies = sum(one[:2] == (alive, generation) for one in found)
+    return LookUp(Finding.FOUND, source, copies, None if source.reference == row.reference else generation)
+
+
+def hides_metadata(listed: SourceList) -> bool:
+    """Tell whether a list has sources and shows the metadata of none of them: it proves nothing about references."""
     return bool(listed.sources) and not any(source.has_metadata for source in listed.sources)

@@ -17,6 +17,7 @@ import contextlib
 import functools
 import heapq
 import itertools
+import math
 import threading
 import time
 from collections import deque
@@ -35,6 +36,7 @@ from tasks.models import HeldRow, RowState, Slice
 from tasks.outcomes import Decision, Rules
 from tasks.rate_limit import RateLimit
 from tasks.sending import Sender
+from tasks.window import Window
 
 log = structlog.get_logger("onboard")
 
@@ -71,6 +73,7 @@ class _Work:
     worker: int  #: who claimed its rows
     ends: float  #: when it gives back what has not been sent, by the loop's clock
     queue: deque[HeldRow]
+    closes: float = math.inf  #: when the window closes, by the loop's clock: no request leaves from then on
     delayed: list[tuple[float, int, HeldRow]] = field(default_factory=list)  #: heap by due time
     open: int = 0  #: rows whose last outcome is not committed
     left: list[HeldRow] = field(default_factory=list)  #: rows to be given back unsent
@@ -104,6 +107,7 @@ class WaveLoop:
         guard_answers: int,
         breaker_answers: int,
         breaker_share: float,
+        window: Window | None = None,
         clock: Callable[[], float] = _boottime,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
@@ -112,6 +116,7 @@ class WaveLoop:
         self._register = register
         self._in_flight = in_flight
         self._slice_seconds, self._lease_seconds = slice_seconds, lease_seconds
+        self._window = window or Window()
         self._clock, self._sleep = clock, sleep
         self._consequences = Consequences(
             ledger, guard_answers=guard_answers, breaker_answers=breaker_answers, breaker_share=breaker_share
@@ -156,6 +161,11 @@ class WaveLoop:
         """True if the loop ended by a failure: this process can do nothing more and should be started again."""
         return self._failure is not None or self._api.failed
 
+    @property
+    def retired(self) -> bool:
+        """True once this process was told to send nothing more."""
+        return self._stopping
+
     def retire(self) -> None:
         """Send nothing more; slices end as soon as the last answer under way is written, and give the rest back."""
         self._stopping = True  # no lock: a signal handler may call this in the middle of anything
@@ -173,14 +183,19 @@ class WaveLoop:
     def run_slice(self, one: Slice) -> int:
         """Send (and look up) what is due in the slice; return when the outcome of everything sent is committed.
 
-        What was not sent in `slice_seconds`, or because the batch or the process stops, is given back. Returns how many
-        rows were claimed.
+        What was not sent in `slice_seconds`, or because the window closes, or the batch or the process stops, is given
+        back. Outside of the window the slice is put off to its opening. Returns how many rows were claimed.
         """
         if self._stopping:
             self._ledger.ring_again(one)
             return 0
+        now = self._ledger.now()
+        window = self._window.span(now)
+        if window.opens_at > now:
+            self._ledger.put_off(one, window.opens_at)
+            return 0
         self._consequences.read_closed(one.batch_id)
-        work = self._take(one)
+        work = self._take(one, self._clock() + window.closes_at - now)
         claimed = work.open
         try:
             if claimed:
@@ -191,12 +206,13 @@ class WaveLoop:
         self._ledger.finish_slice(one)
         return claimed
 
-    def _take(self, one: Slice) -> _Work:
+    def _take(self, one: Slice, closes: float = math.inf) -> _Work:
         """Claim what is due in a slice; from now on the audit knows of it."""
         with self._claiming:
             worker = self._worker
             held = self._ledger.claim_slice(one, worker)
-            work = _Work(one, worker, self._clock() + self._slice_seconds, deque(held), open=len(held))
+            ends = min(self._clock() + self._slice_seconds, closes)
+            work = _Work(one, worker, ends, deque(held), closes, open=len(held))
             self._known[work] = frozenset((row.batch_id, row.record) for row in held)
         return work
 
@@ -472,9 +488,11 @@ class WaveLoop:
     def _depart(self, rows: list[tuple[_Work, HeldRow, float]], worker: int) -> None:
         """Let rows leave, each at its place; `worker` is who marked them. Their decisions are for the next wave."""
 
-        def may_leave() -> bool:
+        def keeps_back(closes: float) -> str:
             lease_ends = self._lease_ends  # before the look at the worker: a new one has a new lease
-            return worker == self._worker and self._clock() + self._api.total_seconds <= lease_ends
+            if worker != self._worker or self._clock() + self._api.total_seconds > lease_ends:
+                return "lease ended"
+            return "window closed" if self._clock() >= closes else ""
 
         for work, row, place in rows:
             land = functools.partial(self._land, work, row)
@@ -483,7 +501,8 @@ class WaveLoop:
                 if row.look_up:
                     self._pool.submit(self._look_up, row, worker, wait, land)
                 else:
-                    self._sender.send(row, worker, land, wait_seconds=wait, may_leave=may_leave)
+                    why_not = functools.partial(keeps_back, work.closes)
+                    self._sender.send(row, worker, land, wait_seconds=wait, keeps_back=why_not)
             except Exception as error:  # noqa: BLE001 - a bug must not leave a row without an outcome
                 self._unexpected(row, error)
                 land(self._sender.broken(row, worker))

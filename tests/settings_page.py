@@ -45,7 +45,7 @@ def shown(default: object) -> str:
     if isinstance(default, bool):
         return f"`{str(default).lower()}`"
     if isinstance(default, tuple):
-        return f"`{','.join(default)}`"
+        return f"`{','.join(f'{one:g}' if isinstance(one, float) else str(one) for one in default)}`"
     return f"`{default:g}`" if isinstance(default, float) else f"`{default}`"
 
 

@@ -379,7 +379,9 @@ def test_the_compose_file_sets_nothing_but_settings() -> None:
 def test_the_settings_of_the_compose_file_can_be_read() -> None:
     """With the defaults that stand in it, and the passwords that it demands."""
     given = {
-        name: re.sub(r"\$\{\w+(?::-([^}]*)|:\?[^}]*)?\}", lambda found: found[1] or "secret", value)
+        name: re.sub(
+            r"\$\{\w+(?::-([^}]*)|:\?[^}]*)?\}", lambda found: "secret" if found[1] is None else found[1], value
+        )
         for name, value in COMPOSE["services"]["worker"]["environment"].items()
     }
     given["ELEPAY_SECRET_KEY"] = "sk_test_compose"
@@ -387,6 +389,14 @@ def test_the_settings_of_the_compose_file_can_be_read() -> None:
     assert settings.redis_url == "redis://broker:6379/0"
     assert str(settings.ledger_url).startswith("postgresql+psycopg://onboard:secret@ledger:5432/")
     assert settings.requests_per_second == Settings.model_fields["requests_per_second"].default
+
+
+def test_the_clock_of_the_fleet_speaks_to_the_broker_of_its_workers() -> None:
+    beat, worker = COMPOSE["services"]["beat"], COMPOSE["services"]["worker"]
+    assert beat["command"][0] in COMMANDS
+    assert beat["image"] == worker["image"]
+    assert beat["environment"]["REDIS_URL"] == worker["environment"]["REDIS_URL"]
+    assert set(beat["environment"]) <= set(setting_names())
 
 
 def test_the_names_inside_the_compose_file_fit_together() -> None:

@@ -7,11 +7,13 @@ running            `onboard run` and `onboard retry`: from a file to its reports
 checking           `onboard check`: everything but the sending
 asking             `onboard status`, `report`, `ledger`: what the ledger knows
 deciding           `onboard pause`, `resolve`, `show`, …: what people decide
+aftercare          `onboard follow-up`, `audit`, `ledger tidy`: what comes after the creating
 examining          `onboard doctor`: is everything there that a run needs?
 run                the workers of a run: started, fed, watched, stopped
 private_server     a Valkey of our own for the life of one command
 worker_process     `onboard worker`: Celery's consumer with our sending loop
-celery_app         broker, queue, time limits
+beat               `onboard beat`: the clock of a fleet
+celery_app         broker, queue, schedule, time limits
 screen             what a person sees on the terminal
 logs               one event a line, ids always, personal data and keys never
 =================  ====================================================================

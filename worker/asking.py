@@ -63,6 +63,8 @@ def report(
         raise LedgerError(f"batch {batch_id} is still being read; try again in a moment")
     if batch.state is BatchState.UNUSABLE:
         raise LedgerError(f"batch {batch_id} has no reports, its file was unusable: {batch.state_reason}")
+    if dropped := ours.dropped(batch):
+        raise LedgerError(f"{dropped}: no report can be made of it; `onboard status {batch_id}` still has its books")
     paths = reporting.write(ours, batch, folder=folder, lang=lang, excel_safe=excel_safe)
     screen.print_books(console, batch, books)
     screen.print_reports(console, paths)

@@ -1,6 +1,6 @@
-"""Broker, queues and time limits of the workers.
+"""Broker, queue, schedule and time limits of the workers.
 
-There is no `celery beat`: every worker of a fleet sweeps by itself (`worker_process`), in step with nobody.
+Sweeping is not scheduled: every worker of a fleet does it by itself (`worker_process`), in step with nobody.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from celery.signals import setup_logging, worker_ready, worker_shutdown, worker_
 from kombu.exceptions import OperationalError
 
 from tasks import celery_tasks
-from tasks.celery_tasks import QUEUE
+from tasks.celery_tasks import QUEUE, SCHEDULE
 from tasks.settings import load_settings
 from worker import logs
 
@@ -67,6 +67,10 @@ def make_app(redis_url: str, total_timeout_seconds: float) -> Celery:
             **({} if redis_url.startswith("unix") else {"socket_connect_timeout": 5, "socket_keepalive": True}),
             "health_check_interval": 20,
             "global_keyprefix": "onboard:",
+        },
+        beat_schedule={
+            name: {"task": name, "schedule": seconds, "options": {"queue": QUEUE, "expires": seconds}}
+            for name, seconds in SCHEDULE.items()
         },
         timezone="UTC",
     )

@@ -35,6 +35,9 @@ FileArgument = Annotated[Path, typer.Argument(help="The CSV file.", show_default
 BatchArgument = Annotated[int, typer.Argument(help="Number of the batch; `onboard status` lists them.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object last on standard output.")]
 MappingOption = Annotated[Path | None, typer.Option(help="TOML file with more column titles.", show_default=False)]
+NotBeforeOption = Annotated[
+    str | None, typer.Option(help="HH:MM; nothing is sent before, day by day.", show_default=False)
+]
 LangOption = Annotated[str | None, typer.Option(help="Language of reasons and reports: en or ja.", show_default=False)]
 
 
@@ -50,13 +53,21 @@ def run(
     again: Annotated[
         bool, typer.Option("--again", help="Create one more source for identities that have one.")
     ] = False,
+    verify_first: Annotated[
+        bool, typer.Option("--verify-first", help="Look every row up at elepay before it is sent: the ledger was lost.")
+    ] = False,
     mapping: MappingOption = None,
     lang: LangOption = None,
     canary: Annotated[
         int | None, typer.Option(help="Send so many rows, then wait for `onboard approve`.", min=0, show_default=False)
     ] = None,
+    not_before: NotBeforeOption = None,
     until: Annotated[
-        str | None, typer.Option(help="HH:MM; what is not sent by then waits.", show_default=False)
+        str | None,
+        typer.Option(
+            help="HH:MM; what is not sent by then waits for the next night (with --not-before) or for you.",
+            show_default=False,
+        ),
     ] = None,
     excel_safe: Annotated[bool, typer.Option("--excel-safe", help="Also write CSV copies safe for Excel.")] = False,
     json_output: JsonOption = False,
@@ -67,12 +78,18 @@ def run(
     """
     from worker import running
 
+    if not_before is not None and no_workers:
+        _fail("--not-before is for the workers of this command; a fleet keeps to ONBOARD_NOT_BEFORE and ONBOARD_UNTIL")
+    if not_before is not None:
+        _set_window(not_before, until)
+        until = None
     options = running.Options(
         file=file,
         reports=reports,
         workers=workers,
         no_workers=no_workers,
         again=again,
+        verify_first=verify_first,
         mapping=mapping,
         canary=canary,
         until=until,
@@ -111,21 +128,53 @@ def status(
     _leave(lambda ours, console: asking.status(ours, batch, console), json_output=json_output)
 
 
-@app.command()
+@app.command(epilog="Examples:  onboard report 12  ·  onboard report follow-up --days 3")
 def report(
-    batch: BatchArgument,
+    batch: Annotated[str, typer.Argument(help="Number of the batch, or the word follow-up.", metavar="BATCH")],
     reports: Annotated[Path | None, typer.Option(help="Folder for the reports.", show_default=False)] = None,
     lang: LangOption = None,
     excel_safe: Annotated[bool, typer.Option("--excel-safe", help="Also write CSV copies safe for Excel.")] = False,
+    days: Annotated[
+        float | None,
+        typer.Option(help="follow-up: pending for so long; default: ONBOARD_PENDING_DAYS.", min=0, show_default=False),
+    ] = None,
     json_output: JsonOption = False,
 ) -> None:
-    """Write the reports of a batch again, as it stands now."""
-    from worker import asking
+    """Write the reports of a batch again, as it stands now; or list the sources that pend for long or have ended."""
+    from worker import aftercare, asking
 
+    if batch == "follow-up":
+        _leave(
+            lambda ours, console: aftercare.report_follow_up(ours, reports, console, days=days, lang=lang),
+            json_output=json_output,
+        )
+    if not (batch.isascii() and batch.isdigit()):
+        _fail(f"{batch!r} is neither the number of a batch nor follow-up", json_output=json_output)
     _leave(
-        lambda ours, console: asking.report(ours, batch, reports, console, lang=lang, excel_safe=excel_safe),
+        lambda ours, console: asking.report(ours, int(batch), reports, console, lang=lang, excel_safe=excel_safe),
         json_output=json_output,
     )
+
+
+@app.command("follow-up")
+def follow_up(json_output: JsonOption = False) -> None:
+    """Ask elepay what became of the pending sources that are due, within ONBOARD_FOLLOW_UP_SHARE of the limit."""
+    from worker import aftercare
+
+    _leave(aftercare.follow_up, json_output=json_output)
+
+
+@app.command()
+def audit(
+    batch: BatchArgument,
+    reports: Annotated[Path | None, typer.Option(help="Folder for the reports.", show_default=False)] = None,
+    lang: LangOption = None,
+    json_output: JsonOption = False,
+) -> None:
+    """Hold every row of a batch against what elepay lists; write audit.csv. Exits with 1 if they do not agree."""
+    from worker import aftercare
+
+    _leave(lambda ours, console: aftercare.audit(ours, batch, reports, console, lang=lang), json_output=json_output)
 
 
 @app.command()
@@ -230,11 +279,39 @@ def upgrade(json_output: JsonOption = False) -> None:
     _leave(asking.upgrade_ledger, json_output=json_output)
 
 
+@ledger_commands.command()
+def tidy(json_output: JsonOption = False) -> None:
+    """Drop file, reports and personal data of batches that ended more than ONBOARD_KEEP_DAYS ago."""
+    from worker import aftercare
+
+    _leave(aftercare.tidy, json_output=json_output)
+
+
 @app.command()
-def worker(name: Annotated[str, typer.Option(help="A name that no other worker on this machine has.")] = "1") -> None:
+def beat() -> None:
+    """Be the clock of a fleet: tell its workers when to follow up and to tidy, until told to stop."""
+    from tasks.errors import OnboardingError
+    from tasks.settings import load_settings
+
+    try:
+        from worker.beat import beat as run_beat
+
+        code = run_beat(load_settings())
+    except OnboardingError as error:
+        _fail(str(error))
+    raise typer.Exit(code)
+
+
+@app.command()
+def worker(
+    name: Annotated[str, typer.Option(help="A name that no other worker on this machine has.")] = "1",
+    not_before: NotBeforeOption = None,
+    until: Annotated[str | None, typer.Option(help="HH:MM; nothing is sent from then on.", show_default=False)] = None,
+) -> None:
     """Work for the fleet: take slices from Redis and send them, until told to stop."""
     from tasks.errors import OnboardingError
 
+    _set_window(not_before, until)
     try:
         from worker.worker_process import work
 
@@ -259,6 +336,13 @@ def simulator(
         serve(port=port, profile=profile, seed=seed)
     except (ValueError, OSError) as error:
         _fail(str(error))
+
+
+def _set_window(not_before: str | None, until: str | None) -> None:
+    """Put options in the place of their settings, for this process and those that it starts."""
+    for name, value in (("ONBOARD_NOT_BEFORE", not_before), ("ONBOARD_UNTIL", until)):
+        if value is not None:
+            os.environ[name] = value
 
 
 def _leave(command: Any, *, json_output: bool, lang: str | None = None) -> NoReturn:

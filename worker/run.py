@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from enum import Enum
 from pathlib import Path
 from types import FrameType
 
@@ -18,6 +19,7 @@ import structlog
 from tasks import celery_tasks, onboarding
 from tasks.errors import LedgerError
 from tasks.ledger import Ledger
+from tasks.models import RowState
 from tasks.settings import Settings
 
 log = structlog.get_logger("onboard")
@@ -28,6 +30,14 @@ PARENT = "_ONBOARD_PARENT"
 RESTARTS = 20
 #: How often the ledger is swept and rung from here, in seconds.
 TICK_SECONDS = 0.25
+
+
+class Ending(Enum):
+    """How the watching of batches ended."""
+
+    OVER = "over"  #: no batch moves any more by itself
+    CLOSED = "closed"  #: the window has closed; the rest waits for its next opening
+    INTERRUPTED = "interrupted"  #: by a person
 
 
 class Interrupts:
@@ -150,10 +160,14 @@ def watch_batches(
     workers: Workers | None,
     interrupts: Interrupts,
     show: Callable[[], None],
-) -> bool:
-    """Ring, sweep and show until no batch moves any more by itself; False if a person interrupted."""
+) -> Ending:
+    """Ring, sweep and show until no batch moves any more by itself, the window closes, or a person interrupts.
+
+    A window that is closed at first is waited for.
+    """
     from worker.celery_app import BrokerUnreachable
 
+    closes_at = settings.window.span(ledger.now()).closes_at
     troubled = ""
     while not interrupts.count:
         try:
@@ -162,9 +176,12 @@ def watch_batches(
                 total_timeout_seconds=settings.total_timeout_seconds,
                 look_up_delay_seconds=settings.look_up_delay_seconds,
             )
-            onboarding.ring(ledger, celery_tasks.send)
+            if ledger.now() < closes_at:
+                onboarding.ring(ledger, celery_tasks.send, settings.window)
             if all(onboarding.is_over(ledger, batch_id) for batch_id in batches):
-                return True
+                return Ending.OVER
+            if ledger.now() >= closes_at and not any(_is_held(ledger, batch_id) for batch_id in batches):
+                return Ending.CLOSED
             show()
             troubled = ""
         except (LedgerError, BrokerUnreachable, OSError) as error:
@@ -174,4 +191,9 @@ def watch_batches(
         if workers is not None:
             workers.look_after()
         time.sleep(TICK_SECONDS)
-    return False
+    return Ending.INTERRUPTED
+
+
+def _is_held(ledger: Ledger, batch_id: int) -> bool:
+    count = ledger.count_states(batch_id)
+    return bool(count.get(RowState.CLAIMED) or count.get(RowState.SENDING))

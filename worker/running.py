@@ -25,7 +25,7 @@ from tasks.resources import Resources
 from tasks.retrying import retrying_look_up
 from worker import screen
 from worker.private_server import PrivateServer
-from worker.run import Interrupts, Workers, alone, watch_batches
+from worker.run import Ending, Interrupts, Workers, alone, watch_batches
 
 log = structlog.get_logger("onboard")
 
@@ -39,6 +39,7 @@ class Options:
     workers: int | None = None
     no_workers: bool = False
     again: bool = False
+    verify_first: bool = False
     mapping: Path | None = None
     canary: int | None = None
     until: str | None = None
@@ -50,6 +51,8 @@ def run(ours: Resources, options: Options, console: Console) -> tuple[int, dict[
     """Onboard one file; return the exit code and what `--json` prints."""
     settings = ours.settings
     settings.require_key()
+    if options.again and options.verify_first:
+        raise SettingsError("--again makes one more source, --verify-first none where one is: say one of the two")
     if not options.file.is_file():
         raise UnusableFile("unreadable_file", f"There is no file {options.file}.", detail="no such file")
     started = time.time()
@@ -58,8 +61,9 @@ def run(ours: Resources, options: Options, console: Console) -> tuple[int, dict[
             accepted = _accept(ours, options, progress, interrupts)
             if accepted.goes_on:
                 console.print(f"batch {accepted.batch.id} goes on where it stopped")
-            over = _finish(ours, [accepted.batch.id], workers, progress, interrupts)
-        return _tell(ours, options, console, accepted.batch.id, started, over=over)
+            _say_when(ours, console)
+            ending = _finish(ours, [accepted.batch.id], workers, progress, interrupts)
+        return _tell(ours, options, console, accepted.batch.id, started, ending)
 
 
 def retry(
@@ -70,7 +74,9 @@ def retry(
     parent = ours.ledger.batch(batch_id)
     if parent.state not in (BatchState.FINISHED, BatchState.CANCELLED):
         raise LedgerError(f"batch {batch_id} is {parent.state}: only a finished or cancelled batch can be retried")
-    options = Options(file=Path(parent.name), workers=workers, no_workers=no_workers)
+    if dropped := ours.dropped(parent):
+        raise LedgerError(f"{dropped}: it cannot be retried")
+    options = Options(file=Path(parent.name), workers=workers, no_workers=no_workers, verify_first=parent.verify)
     started = time.time()
     with _at_work(ours, console, options) as (interrupts, at_work), tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / f"retry-of-{batch_id}.csv"
@@ -84,10 +90,11 @@ def retry(
             if again:
                 child = replace(options, file=target)
                 batches.append(_accept(ours, child, progress, interrupts, parent_id=batch_id).batch.id)
-            over = _finish(ours, batches, at_work, progress, interrupts)
-        if over and looked_up and again:
+            _say_when(ours, console)
+            ending = _finish(ours, batches, at_work, progress, interrupts)
+        if ending is Ending.OVER and looked_up and again:
             reporting.write(ours, ours.ledger.batch(batch_id))
-        return _tell(ours, options, console, batches[-1], started, over=over)
+        return _tell(ours, options, console, batches[-1], started, ending)
 
 
 def who() -> str:
@@ -97,6 +104,18 @@ def who() -> str:
     except (KeyError, OSError):
         user = str(os.getuid())
     return f"{user}@{socket.gethostname()}"
+
+
+@contextlib.contextmanager
+def with_redis(ours: Resources, console: Console) -> Iterator[None]:
+    """Have a Redis for the length of a command: the fleet's, or a private one (one command a folder at a time)."""
+    with contextlib.ExitStack() as stack:
+        if ours.settings.redis_url is None:
+            stack.enter_context(alone(ours.settings.home / "run.lock", lambda pid: _waiting(console, pid)))
+            server = stack.enter_context(PrivateServer(ours.settings.home))
+            os.environ["REDIS_URL"] = server.url
+            ours.use_redis(server.url)
+        yield
 
 
 @contextlib.contextmanager
@@ -110,11 +129,8 @@ def _at_work(ours: Resources, console: Console, options: Options) -> Iterator[tu
         raise SettingsError("--no-workers needs a fleet: set REDIS_URL to the Redis that its workers use")
     with contextlib.ExitStack() as stack:
         interrupts = stack.enter_context(Interrupts())
+        stack.enter_context(with_redis(ours, console))
         if settings.redis_url is None:
-            stack.enter_context(alone(settings.home / "run.lock", lambda pid: _waiting(console, pid)))
-            server = stack.enter_context(PrivateServer(settings.home))
-            os.environ["REDIS_URL"] = server.url
-            ours.use_redis(server.url)
             ours.ledger.ring_again()
         from worker import celery_app
 
@@ -155,6 +171,7 @@ def _accept(
         slice_rows=settings.slice_rows,
         lease_seconds=settings.lease_seconds,
         again=options.again,
+        verify=options.verify_first,
         canary_rows=settings.canary if options.canary is None else options.canary,
         deadline_at=_deadline(options.until, settings.time_zone),
         max_invalid_share=settings.max_invalid_share,
@@ -173,19 +190,27 @@ def _deadline(until: str | None, zone: str) -> float | None:
         raise SettingsError(f"--until takes a time of day such as 06:00, not {until!r}") from None
 
 
+def _say_when(ours: Resources, console: Console) -> None:
+    """Say that the window is closed, and until when, if it is."""
+    now, window = ours.ledger.now(), ours.settings.window
+    if not window.is_open(now):
+        opens = screen.clock_time(window.span(now).opens_at, ours.settings.time_zone)
+        console.print(f"nothing is sent before {opens}: waiting")
+
+
 def _finish(
     ours: Resources, batches: list[int], workers: Workers | None, progress: screen.Progress, interrupts: Interrupts
-) -> bool:
-    """Work until no batch moves any more by itself; False if a person interrupted.
+) -> Ending:
+    """Work until no batch moves any more by itself, the window closes, or a person interrupts.
 
     What the workers still hold then is given back; after work that came to its end they go by themselves.
     """
     settings = ours.settings
     if all(onboarding.is_over(ours.ledger, batch_id) for batch_id in batches):
-        return True
-    over = False
+        return Ending.OVER
+    ending = Ending.INTERRUPTED
     try:
-        over = watch_batches(
+        ending = watch_batches(
             ours.ledger,
             batches,
             settings,
@@ -194,7 +219,7 @@ def _finish(
             show=lambda: _show(ours, batches[-1], progress),
         )
     finally:
-        if workers is not None and over:
+        if workers is not None and ending is Ending.OVER:
             workers.retire()
         elif workers is not None:
             workers.stop(interrupts, settings.total_timeout_seconds + 15)
@@ -203,7 +228,7 @@ def _finish(
             total_timeout_seconds=settings.total_timeout_seconds,
             look_up_delay_seconds=settings.look_up_delay_seconds,
         )
-    return over
+    return ending
 
 
 def sendable_methods(ours: Resources) -> frozenset[str] | None:
@@ -242,14 +267,14 @@ def _show(ours: Resources, batch_id: int, progress: screen.Progress) -> None:
 
 
 def _tell(
-    ours: Resources, options: Options, console: Console, batch_id: int, started: float, *, over: bool
+    ours: Resources, options: Options, console: Console, batch_id: int, started: float, ending: Ending
 ) -> tuple[int, dict[str, Any]]:
     """Print verdict, books and reports; return exit code and JSON."""
     batch, books = ours.ledger.batch(batch_id), ours.ledger.books(batch_id)
     seconds = time.time() - started
     paths: dict[str, Path] = {}
     failed = ""
-    if over:
+    if ending is not Ending.INTERRUPTED:
         try:
             paths = reporting.write(
                 ours, batch, folder=options.reports, lang=options.lang, excel_safe=options.excel_safe
@@ -258,14 +283,17 @@ def _tell(
             failed = f"the reports could not be written ({error.strerror}); make room, then: onboard report {batch_id}"
     console.print()
     screen.print_books(console, batch, books, seconds=seconds)
+    if waits := reporting.waits_for_next_night(ours, batch):
+        rest = f"{books.open:,} rows wait" if not books.unclear else f"{books.open:,} rows, and look-ups, wait"
+        console.print(f"{rest} for the next night ({screen.clock_time(waits, ours.settings.time_zone)})")
     if failed:
         console.print(failed, style="red")
-    elif over:
+    elif ending is not Ending.INTERRUPTED:
         console.print("reports:")
         screen.print_reports(console, paths)
     else:
         console.print("interrupted; nothing is lost, the same command goes on")
-    told = result(batch, books, paths, seconds)
+    told = {**result(batch, books, paths, seconds), **({"goes_on_at": waits} if waits else {})}
     return max(exit_code(batch, books), 1 if failed else 0), {**told, **({"error": failed} if failed else {})}
 
 

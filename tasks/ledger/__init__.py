@@ -13,20 +13,39 @@ doorbell     which slices are due
 holding      a worker's rows: claimed, marked, recorded, released
 sweeping     the rescue of the abandoned; closed methods, wrong keys, witnesses
 deciding     what people decide about rows
+following    what became of created sources
+auditing     what an audit holds against elepay
+forgetting   personal data of batches that ended long ago
 counting     counting and paging
 ===========  ==================================================================
 """
 
-from tasks.ledger.adding import ENDED_STATUSES, Adding
+from tasks.ledger.adding import ENDED_STATUSES, SETTLED_STATUSES, Adding
+from tasks.ledger.auditing import AuditedRow, Auditing
 from tasks.ledger.batches import Batches
 from tasks.ledger.counting import Counting
 from tasks.ledger.deciding import Deciding, UnclearRow
 from tasks.ledger.doorbell import RING_AGAIN_SECONDS, RUNG_AT_ONCE, Doorbell
+from tasks.ledger.following import Followed, Following, SeenStatus, SourceLine
+from tasks.ledger.forgetting import Forgetting
 from tasks.ledger.holding import Holding, Wave
 from tasks.ledger.sweeping import ClosedMethod, Sweeping
 
-__all__ = ["ENDED_STATUSES", "RING_AGAIN_SECONDS", "RUNG_AT_ONCE", "ClosedMethod", "Ledger", "UnclearRow", "Wave"]
+__all__ = [
+    "ENDED_STATUSES",
+    "RING_AGAIN_SECONDS",
+    "RUNG_AT_ONCE",
+    "SETTLED_STATUSES",
+    "AuditedRow",
+    "ClosedMethod",
+    "Followed",
+    "Ledger",
+    "SeenStatus",
+    "SourceLine",
+    "UnclearRow",
+    "Wave",
+]
 
 
-class Ledger(Batches, Adding, Doorbell, Holding, Sweeping, Deciding, Counting):
+class Ledger(Batches, Adding, Doorbell, Holding, Sweeping, Deciding, Following, Auditing, Forgetting, Counting):
     """The ledger behind one SQLAlchemy URL; `Ledger.open(url)` makes its tables if there are none."""

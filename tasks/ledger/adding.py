@@ -32,6 +32,8 @@ from tasks.schema import batches, rows
 
 #: What a source's end looks like; its identity may then be onboarded again (docs/elepay-api.md §2.4).
 ENDED_STATUSES = frozenset({"failed", "inactive", "deleted"})
+#: The customer has authorised the source, or it has ended: it is not followed up any more.
+SETTLED_STATUSES = ENDED_STATUSES | {"active"}
 
 
 class Adding(Store):
@@ -80,9 +82,9 @@ class Adding(Store):
             values: dict[str, Any] = {"batch_id": batch_id, **row._asdict()}
             once_more = again or owner.source_status in ENDED_STATUSES
             elsewhere = owner.batch_id != batch_id
-            given_up = elsewhere and owner.state == RowState.WAITING and self._give_up_cancelled(connection, owner)
+            given_up = elsewhere and _never_sent(owner) and self._give_up_cancelled(connection, owner)
             if given_up or (elsewhere and once_more and owner.state == RowState.CREATED):
-                values["generation"] = owner.generation + (0 if given_up else 1)
+                values["generation"] = owner.generation if given_up else _generation(owner) + 1
                 insert_it = self._dialect_insert(rows).values(values).on_conflict_do_nothing().returning(rows)
                 added = connection.execute(insert_it).one_or_none()
                 if added is not None:
@@ -100,10 +102,20 @@ class Adding(Store):
             connection.execute(
                 update(rows)
                 .where(rows.c.batch_id == owner.batch_id, rows.c.record == owner.record)
-                .where(rows.c.state == RowState.WAITING, cancelled)
-                .values(identity=None)
+                .where(rows.c.state == owner.state, rows.c.attempts == owner.attempts, cancelled)
+                .where(rows.c.worker.is_(None))
+                .values(identity=None, state=RowState.WAITING, code=None, not_before=None)
             ).rowcount
         )
+
+
+def _never_sent(owner: Row[Any]) -> bool:
+    """Tell whether a row waits for its (next) sending, or was being looked up before its first."""
+    return bool(owner.state == RowState.WAITING or (owner.state == RowState.UNCLEAR and owner.attempts == 0))
+
+
+def _generation(owner: Row[Any]) -> int:
+    return int(owner.source_generation or owner.generation)
 
 
 def _skipped(row: NewRow, owner: Row[Any], batch_id: int) -> dict[str, Any]:
@@ -114,7 +126,7 @@ def _skipped(row: NewRow, owner: Row[Any], batch_id: int) -> dict[str, Any]:
     detail = f"record {owner.record}" if here else f"batch {owner.batch_id} record {owner.record}"
     return {
         "state": RowState.SKIPPED,
-        "generation": owner.generation,
+        "generation": _generation(owner),
         "code": code,
         "reasons": encode_reasons([Reason(code, detail=detail)]),
         "source_id": owner.source_id,

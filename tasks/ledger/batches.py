@@ -42,8 +42,12 @@ class Batches(Store):
         reader: int,
         parent_id: int | None,
         deadline_at: float | None = None,
+        verify: bool = False,
     ) -> int:
-        """Add a batch in state `reading`; `reader` is the worker that will add its rows."""
+        """Add a batch in state `reading`; `reader` is the worker that will add its rows.
+
+        The rows of a batch that `verify`s are looked up before they are sent.
+        """
         with self._write() as connection:
             result = connection.execute(
                 insert(batches).values(
@@ -56,6 +60,7 @@ class Batches(Store):
                     reader=reader,
                     parent_id=parent_id,
                     deadline_at=deadline_at,
+                    verify=verify,
                 )
             )
             return new_id(result)
@@ -195,6 +200,11 @@ class Batches(Store):
         with self._write() as connection:
             connection.execute(update(batches).where(batches.c.id == batch_id).values(deadline_at=deadline_at))
 
+    def verify_from_now_on(self, batch_id: int) -> None:
+        """Have those rows of a batch that were never sent looked up before they are."""
+        with self._write() as connection:
+            connection.execute(update(batches).where(batches.c.id == batch_id).values(verify=True))
+
     def change_batch_state(
         self, batch_id: int, to: BatchState, reason: str, *, only_from: Iterable[BatchState], who: str = ""
     ) -> bool:
@@ -271,5 +281,7 @@ def _batch(row: Row[Any]) -> Batch:
         file_format=orjson.loads(row.file_format),
         deadline_at=row.deadline_at,
         canary=row.canary,
+        verify=row.verify,
+        dropped_at=row.dropped_at,
         warnings=tuple(tuple(one) for one in orjson.loads(row.warnings)),
     )

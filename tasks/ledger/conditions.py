@@ -6,6 +6,7 @@ from sqlalchemy import (
     and_,
     bindparam,
     exists,
+    func,
     or_,
 )
 
@@ -15,6 +16,9 @@ from tasks.models import (
     RowState,
 )
 from tasks.schema import batches, rows
+
+#: The generation that a row's source carries.
+GENERATION = func.coalesce(rows.c.source_generation, rows.c.generation)
 
 #: Owns its identity. The states stand in the statement itself: given as parameters SQLite would not see that this is
 #: the condition of the index `rows_one_owner`, and look at every row of the ledger.

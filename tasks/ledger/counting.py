@@ -10,6 +10,7 @@ from sqlalchemy import (
     select,
 )
 
+from tasks.ledger.conditions import GENERATION
 from tasks.ledger.store import Store
 from tasks.models import (
     Books,
@@ -163,7 +164,7 @@ _REPORTED: tuple[Any, ...] = (
     rows.c.line,
     rows.c.state,
     rows.c.identity,
-    rows.c.generation,
+    GENERATION,
     rows.c.payment_method,
     rows.c.source_id,
     rows.c.source_status,

@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 from sqlalchemy import (
     Connection,
     and_,
+    case,
+    exists,
     select,
     update,
 )
@@ -87,9 +89,10 @@ class Deciding(Store):
         values: dict[str, Any] = {"state": state, "source_id": source_id, "code": None, "not_before": None}
         settled = UNDECIDED
         if state is RowState.CREATED:
-            values["adopted"] = True
+            values.update(adopted=True, follow_up_at=self.now())
         elif state is RowState.WAITING:
-            values.update(look_ups=0, resends=0)
+            never_sent = rows.c.attempts == 0  # else a batch that verifies would look it up once more
+            values.update(look_ups=0, resends=case((never_sent, 1), else_=0))
         else:
             values["code"] = GIVEN_UP
             settled = and_(UNDECIDED, rows.c.code.is_distinct_from(GIVEN_UP))
@@ -105,6 +108,18 @@ class Deciding(Store):
             self._tell(connection, batch_id, record, told, who)
             if state is RowState.WAITING:
                 self._reopen(connection, batch_id)
+            if state is RowState.CREATED:
+                self._leave_nothing_personal(connection, batch_id, record)
+
+    @staticmethod
+    def _leave_nothing_personal(connection: Connection, batch_id: int, record: int) -> None:
+        """Drop a settled row's personal data if that of its batch was dropped while the row was in doubt."""
+        dropped = exists().where(batches.c.id == batch_id, batches.c.dropped_at.is_not(None))
+        connection.execute(
+            update(rows)
+            .where(rows.c.batch_id == batch_id, rows.c.record == record, dropped)
+            .values(customer_id=None, request=None)
+        )
 
     @staticmethod
     def _refuse_known_source(connection: Connection, source_id: str) -> None:
@@ -133,6 +148,6 @@ class Deciding(Store):
         connection.execute(
             update(batches)
             .where(batches.c.id == batch_id, batches.c.state == BatchState.FINISHED)
-            .values(state=BatchState.RUNNING, finished_at=None)
+            .values(state=BatchState.RUNNING, finished_at=None, dropped_at=None)
         )
         self._make_due(connection, batch_id)

@@ -77,6 +77,12 @@ class Doorbell(Store):
         with self._write() as connection:
             connection.execute(again.values(rung=False, due_at=self.now()))
 
+    def put_off(self, one: Slice, until: float) -> None:
+        """Make a slice due at a time, because nobody may work on it before."""
+        later = update(slices).where(slices.c.batch_id == one.batch_id, slices.c.first_record == one.first_record)
+        with self._write() as connection:
+            connection.execute(later.values(rung=False, due_at=until))
+
     def finish_slice(self, one: Slice) -> None:
         """Say when the slice is due again, by its rows; not at all if all of them are settled.
 

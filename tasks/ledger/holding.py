@@ -90,7 +90,8 @@ class Holding(Store):
     def claim_slice(self, one: Slice, worker: int) -> list[HeldRow]:
         """Take every row of the slice that is due: to be sent, or to be looked up.
 
-        Nothing is taken while the batch does not run.
+        Nothing is taken while the batch does not run. In a batch that verifies, a row that was never sent becomes
+        `unclear` first, which is looked up.
         """
         now = self.now()
         in_slice = and_(
@@ -103,12 +104,19 @@ class Holding(Store):
             and_(rows.c.state == RowState.WAITING, or_(rows.c.not_before.is_(None), rows.c.not_before <= now)),
             and_(rows.c.state == RowState.UNCLEAR, rows.c.not_before <= now),
         )
+        verifies = exists().where(batches.c.id == one.batch_id, batches.c.verify)
+        unverified = and_(rows.c.state == RowState.WAITING, rows.c.attempts == 0, rows.c.resends == 0, verifies)
         claim = (
             update(rows)
             .where(in_slice, is_due, runs)
             .values(
                 worker=worker,
-                state=case((rows.c.state == RowState.WAITING, literal(RowState.CLAIMED.value)), else_=rows.c.state),
+                state=case(
+                    (unverified, literal(RowState.UNCLEAR.value)),
+                    (rows.c.state == RowState.WAITING, literal(RowState.CLAIMED.value)),
+                    else_=rows.c.state,
+                ),
+                not_before=case((unverified, now), else_=rows.c.not_before),
             )
             .returning(rows)
         )
@@ -166,7 +174,7 @@ class Holding(Store):
     def _write_outcomes(self, connection: Connection, outcomes: Sequence[Outcome], now: float) -> None:
         if not outcomes:
             return
-        changed = self._execute_many(connection, _RECORD, [_outcome_values(outcome) for outcome in outcomes])
+        changed = self._execute_many(connection, _RECORD, [_outcome_values(outcome, now) for outcome in outcomes])
         told = [outcome for outcome in outcomes if outcome.what]
         if changed != len(outcomes):
             told = told + self._late(connection, outcomes)
@@ -260,6 +268,8 @@ _RECORDED = (
     "not_before",
     "look_ups",
     "resends",
+    "follow_up_at",
+    "source_generation",
 )
 
 
@@ -275,9 +285,11 @@ _RECORD = (
 )
 
 
-def _outcome_values(outcome: Outcome) -> dict[str, Any]:
-    values: dict[str, Any] = {f"new_{name}": getattr(outcome, name) for name in _RECORDED}
+def _outcome_values(outcome: Outcome, now: float) -> dict[str, Any]:
+    values: dict[str, Any] = {f"new_{name}": getattr(outcome, name, None) for name in _RECORDED}
     values.update(b=outcome.batch_id, r=outcome.record, token=outcome.attempts)
+    if outcome.follow_up_after is not None:
+        values["new_follow_up_at"] = now + outcome.follow_up_after
     return values
 
 

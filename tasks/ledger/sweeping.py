@@ -22,6 +22,7 @@ from sqlalchemy import (
 )
 
 from tasks.ledger.adding import ENDED_STATUSES
+from tasks.ledger.conditions import GENERATION
 from tasks.ledger.store import Store
 from tasks.models import (
     HeldRow,
@@ -192,19 +193,21 @@ class Sweeping(Store):
     def witnesses(self, batch_id: int, record: int, payment_method: str) -> list[Witness]:
         """Return a few rows whose source elepay surely has: around a record of this batch, else of others in its mode.
 
-        A look-up must find one of these, else its "absent" proves nothing.
+        A look-up must find one of these, else its "absent" proves nothing. A source that was found in a list by a row
+        never sent counts only if it was pending then, as a new one is: lists may hide those.
         """
         batch = batches.alias()
         same_mode = select(batches.c.live).where(batches.c.id == batch_id).scalar_subquery()
         base = (
-            select(rows.c.customer_id, rows.c.identity, rows.c.generation, rows.c.sent_at)
+            select(rows.c.customer_id, rows.c.identity, GENERATION, rows.c.sent_at)
             .where(
                 rows.c.state == RowState.CREATED,
                 rows.c.payment_method == payment_method,
-                rows.c.adopted.is_not(True),
+                or_(rows.c.adopted.is_not(True), and_(rows.c.attempts == 0, rows.c.source_status == "pending")),
+                rows.c.customer_id.is_not(None),
                 rows.c.source_status.not_in(sorted(ENDED_STATUSES)),
                 rows.c.identity.is_not(None),
-                rows.c.sent_at.is_not(None),
+                or_(rows.c.sent_at.is_not(None), rows.c.attempts == 0),
             )
             .limit(3)
         )
@@ -218,4 +221,4 @@ class Sweeping(Store):
         )
         with self._read() as connection:
             found = [*connection.execute(after), *connection.execute(before)] or connection.execute(elsewhere).all()
-        return [Witness(str(row[0]), reference_of(bytes(row[1]), row[2]), float(row[3])) for row in found]
+        return [Witness(str(row[0]), reference_of(bytes(row[1]), row[2]), float(row[3] or 0.0)) for row in found]

@@ -12,6 +12,7 @@ tally          rows counted while they stream by; checks the books
 advice         the verdict, and what to do
 csv_files      `results.csv`, `failures.csv` and their excel-safe copies
 summary_json   `summary.json`
+lists          `follow-up.csv`, `audit.csv`: no reports of one file
 folder         temp files, fsync, rename, the manifest last
 =============  =======================================================================
 

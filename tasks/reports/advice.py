@@ -30,8 +30,8 @@ _KINDS = {
 }
 
 
-def verdict(state: BatchState, books: Books, texts: Texts) -> Verdict:
-    """Return how a batch stands, in words."""
+def verdict(state: BatchState, books: Books, texts: Texts, goes_on_at: float | None = None) -> Verdict:
+    """Return how a batch stands, in words; `goes_on_at`: its rows wait for the nightly window to open."""
     need = books.invalid + books.refused + books.unclear
     kind = _KINDS.get(state) or ("needs_you" if books.need_a_person else "done")
     if kind == "unusable" and not books.created:
@@ -41,10 +41,11 @@ def verdict(state: BatchState, books: Books, texts: Texts) -> Verdict:
     else:
         head = texts("verdict_created", created=books.created, records=books.records)
     parts = [("verdict_skipped", books.skipped), ("verdict_open", books.open), ("verdict_need", need)]
+    more = texts(f"verdict_more_{kind if kind != 'stopped' else state.value}")
+    if kind == "running" and goes_on_at is not None:
+        more = texts("verdict_more_night", count=books.open, time=texts.time(goes_on_at, "%m-%d %H:%M"))
     return Verdict(
-        kind,
-        texts("verdict_between").join([head, *(texts(key, count=count) for key, count in parts if count)]),
-        texts(f"verdict_more_{kind if kind != 'stopped' else state.value}"),
+        kind, texts("verdict_between").join([head, *(texts(key, count=count) for key, count in parts if count)]), more
     )
 
 

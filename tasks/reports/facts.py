@@ -70,6 +70,7 @@ class ReportFacts:
     warnings: Sequence[FileWarning] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
     time_zone: str = "Asia/Tokyo"  #: IANA name, for the times that people read
+    goes_on_at: float | None = None  #: the nightly window is closed until then, and rows wait for it
     commands: Commands = field(default_factory=Commands)
 
     @property

@@ -33,7 +33,7 @@ class Story:
             facts,
             tally,
             texts,
-            verdict(facts.batch.state, tally.books, texts),
+            verdict(facts.batch.state, tally.books, texts, facts.goes_on_at),
             advise(facts, list(tally.tasks.values()), texts),
             codes=dict(facts.codes) or tally.codes,
             by_method={method: dict(states) for method, states in facts.by_method.items()} or tally.by_method,

@@ -7,7 +7,8 @@ format             1
 batch              id, name, state, state_reason, live, parent, parent_id
 verdict            kind (done, needs_you, running, stopped, cancelled, unusable), text, more
 books              records, created, skipped, invalid, refused, unclear, open, balance, need_a_person
-times              accepted_at, started_at, finished_at, written_at, seconds (of the run)
+times              accepted_at, started_at, finished_at, written_at, seconds (of the run), goes_on_at (rows wait for the
+                   nightly window; else null)
 rate               limit_requests_per_second, rows_per_second, throttled
                    (answers), used (rows per second by the limit, 1 is all of it)
 codes              code -> rows that carry it, the most frequent first
@@ -91,6 +92,7 @@ def _times(facts: ReportFacts, written_at: float) -> dict[str, Any]:
         "started_at": _iso(start),
         "finished_at": _iso(end),
         "written_at": _iso(written_at),
+        "goes_on_at": _iso(facts.goes_on_at),
         "seconds": None if start is None or end is None else round(end - start, 3),
     }
 

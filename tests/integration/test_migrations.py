@@ -12,6 +12,7 @@ from alembic.script import ScriptDirectory
 from factories import Command, running_batch
 from sqlalchemy import text
 
+from tasks import migrations
 from tasks.errors import LedgerError
 from tasks.ledger import Ledger
 from tasks.schema import VERSION, metadata
@@ -48,6 +49,35 @@ def test_an_upgrade_makes_an_empty_ledger_and_keeps_a_full_one(ledger_url: str) 
     batch = running_batch(ledger, 3)
     assert Ledger.upgrade(ledger_url) == (VERSION, VERSION)
     assert ledger.books(batch).open == 3
+    ledger.close()
+
+
+def test_a_ledger_of_the_first_version_is_brought_up_and_its_pending_sources_are_followed_up(ledger_url: str) -> None:
+    first = Ledger._connect(ledger_url)
+    with first._write() as connection:
+        migrations.upgrade(connection, "0001")
+        connection.execute(
+            text(
+                "insert into batches (name, sha256, state, state_reason, live, records, file_format, created_at)"
+                " values ('f.csv', 'x', 'finished', '', false, 3, '{}', 0)"
+            )
+        )
+        for record, state, status in [(1, "created", "pending"), (2, "created", "active"), (3, "refused", None)]:
+            connection.execute(
+                text(
+                    "insert into rows (batch_id, record, line, state, source_id, source_status, sent_at)"
+                    " values (1, :r, :r, :s, 'src', :t, 1000.0)"
+                ),
+                {"r": record, "s": state, "t": status},
+            )
+    first.close()
+    with pytest.raises(LedgerError, match="onboard ledger upgrade"):
+        Ledger.open(ledger_url)
+    assert Ledger.upgrade(ledger_url) == ("0001", VERSION)
+    ledger = Ledger.open(ledger_url)
+    assert ledger.books(1).created == 2
+    assert [row.record for row in ledger.claim_follow_ups(10, live=False)] == [1]
+    assert not ledger.batch(1).verify
     ledger.close()
 
 

@@ -213,4 +213,4 @@ def test_a_look_up_with_a_revoked_key_halts_and_keeps_the_row_unclear() -> None:
 
 
 def test_a_row_that_its_lease_does_not_cover_is_given_back_unsent() -> None:
-    assert outcomes.not_sent_in_time(row()).outcome.state is RowState.WAITING
+    assert outcomes.not_sent_in_time(row(), "lease ended").outcome.state is RowState.WAITING

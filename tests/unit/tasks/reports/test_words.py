@@ -19,7 +19,9 @@ from tasks.reports.timeline import timeline
 
 REPORTS = Path(__file__).parents[4] / "tasks" / "reports"
 TEXTS = tomllib.loads((REPORTS / "texts.toml").read_text("utf-8"))
-SOURCE = "".join(path.read_text("utf-8") for path in REPORTS.iterdir() if path.suffix in (".py", ".j2"))
+COMMANDS = [Path(__file__).parents[4] / "worker" / "aftercare.py"]
+SPEAKERS = [path for path in REPORTS.iterdir() if path.suffix in (".py", ".j2")] + COMMANDS
+SOURCE = "".join(path.read_text("utf-8") for path in SPEAKERS)
 JAPANESE = re.compile("[぀-ヿ㐀-鿿]")
 
 

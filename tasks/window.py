@@ -1,0 +1,73 @@
+"""When sending is allowed: a nightly window in the people's time zone, or always; pure arithmetic of times."""
+
+from __future__ import annotations
+
+import math
+import re
+from datetime import datetime, time, timedelta
+from typing import NamedTuple, Self
+from zoneinfo import ZoneInfo
+
+_TIME_OF_DAY = re.compile(r"([01]\d|2[0-3]):([0-5]\d)(?::([0-5]\d))?")
+
+
+class Span(NamedTuple):
+    """One opening of a window, in UTC epoch seconds: from `opens_at`, and up to but not including `closes_at`."""
+
+    opens_at: float
+    closes_at: float
+
+
+class Window:
+    """From one time of day to another, perhaps over midnight; without both of them it is always open."""
+
+    def __init__(self, not_before: time | None = None, until: time | None = None, zone: str = "UTC") -> None:
+        self._not_before, self._until, self._zone = not_before, until, ZoneInfo(zone)
+
+    @classmethod
+    def of(cls, not_before: str, until: str, zone: str) -> Self:
+        """Return the window from HH:MM (or HH:MM:SS) to HH:MM; both empty: always. Raises ValueError."""
+        if bool(not_before) != bool(until):
+            raise ValueError("a window needs both a beginning and an end, or neither")
+        if not not_before:
+            return cls(zone=zone)
+        beginning, end = time_of_day(not_before), time_of_day(until)
+        if beginning == end:
+            raise ValueError("a window needs a beginning and an end that differ; always: leave both empty")
+        return cls(beginning, end, zone)
+
+    @property
+    def always(self) -> bool:
+        """True if it never closes."""
+        return self._not_before is None
+
+    def span(self, now: float) -> Span:
+        """Return the opening that `now` lies in, else the next one.
+
+        Where the clocks are put forward, a time of day that does not exist counts as so much later; where they are put
+        back, the first of two counts. A night in which nothing is left of the window is passed over.
+        """
+        if self._not_before is None or self._until is None:
+            return Span(-math.inf, math.inf)
+        today = datetime.fromtimestamp(now, self._zone).date()
+        over_midnight = self._until <= self._not_before
+        for days in range(-1, 4):
+            day = today + timedelta(days=days)
+            opens = datetime.combine(day, self._not_before, self._zone).timestamp()
+            ends_on = day + timedelta(days=1) if over_midnight else day
+            closes = datetime.combine(ends_on, self._until, self._zone).timestamp()
+            if now < closes and opens < closes:
+                return Span(opens, closes)
+        raise AssertionError("a window opens every night")  # pragma: no cover - no zone skips three nights
+
+    def is_open(self, now: float) -> bool:
+        """Tell whether sending is allowed now."""
+        return self.span(now).opens_at <= now
+
+
+def time_of_day(text: str) -> time:
+    """Return HH:MM or HH:MM:SS as a time. Raises ValueError."""
+    found = _TIME_OF_DAY.fullmatch(text.strip())
+    if found is None:
+        raise ValueError(f"{text!r} is not a time of day such as 01:00")
+    return time(int(found[1]), int(found[2]), int(found[3] or 0))

@@ -1,0 +1,71 @@
+"""Nights by the clock: a window that opens late or closes in mid-run."""
+
+from __future__ import annotations
+
+import json
+import time
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from conftest import ROWS, Night
+from machines import Valkey
+
+ZONE = ZoneInfo("Asia/Tokyo")
+#: A request that left in time may be counted by the simulator so much later.
+ON_ITS_WAY_SECONDS = 1.0
+
+
+def wall(at: float) -> str:
+    """A moment as a time of day, to the second."""
+    return datetime.fromtimestamp(at, ZONE).strftime("%H:%M:%S")
+
+
+def window(opens_in: float, closes_in: float) -> tuple[dict[str, Any], float, float]:
+    """Settings of a window around now, and when it opens and closes."""
+    now = float(int(time.time()))
+    opens, closes = now + opens_in, now + closes_in
+    return {"ONBOARD_NOT_BEFORE": wall(opens), "ONBOARD_UNTIL": wall(closes)}, opens, closes
+
+
+def test_a_window_that_closes_in_mid_run_sends_nothing_afterwards_and_goes_on_the_next_night(night: Night) -> None:
+    night.simulator.control(latency_ms=100)
+    settings, _, closes = window(-60, 12)
+    command = night.machine(ELEPAY_REQUESTS_PER_SECOND=20, **settings)
+    file = night.file()
+    said = night.run(command, file).json(90)
+    assert (said["exit"], said["state"]) == (3, "running")
+    books = said["books"]
+    assert books["open"] > 0
+    assert books["created"] + books["open"] == ROWS
+    statistics = night.judge(
+        command, said, exit_code=3, created=books["created"], open=books["open"], sources=books["created"]
+    )
+    assert statistics["requests"].get("listSources", 0) == 0, "nothing was left in doubt"
+    assert not statistics["last_create_at"] or statistics["last_create_at"] < closes + ON_ITS_WAY_SECONDS
+    summary = json.loads(Path(said["reports"]["summary"]).read_text())
+    assert f"{books['open']} rows wait for the next night" in summary["verdict"]["more"]
+    assert summary["times"]["goes_on_at"]
+    assert "rows wait for the next night" in said["stderr"]
+    command.environment.update(ONBOARD_NOT_BEFORE="", ONBOARD_UNTIL="", ELEPAY_REQUESTS_PER_SECOND="150")
+    night.judge(command, night.run(command, file).json(90))
+
+
+def test_a_run_before_its_window_waits_for_the_opening(night: Night) -> None:
+    _, opens, closes = window(8, 600)
+    command = night.machine()
+    said = night.run(command, night.file(), "--not-before", wall(opens), "--until", wall(closes)).json(90)
+    assert "nothing is sent before" in said["stderr"]
+    statistics = night.judge(command, said)
+    assert statistics["first_create_at"] >= opens
+
+
+def test_workers_of_a_fleet_keep_to_their_window_whoever_rings(night: Night, valkey: Valkey, postgres_url: str) -> None:
+    settings, opens, _ = window(15, 600)
+    place = {"REDIS_URL": valkey.url, "LEDGER_URL": postgres_url}
+    night.fleet(night.machine(**place, **settings))
+    rings = night.machine(**place)
+    said = night.run(rings, night.file(), "--no-workers").json(90)
+    statistics = night.judge(rings, said)
+    assert statistics["first_create_at"] >= opens
