@@ -7,6 +7,7 @@ file that holds the value), and files named like the setting in `ONBOARD_SECRETS
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -149,6 +150,30 @@ class Settings(BaseSettings):
         "Refuse a file that is byte for byte one that finished before (otherwise its rows are skipped one by one).",
     )
 
+    # dropped files
+    drop_folder: Path = _field(
+        "ONBOARD_DROP_FOLDER", Path("drop"), "Folder of `onboard watch`, with inbox, archive and outbox in it."
+    )
+    settle_seconds: float = _field(
+        "ONBOARD_SETTLE_SECONDS",
+        5.0,
+        "A dropped file is complete when size and time have not changed for so long; a companion makes it so at once.",
+        gt=0,
+        le=3600,
+    )
+    scan_seconds: float = _field(
+        "ONBOARD_SCAN_SECONDS",
+        10.0,
+        "How often `onboard watch` looks without being told (network shares tell nothing), and tries again.",
+        gt=0,
+        le=3600,
+    )
+    expect_file_by: str = _field(
+        "ONBOARD_EXPECT_FILE_BY",
+        "",
+        "HH:MM; `onboard watch` warns when no file arrived in the 24 hours before; empty: never.",
+    )
+
     # people
     time_zone: str = _field("ONBOARD_TIME_ZONE", "Asia/Tokyo", "Time zone of the times shown to people.")
     lang: Literal["en", "ja"] = _field("ONBOARD_LANG", "en", "Language of reasons and reports: en or ja.")
@@ -182,6 +207,13 @@ class Settings(BaseSettings):
             ZoneInfo(value)
         except (KeyError, ValueError, OSError):
             raise ValueError(f"{value!r} is not an IANA time zone such as Asia/Tokyo") from None
+        return value
+
+    @field_validator("expect_file_by")
+    @classmethod
+    def _time_of_day(cls, value: str) -> str:
+        if value and not re.fullmatch(r"([01]\d|2[0-3]):[0-5]\d", value):
+            raise ValueError("must be a time of day such as 02:00, or empty")
         return value
 
     @field_validator("secret_key", mode="before")
