@@ -213,8 +213,7 @@ class Watcher:
     def _beat_if_due(self) -> None:
         if time.monotonic() - self._beaten_at >= BEAT_SECONDS:
             self._beaten_at = time.monotonic()
-            with self._troubles.told("folder"):
-                self.folder.make()
+            with self._troubles.told("sign of life"):
                 self.folder.beat()
 
     def _look_if_due(self) -> None:
@@ -226,6 +225,7 @@ class Watcher:
         self._woken.clear()
         self._looked_at = time.monotonic()
         with self._troubles.told("folder"):
+            self.folder.make()
             taken = self.folder.take_over()
             for claim in taken:
                 log.info("claim of a watcher that ended taken over", claim=claim.id)
