@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import shlex
 from collections.abc import Mapping
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -26,13 +27,17 @@ def write(
     folder: Path | None = None,
     lang: str | None = None,
     excel_safe: bool = False,
+    mend: str | None = None,
 ) -> dict[str, Path]:
     """Write every report of a batch as it stands now; return name -> path.
 
+    `mend` is what they tell people to type after failures.csv was corrected, if that is not `onboard run`.
     Raises what `write_reports` raises; nothing of an earlier set is lost before the new one is whole.
     """
     folder = folder or ours.reports / str(batch.id)
     facts = gather(ours, batch, folder)
+    if mend is not None:
+        facts = replace(facts, commands=replace(facts.commands, mend=mend))
     return write_reports(
         folder,
         facts,

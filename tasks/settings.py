@@ -183,6 +183,30 @@ class Settings(BaseSettings):
         ge=0,
     )
 
+    # dropped files
+    drop_folder: Path = _field(
+        "ONBOARD_DROP_FOLDER", Path("drop"), "Folder of `onboard watch`, with inbox, archive and outbox in it."
+    )
+    settle_seconds: float = _field(
+        "ONBOARD_SETTLE_SECONDS",
+        5.0,
+        "A dropped file is complete when size and time have not changed for so long; a companion makes it so at once.",
+        gt=0,
+        le=3600,
+    )
+    scan_seconds: float = _field(
+        "ONBOARD_SCAN_SECONDS",
+        10.0,
+        "How often `onboard watch` looks without being told (network shares tell nothing), and tries again.",
+        gt=0,
+        le=3600,
+    )
+    expect_file_by: str = _field(
+        "ONBOARD_EXPECT_FILE_BY",
+        "",
+        "HH:MM; `onboard watch` warns when no file arrived in the 24 hours before; empty: never.",
+    )
+
     # people
     time_zone: str = _field(
         "ONBOARD_TIME_ZONE", "Asia/Tokyo", "Time zone of the nightly window and of the times shown to people."
@@ -232,7 +256,7 @@ class Settings(BaseSettings):
             raise ValueError(f"{value!r} is not an IANA time zone such as Asia/Tokyo") from None
         return value
 
-    @field_validator("not_before", "until")
+    @field_validator("not_before", "until", "expect_file_by")
     @classmethod
     def _time_of_day(cls, value: str) -> str:
         if value.strip():

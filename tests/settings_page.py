@@ -40,7 +40,7 @@ def page() -> str:
 
 def shown(default: object) -> str:
     """Return a default as one would write it into `.env`; nothing for none."""
-    if default is None or default == ():
+    if default in (None, (), ""):
         return ""
     if isinstance(default, bool):
         return f"`{str(default).lower()}`"

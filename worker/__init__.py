@@ -4,6 +4,8 @@
 cli                the commands people type
 demo               `make demo`: simulator, run, and what the two say of each other
 running            `onboard run` and `onboard retry`: from a file to its reports
+watcher            `onboard watch`: dropped files, each to its end
+drop_folder        inbox, processing, archive, rejected, outbox: what is complete, whose it is, every move
 checking           `onboard check`: everything but the sending
 asking             `onboard status`, `report`, `ledger`: what the ledger knows
 deciding           `onboard pause`, `resolve`, `show`, …: what people decide

@@ -321,6 +321,43 @@ def worker(
     raise typer.Exit(code)
 
 
+@app.command(epilog="Examples:  onboard watch  ·  onboard watch --once /srv/drop  ·  onboard watch --no-workers")
+def watch(
+    folder: Annotated[
+        Path | None, typer.Argument(help="The drop folder; default: ONBOARD_DROP_FOLDER.", show_default=False)
+    ] = None,
+    workers: Annotated[int | None, typer.Option(help="Worker processes; default: ONBOARD_WORKERS.", min=1)] = None,
+    no_workers: Annotated[bool, typer.Option("--no-workers", help="Leave the sending to the fleet's workers.")] = False,
+    mapping: MappingOption = None,
+    lang: LangOption = None,
+    canary: Annotated[
+        int | None,
+        typer.Option(
+            help="Send so many rows of each file, then wait for `onboard approve`.", min=0, show_default=False
+        ),
+    ] = None,
+    excel_safe: Annotated[bool, typer.Option("--excel-safe", help="Also write CSV copies safe for Excel.")] = False,
+    once: Annotated[
+        bool, typer.Option("--once", help="Take what is there, and end when all of it is finished.")
+    ] = False,
+    json_output: JsonOption = False,
+) -> None:
+    """Onboard every file that is dropped into FOLDER/inbox; file and reports end in archive, outbox or rejected."""
+    from worker import watcher
+
+    options = watcher.Options(
+        folder=folder,
+        workers=workers,
+        no_workers=no_workers,
+        mapping=mapping,
+        canary=canary,
+        lang=lang,
+        excel_safe=excel_safe,
+        once=once,
+    )
+    _leave(lambda ours, console: watcher.watch(ours, options, console), json_output=json_output, lang=lang)
+
+
 @app.command(epilog="Example:  onboard simulator --port 8130 --profile rough_night --seed 7")
 def simulator(
     port: Annotated[int, typer.Option(help="Port on loopback; 0: any free one.")] = 8130,

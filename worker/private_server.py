@@ -61,6 +61,20 @@ class PrivateServer:
 
     def __enter__(self) -> PrivateServer:
         self._end_left_over()
+        self._start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def look_after(self) -> bool:
+        """Start the server again, empty and at the same address, if it has died; tell whether it had."""
+        if self._process is None or self._process.poll() is None:
+            return False
+        self._start()
+        return True
+
+    def _start(self) -> None:
         log = (self._folder / "log").open("wb")
         with log:
             self._process = subprocess.Popen(  # noqa: S603 - our own program and arguments
@@ -74,7 +88,7 @@ class PrivateServer:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
-                preexec_fn=die_with_parent,  # noqa: PLW1509 - no thread runs yet
+                preexec_fn=die_with_parent,  # noqa: PLW1509 - it takes no lock that a thread could hold
             )
         self._pid_file.write_text(f"{self._process.pid}\n{processes.started(self._process.pid)}\n{self._folder}\n")
         ends = time.monotonic() + _START_SECONDS
@@ -84,10 +98,6 @@ class PrivateServer:
                 self.stop()
                 raise SettingsError(f"the private Valkey ({self._program}) did not start: {said}")
             time.sleep(0.02)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
 
     def stop(self) -> None:
         """End the server and remove its folder."""

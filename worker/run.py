@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from enum import Enum
 from pathlib import Path
@@ -26,8 +27,9 @@ log = structlog.get_logger("onboard")
 
 #: The environment variable by which a worker knows whose child it is; it ends when that process does.
 PARENT = "_ONBOARD_PARENT"
-#: A worker that dies is started again, at most so often in one run.
+#: A worker that dies is started again, at most so often within RESTARTS_SECONDS.
 RESTARTS = 20
+RESTARTS_SECONDS = 3600.0
 #: How often the ledger is swept and rung from here, in seconds.
 TICK_SECONDS = 0.25
 
@@ -81,7 +83,7 @@ class Workers:
         self._logs = settings.home / "logs"
         self._logs.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._processes = [self._start(number) for number in range(1, count + 1)]
-        self._restarts = 0
+        self._restarts: deque[float] = deque(maxlen=RESTARTS)  # when, by the monotonic clock
         self._retired = False
 
     def __len__(self) -> int:
@@ -104,9 +106,10 @@ class Workers:
         for at, process in enumerate(self._processes):
             if process.poll() is None:
                 continue
-            if self._restarts >= RESTARTS:
+            now = time.monotonic()
+            if len(self._restarts) == RESTARTS and now - self._restarts[0] < RESTARTS_SECONDS:
                 raise LedgerError(f"workers keep dying; the last lines of {self._logs} say why")
-            self._restarts += 1
+            self._restarts.append(now)
             log.warning("worker process ended, starting it again", pid=process.pid, code=process.returncode)
             self._processes[at] = self._start(at + 1)
 
@@ -152,6 +155,21 @@ def alone(lock_path: Path, on_wait: Callable[[str], None]) -> Iterator[None]:
         yield
 
 
+def sweep_and_ring(ledger: Ledger, settings: Settings) -> None:
+    """Take back what dead workers hold, close what is done, and send messages for slices that are due."""
+    sweep(ledger, settings)
+    onboarding.ring(ledger, celery_tasks.send, settings.window)
+
+
+def sweep(ledger: Ledger, settings: Settings) -> None:
+    """Take back what dead workers hold, and close what is done."""
+    onboarding.sweep(
+        ledger,
+        total_timeout_seconds=settings.total_timeout_seconds,
+        look_up_delay_seconds=settings.look_up_delay_seconds,
+    )
+
+
 def watch_batches(
     ledger: Ledger,
     batches: Sequence[int],
@@ -171,11 +189,7 @@ def watch_batches(
     troubled = ""
     while not interrupts.count:
         try:
-            onboarding.sweep(
-                ledger,
-                total_timeout_seconds=settings.total_timeout_seconds,
-                look_up_delay_seconds=settings.look_up_delay_seconds,
-            )
+            sweep(ledger, settings)
             if ledger.now() < closes_at:
                 onboarding.ring(ledger, celery_tasks.send, settings.window)
             if all(onboarding.is_over(ledger, batch_id) for batch_id in batches):

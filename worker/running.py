@@ -8,10 +8,10 @@ import os
 import socket
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import structlog
 from rich.console import Console
@@ -47,6 +47,14 @@ class Options:
     excel_safe: bool = False
 
 
+class AtWork(NamedTuple):
+    """What works for a command while it runs."""
+
+    interrupts: Interrupts
+    workers: Workers | None  #: None: the fleet's workers send
+    server: PrivateServer | None  #: None: the fleet's Redis
+
+
 def run(ours: Resources, options: Options, console: Console) -> tuple[int, dict[str, Any]]:
     """Onboard one file; return the exit code and what `--json` prints."""
     settings = ours.settings
@@ -56,7 +64,7 @@ def run(ours: Resources, options: Options, console: Console) -> tuple[int, dict[
     if not options.file.is_file():
         raise UnusableFile("unreadable_file", f"There is no file {options.file}.", detail="no such file")
     started = time.time()
-    with _at_work(ours, console, options) as (interrupts, workers):
+    with at_work(ours, console, workers=options.workers, no_workers=options.no_workers) as (interrupts, workers, _):
         with interrupts.counted(), screen.Progress(console, settings.requests_per_second or None) as progress:
             accepted = _accept(ours, options, progress, interrupts)
             if accepted.goes_on:
@@ -76,9 +84,12 @@ def retry(
         raise LedgerError(f"batch {batch_id} is {parent.state}: only a finished or cancelled batch can be retried")
     if dropped := ours.dropped(parent):
         raise LedgerError(f"{dropped}: it cannot be retried")
-    options = Options(file=Path(parent.name), workers=workers, no_workers=no_workers, verify_first=parent.verify)
+    options = Options(file=Path(parent.name), verify_first=parent.verify)
     started = time.time()
-    with _at_work(ours, console, options) as (interrupts, at_work), tempfile.TemporaryDirectory() as folder:
+    with (
+        at_work(ours, console, workers=workers, no_workers=no_workers) as (interrupts, processes, _),
+        tempfile.TemporaryDirectory() as folder,
+    ):
         target = Path(folder) / f"retry-of-{batch_id}.csv"
         again = onboarding.write_retry_file(ours.ledger, batch_id, ours.kept_file(parent), target)
         looked_up = ours.ledger.look_up_again(batch_id, who()) if parent.state is BatchState.FINISHED else 0
@@ -91,7 +102,7 @@ def retry(
                 child = replace(options, file=target)
                 batches.append(_accept(ours, child, progress, interrupts, parent_id=batch_id).batch.id)
             _say_when(ours, console)
-            ending = _finish(ours, batches, at_work, progress, interrupts)
+            ending = _finish(ours, batches, processes, progress, interrupts)
         if ending is Ending.OVER and looked_up and again:
             reporting.write(ours, ours.ledger.batch(batch_id))
         return _tell(ours, options, console, batches[-1], started, ending)
@@ -107,44 +118,45 @@ def who() -> str:
 
 
 @contextlib.contextmanager
-def with_redis(ours: Resources, console: Console) -> Iterator[None]:
+def with_redis(ours: Resources, console: Console) -> Iterator[PrivateServer | None]:
     """Have a Redis for the length of a command: the fleet's, or a private one (one command a folder at a time)."""
+    server = None
     with contextlib.ExitStack() as stack:
         if ours.settings.redis_url is None:
             stack.enter_context(alone(ours.settings.home / "run.lock", lambda pid: _waiting(console, pid)))
             server = stack.enter_context(PrivateServer(ours.settings.home))
             os.environ["REDIS_URL"] = server.url
             ours.use_redis(server.url)
-        yield
+        yield server
 
 
 @contextlib.contextmanager
-def _at_work(ours: Resources, console: Console, options: Options) -> Iterator[tuple[Interrupts, Workers | None]]:
+def at_work(ours: Resources, console: Console, *, workers: int | None, no_workers: bool) -> Iterator[AtWork]:
     """Have workers for the length of a command, and a Redis: the fleet's, or a private one (one command a folder).
 
     The workers start at once: while they load what they need, the file is read.
     """
     settings = ours.settings
-    if options.no_workers and settings.redis_url is None:
+    if no_workers and settings.redis_url is None:
         raise SettingsError("--no-workers needs a fleet: set REDIS_URL to the Redis that its workers use")
     with contextlib.ExitStack() as stack:
         interrupts = stack.enter_context(Interrupts())
-        stack.enter_context(with_redis(ours, console))
+        server = stack.enter_context(with_redis(ours, console))
         if settings.redis_url is None:
             ours.ledger.ring_again()
         from worker import celery_app
 
         celery_app.app.set_current()
         ours.ledger.version()  # its tables are there before workers look for them
-        workers = None
-        if not options.no_workers:
-            workers = Workers(settings, ours.redis_url, options.workers or settings.workers or os.cpu_count() or 1)
+        processes = None
+        if not no_workers:
+            processes = Workers(settings, ours.redis_url, workers or settings.workers or os.cpu_count() or 1)
         try:
-            yield interrupts, workers
+            yield AtWork(interrupts, processes, server)
         finally:
             interrupts.raises = False
-            if workers is not None:
-                workers.stop(interrupts, settings.total_timeout_seconds + 15)
+            if processes is not None:
+                processes.stop(interrupts, settings.total_timeout_seconds + 15)
 
 
 def _accept(
@@ -156,31 +168,60 @@ def _accept(
     parent_id: int | None = None,
 ) -> onboarding.Accepted:
     """Bring the file into the ledger. Ctrl-C leaves nothing of it there."""
+    return accept(
+        ours,
+        options.file,
+        interrupts,
+        mapping=options.mapping,
+        canary=options.canary,
+        again=options.again,
+        verify_first=options.verify_first,
+        deadline_at=_deadline(options.until, ours.settings.time_zone),
+        parent_id=parent_id,
+        show=progress.reading,
+    )
+
+
+def accept(
+    ours: Resources,
+    file: Path,
+    interrupts: Interrupts,
+    *,
+    mapping: Path | None,
+    canary: int | None,
+    again: bool = False,
+    verify_first: bool = False,
+    deadline_at: float | None = None,
+    parent_id: int | None = None,
+    show: Callable[[int], None] = lambda _records: None,
+) -> onboarding.Accepted:
+    """Bring a file into the ledger as this installation's settings say, from whatever door it comes.
+
+    An interrupt leaves nothing of it there (KeyboardInterrupt).
+    """
     settings = ours.settings
 
     def reading(records: int) -> None:
         if interrupts.count:
             raise KeyboardInterrupt
-        progress.reading(records)
+        show(records)
 
     rules = onboarding.AcceptRules(
-        intake=ours.intake_rules(
-            mapping=load_mapping(options.mapping) if options.mapping else {}, sendable=sendable_methods(ours)
-        ),
+        intake=ours.intake_rules(mapping=load_mapping(mapping) if mapping else {}, sendable=sendable_methods(ours)),
         live=settings.live,
         slice_rows=settings.slice_rows,
         lease_seconds=settings.lease_seconds,
-        again=options.again,
-        verify=options.verify_first,
-        canary_rows=settings.canary if options.canary is None else options.canary,
-        deadline_at=_deadline(options.until, settings.time_zone),
+        again=again,
+        verify=verify_first,
+        canary_rows=settings.canary if canary is None else canary,
+        deadline_at=deadline_at,
         max_invalid_share=settings.max_invalid_share,
         require_valid_row=settings.require_valid_row,
         refuse_finished_file=settings.refuse_finished_file,
         parent_id=parent_id,
         progress=reading,
     )
-    return onboarding.accept_file(options.file, ledger=ours.ledger, files=ours.files, rules=rules)
+    return onboarding.accept_file(file, ledger=ours.ledger, files=ours.files, rules=rules)
 
 
 def _deadline(until: str | None, zone: str) -> float | None:
@@ -251,7 +292,9 @@ def sendable_methods(ours: Resources) -> frozenset[str] | None:
 
 
 def _waiting(console: Console, pid: str) -> None:
-    console.print(f"another `onboard run` (process {pid}) is at work in this folder; waiting for its end")
+    console.print(
+        f"another `onboard run` or `onboard watch` (process {pid}) is at work in this folder; waiting for its end"
+    )
 
 
 def _show(ours: Resources, batch_id: int, progress: screen.Progress) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Mapping, Sequence
 
 from sqlalchemy import (
     bindparam,
@@ -34,32 +34,40 @@ class Doorbell(Store):
     def ring(self, room: int = RUNG_AT_ONCE) -> list[Slice]:
         """Take slices that are due, fairly between the running batches, at most so many that `room` lie unread.
 
-        The caller sends a message for each. One that gets lost is due again after RING_AGAIN_SECONDS.
+        The batch with the fewest unread messages comes first, so that a small file need not wait for the slices of a
+        large one. The caller sends a message for each slice. One that gets lost is due again after
+        RING_AGAIN_SECONDS.
         """
         now = self.now()
-        running = (
+        due_batches = (
             select(slices.c.batch_id)
             .join(batches, batches.c.id == slices.c.batch_id)
             .where(slices.c.due_at <= now, batches.c.state == BatchState.RUNNING)
             .distinct()
         )
+        unread_messages = (
+            select(slices.c.batch_id, func.count())
+            .where(slices.c.rung, slices.c.due_at > now)
+            .group_by(slices.c.batch_id)
+        )
         with self._read() as connection:
-            due_batches = connection.execute(running.order_by(slices.c.batch_id)).scalars().all()
-        if not due_batches:
+            due = connection.execute(due_batches).scalars().all()
+        if not due:
             return []
         with self._write() as connection:
-            unread = connection.execute(select(func.count()).where(slices.c.rung, slices.c.due_at > now)).scalar_one()
-            queues = []
-            for batch_id in due_batches:
+            unread = {row[0]: int(row[1]) for row in connection.execute(unread_messages)}
+            places = max(0, room - sum(unread.values()))
+            queues = {}
+            for batch_id in sorted(due, key=lambda batch_id: (unread.get(batch_id, 0), batch_id))[:places]:
                 query = (
                     select(slices.c.batch_id, slices.c.first_record, slices.c.last_record)
                     .where(slices.c.batch_id == batch_id, slices.c.due_at <= now)
                     .order_by(slices.c.due_at, slices.c.first_record)
-                    .limit(max(0, room - unread))
+                    .limit(places)
                     .with_for_update(skip_locked=True)
                 )
-                queues.append([Slice(*row) for row in connection.execute(query)])
-            taken = [one for turn in _turns(queues) for one in turn][: max(0, room - unread)]
+                queues[batch_id] = [Slice(*row) for row in connection.execute(query)]
+            taken = _fewest_first(queues, unread)[:places]
             if taken:
                 connection.execute(
                     update(slices)
@@ -103,7 +111,11 @@ class Doorbell(Store):
             )
 
 
-def _turns(queues: list[list[Slice]]) -> Iterator[list[Slice]]:
-    """Yield one slice of every queue, then the next of each."""
-    for turn in range(max(map(len, queues), default=0)):
-        yield [queue[turn] for queue in queues if turn < len(queue)]
+def _fewest_first(queues: Mapping[int, Sequence[Slice]], unread: Mapping[int, int]) -> list[Slice]:
+    """Return the slices in the order in which they keep the batches' unread messages equal."""
+    turns = [
+        (unread.get(batch_id, 0) + turn, batch_id, one)
+        for batch_id, queue in queues.items()
+        for turn, one in enumerate(queue)
+    ]
+    return [one for _, _, one in sorted(turns)]

@@ -3,6 +3,7 @@
 ::
 
     write_reports    all reports of a batch into a folder: complete, or without a manifest
+    write_notice     what became of a dropped file that has no reports
 
 =============  =======================================================================
 facts          what the reports are made from
@@ -14,6 +15,7 @@ csv_files      `results.csv`, `failures.csv` and their excel-safe copies
 summary_json   `summary.json`
 lists          `follow-up.csv`, `audit.csv`: no reports of one file
 folder         temp files, fsync, rename, the manifest last
+notice         a few lines about a file that was rejected, or onboarded before
 =============  =======================================================================
 
 The file and the rows are read once, side by side, and every writer takes its share; memory does not grow with them.
@@ -22,15 +24,19 @@ The file and the rows are read once, side by side, and every writer takes its sh
 from __future__ import annotations
 
 from tasks.reports.facts import BooksError, Commands, FileWarning, ReportFacts, TimelinePoint
+from tasks.reports.notice import NOTICES, Notice, write_notice
 from tasks.reports.writing import ALL, FILES, write_reports
 
 __all__ = [
     "ALL",
     "FILES",
+    "NOTICES",
     "BooksError",
     "Commands",
     "FileWarning",
+    "Notice",
     "ReportFacts",
     "TimelinePoint",
+    "write_notice",
     "write_reports",
 ]

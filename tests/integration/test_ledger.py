@@ -259,6 +259,17 @@ def test_slices_are_rung_in_turn_and_a_bounded_number_lies_unread(ledger: Ledger
     assert len(ledger.ring(room=6)) == 1
 
 
+def test_one_free_place_goes_to_the_batch_with_the_fewest_unread_messages(ledger: Ledger) -> None:
+    large = running_batch(ledger, 40, slice_rows=2)
+    rung = ledger.ring(room=6)
+    small = running_batch(ledger, [new_row(n, customer=f"s{n}") for n in range(1, 5)], slice_rows=2)
+    for turn in range(2):
+        ledger.claim_slice(rung[turn], hand(ledger).number)
+        assert [one.batch_id for one in ledger.ring(room=6)] == [small], "one place is free each time"
+    ledger.claim_slice(rung[2], hand(ledger).number)
+    assert [one.batch_id for one in ledger.ring(room=6)] == [large], "the small one has no slice left"
+
+
 def test_a_lost_message_is_rung_again(ledger: Ledger) -> None:
     batch = running_batch(ledger, 4, slice_rows=2)
     assert len(ledger.ring()) == 2

@@ -1,0 +1,421 @@
+"""The drop folder: what is complete in `inbox/`, whose it is in `processing/`, and every move to where it ends.
+
+::
+
+    inbox/        files that people, SFTP or a share put there
+    processing/   TIME-RANDOM@WATCHER/: a file that a watcher has claimed, with claim.json and what is made of it
+    archive/      DATE/BATCH/: the file and its reports
+    rejected/     DATE/TIME-RANDOM-NAME/: a file that cannot be used, and why
+    outbox/       BATCH-NAME/: the reports
+
+Whatever moves is renamed, a whole folder at a time and into a name that is free, so that nothing is ever half there and
+nothing is overwritten; all five are on one file system. The owner of a claim stands in its folder's name, so that
+claiming, and taking over what a dead watcher left, are one rename each: of two watchers one succeeds. No ledger here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import itertools
+import os
+import secrets
+import shutil
+import stat
+import time
+import unicodedata
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+from zoneinfo import ZoneInfo
+
+import orjson
+
+from tasks import processes
+
+#: A file with one of these behind its name (or instead of its extension) beside it is complete.
+COMPANIONS = (".done", ".ready")
+#: Names that programs give to files which they are still writing.
+UNFINISHED = (".part", ".tmp", ".filepart", ".crdownload")
+#: Of each watcher, in `processing/`: who it is; touched while it lives.
+WATCHERS = ".watchers"
+CLAIM = "claim.json"
+#: What a claim's folder holds besides `CLAIM`: the dropped file, its reports, and their copy on its way to the outbox.
+DROPPED, REPORTS, OUTGOING = "file", "reports", "outgoing"
+#: Characters that some systems do not take in names, or take for a path.
+_RESERVED = set('/\\:*?"<>|')
+_STEM_CHARACTERS = 60
+
+
+def safe_name(name: str) -> str:
+    """Return a file's name without what could be a path, a control sequence or no text at all."""
+    return (
+        "".join("_" if char in _RESERVED or unicodedata.category(char)[0] == "C" else char for char in name).strip()
+        or "_"
+    )
+
+
+def stem_of(name: str) -> str:
+    """Return the beginning of a name that is already safe, short enough to become part of a folder's name."""
+    stem = (Path(name).stem.strip(". ") or "_")[:_STEM_CHARACTERS]
+    return stem.encode()[:150].decode(errors="ignore")
+
+
+class Dropped(NamedTuple):
+    """A file in the inbox that may be taken."""
+
+    name: str
+    companions: tuple[str, ...] = ()
+    changed_at: float = 0.0
+
+
+class _Seen(NamedTuple):
+    version: tuple[int, int, int]
+    since: float  #: by the monotonic clock
+
+
+class Inbox:
+    """Tells which files are complete: from one look to the next it remembers what it saw."""
+
+    def __init__(self, folder: Path, settle_seconds: float, now: Callable[[], float] = time.monotonic) -> None:
+        self._folder = folder
+        self._settle_seconds = settle_seconds
+        self._now = now
+        self._seen: dict[str, _Seen] = {}
+
+    @property
+    def settling(self) -> int:
+        """How many files stood there at the last look and were not complete yet."""
+        return len(self._seen)
+
+    def look(self) -> list[Dropped]:
+        """Return what is complete now, oldest first: a companion says so, or it stayed as it was for long enough.
+
+        A symbolic link is returned at once (to be rejected). Folders, special files, and names of unfinished files are
+        passed over. Raises OSError.
+        """
+        entries = {name: one for name, one in self._stats() if not _is_passed_over(name)}
+        complete, seen = [], {}
+        for name, one in entries.items():
+            if name.lower().endswith(COMPANIONS) or not (stat.S_ISREG(one.st_mode) or stat.S_ISLNK(one.st_mode)):
+                continue
+            companions = tuple(each for each in _companions_of(name) if each in entries)
+            told = any(entries[each].st_ctime_ns >= one.st_ctime_ns for each in companions)
+            version = (one.st_ino, one.st_size, one.st_mtime_ns)
+            before = self._seen.get(name)
+            since = before.since if before is not None and before.version == version else self._now()
+            if told or stat.S_ISLNK(one.st_mode) or self._now() - since >= self._settle_seconds:
+                complete.append(Dropped(name, companions, one.st_mtime))
+            else:
+                seen[name] = _Seen(version, since)
+        self._seen = seen
+        return sorted(complete, key=lambda each: (each.changed_at, each.name))
+
+    def _stats(self) -> Iterator[tuple[str, os.stat_result]]:
+        with os.scandir(self._folder) as found:
+            for entry in found:
+                with contextlib.suppress(FileNotFoundError):  # somebody else was quicker
+                    yield entry.name, entry.stat(follow_symlinks=False)
+
+
+def _is_passed_over(name: str) -> bool:
+    return name.startswith((".", "~$")) or name.lower().endswith(UNFINISHED)
+
+
+def _companions_of(name: str) -> Iterator[str]:
+    """Yield the names that a companion of this file may have: customers.csv.done, customers.done, …"""
+    for ending in COMPANIONS:
+        yield name + ending
+        if Path(name).suffix:
+            yield Path(name).stem + ending
+
+
+@dataclass
+class Claim:
+    """A file that this watcher has taken."""
+
+    folder: Path
+    facts: dict[str, Any] = field(default_factory=dict)  #: what stands in claim.json
+
+    @property
+    def id(self) -> str:
+        """Its name in logs and reports: when it was taken, and a random part."""
+        return self.folder.name.partition("@")[0]
+
+    @property
+    def name(self) -> str:
+        """The file's name, made safe."""
+        return str(self.facts["name"])
+
+    @property
+    def file(self) -> Path:
+        """Where the file is."""
+        return self.folder / DROPPED / self.name
+
+    @property
+    def is_here(self) -> bool:
+        """False once another watcher has taken it over."""
+        return os.path.lexists(self.file)
+
+    def note(self, **facts: Any) -> None:
+        """Add to what is written down about it, on the disk before this returns."""
+        self.facts.update(facts)
+        write_file(self.folder / CLAIM, orjson.dumps(self.facts, option=orjson.OPT_INDENT_2))
+
+
+class DropFolder:
+    """The five folders, as one watcher sees them."""
+
+    def __init__(
+        self,
+        root: Path,
+        *,
+        time_zone: str,
+        settle_seconds: float,
+        silent_seconds: float,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.root = root
+        self.inbox, self.processing, self.archive, self.rejected, self.outbox = (
+            root / name for name in ("inbox", "processing", "archive", "rejected", "outbox")
+        )
+        self.watcher = secrets.token_hex(4)
+        self._zone = ZoneInfo(time_zone)
+        self._inbox = Inbox(self.inbox, settle_seconds, now)
+        self._silent_seconds = silent_seconds
+        self._now = now
+        self._beats: dict[str, tuple[int, float]] = {}  # watcher -> its last sign of life, and when that was seen
+
+    # ------------------------------------------------------------------------------------------------ being there
+
+    def make(self) -> None:
+        """Make the folders that are missing, for their owner only. Raises OSError."""
+        watchers = self.processing / WATCHERS
+        for folder in (self.root, self.inbox, self.processing, watchers, self.archive, self.rejected, self.outbox):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def beat(self) -> None:
+        """Give a sign of life. Raises OSError."""
+        mine = self._about(self.watcher)
+        try:
+            os.utime(mine)
+        except FileNotFoundError:
+            pid = os.getpid()
+            about = {"host": processes.host(), "pid": pid, "process_started": processes.started(pid)}
+            write_file(mine, orjson.dumps(about))
+
+    def leave(self) -> None:
+        """Say that this watcher has ended: what it still has claimed is anybody's at once."""
+        with contextlib.suppress(OSError):
+            self._about(self.watcher).unlink(missing_ok=True)
+
+    def _about(self, watcher: str) -> Path:
+        return self.processing / WATCHERS / f"{watcher}.json"
+
+    def _is_dead(self, watcher: str) -> bool:
+        """Tell whether a watcher is gone: by its process on this machine, elsewhere by its silence."""
+        path = self._about(watcher)
+        try:
+            about = orjson.loads(path.read_bytes())
+            beaten = path.stat().st_mtime_ns
+        except FileNotFoundError:
+            return True
+        except orjson.JSONDecodeError:
+            about, beaten = {}, 0
+        if about.get("host") == processes.host():
+            return processes.is_dead(int(about["pid"]), str(about["process_started"]))
+        last, seen_at = self._beats.get(watcher, (None, 0.0))
+        if beaten != last:
+            self._beats[watcher] = beaten, self._now()
+            return False
+        return self._now() - seen_at > self._silent_seconds
+
+    # --------------------------------------------------------------------------------------------------- claiming
+
+    @property
+    def settling(self) -> int:
+        """How many files of the inbox were not complete at the last look."""
+        return self._inbox.settling
+
+    def complete(self) -> list[Dropped]:
+        """Return what may be taken from the inbox, oldest first. Raises OSError."""
+        return self._inbox.look()
+
+    def claim(self, dropped: Dropped) -> Claim | None:
+        """Take a file out of the inbox; None if somebody else was quicker. Raises OSError."""
+        taken_at = datetime.now(UTC)
+        claim = Claim(self.processing / f"{taken_at:%Y%m%dT%H%M%S.%fZ}-{secrets.token_hex(4)}@{self.watcher}")
+        claim.folder.mkdir(mode=0o700)
+        try:
+            (claim.folder / DROPPED).mkdir(mode=0o700)
+            claim.note(name=safe_name(dropped.name), claimed_at=taken_at.timestamp())
+            with contextlib.suppress(FileNotFoundError):
+                (self.inbox / dropped.name).rename(claim.file)
+        except OSError:
+            if not claim.is_here:
+                shutil.rmtree(claim.folder, ignore_errors=True)
+            raise
+        if not claim.is_here:
+            shutil.rmtree(claim.folder)
+            return None
+        for companion in dropped.companions:
+            with contextlib.suppress(FileNotFoundError):
+                (self.inbox / companion).rename(claim.folder / DROPPED / safe_name(companion))
+        for folder in (claim.folder / DROPPED, claim.folder, self.processing, self.inbox):
+            sync_folder(folder)
+        return claim
+
+    def take_over(self) -> list[Claim]:
+        """Take what dead watchers have left, oldest first, and clear away their traces. Raises OSError."""
+        taken, living = [], {self.watcher}
+        for folder in sorted(self.processing.glob("*@*")):
+            name, _, watcher = folder.name.rpartition("@")
+            if watcher in living or not self._is_dead(watcher):
+                living.add(watcher)
+                continue
+            mine = folder.with_name(f"{name}@{self.watcher}")
+            try:
+                folder.rename(mine)
+            except FileNotFoundError:  # somebody else was quicker
+                continue
+            claim = _found(mine)
+            if claim is None:  # its watcher died before it had the file
+                shutil.rmtree(mine)
+            else:
+                taken.append(claim)
+        for path in (self.processing / WATCHERS).glob("*.json"):
+            if path.stem not in living and self._is_dead(path.stem):
+                path.unlink(missing_ok=True)
+        return taken
+
+    def is_held(self, batch_id: int, *, but: Claim) -> bool:
+        """Tell whether another claim, of whatever watcher, is about this batch."""
+        for folder in self.processing.glob("*@*"):
+            with contextlib.suppress(OSError, orjson.JSONDecodeError):
+                if folder != but.folder and orjson.loads((folder / CLAIM).read_bytes()).get("batch") == batch_id:
+                    return True
+        return False
+
+    # ----------------------------------------------------------------------------------------------------- ending
+
+    def name_in_outbox(self, claim: Claim, name: str) -> str:
+        """Return `name`, or the next free one, for a claim's reports; the same again for the same claim.
+
+        A batch may have several: its last reports, and those of nights that it did not end in. Raises OSError.
+        """
+        names = dict(claim.facts.get("outbox", {}))
+        if name not in names:
+            names[name] = next(each for each in _free_names(name) if not os.path.lexists(self.outbox / each))
+            claim.note(outbox=names)
+        return str(names[name])
+
+    def hand_out(self, claim: Claim, name: str) -> Path:
+        """Put a copy of a claim's reports into the outbox, whole or not at all; done again it changes nothing.
+
+        Raises OSError.
+        """
+        target = self.outbox / self.name_in_outbox(claim, name)
+        if target.exists():
+            return target
+        outgoing = claim.folder / OUTGOING
+        if outgoing.exists():
+            shutil.rmtree(outgoing)
+        outgoing.mkdir(mode=0o700)
+        for report in sorted((claim.folder / REPORTS).iterdir()):
+            if report.is_file():
+                shutil.copyfile(report, outgoing / report.name)
+                _sync_file(outgoing / report.name, mode=0o600)
+        sync_folder(outgoing)
+        outgoing.rename(target)
+        sync_folder(self.outbox)
+        return target
+
+    def put_away(self, claim: Claim, where: Path, name: str) -> Path:
+        """Move a claim's folder to where it ends: `where`/DATE/`name`, or the next free name. Raises OSError."""
+        day = where / f"{datetime.now(self._zone):%Y-%m-%d}"
+        day.mkdir(mode=0o700, exist_ok=True)
+        for free in _free_names(name):
+            target = day / free
+            try:
+                if os.path.lexists(target):
+                    continue
+                claim.folder.rename(target)
+            except OSError as error:
+                if error.errno in (errno.ENOTEMPTY, errno.EEXIST):  # taken since
+                    continue
+                raise
+            break
+        for folder in (day, where, self.processing):
+            sync_folder(folder)
+        return target
+
+    def arrived_since(self, at: float) -> bool:
+        """Tell whether any watcher has taken a file since then, wherever that file is by now."""
+        kept = [self.processing.glob("*@*"), self.archive.glob("*/*"), self.rejected.glob("*/*")]
+        for folder in (folder for folders in kept for folder in folders):
+            with contextlib.suppress(OSError):
+                if folder.stat().st_mtime >= at and _claimed_at(folder) >= at:
+                    return True
+        return False
+
+    def first_to_say(self, what: str) -> bool:
+        """Tell the first watcher that asks, and only that one, that it is the first. Raises OSError."""
+        try:
+            (self.processing / WATCHERS / what).touch(mode=0o600, exist_ok=False)
+        except FileExistsError:
+            return False
+        return True
+
+
+def _free_names(name: str) -> Iterator[str]:
+    yield name
+    yield from (f"{name}-{number}" for number in itertools.count(2))
+
+
+def _found(folder: Path) -> Claim | None:
+    """Return the claim that a folder holds; None if there is no file in it."""
+    claim = Claim(folder)
+    with contextlib.suppress(FileNotFoundError, orjson.JSONDecodeError):
+        claim.facts = orjson.loads((folder / CLAIM).read_bytes())
+    if "name" not in claim.facts:
+        left = [each.name for each in (folder / DROPPED).glob("*") if not each.name.lower().endswith(COMPANIONS)]
+        claim.facts["name"] = min(left, default="")
+    return claim if claim.name and claim.is_here else None
+
+
+def _claimed_at(folder: Path) -> float:
+    try:
+        facts: Mapping[str, Any] = orjson.loads((folder / CLAIM).read_bytes())
+    except orjson.JSONDecodeError:
+        return 0.0
+    return float(facts.get("claimed_at", 0.0))
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Write a small file, whole or not at all, and on the disk before this returns. Raises OSError."""
+    beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        beside.touch(mode=0o600)
+        beside.write_bytes(content)
+        _sync_file(beside, mode=0o600)
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+    sync_folder(path.parent)
+
+
+def _sync_file(path: Path, *, mode: int) -> None:
+    with path.open("rb+") as file:
+        os.fchmod(file.fileno(), mode)
+        os.fsync(file.fileno())
+
+
+def sync_folder(folder: Path) -> None:
+    """Have a folder's names on the disk. Raises OSError."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

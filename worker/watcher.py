@@ -1,0 +1,514 @@
+"""`onboard watch`: takes dropped files when they are complete, and brings each of them to its end, night after night.
+
+The folder is only the doorbell; what became of a file stands in the ledger. Each step of a claim may be done again, so
+a watcher that is killed anywhere goes on where it stopped, and so does another one in its place:
+
+1. claimed: its owner is in the folder's name, so it is taken over once that owner is dead
+2. read: before the file is accepted, claim.json says which batches of this content were there already, so that a
+   batch that came afterwards is known for its own; the ledger has one unfinished batch of one content
+3. over: the reports are written, copied to the outbox, and the claim moves to the archive, in this order, each whole
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shlex
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+from zoneinfo import ZoneInfo
+
+import structlog
+import watchfiles
+from rich.console import Console
+from rich.text import Text
+
+from tasks import onboarding, reasons, reporting
+from tasks.errors import OnboardingError, UnusableFile
+from tasks.intake import load_mapping
+from tasks.ledger import Ledger
+from tasks.models import Batch, BatchState
+from tasks.reports import FILES, Notice, write_notice
+from tasks.resources import Resources
+from worker import running, screen
+from worker.drop_folder import REPORTS, Claim, DropFolder, stem_of
+from worker.run import TICK_SECONDS, sweep_and_ring
+
+log = structlog.get_logger("onboard")
+
+#: Batches of this watcher that may run at once; what was dropped besides waits unread.
+RUNNING_AT_ONCE = 50
+#: How often the ledger is swept and rung while nothing of this watcher runs, in seconds.
+IDLE_SECONDS = 1.0
+#: How often a sign of life is given to the other watchers of the folder, in seconds.
+BEAT_SECONDS = 5.0
+#: Exit codes, as of `onboard run`.
+NEED_A_PERSON, STOPPED = 1, 3
+#: Such a file may be usable later.
+_LATER = ("unreadable_file", "changed_while_reading")
+#: States of a batch that has this content for good.
+_KNOWN = (*onboarding.GOES_ON, BatchState.FINISHED, BatchState.CANCELLED)
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What `onboard watch` was told."""
+
+    folder: Path | None = None
+    workers: int | None = None
+    no_workers: bool = False
+    mapping: Path | None = None
+    canary: int | None = None
+    lang: str | None = None
+    excel_safe: bool = False
+    once: bool = False
+
+
+class OnEvent(Protocol):
+    """Is told what people may want to hear; must neither raise nor take long.
+
+    Kinds: `rejected` (with `code`), `already_onboarded` (the batch that has the content), `nothing_arrived` (`by`).
+    """
+
+    def __call__(self, kind: str, batch_id: int | None, **counts: object) -> None:
+        """Take one event."""
+
+
+@dataclass(slots=True)
+class Counts:
+    """What this watcher has done since it started."""
+
+    taken: int = 0
+    archived: int = 0
+    rejected: int = 0
+    already_onboarded: int = 0
+
+
+@dataclass
+class InHand:
+    """A claim on its way: to be read, then running as a batch, then to be put away."""
+
+    claim: Claim
+    batch_id: int | None = None
+    unusable: UnusableFile | None = None
+    repeats: bool = False  #: another file had this content before, in `batch_id`
+    waits_for_a_person: bool = False
+    try_at: float = 0.0  #: by the monotonic clock: not before
+
+    @property
+    def is_read(self) -> bool:
+        """True once it is known what it is."""
+        return self.batch_id is not None or self.unusable is not None
+
+
+class Job(NamedTuple):
+    """A claim that a thread is busy with; the loop keeps its hands off it."""
+
+    one: InHand
+    future: Future[None]
+
+
+def watch(
+    ours: Resources, options: Options, console: Console, on_event: OnEvent | None = None
+) -> tuple[int, dict[str, Any]]:
+    """Take files from the drop folder until told to stop, or (`once`) until all that is there has come to its end."""
+    ours.settings.require_key()
+    if options.mapping is not None:
+        load_mapping(options.mapping)  # what is wrong with it is said now and not with the first file
+    with running.at_work(ours, console, workers=options.workers, no_workers=options.no_workers) as work:
+        running.sendable_methods(ours)  # the same of the key
+        watcher = Watcher(ours, options, work, on_event or _say_nothing)
+        watcher.folder.make()
+        console.print(Text(f"watching {watcher.folder.inbox}"), soft_wrap=True)
+        with work.interrupts.counted():
+            code = watcher.run()
+    return code, {
+        "verdict": "watch",
+        "folder": str(watcher.folder.root),
+        **{name: getattr(watcher.counts, name) for name in Counts.__slots__},
+        "unfinished": watcher.in_hand,
+    }
+
+
+def _say_nothing(kind: str, batch_id: int | None, **counts: object) -> None:
+    pass
+
+
+class Watcher:
+    """One watcher of one folder; several may share the folder if they share ledger and Redis."""
+
+    def __init__(self, ours: Resources, options: Options, work: running.AtWork, on_event: OnEvent) -> None:
+        settings = ours.settings
+        self._ours, self._options, self._work, self._on_event = ours, options, work, on_event
+        self._ledger: Ledger = ours.ledger
+        self._lang = options.lang or settings.lang
+        self.folder = DropFolder(
+            (options.folder or settings.drop_folder).absolute(),
+            time_zone=settings.time_zone,
+            settle_seconds=settings.settle_seconds,
+            silent_seconds=2 * settings.lease_seconds,
+        )
+        self.counts = Counts()
+        self.last_look_at: float | None = None  #: epoch seconds; of the last look that succeeded
+        self._in_hand: list[InHand] = []
+        self._reading: Job | None = None
+        self._putting_away: Job | None = None
+        self._code = 0
+        self._troubles = Troubles(self.folder.root)
+        self._woken = threading.Event()
+        self._looked_at = self._beaten_at = float("-inf")
+        self._expected_at = _next_time(settings.expect_file_by, settings.time_zone)
+
+    @property
+    def in_hand(self) -> int:
+        """How many files are claimed and not yet put away."""
+        return len(self._in_hand)
+
+    def run(self) -> int:
+        """Work until told to stop or done; return the exit code."""
+        interrupts, workers = self._work.interrupts, self._work.workers
+        threading.Thread(target=self._wake, name="inbox", daemon=True).start()
+        try:
+            while not interrupts.count:
+                self._beat_if_due()
+                self._look_if_due()
+                self._tick()
+                self._advance()
+                self._ask_for_the_expected()
+                if self._options.once and self._nothing_is_left:
+                    break
+                self._woken.wait(TICK_SECONDS if self._in_hand or self.folder.settling else IDLE_SECONDS)
+            if interrupts.count and workers is not None:
+                workers.retire()
+            self._let_threads_end()
+        finally:
+            self.folder.leave()
+        return STOPPED if self._in_hand else self._code if self._options.once else 0
+
+    @property
+    def _nothing_is_left(self) -> bool:
+        return (
+            self.last_look_at is not None
+            and not self.folder.settling
+            and all(one.waits_for_a_person for one in self._in_hand)
+        )
+
+    def _let_threads_end(self) -> None:
+        """Wait for what is being put away; a reading stops by itself and leaves nothing in the ledger."""
+        ends = time.monotonic() + self._ours.settings.total_timeout_seconds + 15
+        while self._reading or self._putting_away:
+            self._take_back_jobs()
+            if time.monotonic() > ends or self._work.interrupts.count > 1:
+                break
+            time.sleep(0.02)
+
+    # ---------------------------------------------------------------------------------------------------- looking
+
+    def _beat_if_due(self) -> None:
+        if time.monotonic() - self._beaten_at >= BEAT_SECONDS:
+            self._beaten_at = time.monotonic()
+            with self._troubles.told("sign of life"):
+                self.folder.beat()
+
+    def _look_if_due(self) -> None:
+        """Look into the folder when something has changed there, when it is time, or when a file may have settled."""
+        settings = self._ours.settings
+        pause = min(settings.scan_seconds, settings.settle_seconds) if self.folder.settling else settings.scan_seconds
+        if not self._woken.is_set() and time.monotonic() - self._looked_at < pause:
+            return
+        self._woken.clear()
+        self._looked_at = time.monotonic()
+        with self._troubles.told("folder"):
+            self.folder.make()
+            taken = self.folder.take_over()
+            for claim in taken:
+                log.info("claim of a watcher that ended taken over", claim=claim.id)
+            self._in_hand += map(InHand, taken)
+            for dropped in self.folder.complete():
+                new = self.folder.claim(dropped)
+                if new is not None:
+                    self.counts.taken += 1
+                    log.info("file taken", claim=new.id)
+                    self._in_hand.append(InHand(new))
+            self.last_look_at = time.time()
+
+    def _wake(self) -> None:
+        """Wake the loop whenever something happens in the inbox; where that cannot be watched, the scan remains."""
+        while True:
+            try:
+                for _ in watchfiles.watch(
+                    self.folder.inbox, watch_filter=None, recursive=False, raise_interrupt=False, debounce=200, step=50
+                ):
+                    self._woken.set()
+            except Exception as error:  # noqa: BLE001 - the door of a thread: the scan goes on without it
+                log.debug("the inbox tells nothing, it is scanned only", error=type(error).__name__)
+            time.sleep(self._ours.settings.scan_seconds)
+
+    def _ask_for_the_expected(self) -> None:
+        """Warn once a day if no file arrived by the time that the setting names."""
+        if self._expected_at is None or time.time() < self._expected_at:
+            return
+        settings = self._ours.settings
+        by, self._expected_at = self._expected_at, _next_time(settings.expect_file_by, settings.time_zone)
+        day = datetime.fromtimestamp(by, ZoneInfo(settings.time_zone))
+        with self._troubles.told("expected"):
+            if self.folder.arrived_since(by - timedelta(days=1).total_seconds()):
+                return
+            if self.folder.first_to_say(f"nothing-arrived-{day:%Y-%m-%d}"):
+                log.warning("nothing arrived", by=f"{day:%Y-%m-%d %H:%M}")
+                self._on_event("nothing_arrived", None, by=f"{day:%Y-%m-%d %H:%M}")
+
+    # ---------------------------------------------------------------------------------------------------- working
+
+    def _tick(self) -> None:
+        """Keep Redis, workers and ledger going, for every batch that runs; whoever brought it.
+
+        Raises OnboardingError if Redis or workers cannot be kept alive: a supervisor must start the whole anew.
+        """
+        died = self._work.server is not None and self._work.server.look_after()
+        if self._work.workers is not None:
+            self._work.workers.look_after()
+        with self._troubles.told("ledger and Redis"):
+            if died:
+                log.warning("the private Valkey had died and was started again")
+                self._ledger.ring_again()
+            sweep_and_ring(self._ledger, self._ours.settings)
+
+    def _advance(self) -> None:
+        """Bring every claim as far as it can go now; one is read and one put away at a time, the oldest first."""
+        self._take_back_jobs()
+        busy = [job.one for job in (self._reading, self._putting_away) if job is not None]
+        idle = [one for one in self._in_hand if one not in busy and one.try_at <= time.monotonic()]
+        with self._troubles.told("batches"):
+            run = set(self._ledger.running_batches())
+            over = [one for one in idle if one.is_read and self._is_over(one, run)]
+            if over and self._putting_away is None:
+                self._putting_away = self._start(over[0], self._put_away)
+        under_way = sum(one.is_read and not one.waits_for_a_person for one in self._in_hand)
+        unread = [one for one in idle if not one.is_read]
+        if unread and self._reading is None and under_way < RUNNING_AT_ONCE:
+            self._reading = self._start(min(unread, key=lambda one: one.claim.id), self._read)
+
+    def _is_over(self, one: InHand, run: set[int]) -> bool:
+        """Tell whether a claim can be put away; say once that its batch waits for a person."""
+        if one.unusable is not None or one.repeats or one.batch_id is None:
+            return True
+        state = BatchState.RUNNING if one.batch_id in run else self._ledger.batch(one.batch_id).state
+        stopped = state in (BatchState.PAUSED, BatchState.HALTED)
+        if stopped and not one.waits_for_a_person:
+            log.warning("batch waits for a person", batch=one.batch_id, state=str(state))
+        one.waits_for_a_person = stopped
+        return state in (BatchState.FINISHED, BatchState.CANCELLED)
+
+    def _start(self, one: InHand, work: Callable[[InHand], None]) -> Job:
+        future: Future[None] = Future()
+
+        def do() -> None:
+            try:
+                work(one)
+            except BaseException as error:  # noqa: BLE001 - the door of a thread: the loop looks at it
+                future.set_exception(error)
+            else:
+                future.set_result(None)
+
+        threading.Thread(target=do, name=work.__name__, daemon=True).start()
+        return Job(one, future)
+
+    def _take_back_jobs(self) -> None:
+        """Look at what the threads have done."""
+        if self._reading is not None and self._reading.future.done():
+            self._take_back(self._reading)
+            self._reading = None
+        if self._putting_away is not None and self._putting_away.future.done():
+            if self._take_back(self._putting_away):
+                self._in_hand.remove(self._putting_away.one)
+            self._putting_away = None
+
+    def _take_back(self, job: Job) -> bool:
+        """Tell whether a job went well; what did not is tried again, unless another watcher has the claim now."""
+        one, error = job.one, job.future.exception()
+        if error is None:
+            self._troubles.over(one.claim.id)
+            return True
+        if isinstance(error, KeyboardInterrupt):
+            return False
+        if not one.claim.is_here:
+            log.warning("claim lost to another watcher", claim=one.claim.id)
+            self._in_hand.remove(one)
+            return False
+        self._troubles.say(one.claim.id, error)
+        one.try_at = time.monotonic() + self._ours.settings.scan_seconds
+        return False
+
+    # ---------------------------------------------------------------------------------------------------- reading
+
+    def _read(self, one: InHand) -> None:
+        """Find out what a claimed file is: a batch of its own, a repeated content, or unusable.
+
+        1. nothing but a regular file is opened
+        2. write down which batches of this content were there before
+        3. a batch of this content that came since, or that nobody else is bringing to its end, is its own
+        4. another one of this content, finished or under way: it repeats that
+        5. else accept it
+        """
+        claim, ours = one.claim, self._ours
+        if claim.file.is_symlink() or not claim.file.is_file():
+            one.unusable = UnusableFile(
+                "unreadable_file",
+                "The file cannot be opened: it is a link or a special file, and these are never followed.",
+                hint="Drop the file itself.",
+                detail="link",
+            )
+            return
+        with claim.file.open("rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        found = self._ledger.batches_of_file(sha256)
+        if claim.facts.get("sha256") != sha256:
+            claim.note(sha256=sha256, after=max((batch.id for batch in found), default=0), batch=None)
+        known = [each for each in found if each.live == ours.settings.live and each.state in _KNOWN]
+        own = next((batch for batch in known if self._is_own(claim, batch)), None)
+        if own is not None:
+            onboarding.keep_file(claim.file, ours.files, sha256)  # another watcher may have kept it elsewhere
+            one.batch_id = own.id
+        elif earlier := next((batch for batch in known if batch.state is not BatchState.CANCELLED), None):
+            one.batch_id, one.repeats = earlier.id, True
+        else:
+            self._accept(one)
+        if one.batch_id is not None and not one.repeats:
+            claim.note(batch=one.batch_id)
+
+    def _is_own(self, claim: Claim, batch: Batch) -> bool:
+        if claim.facts.get("batch") == batch.id:
+            return True
+        came_since = batch.id > claim.facts["after"]
+        return (came_since or batch.state in onboarding.GOES_ON) and not self.folder.is_held(batch.id, but=claim)
+
+    def _accept(self, one: InHand) -> None:
+        options = self._options
+        try:
+            accepted = running.accept(
+                self._ours, one.claim.file, self._work.interrupts, mapping=options.mapping, canary=options.canary
+            )
+        except UnusableFile as error:
+            if error.code in _LATER:
+                raise
+            one.unusable = error
+            return
+        one.batch_id, one.repeats = accepted.batch.id, accepted.goes_on
+        log.info("file accepted", claim=one.claim.id, batch=accepted.batch.id)
+
+    # ----------------------------------------------------------------------------------------------- putting away
+
+    def _put_away(self, one: InHand) -> None:
+        """Write what is to be told about a claim, and move it to where it ends; may be done again from the start."""
+        if not one.claim.is_here:
+            raise FileNotFoundError
+        if one.unusable is not None:
+            self._reject(one.claim, one.unusable)
+        elif one.batch_id is not None and one.repeats:
+            self._tell_of_repeat(one.claim, self._ledger.batch(one.batch_id))
+        elif one.batch_id is not None:
+            self._archive(one.claim, self._ledger.batch(one.batch_id))
+
+    def _archive(self, claim: Claim, batch: Batch) -> None:
+        self.report(claim, batch, f"{batch.id}-{stem_of(claim.name)}")
+        self.folder.put_away(claim, self.folder.archive, str(batch.id))
+        self._code = max(self._code, running.exit_code(batch, self._ledger.books(batch.id)))
+        self.counts.archived += 1
+        log.info("file archived", claim=claim.id, batch=batch.id)
+
+    def report(self, claim: Claim, batch: Batch, name: str) -> None:
+        """Write a batch's reports as it stands now, and put them into the outbox under a name.
+
+        With a name of its own (that of the night) it also tells of a batch that goes on the next night.
+        """
+        outbox = self.folder.outbox / self.folder.name_in_outbox(claim, name)
+        reporting.write(
+            self._ours,
+            batch,
+            folder=claim.folder / REPORTS,
+            lang=self._lang,
+            excel_safe=self._options.excel_safe,
+            mend=f"cp {shlex.quote(str(outbox / FILES['failures']))} {shlex.quote(str(self.folder.inbox))}/",
+        )
+        self.folder.hand_out(claim, name)
+
+    def _tell_of_repeat(self, claim: Claim, batch: Batch) -> None:
+        need = self._ledger.books(batch.id).need_a_person
+        self._notice(claim, Notice("already_onboarded", claim.name, claim.id, batch=batch, need_a_person=need))
+        self.folder.hand_out(claim, f"{batch.id}-{stem_of(claim.name)}-again-{claim.id}")
+        self.folder.put_away(claim, self.folder.archive, f"{batch.id}-again")
+        self.counts.already_onboarded += 1
+        log.info("already onboarded", claim=claim.id, batch=batch.id)
+        self._on_event("already_onboarded", batch.id)
+
+    def _reject(self, claim: Claim, error: UnusableFile) -> None:
+        sentence, hint = reasons.explain_file(error, self._lang)
+        self._notice(
+            claim,
+            Notice("rejected", claim.name, claim.id, code=error.code, line=error.line, sentence=sentence, hint=hint),
+        )
+        self.folder.put_away(claim, self.folder.rejected, f"{claim.id}-{stem_of(claim.name)}")
+        self._code = max(self._code, NEED_A_PERSON)
+        self.counts.rejected += 1
+        log.warning("file rejected", claim=claim.id, code=error.code)
+        self._on_event("rejected", None, code=error.code)
+
+    def _notice(self, claim: Claim, notice: Notice) -> None:
+        told = replace(notice, sha256=claim.facts.get("sha256", ""))
+        write_notice(claim.folder / REPORTS, told, lang=self._lang, time_zone=self._ours.settings.time_zone)
+
+
+class Troubles:
+    """Says once that something is held up, and once that it goes on."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._said: dict[str, str] = {}
+
+    @contextmanager
+    def told(self, what: str) -> Iterator[None]:
+        """Say what goes wrong inside of the block, and go on: it is tried again."""
+        from worker.celery_app import BrokerUnreachable
+
+        try:
+            yield
+        except (OSError, OnboardingError, BrokerUnreachable) as error:
+            self.say(what, error)
+        else:
+            self.over(what)
+
+    def say(self, what: str, error: BaseException) -> None:
+        """Say why something is held up, unless that is known."""
+        why = self._why(error)
+        if self._said.get(what) == why:
+            return
+        self._said[what] = why
+        log.error("held up, and tried again", what=what, why=why)
+        if not isinstance(error, OSError | OnboardingError) and isinstance(error, Exception):
+            log.error("unexpected failure", what=what, exc_info=error)
+
+    def over(self, what: str) -> None:
+        """Say that it goes on, if it was held up."""
+        if self._said.pop(what, None) is not None:
+            log.info("no longer held up", what=what)
+
+    def _why(self, error: BaseException) -> str:
+        """Return a sentence without the names of files, which may be somebody's."""
+        if isinstance(error, UnusableFile):
+            return error.code
+        if isinstance(error, OSError):
+            path = Path(error.filename) if isinstance(error.filename, str) else Path()
+            inside = path.relative_to(self._root).parts[:1] if path.is_relative_to(self._root) else ()
+            return ": ".join([*inside, error.strerror or type(error).__name__])
+        return str(error) if isinstance(error, OnboardingError) else type(error).__name__
+
+
+def _next_time(text: str, zone: str) -> float | None:
+    return screen.next_time(text, zone) if text else None
