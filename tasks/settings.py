@@ -149,6 +149,12 @@ class Settings(BaseSettings):
         "Refuse a file that is byte for byte one that finished before (otherwise its rows are skipped one by one).",
     )
 
+    # seeing inside
+    metrics_port: int = _field(
+        "ONBOARD_METRICS_PORT", 0, "Where a worker serves /metrics, /healthz and /readyz; 0: nowhere.", ge=0, le=65_535
+    )
+    metrics_host: str = _field("ONBOARD_METRICS_HOST", "127.0.0.1", "The address of that port.")
+
     # people
     time_zone: str = _field("ONBOARD_TIME_ZONE", "Asia/Tokyo", "Time zone of the times shown to people.")
     lang: Literal["en", "ja"] = _field("ONBOARD_LANG", "en", "Language of reasons and reports: en or ja.")

@@ -19,13 +19,22 @@ counting     counting and paging
 
 from tasks.ledger.adding import ENDED_STATUSES, Adding
 from tasks.ledger.batches import Batches
-from tasks.ledger.counting import Counting
+from tasks.ledger.counting import Counting, Overview
 from tasks.ledger.deciding import Deciding, UnclearRow
 from tasks.ledger.doorbell import RING_AGAIN_SECONDS, RUNG_AT_ONCE, Doorbell
 from tasks.ledger.holding import Holding, Wave
 from tasks.ledger.sweeping import ClosedMethod, Sweeping
 
-__all__ = ["ENDED_STATUSES", "RING_AGAIN_SECONDS", "RUNG_AT_ONCE", "ClosedMethod", "Ledger", "UnclearRow", "Wave"]
+__all__ = [
+    "ENDED_STATUSES",
+    "RING_AGAIN_SECONDS",
+    "RUNG_AT_ONCE",
+    "ClosedMethod",
+    "Ledger",
+    "Overview",
+    "UnclearRow",
+    "Wave",
+]
 
 
 class Ledger(Batches, Adding, Doorbell, Holding, Sweeping, Deciding, Counting):
