@@ -78,7 +78,7 @@ def accept_file(path: Path, *, ledger: Ledger, files: Path, rules: AcceptRules) 
     except UnusableFile as error:
         with contextlib.suppress(OSError), path.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-            batch_id = ledger.add_unusable_batch(path.name, sha256, live=rules.live, reason=str(error))
+            batch_id = ledger.add_unusable_batch(path.name, sha256, live=rules.live, reason=str(error), code=error.code)
             log.warning("file rejected", batch=batch_id, code=error.code, line=error.line)
         raise
 

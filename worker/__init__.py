@@ -12,6 +12,8 @@ run                the workers of a run: started, fed, watched, stopped
 private_server     a Valkey of our own for the life of one command
 worker_process     `onboard worker`: Celery's consumer with our sending loop
 celery_app         broker, queue, time limits
+telling            tells people what happened, once through each channel
+channels           the ways to tell people: Apprise and a command
 observing          `/metrics`, `/healthz` and `/readyz` of a long-lived process
 metrics            what Prometheus is told
 screen             what a person sees on the terminal

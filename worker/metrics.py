@@ -95,6 +95,9 @@ def _of_the_ledger(overview: Overview) -> Iterator[Metric]:
         "When a batch last came to its end; 0: none did yet.",
         overview.last_finished_at or 0.0,
     )
+    yield GaugeMetricFamily(
+        "onboard_failing_news", "News that a channel could not be told yet and that is tried again.", overview.failing
+    )
 
 
 def _gauge(name: str, says: str, label: str, values: Mapping[str, float]) -> Metric:

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
+from http.client import HTTPConnection, HTTPException
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Generic, TypeVar
 
@@ -154,6 +155,18 @@ def serve(observing: Callable[[], Observing], host: str, port: int) -> Threading
     server.pages = {"/metrics": pages.metrics, "/healthz": pages.healthz, "/readyz": pages.readyz}  # type: ignore[attr-defined]
     threading.Thread(target=server.serve_forever, name="metrics", daemon=True).start()
     return server
+
+
+def is_served(host: str, port: int) -> bool:
+    """Tell whether a process of ours serves its pages there."""
+    client = HTTPConnection(host, port, timeout=3)
+    try:
+        client.request("GET", "/healthz")
+        return (client.getresponse().getheader("Server") or "").strip() == _Pages.server_version
+    except (OSError, HTTPException):
+        return False
+    finally:
+        client.close()
 
 
 class _Pages(BaseHTTPRequestHandler):

@@ -16,6 +16,7 @@ import structlog
 
 from tasks import celery_tasks
 from tasks.errors import LedgerError
+from worker import logs, telling
 from worker.observing import Observing, Pulse, serve
 from worker.run import PARENT
 
@@ -40,12 +41,14 @@ def work(name: str) -> int:
     gc.freeze()  # what is loaded by now stays; looking through it again and again would make rows late
     ours = celery_tasks.resources()
     settings = ours.settings
+    logs.configure(settings.log_level)  # Celery does it, too, but later
     parent = os.environ.get(PARENT)
     if parent is not None:  # `onboard run` sweeps for its own workers
         threading.Thread(target=_end_with, args=(int(parent),), name="parent", daemon=True).start()
     else:
         swept = Pulse(settings.watchdog_seconds)
         threading.Thread(target=_sweep, args=(SWEEP_SECONDS, swept), name="sweep", daemon=True).start()
+        telling.start(ours)
     _start_waves()
     threading.Thread(target=_watch, name="watchdog", daemon=True).start()
     if parent is None:  # workers of one command would fight for one port

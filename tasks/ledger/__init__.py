@@ -14,6 +14,7 @@ holding      a worker's rows: claimed, marked, recorded, released
 sweeping     the rescue of the abandoned; closed methods, wrong keys, witnesses
 deciding     what people decide about rows
 counting     counting and paging
+telling      what people are told, once through each channel
 ===========  ==================================================================
 """
 
@@ -24,11 +25,13 @@ from tasks.ledger.deciding import Deciding, UnclearRow
 from tasks.ledger.doorbell import RING_AGAIN_SECONDS, RUNG_AT_ONCE, Doorbell
 from tasks.ledger.holding import Holding, Wave
 from tasks.ledger.sweeping import ClosedMethod, Sweeping
+from tasks.ledger.telling import Claimed, Telling
 
 __all__ = [
     "ENDED_STATUSES",
     "RING_AGAIN_SECONDS",
     "RUNG_AT_ONCE",
+    "Claimed",
     "ClosedMethod",
     "Ledger",
     "Overview",
@@ -37,5 +40,5 @@ __all__ = [
 ]
 
 
-class Ledger(Batches, Adding, Doorbell, Holding, Sweeping, Deciding, Counting):
+class Ledger(Batches, Adding, Doorbell, Holding, Sweeping, Deciding, Counting, Telling):
     """The ledger behind one SQLAlchemy URL; `Ledger.open(url)` makes its tables if there are none."""

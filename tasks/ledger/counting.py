@@ -22,7 +22,7 @@ from tasks.models import (
     decode_reasons,
     reference_of,
 )
-from tasks.schema import batches, history, rows
+from tasks.schema import batches, history, rows, tellings
 
 #: A batch in one of these has rows that are still to be done.
 _UNFINISHED = (BatchState.READING, BatchState.RUNNING, BatchState.PAUSED, BatchState.HALTED)
@@ -36,6 +36,7 @@ class Overview(NamedTuple):
     oldest_open_at: float | None  #: when the oldest of them that has an open row was accepted
     undecided: int  #: unclear rows that only a person can settle, of all batches
     last_finished_at: float | None  #: when a batch last came to its end
+    failing: int  #: news that a channel could not be told at the first try, and not yet since
 
 
 class Counting(Store):
@@ -63,7 +64,10 @@ class Counting(Store):
                 select(func.max(batches.c.finished_at)).where(batches.c.state == BatchState.FINISHED)
             ).scalar_one()
             undecided = sum(connection.execute(select(_UNDECIDED_OF_BATCH).select_from(batches)).scalars())
-        return Overview(by_state, by_row, oldest, int(undecided), last)
+            failing = connection.execute(
+                select(func.count()).where(tellings.c.due_at.is_not(None), tellings.c.tries > 0)
+            ).scalar_one()
+        return Overview(by_state, by_row, oldest, int(undecided), last, int(failing))
 
     def count_states(self, batch_id: int) -> dict[RowState, int]:
         """Return how many rows of a batch are in each state (states without rows are left out)."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 import pytest
 import requests
 from factories import KEY, Command, Simulator, answer, hand, new_row, running_batch, wait_until, whole, write_csv
+from listeners import free_port
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import event
 
@@ -21,9 +21,6 @@ from tasks.resources import Resources
 from tasks.settings import load_settings
 from worker import observing
 from worker.observing import Observing, Pulse, serve
-
-sys.path.insert(0, str(Path(__file__).parent.parent / "nights"))
-from machines import Started, free_port
 
 
 def samples(text: str) -> dict[str, float]:
@@ -54,23 +51,22 @@ class Page:
 
 
 @pytest.fixture
-def fleet_command(
-    tmp_path: Path, simulator: Simulator, redis_url: str
-) -> Iterator[tuple[Command, Page, list[Started]]]:
+def fleet_command(tmp_path: Path, simulator: Simulator, redis_url: str) -> Iterator[tuple[Command, Page, list[Any]]]:
     port = free_port()
     command = Command(tmp_path, simulator, REDIS_URL=redis_url, ONBOARD_METRICS_PORT=port)
-    started: list[Started] = []
+    started: list[Any] = []
     yield command, Page(port), started
     for one in started:
-        one.end()
+        one.kill()
+        one.communicate()
 
 
 def test_a_worker_shows_what_it_did_and_never_whose_rows_they_were(
-    fleet_command: tuple[Command, Page, list[Started]], simulator: Simulator, tmp_path: Path
+    fleet_command: tuple[Command, Page, list[Any]], simulator: Simulator, tmp_path: Path
 ) -> None:
     command, page, started = fleet_command
     simulator.control(refuse={"U003005": 0.2})
-    started.append(Started(command, 1, "worker", "--name", "1"))
+    started.append(command.start("worker", "--name", "1"))
     wait_until(lambda: page.get("/readyz")[0] == 200, what="a worker that is ready")
     assert page.get("/healthz") == (200, "ok\n")
     assert page.get("/elsewhere")[0] == 404
@@ -92,19 +88,20 @@ def test_a_worker_shows_what_it_did_and_never_whose_rows_they_were(
     assert "recognise" not in text
     assert KEY not in text
     assert "a.csv" not in text
-    started[0].process.terminate()
-    assert started[0].wait() == 0
+    started[0].terminate()
+    assert started[0].wait(60) == 0
 
 
 def test_a_worker_whose_port_is_taken_works_all_the_same(
-    fleet_command: tuple[Command, Page, list[Started]], tmp_path: Path
+    fleet_command: tuple[Command, Page, list[Any]], tmp_path: Path
 ) -> None:
     command, _, started = fleet_command
     with socket.create_server(("127.0.0.1", int(command.environment["ONBOARD_METRICS_PORT"]))):
-        started.append(Started(command, 1, "worker", "--name", "1"))
+        started.append(command.start("worker", "--name", "1"))
         said = command.json("run", "--no-workers", write_csv(tmp_path / "a.csv", 10))
     assert said["books"]["created"] == 10
-    assert "metrics are not served" in started[0].said()
+    started[0].terminate()
+    assert "metrics are not served" in started[0].communicate(timeout=60)[1]
 
 
 @pytest.fixture
