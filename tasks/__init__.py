@@ -38,6 +38,7 @@ outcomes           what an answer means for a row: pure
 retrying           the tenacity policy: what is tried again, how long, how often
 settling           what elepay has of an unclear row
 consequences       what one row's decision means for its batch
+counters           what this process has asked and what came of it, for metrics
 =================  ====================================================================
 
 And looked after:

@@ -76,8 +76,8 @@ class Consequences:
             f" {batch_id}), then onboard resume {batch_id} or onboard cancel {batch_id}"
         )
         last.clear()
-        self._ledger.change_batch_state(batch_id, BatchState.PAUSED, reason, only_from=[BatchState.RUNNING])
-        log.error("batch paused", batch=batch_id, why=reason)
+        if self._ledger.change_batch_state(batch_id, BatchState.PAUSED, reason, only_from=[BatchState.RUNNING]):
+            log.error("batch paused", batch=batch_id, why=reason)
 
     def _guard(self, row: HeldRow) -> None:
         """Halt a batch whose first answers all say "does not exist": the key is of another mode or account (§8.8)."""
@@ -90,6 +90,7 @@ class Consequences:
             f'the first {self._guard_answers} answers all say "does not exist" ({DOES_NOT_EXIST}): the key is probably'
             " of another mode or account; check ELEPAY_SECRET_KEY and ELEPAY_MODE, then resume"
         )
-        self._ledger.change_batch_state(row.batch_id, BatchState.HALTED, reason, only_from=[BatchState.RUNNING])
+        now = self._ledger.change_batch_state(row.batch_id, BatchState.HALTED, reason, only_from=[BatchState.RUNNING])
         self._ledger.take_back_refusals(row.batch_id, DOES_NOT_EXIST)
-        log.error("batch halted", batch=row.batch_id, why=reason)
+        if now:
+            log.error("batch halted", batch=row.batch_id, why=reason)

@@ -50,6 +50,29 @@ class BatchState(StrEnum):
     UNUSABLE = "unusable"  #: the file as a whole
 
 
+class NewsKind(StrEnum):
+    """What people are told of (`worker/telling.py`)."""
+
+    FINISHED = "finished"  #: a batch came to its end
+    PAUSED = "paused"  #: a batch waits for a person: the breaker, the canary, its deadline, or somebody's wish
+    HALTED = "halted"  #: a batch was stopped by key, account, maintenance or the network
+    REJECTED = "rejected"  #: a file as a whole cannot be onboarded
+    NOTHING_ARRIVED = "nothing_arrived"  #: no file came by the time that was agreed
+    TEST = "test"  #: `onboard doctor --notify`
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """Something that people are told once through each channel; it names no customer and quotes no file."""
+
+    id: int
+    kind: NewsKind
+    at: float
+    batch_id: int | None = None
+    code: str = ""  #: why a file was rejected
+    why: str = ""  #: the batch's `state_reason` at that moment; when a file should have come
+
+
 class Reason(NamedTuple):
     """Why a record is not `created`: a stable code and where it applies.
 

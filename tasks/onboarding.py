@@ -80,7 +80,8 @@ def accept_file(path: Path, *, ledger: Ledger, files: Path, rules: AcceptRules) 
     except UnusableFile as error:
         with contextlib.suppress(OSError), path.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-            ledger.add_unusable_batch(path.name, sha256, live=rules.live, reason=str(error))
+            batch_id = ledger.add_unusable_batch(path.name, sha256, live=rules.live, reason=str(error), code=error.code)
+            log.warning("file rejected", batch=batch_id, code=error.code, line=error.line)
         raise
 
 
@@ -115,7 +116,9 @@ def _accept_file(path: Path, ledger: Ledger, files: Path, rules: AcceptRules) ->
             return going_on
     finally:
         ledger.end_worker(reader)
-    ledger.close_batch(batch_id)
+    log.info("batch accepted", batch=batch_id, records=ledger.batch(batch_id).records)
+    if ledger.close_batch(batch_id):
+        log.info("batch finished", batch=batch_id)
     return Accepted(ledger.batch(batch_id), goes_on=False, warnings=warnings)
 
 
@@ -288,18 +291,29 @@ def _end_dead_workers(ledger: Ledger) -> None:
 def pause(ledger: Ledger, batch_id: int, who: str = "") -> bool:
     """Send nothing more of a batch until it is resumed; False if it does not run."""
     reason = f"paused by {who}; onboard resume {batch_id} goes on"
-    return ledger.change_batch_state(batch_id, BatchState.PAUSED, reason, only_from=[BatchState.RUNNING], who=who)
+    paused = ledger.change_batch_state(batch_id, BatchState.PAUSED, reason, only_from=[BatchState.RUNNING], who=who)
+    if paused:
+        log.info("batch paused", batch=batch_id, why="by a person")
+    return paused
 
 
 def resume(ledger: Ledger, batch_id: int, who: str = "") -> bool:
     """Let a paused or halted batch go on; False if it was not stopped."""
     stopped = [BatchState.PAUSED, BatchState.HALTED]
-    return ledger.change_batch_state(batch_id, BatchState.RUNNING, "", only_from=stopped, who=who)
+    resumed = ledger.change_batch_state(batch_id, BatchState.RUNNING, "", only_from=stopped, who=who)
+    if resumed:
+        log.info("batch goes on", batch=batch_id)
+    return resumed
 
 
 def cancel(ledger: Ledger, batch_id: int, who: str = "") -> bool:
     """Give a batch up: what was not sent never is, and another file may bring it; False if it has ended already."""
-    return ledger.change_batch_state(batch_id, BatchState.CANCELLED, f"cancelled by {who}", only_from=GOES_ON, who=who)
+    cancelled = ledger.change_batch_state(
+        batch_id, BatchState.CANCELLED, f"cancelled by {who}", only_from=GOES_ON, who=who
+    )
+    if cancelled:
+        log.info("batch cancelled", batch=batch_id)
+    return cancelled
 
 
 def write_retry_file(ledger: Ledger, batch_id: int, kept: Path, target: Path) -> int:

@@ -6,6 +6,7 @@ both kept and used under contention (docs/decisions.md). Time is Redis's own.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from importlib.resources import files
 from typing import NamedTuple, cast
@@ -105,6 +106,19 @@ def connect(url: str, *, connections: int = 16) -> Redis:
         **keepalive,
     )
     return Redis.from_pool(pool)
+
+
+def clock_ahead_seconds(url: str) -> float:
+    """Return how far the server's clock is ahead of this machine's. Raises RateLimitUnavailable."""
+    client = connect(url, connections=1)
+    try:
+        before = time.time()
+        seconds, microseconds = client.time()
+        return seconds + microseconds / 1e6 - (before + time.time()) / 2
+    except RedisError as error:
+        raise RateLimitUnavailable(f"Redis does not answer: {type(error).__name__}") from error
+    finally:
+        client.close()
 
 
 def is_up(url: str) -> bool:

@@ -29,7 +29,7 @@ from tasks.models import OWNING_STATES
 metadata = MetaData()
 
 #: The migration that makes these tables (`tasks/migrations`); code and ledger must agree on it.
-VERSION = "0002"
+VERSION = "0003"
 
 #: 64 bits on PostgreSQL; on SQLite only INTEGER numbers itself.
 _Id = BigInteger().with_variant(Integer, "sqlite")
@@ -176,3 +176,40 @@ history = Table(
     Column("who", Text),
 )
 Index("history_by_row", history.c.batch_id, history.c.record)
+
+#: What people are to be told of (`models.NewsKind`), written together with what happened. `once` keeps news that
+#: several processes notice from being there twice.
+news = Table(
+    "news",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("kind", String(16), nullable=False),
+    Column("at", Float(53), nullable=False),
+    Column("batch_id", _Id),
+    Column("code", Text, nullable=False, server_default=""),
+    Column("why", Text, nullable=False, server_default=""),
+    Column("once", Text, unique=True),
+)
+
+#: A way to tell people, and since when it is known: of what happened before, it tells nothing.
+channels = Table(
+    "channels",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("since", Float(53), nullable=False),
+)
+
+#: One piece of news for one channel. `due_at` is when it may be told (again); whoever tells it moves it on first, so it
+#: is the lease as well; NULL: told, or given up.
+tellings = Table(
+    "tellings",
+    metadata,
+    Column("news_id", _Id, nullable=False),
+    Column("channel", Text, nullable=False),
+    Column("due_at", Float(53)),
+    Column("tries", SmallInteger, nullable=False, server_default="0"),
+    Column("told_at", Float(53)),
+    PrimaryKeyConstraint("news_id", "channel"),
+)
+_UNTOLD = tellings.c.due_at.is_not(None)
+Index("tellings_due", tellings.c.due_at, sqlite_where=_UNTOLD, postgresql_where=_UNTOLD)

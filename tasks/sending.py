@@ -9,6 +9,7 @@ from concurrent.futures import Executor
 import structlog
 
 from tasks import outcomes
+from tasks.counters import counters
 from tasks.elepay_api import ElepayApi
 from tasks.elepay_codes import ONE_METHOD_ONLY
 from tasks.errors import ElepayError, HeldBack, Maintenance, NotSent, RateLimitUnavailable, Throttled, Unclear
@@ -64,6 +65,7 @@ class Sender:
 
         def landed(made: Source | ElepayError) -> None:
             took = self._clock() - starts
+            counters.count_request(None if isinstance(made, Source) else made, took)
             if isinstance(made, Source):
                 self._trouble_since.clear()
                 then(outcomes.created(row, made, latency_ms=int(took * 1000), rules=self._rules))
@@ -93,11 +95,14 @@ class Sender:
         try:
             found = self._settling.look_up(row)
         except ElepayError as error:
+            counters.count_look_up("failed")
             self._slow_down(error, self._clock() - started)
             return outcomes.look_up_failed(row, error, worker=worker, now=self._ledger.now(), rules=self._rules)
         except RateLimitUnavailable:
+            counters.count_look_up("failed")
             put_off = NotSent("not_sent")
             return outcomes.look_up_failed(row, put_off, worker=worker, now=self._ledger.now(), rules=self._rules)
+        counters.count_look_up(found.finding.value)
         return outcomes.looked_up(row, found, worker=worker, now=self._ledger.now(), rules=self._rules)
 
     def broken(self, row: HeldRow, worker: int) -> Decision:

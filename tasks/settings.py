@@ -7,6 +7,7 @@ file that holds the value), and files named like the setting in `ONBOARD_SECRETS
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -207,6 +208,32 @@ class Settings(BaseSettings):
         "HH:MM; `onboard watch` warns when no file arrived in the 24 hours before; empty: never.",
     )
 
+    # seeing inside
+    metrics_port: int = _field(
+        "ONBOARD_METRICS_PORT", 0, "Where a worker serves /metrics, /healthz and /readyz; 0: nowhere.", ge=0, le=65_535
+    )
+    metrics_host: str = _field("ONBOARD_METRICS_HOST", "127.0.0.1", "The address of that port.")
+
+    # telling people
+    notify_urls: SecretStr | None = _field(
+        "ONBOARD_NOTIFY_URLS",
+        None,
+        "Who is told what happened: Apprise addresses, with blanks or line ends between them.",
+    )
+    notify_command: str = _field(
+        "ONBOARD_NOTIFY_COMMAND", "", "A program that is told, too, as JSON on its standard input; run without a shell."
+    )
+    notify_gap_seconds: float = _field(
+        "ONBOARD_NOTIFY_GAP_SECONDS",
+        60.0,
+        "After so long what could not be told is tried again; the gap doubles up to four hours, for a day.",
+        gt=0,
+        le=14_400,
+    )
+    reports_url: str = _field(
+        "ONBOARD_REPORTS_URL", "", "Where people find the folder of reports; a batch's number is put behind it."
+    )
+
     # people
     time_zone: str = _field(
         "ONBOARD_TIME_ZONE", "Asia/Tokyo", "Time zone of the nightly window and of the times shown to people."
@@ -268,7 +295,16 @@ class Settings(BaseSettings):
     def _no_blanks(cls, value: object) -> object:
         return (value.strip() or None) if isinstance(value, str) else value
 
-    @field_validator("redis_url", "ledger_url", mode="before")
+    @field_validator("notify_command")
+    @classmethod
+    def _words(cls, value: str) -> str:
+        try:
+            shlex.split(value)
+        except ValueError as error:
+            raise ValueError(f"its words cannot be told apart: {error}") from None
+        return value
+
+    @field_validator("redis_url", "ledger_url", "notify_urls", mode="before")
     @classmethod
     def _empty_is_none(cls, value: object) -> object:
         return value or None

@@ -29,6 +29,7 @@ import structlog
 
 from tasks import outcomes
 from tasks.consequences import Consequences
+from tasks.counters import counters
 from tasks.elepay_api import ElepayApi
 from tasks.errors import LedgerError, RateLimitUnavailable
 from tasks.ledger import Ledger, Wave
@@ -204,6 +205,10 @@ class WaveLoop:
         finally:
             del self._known[work]
         self._ledger.finish_slice(one)
+        if claimed:
+            log.debug(
+                "slice done", batch=one.batch_id, first_record=one.first_record, rows=claimed, left=len(work.left)
+            )
         return claimed
 
     def _take(self, one: Slice, closes: float = math.inf) -> _Work:
@@ -423,6 +428,7 @@ class WaveLoop:
             with self._changed:
                 self._landed.extendleft(reversed(landed))
             raise
+        counters.count_wave()
         if wave.lease_kept:
             self._lease_ends = started + self._lease_seconds
         self._lease_renewed = started

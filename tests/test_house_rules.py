@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib
 import importlib.util
+import json
 import re
 import sys
 import tomllib
@@ -364,6 +365,80 @@ def test_every_knob_profile_and_control_call_of_the_simulator_is_documented() ->
     names = {name.strip() for line in statistics for name in line.split(",")} - {""}
     assert len(names) > 12
     assert {name for name in names if f"`{name}`" not in SIMULATOR} == set()
+
+
+# ------------------------------------------------------------------------------------------------- metrics and alerts
+
+
+def metric_names() -> set[str]:
+    """Return every metric, as the page that Prometheus reads names it."""
+    from tasks.counters import Counters
+    from tasks.ledger import Overview
+    from tasks.rate_limit import CurrentRate
+    from worker.metrics import Observed, families
+
+    overview = Overview({}, {}, 1.0, 1, 1.0, 1)
+    observed = Observed(Counters().read(), overview, CurrentRate(1, 1, 1), {"ledger": True}, {"sweep": 1.0})
+    return {sample.name for family in families(observed) for sample in family.samples}
+
+
+METRICS = metric_names()
+ALERTS: list[dict[str, Any]] = [
+    rule
+    for group in yaml.safe_load((ROOT / "deploy" / "prometheus" / "alerts.yml").read_text("utf-8"))["groups"]
+    for rule in group["rules"]
+]
+DASHBOARD: dict[str, Any] = json.loads((ROOT / "deploy" / "grafana" / "onboard.json").read_text("utf-8"))
+#: Names in expressions that are not ours: functions, words and labels of Prometheus's language.
+NOT_OURS = {"absent", "by", "histogram_quantile", "le", "max", "min", "rate", "sum", "time", "up"}
+
+
+def names_in(expression: str) -> set[str]:
+    """Return the names that an expression uses outside of its selectors and durations."""
+    bare = re.sub(r"\{[^}]*\}|\[[^]]*\]|\bby \([^)]*\)", " ", expression)
+    return set(re.findall(r"\b[a-z_]+\b", bare)) - NOT_OURS
+
+
+def test_every_metric_is_documented() -> None:
+    section = OPERATIONS.partition("## Metrics and alerts")[2]
+    stems = {re.sub(r"_(?:bucket|count|sum|created)$", "", name) for name in METRICS}
+    assert len(stems) > 12
+    assert {name for name in stems if not has_line(section, name)} == set()
+    named = set(re.findall(r"^\| `(onboard_\w+)` \|", section, re.MULTILINE))
+    assert named == stems
+
+
+def test_every_label_of_a_metric_is_documented() -> None:
+    from tasks.counters import FINDINGS, OUTCOMES
+
+    section = OPERATIONS.partition("## Metrics and alerts")[2]
+    assert {name for name in (*OUTCOMES.values(), *FINDINGS) if f"`{name}`" not in section} == set()
+
+
+@pytest.mark.parametrize("rule", ALERTS, ids=[rule["alert"] for rule in ALERTS])
+def test_an_alert_asks_for_what_exists_and_says_what_to_do(rule: dict[str, Any]) -> None:
+    assert set(rule) == {"alert", "expr", "for", "labels", "annotations"}
+    assert names_in(rule["expr"]) <= METRICS
+    assert names_in(rule["expr"]) or "up{" in rule["expr"]
+    assert re.fullmatch(r"\d+[mh]", rule["for"])
+    assert rule["labels"]["severity"] in ("page", "ticket")
+    assert rule["annotations"]["summary"].endswith(".")
+    assert has_line(OPERATIONS.partition("### What each alert means")[2].partition("\n## ")[0], rule["alert"])
+
+
+def test_no_alert_is_explained_that_does_not_exist() -> None:
+    section = OPERATIONS.partition("### What each alert means")[2].partition("\n## ")[0]
+    assert re.findall(r"^\| `(Onboard\w+)` \|", section, re.MULTILINE) == [rule["alert"] for rule in ALERTS]
+
+
+def test_the_dashboard_shows_every_metric_and_no_other() -> None:
+    asked = {name for panel in DASHBOARD["panels"] for target in panel["targets"] for name in names_in(target["expr"])}
+    assert asked <= METRICS
+    assert {re.sub(r"_(?:bucket|count|sum)$", "", name) for name in METRICS} == {
+        re.sub(r"_(?:bucket|count|sum)$", "", name) for name in asked
+    }
+    places = [(panel["gridPos"]["x"], panel["gridPos"]["y"]) for panel in DASHBOARD["panels"]]
+    assert len(places) == len(set(places))
 
 
 # ----------------------------------------------------------------------------------------------- compose and the image

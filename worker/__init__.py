@@ -16,6 +16,10 @@ private_server     a Valkey of our own for the life of one command
 worker_process     `onboard worker`: Celery's consumer with our sending loop
 beat               `onboard beat`: the clock of a fleet
 celery_app         broker, queue, schedule, time limits
+telling            tells people what happened, once through each channel
+channels           the ways to tell people: Apprise and a command
+observing          `/metrics`, `/healthz` and `/readyz` of a long-lived process
+metrics            what Prometheus is told
 screen             what a person sees on the terminal
 logs               one event a line, ids always, personal data and keys never
 =================  ====================================================================

@@ -96,7 +96,7 @@ def run(
         lang=lang,
         excel_safe=excel_safe,
     )
-    _leave(lambda ours, console: running.run(ours, options, console), json_output=json_output, lang=lang)
+    _leave(_told(lambda ours, console: running.run(ours, options, console)), json_output=json_output, lang=lang)
 
 
 @app.command(epilog="Example:  onboard check customers.csv")
@@ -220,7 +220,7 @@ def retry(
     from worker import running
 
     _leave(
-        lambda ours, console: running.retry(ours, batch, console, workers=workers, no_workers=no_workers),
+        _told(lambda ours, console: running.retry(ours, batch, console, workers=workers, no_workers=no_workers)),
         json_output=json_output,
     )
 
@@ -260,11 +260,14 @@ def show(
 
 
 @app.command()
-def doctor(json_output: JsonOption = False) -> None:
-    """Look at settings, key, elepay, Redis, ledger and folders; say what to do about what is wrong."""
+def doctor(
+    notify: Annotated[bool, typer.Option("--notify", help="Send a test message through every channel.")] = False,
+    json_output: JsonOption = False,
+) -> None:
+    """Look at everything that a run needs, from the settings to the disk; say what to do about what is wrong."""
     from worker import examining
 
-    _leave(examining.doctor, json_output=json_output)
+    _leave(lambda ours, console: examining.doctor(ours, console, notify=notify), json_output=json_output)
 
 
 ledger_commands = typer.Typer(help="Look after the ledger.", no_args_is_help=True)
@@ -380,6 +383,18 @@ def _set_window(not_before: str | None, until: str | None) -> None:
     for name, value in (("ONBOARD_NOT_BEFORE", not_before), ("ONBOARD_UNTIL", until)):
         if value is not None:
             os.environ[name] = value
+
+
+def _told(command: Any) -> Any:
+    """Tell people what happens while a command runs, if there is a channel."""
+
+    def run_and_tell(ours: Resources, console: Any) -> Any:
+        from worker.telling import telling
+
+        with telling(ours):
+            return command(ours, console)
+
+    return run_and_tell
 
 
 def _leave(command: Any, *, json_output: bool, lang: str | None = None) -> NoReturn:

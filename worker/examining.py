@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
+import socket
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,11 +16,21 @@ from rich.table import Table
 from rich.text import Text
 
 from tasks.errors import ElepayError, OnboardingError
-from tasks.rate_limit import is_up
+from tasks.models import News, NewsKind
+from tasks.rate_limit import clock_ahead_seconds, is_up
+from tasks.reports.message import compose
+from tasks.reports.texts import Texts
 from tasks.resources import Resources
 from tasks.retrying import retrying_look_up
 from tasks.settings import setting_names
+from worker.channels import Channel, open_channels
+from worker.observing import is_served
 from worker.private_server import find_server
+
+#: Less room than this on the disk is worth a word.
+LEAST_FREE_BYTES = 500_000_000
+#: Clocks that differ by more than this are worth a word; the ledger's is the one that counts.
+MOST_SKEW_SECONDS = 30.0
 
 
 class Finding(NamedTuple):
@@ -28,9 +41,11 @@ class Finding(NamedTuple):
     says: str  #: what is so, or what to do
 
 
-def doctor(ours: Resources, console: Console) -> tuple[int, dict[str, Any]]:
-    """Examine everything; exit code 2 if anything is wrong."""
+def doctor(ours: Resources, console: Console, *, notify: bool = False) -> tuple[int, dict[str, Any]]:
+    """Examine everything, and send a test message through every channel (`notify`); exit 2 if anything is wrong."""
+    telling = _told if notify else _telling
     examinations: list[Callable[[Resources], Finding]] = [_settings, _key, _elepay, _redis, _ledger, _folders]
+    examinations += [_disk, _clocks, _metrics, telling]
     findings = [examine(ours) for examine in examinations]
     table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
     for finding in findings:
@@ -103,3 +118,71 @@ def _folders(ours: Resources) -> Finding:
         except OSError as error:
             return Finding("folders", False, f"cannot write in {folder}: {error.strerror}; check ONBOARD_HOME")
     return Finding("folders", True, f"{Path(ours.settings.home)} is writable")
+
+
+def _disk(ours: Resources) -> Finding:
+    free = shutil.disk_usage(ours.settings.home if ours.settings.home.is_dir() else Path.cwd()).free
+    says = f"{free / 1e9:.1f} GB free"
+    if free < LEAST_FREE_BYTES:
+        return Finding("disk", False, f"{says} where ONBOARD_HOME is: ledger, files and reports need room")
+    return Finding("disk", True, says)
+
+
+def _clocks(ours: Resources) -> Finding:
+    try:
+        ahead = {"ledger": ours.ledger.clock_ahead_seconds}
+        if ours.settings.redis_url is not None:
+            ahead["Redis"] = clock_ahead_seconds(ours.settings.redis_url)
+    except (OnboardingError, OSError):
+        return Finding("clocks", True, "not compared: ledger or Redis does not answer")
+    says = ", ".join(f"{name} {seconds:+.1f} s" for name, seconds in ahead.items())
+    if max(map(abs, ahead.values())) > MOST_SKEW_SECONDS:
+        return Finding("clocks", False, f"the clocks differ from this machine's ({says}): let NTP set them")
+    return Finding("clocks", True, f"as this machine's ({says})")
+
+
+def _metrics(ours: Resources) -> Finding:
+    host, port = ours.settings.metrics_host, ours.settings.metrics_port
+    if not port:
+        return Finding("metrics", True, "off: ONBOARD_METRICS_PORT is 0")
+    try:
+        with socket.create_server((host, port)):
+            return Finding("metrics", True, f"port {port} is free")
+    except OSError as error:
+        if is_served(host, port):
+            return Finding("metrics", True, f"a process of onboard serves port {port}")
+        return Finding("metrics", False, f"port {port} cannot be used ({error.strerror}): set ONBOARD_METRICS_PORT")
+
+
+def _telling(ours: Resources) -> Finding:
+    """Look at the channels without sending."""
+    return _of_channels(ours, lambda channel: channel.trouble(), "looks well", "`onboard doctor --notify` sends a test")
+
+
+def _told(ours: Resources) -> Finding:
+    """Send a test through every channel."""
+    settings = ours.settings
+    texts = Texts(settings.lang, settings.time_zone)
+    test = compose(News(0, NewsKind.TEST, time.time()), texts, batch=None, books=None, codes={}, link="")
+
+    def trouble(channel: Channel) -> str:
+        try:
+            return "" if channel.send(test) else channel.trouble() or "did not take the message"
+        except Exception as error:  # noqa: BLE001 - whatever a channel does, its text may hold an address
+            return f"failed ({type(error).__name__})"
+
+    return _of_channels(ours, trouble, "was sent a test", "see that it arrived")
+
+
+def _of_channels(ours: Resources, trouble: Callable[[Channel], str], well: str, next_step: str) -> Finding:
+    try:
+        channels = open_channels(ours.settings)
+    except OnboardingError as error:
+        return Finding("telling", False, str(error))
+    if not channels:
+        return Finding("telling", True, "nobody is told: ONBOARD_NOTIFY_URLS and ONBOARD_NOTIFY_COMMAND are not set")
+    troubles = {channel.name: trouble(channel) for channel in channels}
+    says = "; ".join(f"{name} {said or well}" for name, said in troubles.items())
+    if any(troubles.values()):
+        return Finding("telling", False, f"{says}: check ONBOARD_NOTIFY_URLS and ONBOARD_NOTIFY_COMMAND")
+    return Finding("telling", True, f"{says}; {next_step}")

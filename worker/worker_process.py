@@ -9,12 +9,15 @@ import random
 import sys
 import threading
 import time
+from functools import partial
 from typing import NoReturn
 
 import structlog
 
 from tasks import celery_tasks
 from tasks.errors import LedgerError
+from worker import logs, telling
+from worker.observing import Observing, Pulse, serve
 from worker.run import PARENT
 
 log = structlog.get_logger("onboard")
@@ -36,13 +39,21 @@ def work(name: str) -> int:
     sys.setswitchinterval(SWITCH_SECONDS)
     gc.collect()
     gc.freeze()  # what is loaded by now stays; looking through it again and again would make rows late
+    ours = celery_tasks.resources()
+    settings = ours.settings
+    logs.configure(settings.log_level)  # Celery does it, too, but later
     parent = os.environ.get(PARENT)
     if parent is not None:  # `onboard run` sweeps for its own workers
         threading.Thread(target=_end_with, args=(int(parent),), name="parent", daemon=True).start()
     else:
-        threading.Thread(target=_sweep, args=(SWEEP_SECONDS,), name="sweep", daemon=True).start()
+        swept = Pulse(settings.watchdog_seconds)
+        threading.Thread(target=_sweep, args=(SWEEP_SECONDS, swept), name="sweep", daemon=True).start()
+        telling.start(ours)
     _start_waves()
     threading.Thread(target=_watch, name="watchdog", daemon=True).start()
+    if parent is None:  # workers of one command would fight for one port
+        pages = partial(Observing, ours, trouble=_trouble, pulses={"sweep": swept})
+        serve(pages, settings.metrics_host, settings.metrics_port)
     with contextlib.suppress(SystemExit):
         app.worker_main(
             [
@@ -91,7 +102,7 @@ def _end_with(parent: int) -> None:
     os._exit(0)
 
 
-def _sweep(seconds: float) -> None:
+def _sweep(seconds: float, pulse: Pulse) -> None:
     """Sweep and ring again and again, for the whole fleet.
 
     Every worker does, so that there is no clock whose death would go unseen; the ledger gives each row and slice once.
@@ -99,6 +110,7 @@ def _sweep(seconds: float) -> None:
     troubled = ""
     while True:
         time.sleep(seconds * random.uniform(0.8, 1.2))  # noqa: S311 - so that workers do not sweep in step
+        pulse.beat()
         try:
             celery_tasks.sweep()
             troubled = ""
@@ -106,6 +118,14 @@ def _sweep(seconds: float) -> None:
             if type(error).__name__ != troubled:
                 troubled = type(error).__name__
                 log.warning("sweeping failed, trying again", error=troubled)
+
+
+def _trouble() -> str:
+    """Return why this process is of no use any more, or nothing."""
+    ours = celery_tasks.resources()
+    if ours.waves.failed:
+        return "the sending loop has failed"
+    return "no row has moved" if ours.waves.stuck_seconds > ours.settings.watchdog_seconds else ""
 
 
 def _watch() -> None:

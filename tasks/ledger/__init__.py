@@ -17,19 +17,21 @@ following    what became of created sources
 auditing     what an audit holds against elepay
 forgetting   personal data of batches that ended long ago
 counting     counting and paging
+telling      what people are told, once through each channel
 ===========  ==================================================================
 """
 
 from tasks.ledger.adding import ENDED_STATUSES, SETTLED_STATUSES, Adding
 from tasks.ledger.auditing import AuditedRow, Auditing
 from tasks.ledger.batches import Batches
-from tasks.ledger.counting import Counting
+from tasks.ledger.counting import Counting, Overview
 from tasks.ledger.deciding import Deciding, UnclearRow
 from tasks.ledger.doorbell import RING_AGAIN_SECONDS, RUNG_AT_ONCE, Doorbell
 from tasks.ledger.following import Followed, Following, SeenStatus, SourceLine
 from tasks.ledger.forgetting import Forgetting
 from tasks.ledger.holding import Holding, Wave
 from tasks.ledger.sweeping import ClosedMethod, Sweeping
+from tasks.ledger.telling import Claimed, Telling
 
 __all__ = [
     "ENDED_STATUSES",
@@ -37,9 +39,11 @@ __all__ = [
     "RUNG_AT_ONCE",
     "SETTLED_STATUSES",
     "AuditedRow",
+    "Claimed",
     "ClosedMethod",
     "Followed",
     "Ledger",
+    "Overview",
     "SeenStatus",
     "SourceLine",
     "UnclearRow",
@@ -47,5 +51,7 @@ __all__ = [
 ]
 
 
-class Ledger(Batches, Adding, Doorbell, Holding, Sweeping, Deciding, Following, Auditing, Forgetting, Counting):
+class Ledger(
+    Batches, Adding, Doorbell, Holding, Sweeping, Deciding, Following, Auditing, Forgetting, Counting, Telling
+):
     """The ledger behind one SQLAlchemy URL; `Ledger.open(url)` makes its tables if there are none."""

@@ -24,9 +24,13 @@ from tasks.ledger.store import Store, new_id
 from tasks.models import (
     Batch,
     BatchState,
+    NewsKind,
     RowState,
 )
 from tasks.schema import batches, rows, slices, workers
+
+#: What people are told of when a batch gets into this state.
+_TOLD_OF = {BatchState.PAUSED: NewsKind.PAUSED, BatchState.HALTED: NewsKind.HALTED}
 
 
 class Batches(Store):
@@ -65,8 +69,8 @@ class Batches(Store):
             )
             return new_id(result)
 
-    def add_unusable_batch(self, name: str, sha256: str, *, live: bool, reason: str) -> int:
-        """Remember a file that could not be onboarded as a whole, and why."""
+    def add_unusable_batch(self, name: str, sha256: str, *, live: bool, reason: str, code: str = "") -> int:
+        """Remember a file that could not be onboarded as a whole, and why; people are told the `code` only."""
         now = self.now()
         with self._write() as connection:
             result = connection.execute(
@@ -80,7 +84,9 @@ class Batches(Store):
                     finished_at=now,
                 )
             )
-            return new_id(result)
+            batch_id = new_id(result)
+            self._add_news(connection, NewsKind.REJECTED, batch_id, code=code)
+            return batch_id
 
     def batch(self, batch_id: int) -> Batch:
         """Return one batch. Raises LedgerError if there is none with this id."""
@@ -223,6 +229,8 @@ class Batches(Store):
                 self._make_due(connection, batch_id)
             if moved:
                 self._tell(connection, batch_id, 0, f"{to}: {reason}" if reason else str(to), who)
+            if moved and to in _TOLD_OF:
+                self._add_news(connection, _TOLD_OF[to], batch_id, why=reason)
         return moved == 1
 
     def close_batch(self, batch_id: int) -> bool:
@@ -232,14 +240,14 @@ class Batches(Store):
             if connection.execute(select(left)).scalar_one():
                 return False
         with self._write() as connection:
-            return (
-                connection.execute(
-                    update(batches)
-                    .where(batches.c.id == batch_id, batches.c.state == BatchState.RUNNING, ~left)
-                    .values(state=BatchState.FINISHED, finished_at=self.now(), state_reason="")
-                ).rowcount
-                == 1
-            )
+            closed = connection.execute(
+                update(batches)
+                .where(batches.c.id == batch_id, batches.c.state == BatchState.RUNNING, ~left)
+                .values(state=BatchState.FINISHED, finished_at=self.now(), state_reason="")
+            ).rowcount
+            if closed:
+                self._add_news(connection, NewsKind.FINISHED, batch_id)
+        return closed == 1
 
     def discard_batch(self, batch_id: int) -> None:
         """Forget a batch whose reading did not come to its end; none of its rows was ever sent."""

@@ -2,28 +2,72 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from sqlalchemy import (
     func,
+    or_,
     select,
 )
 
-from tasks.ledger.conditions import GENERATION
+from tasks.ledger.conditions import GENERATION, GIVEN_UP
 from tasks.ledger.store import Store
 from tasks.models import (
+    OPEN_STATES,
+    BatchState,
     Books,
     ReportRow,
     RowState,
     decode_reasons,
     reference_of,
 )
-from tasks.schema import batches, history, rows
+from tasks.schema import batches, history, rows, tellings
+
+#: A batch in one of these has rows that are still to be done.
+_UNFINISHED = (BatchState.READING, BatchState.RUNNING, BatchState.PAUSED, BatchState.HALTED)
+
+
+class Overview(NamedTuple):
+    """How everything stands at one moment."""
+
+    batches: Mapping[BatchState, int]  #: unfinished batches by state
+    rows: Mapping[RowState, int]  #: their rows by state
+    oldest_open_at: float | None  #: when the oldest of them that has an open row was accepted
+    undecided: int  #: unclear rows that only a person can settle, of all batches
+    last_finished_at: float | None  #: when a batch last came to its end
+    failing: int  #: news that a channel could not be told at the first try, and not yet since
 
 
 class Counting(Store):
     """Reads; changes nothing."""
+
+    def overview(self) -> Overview:
+        """Count what is unfinished, and what waits for a person; by the indexes, but a million rows take a while."""
+        unfinished = (
+            select(batches.c.id, batches.c.state, batches.c.created_at)
+            .where(batches.c.state.in_([state.value for state in _UNFINISHED]))
+            .order_by(batches.c.created_at)
+        )
+        by_state: dict[BatchState, int] = {}
+        by_row: dict[RowState, int] = {}
+        oldest = None
+        with self._read() as connection:
+            for batch_id, state, created_at in connection.execute(unfinished).all():
+                by_state[BatchState(state)] = by_state.get(BatchState(state), 0) + 1
+                query = select(rows.c.state, func.count()).where(rows.c.batch_id == batch_id).group_by(rows.c.state)
+                for row_state, count in connection.execute(query):
+                    by_row[RowState(row_state)] = by_row.get(RowState(row_state), 0) + int(count)
+                    if row_state in OPEN_STATES and oldest is None and state != BatchState.READING:
+                        oldest = float(created_at)
+            last = connection.execute(
+                select(func.max(batches.c.finished_at)).where(batches.c.state == BatchState.FINISHED)
+            ).scalar_one()
+            undecided = sum(connection.execute(select(_UNDECIDED_OF_BATCH).select_from(batches)).scalars())
+            failing = connection.execute(
+                select(func.count()).where(tellings.c.due_at.is_not(None), tellings.c.tries > 0)
+            ).scalar_one()
+        return Overview(by_state, by_row, oldest, int(undecided), last, int(failing))
 
     def count_states(self, batch_id: int) -> dict[RowState, int]:
         """Return how many rows of a batch are in each state (states without rows are left out)."""
@@ -156,6 +200,29 @@ class Counting(Store):
             if len(found) < page:
                 return
             last = found[-1].record
+
+
+_unclear = rows.alias()
+#: Rows of a batch that wait for a person (`conditions.UNDECIDED`), found by the index of states: left to itself SQLite
+#: looks at every row of the batch.
+_UNDECIDED_OF_BATCH = (
+    select(func.count())
+    .where(
+        rows.c.batch_id == batches.c.id,
+        rows.c.record.in_(
+            select(_unclear.c.record)
+            .where(_unclear.c.batch_id == batches.c.id, _unclear.c.state == RowState.UNCLEAR)
+            .correlate(batches)
+            .limit(10_000)
+        ),
+        rows.c.state == RowState.UNCLEAR,
+        rows.c.worker.is_(None),
+        or_(rows.c.not_before.is_(None), batches.c.state == BatchState.CANCELLED),
+        rows.c.code.is_distinct_from(GIVEN_UP),
+    )
+    .correlate(batches)
+    .scalar_subquery()
+)
 
 
 #: What `_report_row` takes, in its order: a name for each value of a million rows would take seconds.

@@ -38,8 +38,8 @@ from sqlalchemy.sql.compiler import SQLCompiler
 
 from tasks.errors import LedgerError
 from tasks.ledger.conditions import TO_DO
-from tasks.models import BatchState
-from tasks.schema import VERSION, batches, history, rows, slices
+from tasks.models import BatchState, NewsKind
+from tasks.schema import VERSION, batches, history, news, rows, slices
 
 #: Number of the lock under which one process at a time migrates a PostgreSQL ledger.
 _MIGRATION_LOCK = 7_263_548
@@ -174,6 +174,11 @@ class Store:
                 self._ahead = self._compare_clocks()
         return time.time() + self._ahead
 
+    @property
+    def clock_ahead_seconds(self) -> float:
+        """How far the ledger's clock is ahead of this machine's; 0 for SQLite, which has none."""
+        return 0.0 if self._sqlite else self._compare_clocks()
+
     def _compare_clocks(self) -> float:
         before = time.time()
         with self._read() as connection:
@@ -228,6 +233,12 @@ class Store:
         connection.execute(
             insert(history).values(batch_id=batch_id, record=record, at=self.now(), what=what, who=who or None)
         )
+
+    def _add_news(self, connection: Connection, kind: NewsKind, batch_id: int | None, **more: str | None) -> bool:
+        """Let people be told of something; False if the same news (`once`) is there already."""
+        values = {"kind": kind, "at": self.now(), "batch_id": batch_id, **more}
+        statement = self._dialect_insert(news).values(values).on_conflict_do_nothing().returning(news.c.id)
+        return connection.execute(statement).one_or_none() is not None
 
     @contextlib.contextmanager
     def _write(self) -> Iterator[Connection]:

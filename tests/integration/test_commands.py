@@ -5,11 +5,13 @@ from __future__ import annotations
 import csv
 import json
 import signal
+import socket
 import time
 from pathlib import Path
 
 import pytest
 from factories import KEY, Command, Simulator, hand, wait_until, write_csv
+from listeners import MailServer, free_port
 
 from tasks.ledger import Ledger
 from tasks.models import BatchState, RowState
@@ -165,6 +167,39 @@ def test_doctor_says_what_is_wrong_and_what_to_do(tmp_path: Path, simulator: Sim
     assert ill["exit"] == 2
     assert {finding["subject"] for finding in ill["findings"] if not finding["ok"]} == {"elepay", "redis"}
     assert KEY not in json.dumps(ill)
+
+
+def test_doctor_looks_at_channels_port_disk_and_clocks_and_sends_a_test(
+    tmp_path: Path, simulator: Simulator, redis_url: str
+) -> None:
+    with MailServer(free_port()) as mail:
+        command = Command(tmp_path, simulator, REDIS_URL=redis_url, ONBOARD_NOTIFY_URLS=mail.url)
+        command.environment["ONBOARD_NOTIFY_COMMAND"] = "true"
+        command.environment["ONBOARD_METRICS_PORT"] = str(free_port())
+        well = command.json("doctor")
+        says = {finding["subject"]: finding["says"] for finding in well["findings"]}
+        assert well["ok"], well
+        assert {"disk", "clocks", "metrics", "telling"} <= set(says)
+        assert says["telling"].startswith("mailto-1 looks well; command-1 looks well")
+        assert mail.mails == [], "nothing is sent unless asked for"
+        assert command.json("doctor", "--notify")["ok"]
+        assert "This is a test" in mail.texts()[0]
+    ill = command.json("doctor", "--notify")
+    command.environment["ONBOARD_NOTIFY_COMMAND"] = "no-such-program"
+    with socket.create_server(("127.0.0.1", int(command.environment["ONBOARD_METRICS_PORT"]))):
+        worse = command.json("doctor")
+    assert [finding["subject"] for finding in ill["findings"] if not finding["ok"]] == ["telling"]
+    assert [finding["subject"] for finding in worse["findings"] if not finding["ok"]] == ["metrics", "telling"]
+
+
+def test_a_malformed_address_stops_a_run_before_it_begins(tmp_path: Path, simulator: Simulator) -> None:
+    secret = "slack://tokenthatnobodyshallsee123"
+    command = Command(tmp_path, simulator, ONBOARD_NOTIFY_URLS=secret)
+    done = command("run", write_csv(tmp_path / "a.csv", 3))
+    assert done.returncode == 2
+    assert "ONBOARD_NOTIFY_URLS" in done.stderr
+    assert "tokenthat" not in done.stderr
+    assert simulator.statistics()["requests"] == {}
 
 
 def test_the_canary_runs_first_and_a_person_lets_the_rest_go(tmp_path: Path, simulator: Simulator) -> None:

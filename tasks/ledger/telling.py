@@ -1,0 +1,103 @@
+"""What people are told: each piece of news once through each channel, by whichever process claims it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from sqlalchemy import exists, select, update
+
+from tasks.ledger.store import Store
+from tasks.models import News, NewsKind
+from tasks.schema import channels, news, tellings
+
+
+class Claimed(NamedTuple):
+    """News in the hands of one process, for one channel."""
+
+    news: News
+    tries: int  #: this one included
+
+
+class Telling(Store):
+    """Remembers what is still to be told, and to whom."""
+
+    def add_news(self, kind: NewsKind, *, once: str, why: str = "") -> bool:
+        """Let people be told of something that is no batch's; False if it is there already under the name `once`."""
+        with self._write() as connection:
+            return self._add_news(connection, kind, None, once=once, why=why)
+
+    def know_channels(self, names: Sequence[str], since: float) -> None:
+        """Remember channels that are new: they tell what happens from `since` on, and nothing of before."""
+        with self._read() as connection:
+            known = set(connection.execute(select(channels.c.name)).scalars())
+        if new := [{"name": name, "since": since} for name in names if name not in known]:
+            with self._write() as connection:
+                connection.execute(self._dialect_insert(channels).on_conflict_do_nothing(), new)
+
+    def untold_news(self, channel: str, newest_at: float, oldest_at: float) -> list[News]:
+        """Return news between these times that nobody has made a telling of for this channel, oldest first."""
+        since = select(channels.c.since).where(channels.c.name == channel).scalar_subquery()
+        planned = exists().where(tellings.c.news_id == news.c.id, tellings.c.channel == channel)
+        query = (
+            select(news)
+            .where(news.c.at >= since, news.c.at >= oldest_at, news.c.at <= newest_at, ~planned)
+            .order_by(news.c.id)
+        )
+        with self._read() as connection:
+            return [
+                News(row.id, NewsKind(row.kind), row.at, row.batch_id, row.code, row.why)
+                for row in connection.execute(query)
+            ]
+
+    def plan_tellings(self, channel: str, news_ids: Iterable[int]) -> None:
+        """Make these news due for a channel; those that are there already are left alone."""
+        new = [{"news_id": news_id, "channel": channel, "due_at": self.now()} for news_id in news_ids]
+        if new:
+            with self._write() as connection:
+                connection.execute(self._dialect_insert(tellings).on_conflict_do_nothing(), new)
+
+    def claim_telling(self, channel: str, lease_seconds: float) -> Claimed | None:
+        """Take the oldest news that is due for a channel; nobody else gets it before the lease is over."""
+        now = self.now()
+        due = (
+            select(news, tellings.c.tries)
+            .join(tellings, tellings.c.news_id == news.c.id)
+            .where(tellings.c.channel == channel, tellings.c.due_at <= now)
+            .order_by(news.c.id)
+            .limit(1)
+        )
+        while True:
+            with self._read() as connection:
+                row = connection.execute(due).one_or_none()
+            if row is None:
+                return None
+            with self._write() as connection:
+                claimed = connection.execute(
+                    update(tellings)
+                    .where(tellings.c.news_id == row.id, tellings.c.channel == channel)
+                    .where(tellings.c.tries == row.tries, tellings.c.due_at <= now)
+                    .values(due_at=now + lease_seconds, tries=row.tries + 1)
+                ).rowcount
+            if claimed:
+                found = News(row.id, NewsKind(row.kind), row.at, row.batch_id, row.code, row.why)
+                return Claimed(found, row.tries + 1)
+
+    def record_told(self, news_id: int, channel: str) -> None:
+        """Remember that news was told."""
+        with self._write() as connection:
+            connection.execute(
+                update(tellings)
+                .where(tellings.c.news_id == news_id, tellings.c.channel == channel)
+                .values(told_at=self.now(), due_at=None)
+            )
+
+    def put_telling_off(self, claimed: Claimed, channel: str, due_at: float | None) -> None:
+        """Let news that could not be told wait until `due_at`, or (None) give it up; unless others have taken it up."""
+        with self._write() as connection:
+            connection.execute(
+                update(tellings)
+                .where(tellings.c.news_id == claimed.news.id, tellings.c.channel == channel)
+                .where(tellings.c.tries == claimed.tries, tellings.c.told_at.is_(None))
+                .values(due_at=due_at)
+            )

@@ -1,0 +1,76 @@
+"""What people are told of a batch in a few lines: verdict, books, the largest reasons, where to look.
+
+Nothing in it comes from a record: names of files, numbers, codes, and sentences of ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from tasks.models import Batch, BatchState, Books, News, NewsKind
+from tasks.reasons import hint, title
+from tasks.reports.advice import verdict
+from tasks.reports.texts import Texts
+
+#: So many reasons are named.
+REASONS = 3
+#: Reasons of rows that nobody needs to look at.
+_NO_REASONS = frozenset({"onboarded_before", "duplicate_in_file"})
+_STATES = {
+    NewsKind.FINISHED: BatchState.FINISHED,
+    NewsKind.PAUSED: BatchState.PAUSED,
+    NewsKind.HALTED: BatchState.HALTED,
+    NewsKind.REJECTED: BatchState.UNUSABLE,
+}
+
+
+class Message(NamedTuple):
+    """What a channel tells."""
+
+    title: str
+    text: str
+    facts: Mapping[str, Any]  #: the same for a program
+
+
+def compose(
+    news: News, texts: Texts, *, batch: Batch | None, books: Books | None, codes: Mapping[str, int], link: str
+) -> Message:
+    """Put a message together; `codes` is code -> rows, `link` where the reports are."""
+    head = texts(f"news_{news.kind}")
+    facts: dict[str, Any] = {"event": news.kind.value, "at": news.at}
+    if batch is None or books is None:
+        says = texts(f"news_{news.kind}_more", why=news.why)
+        return Message(head, says, {**facts, "text": says})
+    said = verdict(_STATES[news.kind], books, texts)
+    reasons = [(code, rows) for code, rows in codes.items() if code not in _NO_REASONS and rows]
+    reasons = sorted(reasons, key=lambda one: (-one[1], one[0]))[:REASONS]
+    parts = [[said.text, said.more, news.why]]
+    if news.kind is NewsKind.REJECTED:
+        parts = [
+            [said.text, said.more],
+            [title(news.code, texts.lang), hint(news.code, texts.lang)] if news.code else [],
+        ]
+    else:
+        parts.append([f"{texts(f'state_{name}')}: {texts.number(rows)}" for name, rows in _counts(books).items()])
+        parts.append([f"{texts.number(rows)} × {title(code, texts.lang)} ({code})" for code, rows in reasons])
+    parts.append([link])
+    text = "\n\n".join("\n".join(line for line in lines if line) for lines in parts if any(lines))
+    mode = texts("mode_live" if batch.live else "mode_test")
+    facts |= {
+        "batch": batch.id,
+        "file": batch.name,
+        "live": batch.live,
+        "verdict": said.text,
+        "why": news.why,
+        "code": news.code,
+        "books": {"records": books.records, **_counts(books), "balance": books.balance},
+        "reasons": [{"code": code, "title": title(code, texts.lang), "rows": rows} for code, rows in reasons],
+        "link": link,
+        "text": text,
+    }
+    return Message(f"{head}: {batch.name} ({texts('batch')} {batch.id}, {mode})", text, facts)
+
+
+def _counts(books: Books) -> dict[str, int]:
+    return {name: getattr(books, name) for name in ("created", "skipped", "invalid", "refused", "unclear", "open")}

@@ -1,0 +1,155 @@
+"""The ways to tell people: Apprise (mail, webhooks and a hundred more) and a command. The one room of Apprise.
+
+A channel's address may hold a password or a token: it is never logged, shown or written down. In the log and in the
+ledger a channel is called by its kind and its place among those of its kind, e.g. `mailtos-1`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import orjson
+
+from tasks.errors import SettingsError
+from tasks.reports.message import Message
+from tasks.settings import PLAIN_NAMES, PREFIXES, Settings
+
+#: A command that tells people has so long.
+COMMAND_SECONDS = 30.0
+#: A server that is looked at without sending has so long to answer.
+REACH_SECONDS = 3.0
+#: Kinds whose host is what stands after `//`; elsewhere a token may stand there, which must not be looked up.
+_WITH_A_HOST = ("mailto", "json", "form", "xml", "mmost", "rocket", "ntfy", "gotify")
+_PORTS = {"mailto": 587, "mailtos": 587}
+
+
+class Channel(Protocol):
+    """A way to tell people."""
+
+    name: str
+
+    def send(self, message: Message) -> bool:
+        """Tell a message; False if it surely did not arrive, or nobody knows. May raise whatever it likes."""
+
+    def trouble(self) -> str:
+        """Return what is wrong with it, as far as can be seen without sending; nothing if all is well."""
+
+
+def open_channels(settings: Settings) -> list[Channel]:
+    """Return every channel of the settings. Raises SettingsError that names a malformed one by its place."""
+    channels: list[Channel] = []
+    urls = settings.notify_urls.get_secret_value().split() if settings.notify_urls else []
+    if urls:
+        channels += _by_apprise(urls)
+    if settings.notify_command:
+        channels.append(Command("command-1", shlex.split(settings.notify_command)))
+    return channels
+
+
+def _by_apprise(urls: Sequence[str]) -> list[Channel]:
+    import apprise
+
+    logging.getLogger("apprise").setLevel(logging.CRITICAL + 1)  # it would log what the other side answered
+    asset = apprise.AppriseAsset(
+        app_id="onboard",
+        app_desc="elepay onboarding",
+        app_url="",
+        image_url_mask="",
+        image_url_logo="",
+        async_mode=False,
+        http_redirects=False,
+        allow_templates=False,
+    )
+    kinds: Counter[str] = Counter()
+    channels: list[Channel] = []
+    for place, url in enumerate(urls, 1):
+        try:
+            service: Any = apprise.Apprise.instantiate(url, asset=asset, suppress_exceptions=True)
+        except Exception:  # noqa: BLE001 - whatever it stumbles over may quote the address
+            service = None
+        if service is None:
+            raise SettingsError(
+                f"ONBOARD_NOTIFY_URLS: address {place} of {len(urls)} is not one that Apprise understands:"
+                " docs/operations.md has examples"
+            )
+        kind = url.partition("://")[0].lower()
+        if kind in ("http", "https"):  # a service's own address, e.g. of a Slack webhook
+            kind = min(service.schemas())
+        kinds[kind] += 1
+        channels.append(Apprise(f"{kind}-{kinds[kind]}", service))
+    return channels
+
+
+class Apprise:
+    """A channel that Apprise knows how to use."""
+
+    def __init__(self, name: str, service: Any) -> None:
+        self.name = name
+        self._service = service
+        service.request_rate_per_sec = 0  # the ledger decides when something is told
+        service.notify_format = "text"  # as HTML a mail would lose its lines
+
+    def send(self, message: Message) -> bool:
+        """Tell a message."""
+        return bool(
+            self._service.notify(title=message.title, body=message.text, notify_type="info", body_format="text")
+        )
+
+    def trouble(self) -> str:
+        """Return whether a mail server or a webhook of one's own cannot be reached."""
+        kind = self.name.partition("-")[0]
+        if not kind.startswith(_WITH_A_HOST):
+            return ""
+        host = getattr(self._service, "smtp_host", None) or self._service.host
+        port = self._service.port or _PORTS.get(kind) or (443 if kind.endswith("s") else 80)
+        try:
+            with socket.create_connection((str(host), int(port)), timeout=REACH_SECONDS):
+                return ""
+        except OSError as error:
+            return f"port {port} of its host cannot be reached ({error.strerror or type(error).__name__})"
+
+
+class Command:
+    """A program that gets the facts as JSON on its standard input; what it prints is not looked at."""
+
+    def __init__(self, name: str, words: Sequence[str]) -> None:
+        self.name = name
+        self._words = words
+
+    def send(self, message: Message) -> bool:
+        """Run it, without a shell and without our settings; it has COMMAND_SECONDS."""
+        facts = {**message.facts, "title": message.title}
+        ours = (*PREFIXES, *PLAIN_NAMES)
+        environment = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+        process = subprocess.Popen(  # noqa: S603 - the operator's own program
+            self._words,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env=environment,
+            start_new_session=True,
+        )
+        try:
+            process.communicate(orjson.dumps(facts), timeout=COMMAND_SECONDS)
+        except subprocess.TimeoutExpired:
+            return False
+        finally:
+            if process.poll() is None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+        return process.returncode == 0
+
+    def trouble(self) -> str:
+        """Return whether there is no such program."""
+        return "" if shutil.which(self._words[0]) else "there is no such program, or it may not be run"

@@ -1,0 +1,114 @@
+"""What Prometheus is told: every metric with its name and its sentence; no label ever holds data of a file."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from tasks.counters import LATENCY_SECONDS, Counted
+from tasks.ledger import Overview
+from tasks.models import BatchState, RowState
+from tasks.rate_limit import CurrentRate
+
+#: States of batches that are shown: those that are unfinished.
+_BATCH_STATES = (BatchState.READING, BatchState.RUNNING, BatchState.PAUSED, BatchState.HALTED)
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """What one process knows at one moment; None: the ledger (or Redis) has not answered lately."""
+
+    counted: Counted
+    overview: Overview | None = None
+    rate: CurrentRate | None = None
+    ready: Mapping[str, bool] = field(default_factory=dict)
+    pulses: Mapping[str, float] = field(default_factory=dict)  #: part -> when it last came round, epoch seconds
+
+
+def render(observed: Observed) -> bytes:
+    """Return the page that Prometheus reads."""
+    registry = CollectorRegistry()
+    ProcessCollector(registry=registry)
+    registry.register(_Collected(observed))
+    return generate_latest(registry)
+
+
+class _Collected(Collector):
+    def __init__(self, observed: Observed) -> None:
+        self._observed = observed
+
+    def collect(self) -> Iterable[Metric]:
+        return families(self._observed)
+
+
+def families(observed: Observed) -> Iterator[Metric]:
+    """Yield every metric of ours."""
+    yield from _of_this_process(observed)
+    yield _gauge("onboard_ready", "1 if this part answers, else 0.", "part", observed.ready)
+    yield _gauge(
+        "onboard_pulse_timestamp_seconds", "When this part of the process last came round.", "part", observed.pulses
+    )
+    if observed.rate is not None:
+        yield from _of_the_rate(observed.rate)
+    if observed.overview is not None:
+        yield from _of_the_ledger(observed.overview)
+
+
+def _of_this_process(observed: Observed) -> Iterator[Metric]:
+    counted = observed.counted
+    yield _counter(
+        "onboard_requests", "Requests to create a source, by what came of them.", "outcome", counted.requests
+    )
+    yield _counter("onboard_look_ups", "Look-ups of unclear rows, by what they found.", "finding", counted.look_ups)
+    yield CounterMetricFamily("onboard_waves", "Commits of the sending loop.", value=counted.waves)
+    ends = [*map(str, LATENCY_SECONDS), "+Inf"]
+    buckets = list(zip(ends, map(float, itertools.accumulate(counted.latencies)), strict=True))
+    yield HistogramMetricFamily(
+        "onboard_answer_seconds", "How long elepay took to answer.", buckets=buckets, sum_value=counted.latency_seconds
+    )
+
+
+def _of_the_rate(rate: CurrentRate) -> Iterator[Metric]:
+    yield GaugeMetricFamily("onboard_limit_requests_per_second", "What the operator allows the fleet.", rate.limit)
+    yield GaugeMetricFamily("onboard_rate_requests_per_second", "What the fleet may do now.", rate.rate)
+    yield GaugeMetricFamily("onboard_rate_paused_seconds", "For so long the fleet sends nothing.", rate.paused_seconds)
+
+
+def _of_the_ledger(overview: Overview) -> Iterator[Metric]:
+    rows = {state.value: overview.rows.get(state, 0) for state in RowState}
+    yield _gauge("onboard_rows", "Rows of unfinished batches.", "state", rows)
+    batches = {state.value: overview.batches.get(state, 0) for state in _BATCH_STATES}
+    yield _gauge("onboard_batches", "Unfinished batches.", "state", batches)
+    yield GaugeMetricFamily(
+        "onboard_oldest_open_row_timestamp_seconds",
+        "When the oldest unfinished batch with an open row was accepted; 0: there is none.",
+        overview.oldest_open_at or 0.0,
+    )
+    yield GaugeMetricFamily("onboard_undecided_rows", "Unclear rows that only a person can settle.", overview.undecided)
+    yield GaugeMetricFamily(
+        "onboard_last_finished_timestamp_seconds",
+        "When a batch last came to its end; 0: none did yet.",
+        overview.last_finished_at or 0.0,
+    )
+    yield GaugeMetricFamily(
+        "onboard_failing_news", "News that a channel could not be told yet and that is tried again.", overview.failing
+    )
+
+
+def _gauge(name: str, says: str, label: str, values: Mapping[str, float]) -> Metric:
+    metric = GaugeMetricFamily(name, says, labels=[label])
+    for key, value in values.items():
+        metric.add_metric([key], value)
+    return metric
+
+
+def _counter(name: str, says: str, label: str, values: Mapping[str, int]) -> Metric:
+    metric = CounterMetricFamily(name, says, labels=[label])
+    for key, value in values.items():
+        metric.add_metric([key], value)
+    return metric

@@ -1,0 +1,190 @@
+"""Telling people what happened to a batch, once through each channel, over crashes and dead mail servers.
+
+The ledger is the memory: news is written in the transaction of what happened; whoever sweeps tells it. Each channel has
+a thread of its own in each process:
+
+1. news that is new for the channel becomes due
+2. a process claims what is due; the claim is a lease, so that somebody else tells it if this process dies
+3. the channel tells it, and the ledger remembers that; or it is due again after a gap that doubles
+4. what could not be told for a day is given up, and logged
+
+A process that dies between 3 and its memory tells twice: people are told at least once, and mostly once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Iterator
+
+import structlog
+
+from tasks import onboarding
+from tasks.errors import LedgerError, UnusableFile
+from tasks.ledger import Claimed
+from tasks.models import Batch, News, NewsKind
+from tasks.reports.message import Message, compose
+from tasks.reports.texts import Texts
+from tasks.resources import Resources
+from worker.channels import Channel, open_channels
+
+log = structlog.get_logger("onboard")
+
+#: How often a channel's thread looks for news.
+LOOK_SECONDS = 2.0
+#: News rests for so long, so that the reports are there when people look; a stopped batch until nobody holds its rows.
+RIPE_SECONDS = 10.0
+RIPE_AT_LAST_SECONDS = 120.0
+#: A claim: longer than a channel can take.
+LEASE_SECONDS = 180.0
+#: The longest gap between two tries, and after how long news is old.
+MOST_GAP_SECONDS = 4 * 3600.0
+GIVE_UP_SECONDS = 24 * 3600.0
+#: A command that ends waits so long for its last news to be told.
+PATIENCE_SECONDS = 15.0
+
+
+class Teller:
+    """Tells news through channels until it is told to finish."""
+
+    def __init__(
+        self,
+        ours: Resources,
+        channels: list[Channel],
+        *,
+        lease_seconds: float = LEASE_SECONDS,
+        ripe_seconds: float = RIPE_SECONDS,
+        look_seconds: float = LOOK_SECONDS,
+    ) -> None:
+        self._ours = ours
+        self._names = [channel.name for channel in channels]
+        self._lease_seconds, self._ripe_seconds, self._look_seconds = lease_seconds, ripe_seconds, look_seconds
+        self._started = time.monotonic()
+        self._last = threading.Event()
+        self._threads = [
+            threading.Thread(target=self._run, args=(channel,), name=f"tell {channel.name}", daemon=True)
+            for channel in channels
+        ]
+
+    def start(self) -> None:
+        """Start the threads."""
+        for thread in self._threads:
+            thread.start()
+
+    def finish(self, seconds: float) -> None:
+        """Tell what there is to tell, ripe or not, and end; wait for that no longer than `seconds`."""
+        ends = time.monotonic() + seconds
+        self._last.set()
+        for thread in self._threads:
+            thread.join(max(0.0, ends - time.monotonic()))
+
+    def _run(self, channel: Channel) -> None:
+        known, last, troubled = False, False, ""
+        while not last:
+            last = self._last.wait(self._look_seconds)
+            try:
+                if not known:
+                    since = self._ours.ledger.now() - (time.monotonic() - self._started)
+                    self._ours.ledger.know_channels(self._names, since)
+                    known = True
+                self._tell_all(channel, at_once=last)
+                troubled = ""
+            except Exception as error:  # noqa: BLE001 - the door of a thread: the next look may go well
+                if type(error).__name__ != troubled:
+                    troubled = type(error).__name__
+                    log.warning("telling people failed, trying again", channel=channel.name, error=troubled)
+
+    def _tell_all(self, channel: Channel, *, at_once: bool) -> None:
+        """Tell everything that is due for a channel now; `at_once`: without waiting for it to be ripe."""
+        ledger, now = self._ours.ledger, self._ours.ledger.now()
+        newest_at = now if at_once else now - self._ripe_seconds
+        new = ledger.untold_news(channel.name, newest_at, now - GIVE_UP_SECONDS)
+        ledger.plan_tellings(channel.name, [one.id for one in new if at_once or self._is_ripe(one, now)])
+        while claimed := ledger.claim_telling(channel.name, self._lease_seconds):
+            self._tell(channel, claimed)
+
+    def _is_ripe(self, news: News, now: float) -> bool:
+        """Tell whether the books of a stopped batch stand still: what was under way is written first."""
+        if news.kind not in (NewsKind.PAUSED, NewsKind.HALTED) or news.batch_id is None:
+            return True
+        return now - news.at > RIPE_AT_LAST_SECONDS or onboarding.is_over(self._ours.ledger, news.batch_id)
+
+    def _tell(self, channel: Channel, claimed: Claimed) -> None:
+        news, ledger = claimed.news, self._ours.ledger
+        about = {"what": news.kind.value, "batch": news.batch_id, "channel": channel.name, "tries": claimed.tries}
+        trouble = "not taken"
+        try:
+            told = channel.send(message_of(self._ours, news))
+        except LedgerError:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever a channel does, its text may hold an address
+            told, trouble = False, type(error).__name__
+        if told:
+            ledger.record_told(news.id, channel.name)
+            log.info("people told", **about)
+            return
+        now = ledger.now()
+        due_at = now + min(self._ours.settings.notify_gap_seconds * 2 ** (claimed.tries - 1), MOST_GAP_SECONDS)
+        given_up = due_at > news.at + GIVE_UP_SECONDS
+        ledger.put_telling_off(claimed, channel.name, None if given_up else due_at)
+        if given_up:
+            log.error("people could not be told, given up", error=trouble, **about)
+        else:
+            log.warning("people could not be told, trying again", error=trouble, **about)
+
+
+@contextlib.contextmanager
+def telling(ours: Resources, patience_seconds: float = PATIENCE_SECONDS) -> Iterator[None]:
+    """Tell people what happens inside of the block, and at its end what is still to be told.
+
+    Does nothing without channels. Raises SettingsError for a malformed one.
+    """
+    teller = start(ours)
+    if teller is None:
+        yield
+        return
+    try:
+        yield
+    except UnusableFile:
+        teller.finish(patience_seconds)
+        raise
+    teller.finish(patience_seconds)
+
+
+def start(ours: Resources) -> Teller | None:
+    """Start to tell people in threads, until this process ends; None if there is no channel."""
+    channels = open_channels(ours.settings)
+    if not channels:
+        return None
+    teller = Teller(ours, channels)
+    teller.start()
+    return teller
+
+
+def nothing_arrived(ours: Resources, day: str, by: str) -> bool:
+    """Let people be told that no file arrived on a day by a time of day; True for the first process that says so."""
+    told = ours.ledger.add_news(NewsKind.NOTHING_ARRIVED, once=f"{NewsKind.NOTHING_ARRIVED} {day}", why=f"{day} {by}")
+    if told:
+        log.warning("no file arrived", day=day, by=by)
+    return told
+
+
+def message_of(ours: Resources, news: News) -> Message:
+    """Put the message of a piece of news together, from the ledger as it stands now."""
+    settings = ours.settings
+    texts = Texts(settings.lang, settings.time_zone)
+    if news.batch_id is None:
+        return compose(news, texts, batch=None, books=None, codes={}, link="")
+    batch, books = ours.ledger.batch(news.batch_id), ours.ledger.books(news.batch_id)
+    codes = ours.ledger.count_codes(news.batch_id)
+    return compose(news, texts, batch=batch, books=books, codes=codes, link=_link(ours, batch))
+
+
+def _link(ours: Resources, batch: Batch) -> str:
+    """Return where the reports are: an address, a folder of this machine, or what to type."""
+    if ours.settings.reports_url:
+        return f"{ours.settings.reports_url.rstrip('/')}/{batch.id}"
+    if ours.reports.is_dir():
+        return str((ours.reports / str(batch.id)).absolute())
+    return f"onboard report {batch.id}"
