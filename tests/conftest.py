@@ -24,16 +24,16 @@ def _no_settings_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session")
-def postgres() -> Iterator[str]:
+def postgres_folder() -> Iterator[str]:
     """A real PostgreSQL from a wheel."""
     with postgres_server() as server:
         yield server
 
 
 @pytest.fixture
-def postgres_url(postgres: str) -> Iterator[str]:
+def postgres_url(postgres_folder: str) -> Iterator[str]:
     """An empty database, as LEDGER_URL takes it."""
-    with new_database(postgres) as url:
+    with new_database(postgres_folder) as url:
         yield url
 
 

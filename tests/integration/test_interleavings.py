@@ -114,6 +114,12 @@ class Places:
         wait = max(lead_seconds, self.not_before - self.clock.now)
         return Reservation(wanted if wait <= 1.0 else 0, wait, 0.0)
 
+    def take_place(self, sleep: Callable[[float], None]) -> bool:
+        while not (reserved := self.reserve(1)).places:
+            sleep(min(max(reserved.wait_seconds - 0.5, 0.02), 1.0))
+        sleep(reserved.wait_seconds)
+        return True
+
     def cut(self, _sent_seconds_ago: float, pause_seconds: float | None = None) -> None:
         self.pause(0.5 if pause_seconds is None else pause_seconds)
 
