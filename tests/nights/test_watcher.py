@@ -220,11 +220,12 @@ def test_a_watcher_killed_at_any_moment_goes_on(
     header, *lines = (night.folder / "few.csv").read_text().splitlines(keepends=True)
     (night.folder / "many.csv").write_text(header + "".join(lines * 100))  # it takes time to read and to report
     started = watch(night, command)
-    wait_until(drop.processing.exists, 30, "the start")
+    wait_until(drop.outbox.exists, 30, "the last of the folders")
+    (night.folder / "many.csv").rename(drop.inbox / "many.csv")
     if moment is handed_out:
+        wait_until(lambda: claimed(night, command, drop), 30, "the claim")
         drop.archive.rmdir()
         drop.archive.touch()  # so that it stands between outbox and archive
-    (night.folder / "many.csv").rename(drop.inbox / "many.csv")
     wait_until(lambda: moment(night, command, drop), 60, moment.__name__)
     started.kill()
     night.kills += 1
