@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -27,11 +28,11 @@ from benchmarks.contestants import (
 from benchmarks.results import Bar, Section, contest
 from benchmarks.throttling import seconds_until_back
 from benchmarks.watching import Peaks
-from tests.factories import Simulator, new_database, postgres_server, write_csv
+from tests.factories import Simulator, new_database, postgres_server, wait_until, write_csv
 
 LIMITS = (100, 500)
 LIMIT_SECONDS = 20
-SMALL_FILES, SMALL_ROWS = 20, 50
+SMALL_FILES, SMALL_ROWS = 200, 50
 MILLION = 1_000_000
 
 
@@ -151,27 +152,37 @@ def after_throttling(plan: Plan) -> Section:
 
 
 def small_files(plan: Plan) -> Section:
-    """Many small files, one after the other, with one limit: until each one's report."""
-    limit = 500
+    """Many small files, dropped at once into the folder of `onboard watch`: until each one's reports."""
+    limit, files = 500, max(2, int(SMALL_FILES * plan.share))
     with tempfile.TemporaryDirectory() as name, Simulator(latency_ms=50) as simulator:
         folder = Path(name)
+        inbox, outbox = folder / "drop" / "inbox", folder / "drop" / "outbox"
         command = as_users_run_it(folder, simulator, ELEPAY_REQUESTS_PER_SECOND=limit)
-        files = max(2, int(SMALL_FILES * plan.share))
-        paths = [_small_file(folder, number) for number in range(files)]
-        started, first = time.monotonic(), 0.0
-        for path in paths:
-            assert command.json("run", path)["exit"] == 0
-            first = first or time.monotonic() - started
-        last = time.monotonic() - started
-        last_source(simulator, files * SMALL_ROWS)
+        watcher = command.start("watch", folder / "drop", "--json")
+        try:
+            wait_until(outbox.exists, 30, "the start of the watcher")
+            time.sleep(2)  # its workers start, too
+            started, first = time.monotonic(), 0.0
+            for number in range(files):
+                _small_file(folder, number).rename(inbox / f"{number:03d}.csv")
+                (inbox / f"{number:03d}.csv.done").touch()
+            while (reported := len(list(outbox.iterdir()))) < files:
+                assert time.monotonic() - started < 600, f"{reported} of {files} files have reports"
+                first = first or (time.monotonic() - started if reported else 0.0)
+                time.sleep(0.02)
+            last = time.monotonic() - started
+            last_source(simulator, files * SMALL_ROWS)
+        finally:
+            watcher.send_signal(signal.SIGTERM)
+            watcher.communicate(timeout=120)
     ideal = files * SMALL_ROWS / limit
     say(f"{files} small files: first report {first:.1f} s, last {last:.1f} s, ideal {ideal:.1f} s")
     return Section(
         "Many small files",
         ["files", "rows of each", "first report", "last report", "rows/limit"],
         [[str(files), str(SMALL_ROWS), f"{first:.1f} s", f"{last:.1f} s", f"{ideal:.1f} s"]],
-        f"`onboard run` on one file after the other, limit {limit}/s, 50 ms: a command takes one file, so each begins"
-        " with the start of its processes. One round.",
+        f"Dropped at once, each with a `.done` beside it, where `onboard watch` is waiting; limit {limit}/s, 50 ms."
+        " One round.",
         [
             Bar("small files: first report", first, 2, " s", at_least=False),
             Bar("small files: last report, times rows/limit", last / ideal, 1.2, "x", at_least=False),

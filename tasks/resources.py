@@ -29,6 +29,8 @@ class Resources:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self._redis_url = settings.redis_url
+        #: When elepay was last asked what this key may use, by the monotonic clock, and its answer.
+        self.sendable_methods: tuple[float, frozenset[str]] | None = None
 
     def use_redis(self, url: str) -> None:
         """Use this Redis: the private one that a command has started."""

@@ -29,6 +29,9 @@ from worker.run import Ending, Interrupts, Workers, alone, watch_batches
 
 log = structlog.get_logger("onboard")
 
+#: So long a key's payment methods are taken to be the same: many small files need not ask for each.
+METHODS_SECONDS = 300.0
+
 
 @dataclass(frozen=True, slots=True)
 class Options:
@@ -275,8 +278,16 @@ def _finish(
 def sendable_methods(ours: Resources) -> frozenset[str] | None:
     """Ask elepay which payment methods of this key can hold a source (docs/elepay-api.md §3.3); None: it does not say.
 
-    Raises Halted if elepay does not take the key: nothing could be sent with it.
+    Its answer holds for METHODS_SECONDS. Raises Halted if elepay does not take the key: nothing could be sent with it.
     """
+    if ours.sendable_methods is not None and time.monotonic() < ours.sendable_methods[0] + METHODS_SECONDS:
+        return ours.sendable_methods[1]
+    methods = _ask_for_methods(ours)
+    ours.sendable_methods = None if methods is None else (time.monotonic(), methods)
+    return methods
+
+
+def _ask_for_methods(ours: Resources) -> frozenset[str] | None:
     try:
         methods: list[PaymentMethod] = retrying_look_up()(ours.api.list_payment_methods)
     except Halted as error:

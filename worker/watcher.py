@@ -29,7 +29,7 @@ import watchfiles
 from rich.console import Console
 from rich.text import Text
 
-from tasks import onboarding, reasons, reporting
+from tasks import intake, onboarding, reasons, reporting
 from tasks.errors import OnboardingError, UnusableFile
 from tasks.intake import load_mapping
 from tasks.ledger import Ledger
@@ -46,6 +46,8 @@ log = structlog.get_logger("onboard")
 RUNNING_AT_ONCE = 50
 #: How often the ledger is swept and rung while nothing of this watcher runs, in seconds.
 IDLE_SECONDS = 1.0
+#: So many files are claimed before they are read: the first need not wait for the last, others have their share.
+CLAIMED_AHEAD = 8
 #: How often a sign of life is given to the other watchers of the folder, in seconds.
 BEAT_SECONDS = 5.0
 #: Exit codes, as of `onboard run`.
@@ -123,6 +125,7 @@ def watch(
         load_mapping(options.mapping)  # what is wrong with it is said now and not with the first file
     with running.at_work(ours, console, workers=options.workers, no_workers=options.no_workers) as work:
         running.sendable_methods(ours)  # the same of the key
+        intake.load()
         watcher = Watcher(ours, options, work, on_event or _say_nothing)
         watcher.folder.make()
         console.print(Text(f"watching {watcher.folder.inbox}"), soft_wrap=True)
@@ -161,7 +164,10 @@ class Watcher:
         self._putting_away: Job | None = None
         self._code = 0
         self._troubles = Troubles(self.folder.root)
-        self._woken = threading.Event()
+        self._woken = threading.Event()  #: something has happened in the inbox
+        self._nudged = threading.Event()  #: the loop has something to do
+        self._left_there = False  #: files that are complete, for which there was no hand free
+        self._ticked_at = float("-inf")
         self._looked_at = self._beaten_at = float("-inf")
         self._expected_at = _next_time(settings.expect_file_by, settings.time_zone)
 
@@ -178,12 +184,13 @@ class Watcher:
             while not interrupts.count:
                 self._beat_if_due()
                 self._look_if_due()
-                self._tick()
+                self._tick_if_due()
                 self._advance()
                 self._ask_for_the_expected()
                 if self._options.once and self._nothing_is_left:
                     break
-                self._woken.wait(TICK_SECONDS if self._in_hand or self.folder.settling else IDLE_SECONDS)
+                self._nudged.wait(TICK_SECONDS if self._in_hand or self.folder.settling else IDLE_SECONDS)
+                self._nudged.clear()
             if interrupts.count and workers is not None:
                 workers.retire()
             self._let_threads_end()
@@ -195,6 +202,7 @@ class Watcher:
     def _nothing_is_left(self) -> bool:
         return (
             self.last_look_at is not None
+            and not self._left_there
             and not self.folder.settling
             and all(one.waits_for_a_person for one in self._in_hand)
         )
@@ -220,7 +228,9 @@ class Watcher:
         """Look into the folder when something has changed there, when it is time, or when a file may have settled."""
         settings = self._ours.settings
         pause = min(settings.scan_seconds, settings.settle_seconds) if self.folder.settling else settings.scan_seconds
-        if not self._woken.is_set() and time.monotonic() - self._looked_at < pause:
+        unread = sum(not one.is_read for one in self._in_hand)
+        go_back = self._left_there and unread < CLAIMED_AHEAD / 2
+        if not self._woken.is_set() and not go_back and time.monotonic() - self._looked_at < pause:
             return
         self._woken.clear()
         self._looked_at = time.monotonic()
@@ -230,7 +240,12 @@ class Watcher:
             for claim in taken:
                 log.info("claim of a watcher that ended taken over", claim=claim.id)
             self._in_hand += map(InHand, taken)
+            self._left_there = False
             for dropped in self.folder.complete():
+                if unread >= CLAIMED_AHEAD:
+                    self._left_there = True
+                    break
+                unread += 1
                 new = self.folder.claim(dropped)
                 if new is not None:
                     self.counts.taken += 1
@@ -246,6 +261,7 @@ class Watcher:
                     self.folder.inbox, watch_filter=None, recursive=False, raise_interrupt=False, debounce=200, step=50
                 ):
                     self._woken.set()
+                    self._nudged.set()
             except Exception as error:  # noqa: BLE001 - the door of a thread: the scan goes on without it
                 log.debug("the inbox tells nothing, it is scanned only", error=type(error).__name__)
             time.sleep(self._ours.settings.scan_seconds)
@@ -266,11 +282,14 @@ class Watcher:
 
     # ---------------------------------------------------------------------------------------------------- working
 
-    def _tick(self) -> None:
+    def _tick_if_due(self) -> None:
         """Keep Redis, workers and ledger going, for every batch that runs; whoever brought it.
 
         Raises OnboardingError if Redis or workers cannot be kept alive: a supervisor must start the whole anew.
         """
+        if time.monotonic() - self._ticked_at < TICK_SECONDS:
+            return
+        self._ticked_at = time.monotonic()
         died = self._work.server is not None and self._work.server.look_after()
         if self._work.workers is not None:
             self._work.workers.look_after()
@@ -316,6 +335,7 @@ class Watcher:
                 future.set_exception(error)
             else:
                 future.set_result(None)
+            self._nudged.set()
 
         threading.Thread(target=do, name=work.__name__, daemon=True).start()
         return Job(one, future)
@@ -325,6 +345,7 @@ class Watcher:
         if self._reading is not None and self._reading.future.done():
             self._take_back(self._reading)
             self._reading = None
+            self._ticked_at = float("-inf")  # its rows may be sent at once
         if self._putting_away is not None and self._putting_away.future.done():
             if self._take_back(self._putting_away):
                 self._in_hand.remove(self._putting_away.one)

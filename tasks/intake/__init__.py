@@ -20,6 +20,7 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from importlib import import_module
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -42,6 +43,7 @@ __all__ = [
     "Warnings",
     "collector_at_rest",
     "decode_request",
+    "load",
     "load_mapping",
     "open_file",
     "read_rows",
@@ -76,6 +78,11 @@ class OpenedFile:
     onboarding_columns: bool  #: it is a report of ours, dropped again
     parent_batches: tuple[str, ...]  #: what its first records say in `onboarding_batch`
     guarded: bool = False  #: its values were guarded against spreadsheets
+
+
+def load() -> None:
+    """Load pandas now, so that the first file does not wait for it."""
+    import_module("pandas")
 
 
 def open_file(path: Path, rules: IntakeRules) -> OpenedFile:

@@ -68,7 +68,7 @@ def test_nothing_is_said_when_a_file_arrived(watcher: Watcher, events: list[Any]
 
 @pytest.mark.parametrize("text", ["2:00", "24:00", "02:60", "noon"])
 def test_a_time_that_is_none_is_refused(tmp_path: Path, text: str) -> None:
-    with pytest.raises(SettingsError, match="ONBOARD_EXPECT_FILE_BY: .*is not a time of day"):
+    with pytest.raises(SettingsError, match=r"ONBOARD_EXPECT_FILE_BY: .*is not a time of day"):
         load_settings({"ONBOARD_EXPECT_FILE_BY": text}, folder=tmp_path)
 
 
