@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -159,6 +160,8 @@ def small_files(plan: Plan) -> Section:
         inbox, outbox = folder / "drop" / "inbox", folder / "drop" / "outbox"
         command = as_users_run_it(folder, simulator, ELEPAY_REQUESTS_PER_SECOND=limit)
         watcher = command.start("watch", folder / "drop", "--json")
+        said = threading.Thread(target=watcher.communicate)  # it says a line or two about each file
+        said.start()
         try:
             wait_until(outbox.exists, 30, "the start of the watcher")
             time.sleep(2)  # its workers start, too
@@ -174,7 +177,7 @@ def small_files(plan: Plan) -> Section:
             last_source(simulator, files * SMALL_ROWS)
         finally:
             watcher.send_signal(signal.SIGTERM)
-            watcher.communicate(timeout=120)
+            said.join(120)
     ideal = files * SMALL_ROWS / limit
     say(f"{files} small files: first report {first:.1f} s, last {last:.1f} s, ideal {ideal:.1f} s")
     return Section(
