@@ -70,7 +70,7 @@ class News:
     at: float
     batch_id: int | None = None
     code: str = ""  #: why a file was rejected
-    why: str = ""  #: the batch's `state_reason` at that moment; when a file should have come
+    why: str = ""  #: the batch's `state_reason` at that moment; when a file should have come; what the log calls it
 
 
 class Reason(NamedTuple):

@@ -210,7 +210,11 @@ class Settings(BaseSettings):
 
     # seeing inside
     metrics_port: int = _field(
-        "ONBOARD_METRICS_PORT", 0, "Where a worker serves /metrics, /healthz and /readyz; 0: nowhere.", ge=0, le=65_535
+        "ONBOARD_METRICS_PORT",
+        0,
+        "Where a worker or a watcher serves /metrics, /healthz and /readyz; 0: nowhere.",
+        ge=0,
+        le=65_535,
     )
     metrics_host: str = _field("ONBOARD_METRICS_HOST", "127.0.0.1", "The address of that port.")
 

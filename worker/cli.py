@@ -358,7 +358,7 @@ def watch(
         excel_safe=excel_safe,
         once=once,
     )
-    _leave(lambda ours, console: watcher.watch(ours, options, console), json_output=json_output, lang=lang)
+    _leave(_told(lambda ours, console: watcher.watch(ours, options, console)), json_output=json_output, lang=lang)
 
 
 @app.command(epilog="Example:  onboard simulator --port 8130 --profile rough_night --seed 7")

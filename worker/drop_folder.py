@@ -360,14 +360,6 @@ class DropFolder:
                     return True
         return False
 
-    def first_to_say(self, what: str) -> bool:
-        """Tell the first watcher that asks, and only that one, that it is the first. Raises OSError."""
-        try:
-            (self.processing / WATCHERS / what).touch(mode=0o600, exist_ok=False)
-        except FileExistsError:
-            return False
-        return True
-
 
 def _free_names(name: str) -> Iterator[str]:
     yield name

@@ -162,14 +162,6 @@ def start(ours: Resources) -> Teller | None:
     return teller
 
 
-def nothing_arrived(ours: Resources, day: str, by: str) -> bool:
-    """Let people be told that no file arrived on a day by a time of day; True for the first process that says so."""
-    told = ours.ledger.add_news(NewsKind.NOTHING_ARRIVED, once=f"{NewsKind.NOTHING_ARRIVED} {day}", why=f"{day} {by}")
-    if told:
-        log.warning("no file arrived", day=day, by=by)
-    return told
-
-
 def message_of(ours: Resources, news: News) -> Message:
     """Put the message of a piece of news together, from the ledger as it stands now."""
     settings = ours.settings

@@ -20,6 +20,7 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 from zoneinfo import ZoneInfo
@@ -33,11 +34,12 @@ from tasks import intake, onboarding, reasons, reporting
 from tasks.errors import OnboardingError, UnusableFile
 from tasks.intake import load_mapping
 from tasks.ledger import Ledger
-from tasks.models import Batch, BatchState
+from tasks.models import Batch, BatchState, NewsKind
 from tasks.reports import FILES, Notice, write_notice
 from tasks.resources import Resources
 from worker import running, screen
 from worker.drop_folder import REPORTS, Claim, DropFolder, stem_of
+from worker.observing import Observing, Pulse, serve
 from worker.run import TICK_SECONDS, sweep_and_ring
 
 log = structlog.get_logger("onboard")
@@ -128,6 +130,8 @@ def watch(
         intake.load()
         watcher = Watcher(ours, options, work, on_event or _say_nothing)
         watcher.folder.make()
+        pages = partial(Observing, ours, pulses={"watcher": watcher.pulse})
+        serve(pages, ours.settings.metrics_host, ours.settings.metrics_port)
         console.print(Text(f"watching {watcher.folder.inbox}"), soft_wrap=True)
         with work.interrupts.counted():
             code = watcher.run()
@@ -158,6 +162,7 @@ class Watcher:
             silent_seconds=2 * settings.lease_seconds,
         )
         self.counts = Counts()
+        self.pulse = Pulse(max(settings.watchdog_seconds, 5 * settings.scan_seconds))  # beats with each look
         self.last_look_at: float | None = None  #: epoch seconds; of the last look that succeeded
         self._in_hand: list[InHand] = []
         self._reading: Job | None = None
@@ -252,6 +257,7 @@ class Watcher:
                     log.info("file taken", claim=new.id)
                     self._in_hand.append(InHand(new))
             self.last_look_at = time.time()
+            self.pulse.beat()
 
     def _wake(self) -> None:
         """Wake the loop whenever something happens in the inbox; where that cannot be watched, the scan remains."""
@@ -271,14 +277,19 @@ class Watcher:
         if self._expected_at is None or time.time() < self._expected_at:
             return
         settings = self._ours.settings
-        by, self._expected_at = self._expected_at, _next_time(settings.expect_file_by, settings.time_zone)
+        by = self._expected_at
         day = datetime.fromtimestamp(by, ZoneInfo(settings.time_zone))
         with self._troubles.told("expected"):
-            if self.folder.arrived_since(by - timedelta(days=1).total_seconds()):
-                return
-            if self.folder.first_to_say(f"nothing-arrived-{day:%Y-%m-%d}"):
-                log.warning("nothing arrived", by=f"{day:%Y-%m-%d %H:%M}")
-                self._on_event("nothing_arrived", None, by=f"{day:%Y-%m-%d %H:%M}")
+            if not self.folder.arrived_since(by - timedelta(days=1).total_seconds()):
+                self._say_that_nothing_arrived(day)
+            self._expected_at = _next_time(settings.expect_file_by, settings.time_zone)
+
+    def _say_that_nothing_arrived(self, by: datetime) -> None:
+        """Say it once a day and folder, whichever watcher is the first; the ledger has people told."""
+        once = f"nothing arrived {by:%Y-%m-%d} {self.folder.root}"
+        if self._ledger.add_news(NewsKind.NOTHING_ARRIVED, once=once, why=f"{by:%Y-%m-%d %H:%M}"):
+            log.warning("nothing arrived", by=f"{by:%Y-%m-%d %H:%M}")
+            self._on_event("nothing_arrived", None, by=f"{by:%Y-%m-%d %H:%M}")
 
     # ---------------------------------------------------------------------------------------------------- working
 
@@ -386,6 +397,7 @@ class Watcher:
                 hint="Drop the file itself.",
                 detail="link",
             )
+            self._ledger.add_news(NewsKind.REJECTED, once=f"rejected {claim.id}", code=one.unusable.code, why=claim.id)
             return
         with claim.file.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()

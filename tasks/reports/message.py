@@ -40,8 +40,11 @@ def compose(
     head = texts(f"news_{news.kind}")
     facts: dict[str, Any] = {"event": news.kind.value, "at": news.at}
     if batch is None or books is None:
-        says = texts(f"news_{news.kind}_more", why=news.why)
-        return Message(head, says, {**facts, "text": says})
+        lines = [texts(f"news_{news.kind}_more", why=news.why)]
+        if news.code:
+            lines += [title(news.code, texts.lang), hint(news.code, texts.lang)]
+        says = "\n".join(lines)
+        return Message(head, says, {**facts, "why": news.why, "code": news.code, "text": says})
     said = verdict(_STATES[news.kind], books, texts)
     reasons = [(code, rows) for code, rows in codes.items() if code not in _NO_REASONS and rows]
     reasons = sorted(reasons, key=lambda one: (-one[1], one[0]))[:REASONS]

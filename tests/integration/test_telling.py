@@ -22,10 +22,9 @@ from sqlalchemy import text
 from tasks import onboarding
 from tasks.errors import SettingsError
 from tasks.ledger import Ledger
-from tasks.models import BatchState
+from tasks.models import BatchState, NewsKind
 from tasks.resources import Resources
 from tasks.settings import load_settings
-from worker import telling
 from worker.channels import open_channels
 from worker.telling import Teller
 
@@ -153,7 +152,7 @@ def test_the_words_are_japanese_if_people_want_that_and_the_link_is_the_address_
     tellers(mine)
     known(mine, "command-1")
     finished(mine.ledger)
-    telling.nothing_arrived(mine, "2026-11-26", "02:00")
+    assert mine.ledger.add_news(NewsKind.NOTHING_ARRIVED, once="2026-11-26", why="2026-11-26 02:00")
     wait_until(lambda: len(told_by_hook(tmp_path)) == 2, what="the telling")
     first, second = told_by_hook(tmp_path)
     assert first["verdict"] == "2 件中 0 件を作成しました。2 件は対応が必要です"
@@ -308,9 +307,9 @@ def test_a_stopped_batch_is_told_when_nobody_holds_its_rows(ours: Any, tellers: 
 
 def test_nothing_arrived_is_told_once_a_day_whoever_notices(ours: Any) -> None:
     first, second = ours(), ours()
-    assert telling.nothing_arrived(first, "2026-11-26", "02:00")
-    assert not telling.nothing_arrived(second, "2026-11-26", "02:00")
-    assert telling.nothing_arrived(second, "2026-11-27", "02:00")
+    assert first.ledger.add_news(NewsKind.NOTHING_ARRIVED, once="2026-11-26")
+    assert not second.ledger.add_news(NewsKind.NOTHING_ARRIVED, once="2026-11-26")
+    assert second.ledger.add_news(NewsKind.NOTHING_ARRIVED, once="2026-11-27")
 
 
 def test_a_command_gets_none_of_our_settings_and_no_more_time_than_it_has(

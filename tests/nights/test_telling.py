@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import signal
 import time
+from collections import Counter
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import requests
 from conftest import ROWS, Night
@@ -109,6 +112,40 @@ def test_one_machine_tells_before_it_ends_and_what_it_could_not_tell_the_next_ti
     assert f"0 of {ROWS} created; {ROWS} skipped" in told_then[1]
     assert [one["event"] for one in told_by_hook(night.folder)] == ["finished"] * 2
     assert [value for value in (*PERSONAL, KEY) if value in "".join(told_then)] == []
+
+
+def test_a_watcher_tells_that_nothing_came_what_it_rejected_and_what_is_done(night: Night) -> None:
+    port, drop = free_port(), night.folder / "drop"
+    by = datetime.now(ZoneInfo("Asia/Tokyo")) + timedelta(minutes=1)
+    command = night.machine(
+        ONBOARD_NOTIFY_COMMAND=hook(night.folder),
+        ONBOARD_METRICS_PORT=port,
+        ONBOARD_DROP_FOLDER=drop,
+        ONBOARD_SETTLE_SECONDS=0.5,
+        ONBOARD_SCAN_SECONDS=1,
+        ONBOARD_EXPECT_FILE_BY=f"{by:%H:%M}",
+    )
+    night.start(command, "watch")
+    wait_until(lambda: ready(port), 60, "the watcher's start")
+    wait_until(lambda: len(told_by_hook(night.folder)) == 1, 120, "the news that nothing came")
+    (drop / "inbox" / "broken.csv").write_text("cus_recognise_9,creditcard,ios\n", encoding="utf-8")
+    (drop / "inbox" / "link.csv").symlink_to(night.file(10, prefix="cus_recognise_"))
+    night.file(name="customers2.csv", prefix="cus_recognise_").rename(drop / "inbox" / "night.csv")
+    wait_until(lambda: len(told_by_hook(night.folder)) >= 3, 60, "the telling")
+    events = Counter(one["event"] for one in told_by_hook(night.folder))
+    assert events == {"nothing_arrived": 1, "rejected": 1, "finished": 1}
+    page = requests.get(f"http://127.0.0.1:{port}/metrics", timeout=10).text
+    assert 'onboard_pulse_timestamp_seconds{part="watcher"}' in page
+    assert 'outcome="created"} 0.0' in page, "the watcher's own; its workers serve nothing"
+    spoken = (night.folder / "told.jsonl").read_text("utf-8") + page
+    assert [value for value in (*PERSONAL, KEY) if value in spoken] == []
+
+
+def ready(port: int) -> bool:
+    try:
+        return requests.get(f"http://127.0.0.1:{port}/readyz", timeout=10).status_code == 200
+    except requests.ConnectionError:
+        return False
 
 
 def due(command: Command) -> bool:
