@@ -24,7 +24,7 @@ import structlog
 from tasks import onboarding
 from tasks.errors import LedgerError, UnusableFile
 from tasks.ledger import Claimed
-from tasks.models import Batch, News, NewsKind
+from tasks.models import Batch, BatchState, News, NewsKind
 from tasks.reports.message import Message, compose
 from tasks.reports.texts import Texts
 from tasks.resources import Resources
@@ -177,6 +177,8 @@ def message_of(ours: Resources, news: News) -> Message:
 
 def _link(ours: Resources, batch: Batch) -> str:
     """Return where the reports are: an address, a folder of this machine, or what to type."""
+    if batch.state is BatchState.UNUSABLE:
+        return f"onboard status {batch.id}"
     url, name = ours.settings.reports_url, name_of_reports(batch.id, batch.name)
     if "{folder}" in url:
         return url.replace("{folder}", quote(name))

@@ -66,18 +66,17 @@ def compose(
     mode = texts("mode_live" if batch.live else "mode_test")
     facts |= {
         "batch": batch.id,
-        "file": batch.name,
+        "file": news.why if repeats else batch.name,
         "live": batch.live,
         "verdict": said.text,
-        "why": news.why,
+        "why": "" if repeats else news.why,
         "code": news.code,
         "books": {"records": books.records, **_counts(books), "balance": books.balance},
         "reasons": [{"code": code, "title": title(code, texts.lang), "rows": rows} for code, rows in reasons],
         "link": link,
         "text": text,
     }
-    name = news.why if repeats else batch.name
-    return Message(f"{head}: {name} ({texts('batch')} {batch.id}, {mode})", text, facts)
+    return Message(f"{head}: {facts['file']} ({texts('batch')} {batch.id}, {mode})", text, facts)
 
 
 def _counts(books: Books) -> dict[str, int]:

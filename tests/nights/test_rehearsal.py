@@ -84,6 +84,7 @@ BOOKS: dict[str, dict[str, int]] = {
 #: ... and what their folders in the outbox are called, behind the number.
 FOLDERS = {"members": "members", "kaiin": "kaiin", "members too": "members"}
 SOURCES = 360
+CLOSED_AND_OPEN = ("under maintenance, so nothing is sent", "open again")
 
 
 @dataclass
@@ -178,6 +179,7 @@ def test_a_night_is_in_the_morning_what_the_documents_say(night: Night, fleet: F
     afterwards(night, fleet, batches)
     assert close_down(fleet) == {"beat": 0, "watch": 0, "worker-1": 0, "worker-2": 0}
     nothing_personal_was_said(night, fleet, webhook)
+    assert [one for each in night.started for one in logged(each, "unexpected failure")] == []
     night.note(rows=sum(books["records"] for books in BOOKS.values()), kills=night.kills)
 
 
@@ -223,6 +225,8 @@ def small_hours(night: Night, fleet: Fleet) -> None:
     night.simulator.control(S002000_window=0.0, latency_ms=20)
     fleet.arrive("repeat.csv", MEMBERS)
     wait_until(lambda: len(fleet.drop.archived()) == 4, 90, "the end of all files")
+    said = [logged(each, f"elepay is {what}") for each in night.started for what in CLOSED_AND_OPEN]
+    assert sum(map(len, said)) >= 2, "maintenance, and its end"
 
 
 def killed_while_sending(fleet: Fleet, pid: int) -> bool:
@@ -245,6 +249,11 @@ def morning(night: Night, fleet: Fleet, webhook: Webhook) -> dict[str, int]:
     told = told_by_hook(night.folder)
     assert Counter(one["event"] for one in told) == events
     assert sorted(one["title"] for one in told) == sorted(str(one["text"]).splitlines()[0] for one in webhook.posted)
+    (rejected,) = [one for one in told if one["event"] == "rejected"]
+    assert (rejected["file"], rejected["code"]) == ("broken.csv", "missing_column")
+    assert rejected["link"] == f"onboard status {rejected['batch']}"
+    (repeated,) = [one for one in told if one["event"] == "repeated"]
+    assert (repeated["file"], repeated["batch"]) == ("repeat.csv", batches["members"])
     for name, batch in batches.items():
         said = fleet.command.json("status", batch)
         assert {key: said["books"][key] for key in BOOKS[name]} == BOOKS[name]
