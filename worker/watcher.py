@@ -69,6 +69,7 @@ class Options:
     no_workers: bool = False
     mapping: Path | None = None
     canary: int | None = None
+    verify_first: bool = False
     lang: str | None = None
     excel_safe: bool = False
     once: bool = False
@@ -445,7 +446,12 @@ class Watcher:
         options = self._options
         try:
             accepted = running.accept(
-                self._ours, one.claim.file, self._work.interrupts, mapping=options.mapping, canary=options.canary
+                self._ours,
+                one.claim.file,
+                self._work.interrupts,
+                mapping=options.mapping,
+                canary=options.canary,
+                verify_first=options.verify_first,
             )
         except UnusableFile as error:
             if error.code in _LATER:
