@@ -57,6 +57,7 @@ class NewsKind(StrEnum):
     PAUSED = "paused"  #: a batch waits for a person: the breaker, the canary, its deadline, or somebody's wish
     HALTED = "halted"  #: a batch was stopped by key, account, maintenance or the network
     REJECTED = "rejected"  #: a file as a whole cannot be onboarded
+    REPEATED = "repeated"  #: a dropped file has exactly the content of a batch
     NOTHING_ARRIVED = "nothing_arrived"  #: no file came by the time that was agreed
     TEST = "test"  #: `onboard doctor --notify`
 
@@ -70,7 +71,9 @@ class News:
     at: float
     batch_id: int | None = None
     code: str = ""  #: why a file was rejected
-    why: str = ""  #: the batch's `state_reason` at that moment; when a file should have come; what the log calls it
+    #: The batch's `state_reason` at that moment; when a file should have come; what the log calls a file that was
+    #: rejected; the name of a repeated one.
+    why: str = ""
 
 
 class Reason(NamedTuple):

@@ -22,6 +22,9 @@ from tasks.settling import Settling
 
 log = structlog.get_logger("onboard")
 
+#: Maintenance is worth a line in the log when it has lasted for so long, in seconds.
+WORTH_SAYING_SECONDS = 1.0
+
 
 class Sender:
     """Sends rows and looks them up, and slows the fleet down when elepay asks for it.
@@ -46,6 +49,7 @@ class Sender:
         self._clock, self._sleep = clock, sleep
         self._settling = Settling(api, ledger, self._take_place, clock)
         self._trouble_since: dict[str, float] = {}
+        self._closed = False  #: it was said that elepay is under maintenance
 
     def send(
         self,
@@ -67,7 +71,7 @@ class Sender:
             took = self._clock() - starts
             counters.count_request(None if isinstance(made, Source) else made, took)
             if isinstance(made, Source):
-                self._trouble_since.clear()
+                self._trouble_is_over()
                 then(outcomes.created(row, made, latency_ms=int(took * 1000), rules=self._rules))
             elif isinstance(made, HeldBack):
                 then(outcomes.not_sent_in_time(row, keeps_back() or "lease ended"))
@@ -125,9 +129,15 @@ class Sender:
         method_only = error.code in ONE_METHOD_ONLY
         kind = type(error).__name__ + (error.code if method_only else "")
         if not isinstance(error, NotSent | Throttled | Maintenance):
-            self._trouble_since.clear()
+            self._trouble_is_over()
             return 0.0
         return self._clock() - self._trouble_since.setdefault(kind, self._clock())
+
+    def _trouble_is_over(self) -> None:
+        self._trouble_since.clear()
+        if self._closed:
+            self._closed = False
+            log.info("elepay is open again")
 
     def _slow_down(self, error: ElepayError, seconds_ago: float) -> None:
         """Let the whole fleet know at once that elepay wants less, or nothing for now."""
@@ -137,8 +147,15 @@ class Sender:
             elif isinstance(error, Maintenance) and error.code not in ONE_METHOD_ONLY:
                 wait = self._rules.retry.wait_before_retry(error, self._maintenance_gaps(), 0.0)
                 self._limiter.pause(wait or 1.0)
+                self._say_closed(error)
         except RateLimitUnavailable:
             log.warning("Redis did not take the news of throttling or maintenance", code=error.code)
+
+    def _say_closed(self, error: Maintenance) -> None:
+        since = self._trouble_since.get("Maintenance")
+        if since is not None and self._clock() - since >= WORTH_SAYING_SECONDS and not self._closed:
+            self._closed = True
+            log.warning("elepay is under maintenance, so nothing is sent", code=error.code)
 
     def _maintenance_gaps(self) -> int:
         """Return which gap comes next: they grow with the time that maintenance has taken."""

@@ -235,7 +235,9 @@ class Settings(BaseSettings):
         le=14_400,
     )
     reports_url: str = _field(
-        "ONBOARD_REPORTS_URL", "", "Where people find the folder of reports; a batch's number is put behind it."
+        "ONBOARD_REPORTS_URL",
+        "",
+        "Where people find the reports of batch 12: /12 is put behind it, or the outbox's 12-customers for {folder}.",
     )
 
     # people

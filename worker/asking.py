@@ -39,7 +39,8 @@ def status(ours: Resources, batch_id: int | None, console: Console) -> tuple[int
     else:
         console.print("no batch yet; `onboard run FILE` makes the first")
     if rate is not None:
-        console.print(f"rate: {rate['rate']:g} of {rate['limit']:g} requests/s")
+        paused = f"; nothing is sent for {rate['paused_seconds']:.0f} s" if rate["paused_seconds"] >= 1 else ""
+        console.print(f"rate: {rate['rate']:g} of {rate['limit']:g} requests/s{paused}")
     return 0, {"batches": listed, "rate": rate}
 
 

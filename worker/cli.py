@@ -339,6 +339,9 @@ def watch(
             help="Send so many rows of each file, then wait for `onboard approve`.", min=0, show_default=False
         ),
     ] = None,
+    verify_first: Annotated[
+        bool, typer.Option("--verify-first", help="Look every row up at elepay before it is sent: the ledger was lost.")
+    ] = False,
     excel_safe: Annotated[bool, typer.Option("--excel-safe", help="Also write CSV copies safe for Excel.")] = False,
     once: Annotated[
         bool, typer.Option("--once", help="Take what is there, and end when all of it is finished.")
@@ -354,6 +357,7 @@ def watch(
         no_workers=no_workers,
         mapping=mapping,
         canary=canary,
+        verify_first=verify_first,
         lang=lang,
         excel_safe=excel_safe,
         once=once,

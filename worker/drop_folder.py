@@ -63,6 +63,11 @@ def stem_of(name: str) -> str:
     return stem.encode()[:150].decode(errors="ignore")
 
 
+def name_of_reports(batch_id: int, name: str) -> str:
+    """Return what the folder of a batch's reports is called in the outbox; `name` is the file's."""
+    return f"{batch_id}-{stem_of(name)}"
+
+
 class Dropped(NamedTuple):
     """A file in the inbox that may be taken."""
 

@@ -150,6 +150,8 @@ _ANY_WIDTH = 10_000
 
 def verdict(batch: Batch, books: Books) -> str:
     """Return the first sentence of every report: what came out, and whether somebody is needed."""
+    if batch.state is BatchState.UNUSABLE:
+        return "the file cannot be used; nothing was sent"
     done = f"{books.created:,} of {books.records:,} created"
     if books.skipped:
         done += f", {books.skipped:,} onboarded before"
@@ -164,7 +166,8 @@ def verdict(batch: Batch, books: Books) -> str:
 
 def print_books(console: Console, batch: Batch, books: Books, *, seconds: float | None = None) -> None:
     """Print verdict and books."""
-    colour = "green" if books.need_a_person == 0 and books.balance else "yellow"
+    well = books.need_a_person == 0 and books.balance and batch.state is not BatchState.UNUSABLE
+    colour = "green" if well else "yellow"
     console.print(Text(verdict(batch, books), style=f"bold {colour}"))
     if batch.state_reason:
         known = batch.state_reason.startswith(batch.state)  # "paused by …" need not be told twice

@@ -17,17 +17,19 @@ import contextlib
 import threading
 import time
 from collections.abc import Iterator
+from urllib.parse import quote
 
 import structlog
 
 from tasks import onboarding
 from tasks.errors import LedgerError, UnusableFile
 from tasks.ledger import Claimed
-from tasks.models import Batch, News, NewsKind
+from tasks.models import Batch, BatchState, News, NewsKind
 from tasks.reports.message import Message, compose
 from tasks.reports.texts import Texts
 from tasks.resources import Resources
 from worker.channels import Channel, open_channels
+from worker.drop_folder import name_of_reports
 
 log = structlog.get_logger("onboard")
 
@@ -175,8 +177,16 @@ def message_of(ours: Resources, news: News) -> Message:
 
 def _link(ours: Resources, batch: Batch) -> str:
     """Return where the reports are: an address, a folder of this machine, or what to type."""
-    if ours.settings.reports_url:
-        return f"{ours.settings.reports_url.rstrip('/')}/{batch.id}"
+    if batch.state is BatchState.UNUSABLE:
+        return f"onboard status {batch.id}"
+    url, name = ours.settings.reports_url, name_of_reports(batch.id, batch.name)
+    if "{folder}" in url:
+        return url.replace("{folder}", quote(name))
+    if url:
+        return f"{url.rstrip('/')}/{batch.id}"
+    handed_out = ours.settings.drop_folder / "outbox" / name
+    if handed_out.is_dir():
+        return str(handed_out.absolute())
     if ours.reports.is_dir():
         return str((ours.reports / str(batch.id)).absolute())
     return f"onboard report {batch.id}"

@@ -34,11 +34,11 @@ from tasks import intake, onboarding, reasons, reporting
 from tasks.errors import OnboardingError, UnusableFile
 from tasks.intake import load_mapping
 from tasks.ledger import Ledger
-from tasks.models import Batch, BatchState, NewsKind
+from tasks.models import Batch, BatchState, NewsKind, RowState
 from tasks.reports import FILES, Notice, write_notice
 from tasks.resources import Resources
 from worker import running, screen
-from worker.drop_folder import REPORTS, Claim, DropFolder, stem_of
+from worker.drop_folder import REPORTS, Claim, DropFolder, name_of_reports, stem_of
 from worker.observing import Observing, Pulse, serve
 from worker.run import TICK_SECONDS, sweep_and_ring
 
@@ -69,6 +69,7 @@ class Options:
     no_workers: bool = False
     mapping: Path | None = None
     canary: int | None = None
+    verify_first: bool = False
     lang: str | None = None
     excel_safe: bool = False
     once: bool = False
@@ -317,7 +318,7 @@ class Watcher:
         idle = [one for one in self._in_hand if one not in busy and one.try_at <= time.monotonic()]
         with self._troubles.told("batches"):
             run = set(self._ledger.running_batches())
-            over = [one for one in idle if one.is_read and self._is_over(one, run)]
+            over = [one for one in idle if one.is_read and (self._is_over(one, run) or self._is_left(one, run))]
             if over and self._putting_away is None:
                 self._putting_away = self._start(over[0], self._put_away)
         under_way = sum(one.is_read and not one.waits_for_a_person for one in self._in_hand)
@@ -335,6 +336,25 @@ class Watcher:
             log.warning("batch waits for a person", batch=one.batch_id, state=str(state))
         one.waits_for_a_person = stopped
         return state in (BatchState.FINISHED, BatchState.CANCELLED)
+
+    def _is_left(self, one: InHand, run: set[int]) -> bool:
+        """Tell whether the nightly window has closed on a running batch, and its reports do not say so yet."""
+        if one.batch_id not in run or (night := self._night_that_ended()) is None:
+            return False
+        if self._name_of_night(one.claim, one.batch_id, night) in one.claim.facts.get("outbox", {}):
+            return False
+        count = self._ledger.count_states(one.batch_id)
+        under_way = count.get(RowState.CLAIMED, 0) + count.get(RowState.SENDING, 0)
+        return float(one.claim.facts["claimed_at"]) < night and not under_way
+
+    def _night_that_ended(self) -> float | None:
+        """Return when the window last closed, unless it is open."""
+        now, window = self._ledger.now(), self._ours.settings.window
+        return None if window.is_open(now) else window.span(now - timedelta(days=1).total_seconds()).closes_at
+
+    def _name_of_night(self, claim: Claim, batch_id: int, closed_at: float) -> str:
+        day = datetime.fromtimestamp(closed_at, ZoneInfo(self._ours.settings.time_zone))
+        return f"{name_of_reports(batch_id, claim.name)}-night-{day:%Y-%m-%d}"
 
     def _start(self, one: InHand, work: Callable[[InHand], None]) -> Job:
         future: Future[None] = Future()
@@ -358,7 +378,7 @@ class Watcher:
             self._reading = None
             self._ticked_at = float("-inf")  # its rows may be sent at once
         if self._putting_away is not None and self._putting_away.future.done():
-            if self._take_back(self._putting_away):
+            if self._take_back(self._putting_away) and not self._putting_away.one.claim.is_here:
                 self._in_hand.remove(self._putting_away.one)
             self._putting_away = None
 
@@ -426,7 +446,12 @@ class Watcher:
         options = self._options
         try:
             accepted = running.accept(
-                self._ours, one.claim.file, self._work.interrupts, mapping=options.mapping, canary=options.canary
+                self._ours,
+                one.claim.file,
+                self._work.interrupts,
+                mapping=options.mapping,
+                canary=options.canary,
+                verify_first=options.verify_first,
             )
         except UnusableFile as error:
             if error.code in _LATER:
@@ -439,7 +464,10 @@ class Watcher:
     # ----------------------------------------------------------------------------------------------- putting away
 
     def _put_away(self, one: InHand) -> None:
-        """Write what is to be told about a claim, and move it to where it ends; may be done again from the start."""
+        """Write what is to be told about a claim, and move it to where it ends; may be done again from the start.
+
+        A batch that the night has left unfinished stays where it is: only its reports are handed out.
+        """
         if not one.claim.is_here:
             raise FileNotFoundError
         if one.unusable is not None:
@@ -447,10 +475,15 @@ class Watcher:
         elif one.batch_id is not None and one.repeats:
             self._tell_of_repeat(one.claim, self._ledger.batch(one.batch_id))
         elif one.batch_id is not None:
-            self._archive(one.claim, self._ledger.batch(one.batch_id))
+            batch, night = self._ledger.batch(one.batch_id), self._night_that_ended()
+            if batch.state in (BatchState.FINISHED, BatchState.CANCELLED):
+                self._archive(one.claim, batch)
+            elif night is not None:
+                self.report(one.claim, batch, self._name_of_night(one.claim, batch.id, night))
+                log.info("batch goes on the next night", batch=batch.id)
 
     def _archive(self, claim: Claim, batch: Batch) -> None:
-        self.report(claim, batch, f"{batch.id}-{stem_of(claim.name)}")
+        self.report(claim, batch, name_of_reports(batch.id, claim.name))
         self.folder.put_away(claim, self.folder.archive, str(batch.id))
         self._code = max(self._code, running.exit_code(batch, self._ledger.books(batch.id)))
         self.counts.archived += 1
@@ -475,7 +508,8 @@ class Watcher:
     def _tell_of_repeat(self, claim: Claim, batch: Batch) -> None:
         need = self._ledger.books(batch.id).need_a_person
         self._notice(claim, Notice("already_onboarded", claim.name, claim.id, batch=batch, need_a_person=need))
-        self.folder.hand_out(claim, f"{batch.id}-{stem_of(claim.name)}-again-{claim.id}")
+        self.folder.hand_out(claim, f"{name_of_reports(batch.id, claim.name)}-again-{claim.id}")
+        self._ledger.add_news(NewsKind.REPEATED, once=f"repeated {claim.id}", batch_id=batch.id, why=claim.name)
         self.folder.put_away(claim, self.folder.archive, f"{batch.id}-again")
         self.counts.already_onboarded += 1
         log.info("already onboarded", claim=claim.id, batch=batch.id)

@@ -22,10 +22,10 @@ class Claimed(NamedTuple):
 class Telling(Store):
     """Remembers what is still to be told, and to whom."""
 
-    def add_news(self, kind: NewsKind, *, once: str, code: str = "", why: str = "") -> bool:
-        """Let people be told of something that is no batch's; False if it is there already under the name `once`."""
+    def add_news(self, kind: NewsKind, *, once: str, batch_id: int | None = None, **more: str) -> bool:
+        """Let people be told (`more`: `code`, `why`); False if it is there already under the name `once`."""
         with self._write() as connection:
-            return self._add_news(connection, kind, None, once=once, code=code, why=why)
+            return self._add_news(connection, kind, batch_id, once=once, **more)
 
     def know_channels(self, names: Sequence[str], since: float) -> None:
         """Remember channels that are new: they tell what happens from `since` on, and nothing of before."""

@@ -45,10 +45,13 @@ def compose(
             lines += [title(news.code, texts.lang), hint(news.code, texts.lang)]
         says = "\n".join(lines)
         return Message(head, says, {**facts, "why": news.why, "code": news.code, "text": says})
-    said = verdict(_STATES[news.kind], books, texts)
+    said = verdict(_STATES.get(news.kind, batch.state), books, texts)
+    repeats = news.kind is NewsKind.REPEATED
     reasons = [(code, rows) for code, rows in codes.items() if code not in _NO_REASONS and rows]
     reasons = sorted(reasons, key=lambda one: (-one[1], one[0]))[:REASONS]
     parts = [[said.text, said.more, news.why]]
+    if repeats:
+        parts = [[texts("news_repeated_more", batch=batch.id, name=batch.name), said.text]]
     if news.kind is NewsKind.REJECTED:
         parts = [
             [said.text, said.more],
@@ -56,23 +59,24 @@ def compose(
         ]
     else:
         parts.append([f"{texts(f'state_{name}')}: {texts.number(rows)}" for name, rows in _counts(books).items()])
-        parts.append([f"{texts.number(rows)} × {title(code, texts.lang)} ({code})" for code, rows in reasons])
+        if not repeats:
+            parts.append([f"{texts.number(rows)} × {title(code, texts.lang)} ({code})" for code, rows in reasons])
     parts.append([link])
     text = "\n\n".join("\n".join(line for line in lines if line) for lines in parts if any(lines))
     mode = texts("mode_live" if batch.live else "mode_test")
     facts |= {
         "batch": batch.id,
-        "file": batch.name,
+        "file": news.why if repeats else batch.name,
         "live": batch.live,
         "verdict": said.text,
-        "why": news.why,
+        "why": "" if repeats else news.why,
         "code": news.code,
         "books": {"records": books.records, **_counts(books), "balance": books.balance},
         "reasons": [{"code": code, "title": title(code, texts.lang), "rows": rows} for code, rows in reasons],
         "link": link,
         "text": text,
     }
-    return Message(f"{head}: {batch.name} ({texts('batch')} {batch.id}, {mode})", text, facts)
+    return Message(f"{head}: {facts['file']} ({texts('batch')} {batch.id}, {mode})", text, facts)
 
 
 def _counts(books: Books) -> dict[str, int]:

@@ -104,6 +104,28 @@ def test_a_worker_whose_port_is_taken_works_all_the_same(
     assert "metrics are not served" in started[0].communicate(timeout=60)[1]
 
 
+def test_a_watcher_is_unwell_while_it_cannot_look_into_its_folder(
+    fleet_command: tuple[Command, Page, list[Any]], tmp_path: Path
+) -> None:
+    command, page, started = fleet_command
+    inbox = tmp_path / "drop" / "inbox"
+    settings = {"ONBOARD_DROP_FOLDER": inbox.parent, "ONBOARD_SCAN_SECONDS": 0.2, "ONBOARD_WATCHDOG_SECONDS": 2}
+    command.environment.update({name: str(value) for name, value in settings.items()})
+    started.append(command.start("watch", "--no-workers"))
+    wait_until(lambda: page.get("/readyz")[0] == page.get("/healthz")[0] == 200, what="a watcher that is ready")
+    inbox.rename(tmp_path / "aside")
+    inbox.touch()
+    wait_until(lambda: page.get("/healthz") == (503, "watcher stands still\n"), what="the word about it")
+    seen = page.samples()["onboard_pulse_timestamp_seconds{part=watcher}"]
+    assert page.get("/readyz")[0] == 200, "ledger and Redis answer"
+    inbox.unlink()
+    (tmp_path / "aside").rename(inbox)
+    wait_until(lambda: page.get("/healthz") == (200, "ok\n"), what="the next look")
+    assert page.samples()["onboard_pulse_timestamp_seconds{part=watcher}"] > seen
+    started[0].terminate()
+    assert started[0].wait(60) == 0
+
+
 @pytest.fixture
 def quick_looks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(observing, "LOOK_SECONDS", 0.05)

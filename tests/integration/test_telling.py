@@ -162,6 +162,22 @@ def test_the_words_are_japanese_if_people_want_that_and_the_link_is_the_address_
     assert "2026-11-26 02:00" in second["text"]
 
 
+@pytest.mark.parametrize(
+    ("url", "link"),
+    [
+        ("https://reports.example/onboard", "https://reports.example/onboard/1"),
+        ("https://reports.example/outbox/{folder}/report.html", "https://reports.example/outbox/1-f/report.html"),
+        ("", "{outbox}/1-f"),
+    ],
+)
+def test_the_link_leads_to_where_the_reports_are(ours: Any, tmp_path: Path, url: str, link: str) -> None:
+    mine = ours(ONBOARD_REPORTS_URL=url, ONBOARD_DROP_FOLDER=tmp_path / "drop")
+    batch = mine.ledger.batch(finished(mine.ledger))
+    assert (telling._link(mine, batch) == "onboard report 1") is not bool(url)
+    (tmp_path / "drop" / "outbox" / "1-f").mkdir(parents=True)
+    assert telling._link(mine, batch) == link.replace("{outbox}", str(tmp_path / "drop" / "outbox"))
+
+
 def test_every_event_of_a_batch_is_told_in_its_order_and_twice_if_it_happened_twice(
     ours: Any, tellers: Any, tmp_path: Path
 ) -> None:

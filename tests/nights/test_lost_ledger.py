@@ -6,7 +6,8 @@ import signal
 
 from conftest import ROWS, Night
 from factories import Command, wait_until
-from judge import rows_of
+from judge import at_the_simulator, count_history, rows_of
+from test_watcher import Drop
 
 OLD = 250
 
@@ -48,3 +49,16 @@ def test_where_lists_prove_nothing_verify_first_sends_nothing(night: Night) -> N
     night.judge(command, said, exit_code=1, created=0, unclear=ROWS, sources=ROWS)
     night.simulator.control(list_only_active=False)
     night.judge(command, night.start(command, "retry", said["batch"], "--json").json(90))
+
+
+def test_files_dropped_again_after_a_lost_ledger_are_verified_by_a_watcher_that_is_told_so(night: Night) -> None:
+    drop = Drop(night.folder / "drop")
+    command = night.machine(ELEPAY_REQUESTS_PER_SECOND=0, ONBOARD_DROP_FOLDER=drop.root, ONBOARD_SETTLE_SECONDS=0.5)
+    drop.file("old.csv", OLD)
+    assert night.start(command, "watch", "--once", "--json").json()["exit"] == 0
+    lose_the_ledger(command)
+    drop.file("all.csv", ROWS)
+    assert night.start(command, "watch", "--once", "--verify-first", "--json").json()["exit"] == 0
+    assert count_history(command, "found by look-up") == OLD
+    at_the_simulator(command, night.simulator, ROWS)
+    night.note(rows=OLD + ROWS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import time
 from datetime import datetime
 from pathlib import Path
@@ -10,7 +11,10 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from conftest import ROWS, Night
+from factories import wait_until
+from judge import at_the_simulator
 from machines import Valkey
+from test_watcher import Drop, logged
 
 ZONE = ZoneInfo("Asia/Tokyo")
 #: A request that left in time may be counted by the simulator so much later.
@@ -69,3 +73,34 @@ def test_workers_of_a_fleet_keep_to_their_window_whoever_rings(night: Night, val
     said = night.run(rings, night.file(), "--no-workers").json(90)
     statistics = night.judge(rings, said)
     assert statistics["first_create_at"] >= opens
+
+
+def test_a_watched_file_that_the_night_leaves_unfinished_is_reported_and_goes_on(night: Night) -> None:
+    night.simulator.control(latency_ms=100)
+    settings, _, closes = window(-60, 20)
+    drop = Drop(night.folder / "drop")
+    settings |= {"ONBOARD_DROP_FOLDER": drop.root, "ONBOARD_SETTLE_SECONDS": 0.5}
+    command = night.machine(ELEPAY_REQUESTS_PER_SECOND=10, **settings)
+    drop.file("a.csv")
+    started = night.start(command, "watch")
+    wait_until(lambda: any(drop.outbox.glob("*-night-*/manifest.json")), 60, "the report of the night")
+    (folder,) = drop.outbox.iterdir()
+    assert folder.name == f"1-a-night-{datetime.fromtimestamp(closes, ZONE):%Y-%m-%d}"
+    summary = json.loads((folder / "summary.json").read_text())
+    books = summary["books"]
+    assert books["balance"]
+    assert books["open"] > 0
+    assert f"{books['open']} rows wait for the next night" in summary["verdict"]["more"]
+    assert len(drop.claims()) == 1
+    started.signal(signal.SIGTERM)
+    assert started.wait() == 3
+    again = night.start(command, "watch", "--json")
+    wait_until(lambda: logged(again, "claim of a watcher that ended taken over"), 30, "its taking over")
+    again.signal(signal.SIGTERM)
+    assert again.wait() == 3
+    assert list(drop.outbox.iterdir()) == [folder], "one night, one report"
+    command.environment.update(ONBOARD_NOT_BEFORE="", ONBOARD_UNTIL="", ELEPAY_REQUESTS_PER_SECOND="150")
+    assert night.start(command, "watch", "--once", "--json").json(90)["exit"] == 0
+    assert set(drop.handed_out()) == {folder.name, "1-a"}
+    at_the_simulator(command, night.simulator, ROWS)
+    night.note(rows=ROWS)

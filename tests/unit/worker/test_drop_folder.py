@@ -299,8 +299,3 @@ def test_an_arrival_is_known_wherever_the_file_is_by_now(folder: DropFolder) -> 
     folder.put_away(claim, folder.rejected, "a")
     assert folder.arrived_since(at - 1)
     assert not folder.arrived_since(at + 1)
-
-
-def test_one_watcher_says_it(tmp_path: Path, clock: Clock) -> None:
-    one, other = watcher_of(tmp_path, clock), watcher_of(tmp_path, clock)
-    assert [one.first_to_say("x"), other.first_to_say("x"), other.first_to_say("y")] == [True, False, True]
