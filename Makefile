@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help install demo test bench check lock tools clean
+.PHONY: help install secrets demo test bench check lock tools clean
 
 help:            ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1|/p' Makefile | column -t -s '|'
@@ -20,6 +20,14 @@ $(STAMP): requirements.lock pyproject.toml
 
 demo: install    ## a rough night against the bundled simulator, start to reports
 	@$(BIN)/python -m worker.demo
+
+secrets:         ## secrets/ for docker compose: a password for the ledger, a key for the demo; overwrites nothing
+	@mkdir -p secrets && chmod 700 secrets  # so nobody else gets in, and in the containers the files can be read
+	@umask 022 && cd secrets && \
+	{ [ -e ledger_password ] || od -An -N24 -tx1 /dev/urandom | tr -d ' \n' >ledger_password; } && \
+	{ [ -e ledger_url ] || echo "postgresql+psycopg://onboard:$$(cat ledger_password)@ledger:5432/onboard" >ledger_url; } && \
+	{ [ -e elepay_secret_key ] || echo sk_test_demo >elepay_secret_key; } && \
+	{ [ -e notify_urls ] || : >notify_urls; }
 
 test: install    ## every test, with a real Valkey and a real PostgreSQL
 	$(BIN)/python -m pytest --numprocesses 4 --dist worksteal $(PYTEST_ARGS)

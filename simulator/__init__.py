@@ -13,7 +13,7 @@ authority    which key opens which door
 operations   elepay's operations: a request in, an answer out; no network
 api          the ASGI application: reads requests, strikes, answers
 control      `/_sim/...`: knobs, statistics, offline windows
-server       the process: uvicorn on the loopback
+server       the process: uvicorn
 ===========  =========================================================================
 
 It follows docs/elepay-api.md §9 and knows nothing of the program that it tests.

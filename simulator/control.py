@@ -1,4 +1,4 @@
-"""The control room below `/_sim/`: knobs, statistics, sources, offline windows. No key; the loopback only.
+"""The control room below `/_sim/`: knobs, statistics, sources, offline windows. No key: not for strangers.
 
 GET   /_sim/health                  {"status": "ok", "profile": NAME, "seed": N}
 GET   /_sim/statistics              the books of the run:

@@ -1,4 +1,4 @@
-"""The process: uvicorn on the loopback, able to refuse connections for a while and to stop at once."""
+"""The process: uvicorn, on the loopback unless told otherwise, able to refuse connections for a while and to stop at once."""
 
 from __future__ import annotations
 
@@ -24,6 +24,8 @@ BACKLOG = 2048
 GRACE_SECONDS = 0.3
 
 _CLOSING_WAIT_SECONDS = 0.02
+#: Every address of a container: its network is the border then. On a machine it would open the control room to others.
+EVERYWHERE = "0.0.0.0"  # noqa: S104 - only if it is asked for
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -45,7 +47,7 @@ class FaultyProtocol(HttpToolsProtocol):
         super().on_headers_complete()
 
 
-class LoopbackServer(uvicorn.Server):
+class SimulatorServer(uvicorn.Server):
     """uvicorn's server, which can close its socket for a while and open it again on the same port."""
 
     def __init__(self, config: uvicorn.Config, on_ready: Callable[[int], None]) -> None:
@@ -129,10 +131,10 @@ def serve(host: str = "127.0.0.1", port: int = 0, profile: str = "clean", seed: 
 
     When requests can be sent, prints one line: `elepay simulator on http://HOST:PORT  profile=NAME seed=N`. `profile`
     is a bundled profile's name or the path of a TOML file; raises `ProfileError` if it cannot be used, and `ValueError`
-    for a host that is not this machine: the control room asks for no key.
+    for a host that is neither the loopback nor EVERYWHERE.
     """
-    if host not in ("127.0.0.1", "localhost", "::1"):
-        raise ValueError(f"the simulator serves the loopback only, not {host}")
+    if host not in ("127.0.0.1", "localhost", "::1", EVERYWHERE):
+        raise ValueError(f"the simulator serves the loopback only, or {EVERYWHERE} inside of a container, not {host}")
     api = Api(load_profile(profile), seed)
 
     def ready(chosen_port: int) -> None:
@@ -156,6 +158,6 @@ def serve(host: str = "127.0.0.1", port: int = 0, profile: str = "clean", seed: 
         timeout_graceful_shutdown=1,
         backlog=BACKLOG,
     )
-    server = LoopbackServer(config, ready)
+    server = SimulatorServer(config, ready)
     api.control = ControlRoom(api, profile, server.go_offline).app()
     server.run()

@@ -28,6 +28,8 @@ PLAIN_NAMES = ("REDIS_URL", "LEDGER_URL")
 #: Where `FILE` variants are looked for: every setting may be given as NAME_FILE.
 FILE_SUFFIX = "_FILE"
 SECRETS_DIR = "ONBOARD_SECRETS_DIR"
+#: The one other machine to which a test key may go unencrypted: the simulator's container, by its name in the compose file.
+SIMULATOR_HOST = "simulator"
 #: Stands for "no limit of ours" inside the rate limiter: far above what one fleet can send.
 UNLIMITED_REQUESTS_PER_SECOND = 10_000.0
 
@@ -47,7 +49,7 @@ class Settings(BaseSettings):
     # elepay
     secret_key: SecretStr | None = _field("ELEPAY_SECRET_KEY", None, "elepay's secret key, sk_test_… or sk_live_….")
     base_url: str = _field(
-        "ELEPAY_BASE_URL", "https://api.elepay.io", "Where elepay answers; https, or plain http on loopback."
+        "ELEPAY_BASE_URL", "https://api.elepay.io", "Where elepay answers; https, or plain http for the simulator: on loopback, or the host `simulator` in test mode."
     )
     mode: Literal["test", "live"] = _field("ELEPAY_MODE", "test", "The mode that the key must have: test or live.")
     requests_per_second: float = _field(
@@ -319,12 +321,18 @@ class Settings(BaseSettings):
     @classmethod
     def _safe_base_url(cls, value: str) -> str:
         parts = urlsplit(value)
-        loopback = parts.hostname in ("localhost", "::1") or (parts.hostname or "").startswith("127.")
-        if parts.scheme != "https" and not (parts.scheme == "http" and loopback):
+        near = parts.hostname in ("localhost", "::1", SIMULATOR_HOST) or (parts.hostname or "").startswith("127.")
+        if parts.scheme != "https" and not (parts.scheme == "http" and near):
             raise ValueError("must start with https:// (plain http only on loopback, for the simulator)")
         if not parts.hostname or parts.username or parts.password or parts.query or parts.fragment:
             raise ValueError("must be an address such as https://api.elepay.io, without user, query or fragment")
         return value.rstrip("/")
+
+    @model_validator(mode="after")
+    def _live_keys_go_to_elepay(self) -> Self:
+        if self.live and urlsplit(self.base_url).hostname == SIMULATOR_HOST:
+            raise ValueError("ELEPAY_BASE_URL is the simulator's: it must be elepay's when ELEPAY_MODE is live")
+        return self
 
     @model_validator(mode="after")
     def _times_fit(self) -> Self:

@@ -41,7 +41,7 @@ from tasks.reasons import CODES
 from tasks.reports.csv_files import EXCEL_SAFE_COLUMN, OWN_COLUMNS
 from tasks.reports.writing import FILES
 from tasks.schema import VERSION
-from tasks.settings import FILE_SUFFIX, SECRETS_DIR, Settings, setting_names
+from tasks.settings import FILE_SUFFIX, SECRETS_DIR, setting_names
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("tasks", "worker", "simulator")
@@ -56,7 +56,6 @@ README, OPERATIONS, FILES_PAGE = PAGES["README.md"], PAGES["docs/operations.md"]
 API, REPORTS, SIMULATOR = PAGES["docs/elepay-api.md"], PAGES["docs/reports.md"], PAGES["docs/simulator.md"]
 ARCHITECTURE = PAGES["docs/architecture.md"]
 ALL_PAGES = "\n".join(PAGES.values())
-COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text("utf-8"))
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 
 
@@ -161,8 +160,9 @@ def test_every_setting_is_documented(name: str) -> None:
 
 
 def test_no_page_names_a_setting_that_does_not_exist() -> None:
-    compose = (ROOT / "docker-compose.yml").read_text("utf-8")
-    named = set(re.findall(r"\b(?:ELEPAY|ONBOARD)_[A-Z0-9_]*[A-Z0-9]\b", ALL_PAGES + compose))
+    deployed = [ROOT / "docker-compose.yml", ROOT / "Dockerfile", *(ROOT / "deploy" / "systemd").iterdir()]
+    texts = ALL_PAGES + "\n".join(path.read_text("utf-8") for path in deployed)
+    named = set(re.findall(r"\b(?:ELEPAY|ONBOARD)_[A-Z0-9_]*[A-Z0-9]\b", texts))
     assert len(named) > 20
     known = setting_names()
     unknown = {name for name in named if not {name, name.removesuffix(FILE_SUFFIX)} & {*known, SECRETS_DIR}}
@@ -441,74 +441,10 @@ def test_the_dashboard_shows_every_metric_and_no_other() -> None:
     assert len(places) == len(set(places))
 
 
-# ----------------------------------------------------------------------------------------------- compose and the image
+# ----------------------------------------------------------------------------------------------------- queue and tasks
 
 
-def test_the_compose_file_sets_nothing_but_settings() -> None:
-    known = setting_names()
-    for name in COMPOSE["services"]["worker"]["environment"]:
-        assert name in known or name.removesuffix(FILE_SUFFIX) in known
-    assert {"REDIS_URL", "LEDGER_URL", "ELEPAY_SECRET_KEY_FILE"} <= set(COMPOSE["services"]["worker"]["environment"])
-
-
-def test_the_settings_of_the_compose_file_can_be_read() -> None:
-    """With the defaults that stand in it, and the passwords that it demands."""
-    given = {
-        name: re.sub(
-            r"\$\{\w+(?::-([^}]*)|:\?[^}]*)?\}", lambda found: "secret" if found[1] is None else found[1], value
-        )
-        for name, value in COMPOSE["services"]["worker"]["environment"].items()
-    }
-    given["ELEPAY_SECRET_KEY"] = "sk_test_compose"
-    settings = Settings.model_validate(given)
-    assert settings.redis_url == "redis://broker:6379/0"
-    assert str(settings.ledger_url).startswith("postgresql+psycopg://onboard:secret@ledger:5432/")
-    assert settings.requests_per_second == Settings.model_fields["requests_per_second"].default
-
-
-def test_the_clock_of_the_fleet_speaks_to_the_broker_of_its_workers() -> None:
-    beat, worker = COMPOSE["services"]["beat"], COMPOSE["services"]["worker"]
-    assert beat["command"][0] in COMMANDS
-    assert beat["image"] == worker["image"]
-    assert beat["environment"]["REDIS_URL"] == worker["environment"]["REDIS_URL"]
-    assert set(beat["environment"]) <= set(setting_names())
-
-
-def test_the_names_inside_the_compose_file_fit_together() -> None:
-    services = COMPOSE["services"]
-    worker = services["worker"]
-    for host in ("broker", "ledger"):
-        assert worker["depends_on"][host]["condition"] == "service_healthy"
-        assert "healthcheck" in services[host]
-    assert set(worker["secrets"]) == set(COMPOSE["secrets"])
-    assert worker["environment"]["ELEPAY_SECRET_KEY_FILE"] == f"/run/secrets/{worker['secrets'][0]}"
-    postgres = services["ledger"]["environment"]
-    address = worker["environment"]["LEDGER_URL"]
-    assert f"//{postgres['POSTGRES_USER']}:" in address
-    assert address.endswith(f"/{postgres['POSTGRES_DB']}")
-    assert {each.partition(":")[0] for each in services["ledger"]["volumes"]} == set(COMPOSE["volumes"])
-
-
-def test_nothing_of_the_fleet_listens_beyond_this_machine() -> None:
-    ports = [port for service in COMPOSE["services"].values() for port in service.get("ports", [])]
-    assert ports
-    assert [port for port in ports if not port.startswith("127.0.0.1:")] == []
-
-
-def test_a_worker_of_the_fleet_is_started_again_and_has_time_to_end() -> None:
-    worker = COMPOSE["services"]["worker"]
-    assert worker["restart"] in ("always", "unless-stopped")
-    seconds = int(worker["stop_grace_period"].removesuffix("s"))
-    assert seconds > Settings.model_fields["total_timeout_seconds"].default + 10
-    assert worker["command"][0] in COMMANDS
-
-
-def test_the_broker_of_the_fleet_never_drops_a_key() -> None:
-    command = COMPOSE["services"]["broker"]["command"]
-    assert command[command.index("--maxmemory-policy") + 1] == "noeviction"
-
-
-def test_queue_names_in_code_compose_file_and_documents_agree() -> None:
+def test_queue_names_in_code_and_documents_agree() -> None:
     from worker.celery_app import make_app
 
     app = make_app("redis://localhost/0", 40.0)
@@ -516,9 +452,6 @@ def test_queue_names_in_code_compose_file_and_documents_agree() -> None:
     assert set(app.conf.task_queues) == {QUEUE}
     prefix = app.conf.broker_transport_options["global_keyprefix"]
     assert set(re.findall(r"llen (\S+?)`", ALL_PAGES)) == {f"{prefix}{QUEUE}"}
-    command = " ".join(COMPOSE["services"]["worker"]["command"])
-    for queues in re.findall(r"(?:-Q|--queues)[= ](\S+)", command):
-        assert set(queues.split(",")) == {QUEUE}
 
 
 def test_every_task_has_a_name_of_its_own() -> None:
@@ -537,25 +470,6 @@ def test_every_task_has_a_name_of_its_own() -> None:
         assert names
         assert isinstance(names[0], ast.Constant)
         assert str(names[0].value).startswith("onboard.")
-
-
-def test_the_image_is_built_from_what_exists() -> None:
-    text = (ROOT / "Dockerfile").read_text("utf-8")
-    ignored = (ROOT / ".dockerignore").read_text("utf-8").splitlines()
-    for line in re.findall(r"^COPY (?!--from)(.+)$", text, re.MULTILINE):
-        for source in line.split()[:-1]:
-            assert (ROOT / source).exists()
-            assert f"!{source}" in ignored
-    extras = re.search(r"/src\[([a-z,]+)\]", text)
-    assert extras is not None
-    assert set(extras[1].split(",")) <= set(PROJECT["project"]["optional-dependencies"])
-    assert "postgres" in extras[1]
-    assert re.search(r"^USER (?!root)\w+", text, re.MULTILINE)
-    entry = re.search(r'^ENTRYPOINT \["(\w+)"\]', text, re.MULTILINE)
-    assert entry is not None
-    assert entry[1] in PROJECT["project"]["scripts"]
-    for package in PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]:
-        assert f"COPY {package} /src/{package}" in text
 
 
 # ------------------------------------------------------------------------------------------------- links and the house
@@ -588,7 +502,7 @@ def test_every_page_is_reached_from_the_readme() -> None:
 
 @pytest.mark.parametrize("page", sorted(PAGES))
 def test_every_path_that_a_page_names_exists(page: str) -> None:
-    roots = (*PACKAGES, "docs", "tests", "benchmarks", "sample_data", ".ci")
+    roots = (*PACKAGES, "docs", "tests", "benchmarks", "sample_data", "deploy", ".ci")
     for path in re.findall(rf"`?\b((?:{'|'.join(map(re.escape, roots))})/[\w./-]*\w/?)`", PAGES[page]):
         assert (ROOT / path).exists(), f"{page} names {path}"
 

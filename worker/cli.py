@@ -367,7 +367,10 @@ def watch(
 
 @app.command(epilog="Example:  onboard simulator --port 8130 --profile rough_night --seed 7")
 def simulator(
-    port: Annotated[int, typer.Option(help="Port on loopback; 0: any free one.")] = 8130,
+    port: Annotated[int, typer.Option(help="0: any free one.")] = 8130,
+    host: Annotated[
+        str, typer.Option(help="Loopback; 0.0.0.0 inside of a container only: whoever reaches it reads and turns all.")
+    ] = "127.0.0.1",
     profile: Annotated[str, typer.Option(help="Name of a profile, or a TOML file.")] = "clean",
     seed: Annotated[int, typer.Option(help="The same seed gives the same faults.")] = 1,
 ) -> None:
@@ -377,7 +380,7 @@ def simulator(
     except ImportError:
         _fail("the simulator needs the extra `simulator`: pip install 'elepay-onboarding[simulator]'")
     try:
-        serve(port=port, profile=profile, seed=seed)
+        serve(host=host, port=port, profile=profile, seed=seed)
     except (ValueError, OSError) as error:
         _fail(str(error))
 

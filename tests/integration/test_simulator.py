@@ -521,7 +521,7 @@ def _created(url: str) -> int:
     ("arguments", "said"),
     [
         (["--profile", "smooth"], "no profile 'smooth'"),
-        (["--host", "0.0.0.0"], "the loopback only"),
+        (["--host", "192.0.2.1"], "the loopback only"),
     ],
 )
 def test_it_does_not_start_wrongly(arguments: list[str], said: str) -> None:

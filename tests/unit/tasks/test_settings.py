@@ -47,6 +47,7 @@ def test_the_environment_goes_before_dotenv_and_that_before_files(tmp_path: Path
         ("ONBOARD_IN_FLIGHT", "0"),
         ("ELEPAY_MODE", "prod"),
         ("ELEPAY_BASE_URL", "http://api.elepay.io"),
+        ("ELEPAY_BASE_URL", "http://simulator.elepay.io"),
         ("ELEPAY_BASE_URL", "https://user:pass@api.elepay.io"),
         ("ELEPAY_REQUESTS_PER_SECOND", "-1"),
         ("ONBOARD_ENCODINGS", "utf-9"),
@@ -72,6 +73,13 @@ def test_every_malformed_setting_is_named_at_once(tmp_path: Path) -> None:
 
 def test_plain_http_is_for_loopback(tmp_path: Path) -> None:
     assert load(tmp_path, ELEPAY_BASE_URL="http://127.0.0.1:8130/").base_url == "http://127.0.0.1:8130"
+
+
+def test_only_a_test_key_goes_to_the_container_of_the_simulator(tmp_path: Path) -> None:
+    address = "http://simulator:8130"
+    assert load(tmp_path, ELEPAY_BASE_URL=address).base_url == address
+    with pytest.raises(SettingsError, match=r"ELEPAY_BASE_URL is the simulator's"):
+        load(tmp_path, ELEPAY_BASE_URL=address, ELEPAY_MODE="live")
 
 
 @pytest.mark.parametrize(
