@@ -25,6 +25,7 @@ from tasks.ledger import Ledger
 from tasks.models import BatchState, NewsKind
 from tasks.resources import Resources
 from tasks.settings import load_settings
+from worker import telling
 from worker.channels import open_channels
 from worker.telling import Teller
 
