@@ -245,7 +245,8 @@ def test_killed_between_claim_and_telling_it_is_told_by_another(
         import os, signal, sys, threading
         from tasks.resources import Resources
         from tasks.settings import load_settings
-                telling.message_of = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+        from worker import telling
+        telling.message_of = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
         ours = Resources(load_settings())
         teller = telling.Teller(ours, telling.open_channels(ours.settings), lease_seconds=1.0, ripe_seconds=0)
         teller.start()
