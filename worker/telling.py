@@ -102,7 +102,13 @@ class Teller:
         ledger, now = self._ours.ledger, self._ours.ledger.now()
         newest_at = now if at_once else now - self._ripe_seconds
         new = ledger.untold_news(channel.name, newest_at, now - GIVE_UP_SECONDS)
-        ledger.plan_tellings(channel.name, [one.id for one in new if at_once or self._is_ripe(one, now)])
+        due, unripe = [], set()  # what came later in a batch waits for what came before
+        for one in new:
+            if at_once or (one.batch_id not in unripe and self._is_ripe(one, now)):
+                due.append(one.id)
+            else:
+                unripe.add(one.batch_id)
+        ledger.plan_tellings(channel.name, due)
         while claimed := ledger.claim_telling(channel.name, self._lease_seconds):
             self._tell(channel, claimed)
 

@@ -22,7 +22,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 import structlog
@@ -75,16 +75,6 @@ class Options:
     once: bool = False
 
 
-class OnEvent(Protocol):
-    """Is told what people may want to hear; must neither raise nor take long.
-
-    Kinds: `rejected` (with `code`), `already_onboarded` (the batch that has the content), `nothing_arrived` (`by`).
-    """
-
-    def __call__(self, kind: str, batch_id: int | None, **counts: object) -> None:
-        """Take one event."""
-
-
 @dataclass(slots=True)
 class Counts:
     """What this watcher has done since it started."""
@@ -119,9 +109,7 @@ class Job(NamedTuple):
     future: Future[None]
 
 
-def watch(
-    ours: Resources, options: Options, console: Console, on_event: OnEvent | None = None
-) -> tuple[int, dict[str, Any]]:
+def watch(ours: Resources, options: Options, console: Console) -> tuple[int, dict[str, Any]]:
     """Take files from the drop folder until told to stop, or (`once`) until all that is there has come to its end."""
     ours.settings.require_key()
     if options.mapping is not None:
@@ -129,7 +117,7 @@ def watch(
     with running.at_work(ours, console, workers=options.workers, no_workers=options.no_workers) as work:
         running.sendable_methods(ours)  # the same of the key
         intake.load()
-        watcher = Watcher(ours, options, work, on_event or _say_nothing)
+        watcher = Watcher(ours, options, work)
         watcher.folder.make()
         pages = partial(Observing, ours, pulses={"watcher": watcher.pulse})
         serve(pages, ours.settings.metrics_host, ours.settings.metrics_port)
@@ -144,16 +132,12 @@ def watch(
     }
 
 
-def _say_nothing(kind: str, batch_id: int | None, **counts: object) -> None:
-    pass
-
-
 class Watcher:
     """One watcher of one folder; several may share the folder if they share ledger and Redis."""
 
-    def __init__(self, ours: Resources, options: Options, work: running.AtWork, on_event: OnEvent) -> None:
+    def __init__(self, ours: Resources, options: Options, work: running.AtWork) -> None:
         settings = ours.settings
-        self._ours, self._options, self._work, self._on_event = ours, options, work, on_event
+        self._ours, self._options, self._work = ours, options, work
         self._ledger: Ledger = ours.ledger
         self._lang = options.lang or settings.lang
         self.folder = DropFolder(
@@ -290,7 +274,6 @@ class Watcher:
         once = f"nothing arrived {by:%Y-%m-%d} {self.folder.root}"
         if self._ledger.add_news(NewsKind.NOTHING_ARRIVED, once=once, why=f"{by:%Y-%m-%d %H:%M}"):
             log.warning("nothing arrived", by=f"{by:%Y-%m-%d %H:%M}")
-            self._on_event("nothing_arrived", None, by=f"{by:%Y-%m-%d %H:%M}")
 
     # ---------------------------------------------------------------------------------------------------- working
 
@@ -513,7 +496,6 @@ class Watcher:
         self.folder.put_away(claim, self.folder.archive, f"{batch.id}-again")
         self.counts.already_onboarded += 1
         log.info("already onboarded", claim=claim.id, batch=batch.id)
-        self._on_event("already_onboarded", batch.id)
 
     def _reject(self, claim: Claim, error: UnusableFile) -> None:
         sentence, hint = reasons.explain_file(error, self._lang)
@@ -525,7 +507,6 @@ class Watcher:
         self._code = max(self._code, NEED_A_PERSON)
         self.counts.rejected += 1
         log.warning("file rejected", claim=claim.id, code=error.code)
-        self._on_event("rejected", None, code=error.code)
 
     def _notice(self, claim: Claim, notice: Notice) -> None:
         told = replace(notice, sha256=claim.facts.get("sha256", ""))

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 import structlog
 from factories import KEY
 
 from tasks.errors import LedgerError, UnusableFile
+from tasks.models import NewsKind
 from tasks.resources import Resources
 from tasks.settings import SettingsError, load_settings
 from worker.drop_folder import Dropped
@@ -20,12 +20,7 @@ from worker.watcher import Options, Troubles, Watcher
 
 
 @pytest.fixture
-def events() -> list[tuple[str, int | None, dict[str, object]]]:
-    return []
-
-
-@pytest.fixture
-def watcher(tmp_path: Path, events: list[Any]) -> Watcher:
+def watcher(tmp_path: Path) -> Watcher:
     settings = load_settings(
         {
             "ELEPAY_SECRET_KEY": KEY,
@@ -35,35 +30,37 @@ def watcher(tmp_path: Path, events: list[Any]) -> Watcher:
         },
         folder=tmp_path,
     )
-
-    def on_event(kind: str, batch_id: int | None, **counts: object) -> None:
-        events.append((kind, batch_id, counts))
-
-    found = Watcher(Resources(settings), Options(), AtWork(Interrupts(), None, None), on_event)
+    found = Watcher(Resources(settings), Options(), AtWork(Interrupts(), None, None))
     found.folder.make()
     return found
 
 
-def test_nothing_arrived_is_said_once_a_day_by_one_of_the_watchers(watcher: Watcher, events: list[Any]) -> None:
+def told(watcher: Watcher) -> list[NewsKind]:
+    """What people are told, by a channel that has been there since the beginning."""
+    watcher._ledger.know_channels(["mail"], 0.0)
+    return [news.kind for news in watcher._ledger.untold_news("mail", time.time(), 0.0)]
+
+
+def test_nothing_arrived_is_said_once_a_day_by_one_of_the_watchers(watcher: Watcher) -> None:
     watcher._ask_for_the_expected()
-    assert events == [], "it is not time yet"
+    assert told(watcher) == [], "it is not time yet"
     for _ in range(2):
         watcher._expected_at = time.time() - 1
         watcher._ask_for_the_expected()
         watcher._ask_for_the_expected()
-    assert [(kind, batch_id) for kind, batch_id, _ in events] == [("nothing_arrived", None)]
+    assert told(watcher) == [NewsKind.NOTHING_ARRIVED]
     assert watcher._expected_at is not None
     assert watcher._expected_at > time.time()
 
 
-def test_nothing_is_said_when_a_file_arrived(watcher: Watcher, events: list[Any]) -> None:
+def test_nothing_is_said_when_a_file_arrived(watcher: Watcher) -> None:
     (watcher.folder.inbox / "a.csv").write_text("a\n")
     claim = watcher.folder.claim(Dropped("a.csv"))
     assert claim is not None
     watcher.folder.put_away(claim, watcher.folder.rejected, "a")
     watcher._expected_at = time.time() - 1
     watcher._ask_for_the_expected()
-    assert events == []
+    assert told(watcher) == []
 
 
 @pytest.mark.parametrize("text", ["2:00", "24:00", "02:60", "noon"])
