@@ -1,4 +1,4 @@
-"""The process: uvicorn, on the loopback unless told otherwise, able to refuse connections for a while and to stop at once."""
+"""The process: uvicorn, on the loopback unless told otherwise, able to refuse connections and to stop at once."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ PLAIN_NAMES = ("REDIS_URL", "LEDGER_URL")
 #: Where `FILE` variants are looked for: every setting may be given as NAME_FILE.
 FILE_SUFFIX = "_FILE"
 SECRETS_DIR = "ONBOARD_SECRETS_DIR"
-#: The one other machine to which a test key may go unencrypted: the simulator's container, by its name in the compose file.
+#: The one other machine to which a test key may go unencrypted: the simulator's container, by its name there.
 SIMULATOR_HOST = "simulator"
 #: Stands for "no limit of ours" inside the rate limiter: far above what one fleet can send.
 UNLIMITED_REQUESTS_PER_SECOND = 10_000.0
@@ -49,7 +49,9 @@ class Settings(BaseSettings):
     # elepay
     secret_key: SecretStr | None = _field("ELEPAY_SECRET_KEY", None, "elepay's secret key, sk_test_… or sk_live_….")
     base_url: str = _field(
-        "ELEPAY_BASE_URL", "https://api.elepay.io", "Where elepay answers; https, or plain http for the simulator: on loopback, or the host `simulator` in test mode."
+        "ELEPAY_BASE_URL",
+        "https://api.elepay.io",
+        "Where elepay answers; https, or for the simulator http: on loopback, or in test mode the host `simulator`.",
     )
     mode: Literal["test", "live"] = _field("ELEPAY_MODE", "test", "The mode that the key must have: test or live.")
     requests_per_second: float = _field(

@@ -1,4 +1,4 @@
-"""Laws for image, compose file and units: whatever they name exists in the code, and nothing has more rights than it needs."""
+"""Laws for image, compose file and units: what they name exists, and nothing has more rights than it needs."""
 
 from __future__ import annotations
 
@@ -130,9 +130,9 @@ def test_every_image_has_a_tag() -> None:
 
 def test_the_services_are_those_that_the_page_tells_of() -> None:
     page = (ROOT / "docs" / "containers.md").read_text("utf-8")
-    assert set(re.findall(r"^\| `(\w+)` \|", page.partition("## What runs")[2].partition("\n## ")[0], re.MULTILINE)) == set(
-        SERVICES
-    )
+    assert set(
+        re.findall(r"^\| `(\w+)` \|", page.partition("## What runs")[2].partition("\n## ")[0], re.MULTILINE)
+    ) == set(SERVICES)
     assert {name for name, service in SERVICES.items() if "profiles" in service} == {"simulator", "sample"}
 
 
@@ -266,7 +266,9 @@ def secrets_in(text: str) -> list[str]:
     return re.findall(r"\b[sp]k_(?:test|live)_\w+|://[^\s/@]+:[^\s/@]+@\S+|(?i:password|secret_key)[=:] *\w+", text)
 
 
-@pytest.mark.parametrize("path", [ROOT / "Dockerfile", ROOT / "docker-compose.yml", ENV_FILE, *UNITS], ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "path", [ROOT / "Dockerfile", ROOT / "docker-compose.yml", ENV_FILE, *UNITS], ids=lambda path: path.name
+)
 def test_no_secret_stands_inline(path: Path) -> None:
     text = re.sub(r"ledger_password: \{file|_SECRET_KEY:/etc/\S+", "", path.read_text("utf-8"))
     assert secrets_in(text) == []
