@@ -89,11 +89,7 @@ class Inbox:
         self._settle_seconds = settle_seconds
         self._now = now
         self._seen: dict[str, _Seen] = {}
-
-    @property
-    def settling(self) -> int:
-        """How many files stood there at the last look and were not complete yet."""
-        return len(self._seen)
+        self.settling = 0  #: how many files stood there at the last look and were not complete yet
 
     def look(self) -> list[Dropped]:
         """Return what is complete now, oldest first: a companion says so, or it stayed as it was for long enough.
@@ -111,11 +107,10 @@ class Inbox:
             version = (one.st_ino, one.st_size, one.st_mtime_ns)
             before = self._seen.get(name)
             since = before.since if before is not None and before.version == version else self._now()
+            seen[name] = _Seen(version, since)
             if told or stat.S_ISLNK(one.st_mode) or self._now() - since >= self._settle_seconds:
                 complete.append(Dropped(name, companions, one.st_mtime))
-            else:
-                seen[name] = _Seen(version, since)
-        self._seen = seen
+        self._seen, self.settling = seen, len(seen) - len(complete)
         return sorted(complete, key=lambda each: (each.changed_at, each.name))
 
     def _stats(self) -> Iterator[tuple[str, os.stat_result]]:

@@ -105,6 +105,16 @@ def test_a_file_is_complete_when_two_looks_apart_saw_the_same(folder: DropFolder
     assert names(folder.complete()) == ["a.csv"]
 
 
+def test_a_complete_file_that_nobody_had_a_hand_for_is_complete_at_the_next_look(
+    folder: DropFolder, clock: Clock
+) -> None:
+    drop(folder, "a.csv")
+    assert folder.complete() == []
+    clock.at += 5
+    assert names(folder.complete()) == names(folder.complete()) == ["a.csv"]
+    assert folder.settling == 0
+
+
 def test_a_file_that_grows_or_is_written_over_starts_anew(folder: DropFolder, clock: Clock) -> None:
     path = drop(folder, "a.csv", at=1000)
     folder.complete()
