@@ -116,7 +116,7 @@ def test_one_machine_tells_before_it_ends_and_what_it_could_not_tell_the_next_ti
 
 def test_a_watcher_tells_that_nothing_came_what_it_rejected_and_what_is_done(night: Night) -> None:
     port, drop = free_port(), night.folder / "drop"
-    by = datetime.now(ZoneInfo("Asia/Tokyo")) + timedelta(minutes=1)
+    by = datetime.now(ZoneInfo("Asia/Tokyo")) + timedelta(seconds=90)  # half a minute from now at least
     command = night.machine(
         ONBOARD_NOTIFY_COMMAND=hook(night.folder),
         ONBOARD_METRICS_PORT=port,
@@ -131,9 +131,14 @@ def test_a_watcher_tells_that_nothing_came_what_it_rejected_and_what_is_done(nig
     (drop / "inbox" / "broken.csv").write_text("cus_recognise_9,creditcard,ios\n", encoding="utf-8")
     (drop / "inbox" / "link.csv").symlink_to(night.file(10, prefix="cus_recognise_"))
     night.file(name="customers2.csv", prefix="cus_recognise_").rename(drop / "inbox" / "night.csv")
-    wait_until(lambda: len(told_by_hook(night.folder)) >= 3, 60, "the telling")
+    wait_until(lambda: len(told_by_hook(night.folder)) >= 4, 60, "the telling")
     events = Counter(one["event"] for one in told_by_hook(night.folder))
-    assert events == {"nothing_arrived": 1, "rejected": 1, "finished": 1}
+    assert events == {"nothing_arrived": 1, "rejected": 2, "finished": 1}
+    rejected = [one for one in told_by_hook(night.folder) if one["event"] == "rejected"]
+    assert {(one.get("file"), one["code"]) for one in rejected} == {
+        ("broken.csv", "missing_column"),
+        (None, "unreadable_file"),
+    }
     page = requests.get(f"http://127.0.0.1:{port}/metrics", timeout=10).text
     assert 'onboard_pulse_timestamp_seconds{part="watcher"}' in page
     assert 'outcome="created"} 0.0' in page, "the watcher's own; its workers serve nothing"
