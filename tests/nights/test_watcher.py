@@ -406,7 +406,8 @@ def test_a_full_disk_publishes_nothing_by_half_and_is_waited_for(
 
 def test_a_private_server_that_dies_is_started_again(night: Night, drop: Drop) -> None:
     night.simulator.control(latency_ms=50)
-    command = watcher_on(night, drop, ELEPAY_REQUESTS_PER_SECOND=60)
+    short = {"ONBOARD_READ_TIMEOUT_SECONDS": 5, "ONBOARD_TOTAL_TIMEOUT_SECONDS": 10, "ONBOARD_LEASE_SECONDS": 15}
+    command = watcher_on(night, drop, ELEPAY_REQUESTS_PER_SECOND=60, **short)  # a worker may have to start anew
     started = watch(night, command)
     drop.file("a.csv")
     night.until_asked(30)
