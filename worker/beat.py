@@ -13,12 +13,12 @@ from tasks.settings import Settings
 
 def beat(settings: Settings) -> int:
     """Send the scheduled messages until told to stop. Raises SettingsError without a fleet, or beside another beat."""
-    from worker.celery_app import app
+    from worker.celery_app import Clock, app
 
     if settings.redis_url is None:
         raise SettingsError("REDIS_URL is not set: beat sends its messages to a fleet's workers through Redis")
     with _only_one(settings.home / "beat.lock"):
-        app.Beat(schedule=str(settings.home / "beat-schedule"), loglevel="WARNING", quiet=True).run()
+        app.Beat(scheduler=Clock, schedule=str(settings.home / "beat-schedule"), loglevel="WARNING", quiet=True).run()
     return 0
 
 

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import os
 import threading
+from pathlib import Path
 from typing import Any
 
 import structlog
 from celery import Celery
+from celery.beat import PersistentScheduler
 from celery.signals import setup_logging, worker_ready, worker_shutdown, worker_shutting_down
 from kombu.exceptions import OperationalError
 
@@ -27,6 +29,18 @@ SLICE_THREADS = 4
 SWEEP_SECONDS = 2.0
 #: A signal has told this worker to end; without one, its end is a failure.
 told_to_end = threading.Event()
+
+
+class Clock(PersistentScheduler):
+    """Celery's scheduler; whenever it writes its schedule down, every three minutes or so, it gives a sign of life.
+
+    The file of the schedule tells nothing: some databases write it at the end only.
+    """
+
+    def sync(self) -> None:
+        """Write the schedule down."""
+        super().sync()
+        Path(f"{self.schedule_filename}.written").touch()
 
 
 def broker_url(redis_url: str) -> str:

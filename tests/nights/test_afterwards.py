@@ -46,6 +46,7 @@ def test_beat_and_workers_see_what_became_of_sources(night: Night, valkey: Valke
     wait_until(lambda: statuses(command).get("active") == statuses(command).get("failed") == 50, 90, "following up")
     assert statuses(command) == {"active": 50, "failed": 50, "pending": ROWS - 100}
     assert all(beat.alive for beat in beats)
+    assert (command.home / "beat-schedule.written").exists()  # its sign of life, for docker-compose.yml
     second = command("beat")
     assert second.returncode == 2
     assert "one is enough" in second.stderr
