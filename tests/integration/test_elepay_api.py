@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -461,35 +462,23 @@ def test_a_connect_timeout_was_not_sent(calls: Callable[..., Source]) -> None:
 def test_a_certificate_that_nobody_vouches_for_was_not_sent(
     calls: Callable[..., Source], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    server = tls_server(tmp_path_factory)
+    server = tls_server(certificate(tmp_path_factory), lambda _: None)
     with closing(server):
         failure = failure_of(calls, f"https://localhost:{server.getsockname()[1]}")
     assert (type(failure), failure.code) == (NotSent, "certificate_not_trusted")
 
 
-def tls_server(folders: pytest.TempPathFactory) -> socket.socket:
-    """A listening socket that shakes hands with a certificate of its own making, and reads nothing after that."""
+def certificate(folders: pytest.TempPathFactory) -> Path:
+    """A folder with a key and a certificate of its own making for localhost."""
     folder = folders.mktemp("tls")
-    subprocess.run(
-        [
-            "openssl",
-            "req",
-            "-x509",
-            "-newkey",
-            "rsa:2048",
-            "-nodes",
-            "-days",
-            "1",
-            "-subj",
-            "/CN=localhost",
-            "-keyout",
-            str(folder / "key"),
-            "-out",
-            str(folder / "cert"),
-        ],
-        check=True,
-        capture_output=True,
-    )
+    made = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=localhost"]
+    files = ["-addext", "subjectAltName=DNS:localhost", "-keyout", str(folder / "key"), "-out", str(folder / "cert")]
+    subprocess.run(["openssl", *made, *files], check=True, capture_output=True)
+    return folder
+
+
+def tls_server(folder: Path, serve: Callable[[ssl.SSLSocket], None]) -> socket.socket:
+    """A listening socket that shakes hands and then serves each connection."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(folder / "cert", folder / "key")
     listening = socket.create_server(("localhost", 0))
@@ -498,11 +487,35 @@ def tls_server(folders: pytest.TempPathFactory) -> socket.socket:
         with suppress(OSError):
             while True:
                 connection, _ = listening.accept()
-                with suppress(OSError), context.wrap_socket(connection, server_side=True):
-                    pass
+                with suppress(OSError), context.wrap_socket(connection, server_side=True) as secured:
+                    serve(secured)
 
     threading.Thread(target=shake, daemon=True).start()
     return listening
+
+
+def test_requests_and_answers_longer_than_a_record_of_tls_arrive_whole(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = certificate(tmp_path_factory)
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(folder / "cert"))
+    monkeypatch.setenv("no_proxy", "localhost")
+    asked: list[bytes] = []
+
+    def serve(connection: ssl.SSLSocket) -> None:
+        while (request := _read_request(connection)) is not None:
+            asked.append(request)
+            answer = http(201, source_of(note="x" * (10 if len(asked) % 2 else 200_000)))
+            for begin in range(0, len(answer), 7001):
+                connection.sendall(answer[begin : begin + 7001])
+
+    with closing(tls_server(folder, serve)) as listening:
+        api = client(f"https://localhost:{listening.getsockname()[1]}", trust_env=True)
+        for number in range(6):
+            request = SourceRequest("cus_1", "creditcard", "ios", "y" * (10 if number % 3 else 300_000))
+            assert api.create_source(request, f"ref_{number}").id == "src_1"
+        api.close()
+    assert [len(request) > 300_000 for request in asked] == [True, False, False] * 2
 
 
 @pytest.mark.parametrize("how", ["plain text", "reset", "closed", "silent"])
