@@ -107,7 +107,7 @@ def run(step: str, folder: Path) -> Taken:
     done = subprocess.run(
         [sys.executable, __file__, "--step", step, "--folder", str(folder)], check=True, stdout=subprocess.PIPE
     )
-    return Taken(*map(float, json.loads(done.stdout)))
+    return Taken(*map(float, json.loads(done.stdout.splitlines()[-1])))  # what is logged comes before
 
 
 def measure(step: str, folder: Path) -> None:
