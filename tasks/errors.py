@@ -22,6 +22,8 @@
 Messages carry ids and codes; never a response body, a name, a mail or a key.
 """
 
+from typing import Any
+
 
 class OnboardingError(Exception):
     """Whatever this program raises on purpose."""
@@ -56,6 +58,10 @@ class UnusableFile(OnboardingError):
         self.column = column
         self.value = value
         self.detail = detail
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Go whole from one process to another: by itself an exception takes its message only."""
+        return UnusableFile, (self.code, str(self)), vars(self)
 
 
 class LedgerError(OnboardingError):

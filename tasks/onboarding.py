@@ -16,9 +16,11 @@ from typing import NamedTuple
 import structlog
 
 from tasks import processes
+from tasks.collector import collector_at_rest
 from tasks.csv_records import FileFormat, read_raw
 from tasks.errors import UnusableFile
-from tasks.intake import IntakeRules, OpenedFile, Warnings, collector_at_rest, open_file, read_rows
+from tasks.intake import IntakeRules, OpenedFile, Warnings, open_file, read_rows
+from tasks.intake.beside import BESIDE_BYTES, read_rows_beside
 from tasks.ledger import Ledger
 from tasks.models import Batch, BatchState, RowState, Slice
 from tasks.waves import WaveLoop
@@ -166,8 +168,10 @@ def _read_into(
     """Add every record of the file to its batch, and start it. Raises UnusableFile."""
     warnings = Warnings()
     invalid = records = 0
-    with collector_at_rest():
-        for chunk in read_rows(copy, opened, rules.intake, warnings=warnings):
+    read = read_rows_beside if opened.size >= BESIDE_BYTES else read_rows
+    chunks = read(copy, opened, rules.intake, warnings=warnings)
+    with collector_at_rest(), contextlib.closing(chunks):
+        for chunk in chunks:
             records += len(chunk)
             invalid += [row.state for row in chunk].count(RowState.INVALID)
             ledger.add_rows(batch_id, chunk, again=rules.again)

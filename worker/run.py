@@ -93,7 +93,7 @@ class Workers:
         environment = {**os.environ, "REDIS_URL": self._redis_url, PARENT: str(os.getpid())}
         with (self._logs / f"worker-{number}.log").open("ab") as output:
             return subprocess.Popen(  # noqa: S603 - our own program and arguments
-                [sys.executable, "-m", "worker.cli", "worker", "--name", f"{os.getpid()}-{number}"],
+                [sys.executable, "-P", "-m", "worker.cli", "worker", "--name", f"{os.getpid()}-{number}"],
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=output,

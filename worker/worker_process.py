@@ -89,7 +89,7 @@ def _start_anew(name: str) -> NoReturn:
     """
     log.warning("the consumer failed, so this worker starts anew")
     time.sleep(ANEW_SECONDS)
-    os.execv(sys.executable, [sys.executable, "-m", "worker.cli", "worker", "--name", name])  # noqa: S606 - our own
+    os.execv(sys.executable, [sys.executable, "-P", "-m", "worker.cli", "worker", "--name", name])  # noqa: S606 - our own
 
 
 def _end_with(parent: int) -> None:

@@ -6,6 +6,7 @@
     read_rows    every record as a NewRow, `waiting` or `invalid`, a chunk at a time
 
 =============  =======================================================
+beside         the same for a large file, read in a process of its own
 columns        which column is what; the mapping file
 checks         vectorised checks of a chunk
 findings       reasons and warnings as data
@@ -15,10 +16,8 @@ request_json   the request of a row as compact JSON
 
 from __future__ import annotations
 
-import gc
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from itertools import islice
@@ -26,6 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tasks.catalogue import Catalogue, load_catalogue
+from tasks.collector import collector_at_rest
 from tasks.csv_records import FileFormat, RecordBatch, detect_format, read_batches, read_records
 from tasks.errors import UnusableFile
 from tasks.intake.checks import Chunk, check, new_chunk
@@ -41,7 +41,6 @@ __all__ = [
     "IntakeRules",
     "OpenedFile",
     "Warnings",
-    "collector_at_rest",
     "decode_request",
     "load",
     "load_mapping",
@@ -160,7 +159,7 @@ def read_rows(
     rules: IntakeRules,
     chunk_rows: int = 20_000,
     warnings: Warnings | None = None,
-) -> Iterator[list[NewRow]]:
+) -> Generator[list[NewRow], None, None]:
     """Yield a row for every record of the file, in order, `chunk_rows` at a time.
 
     `warnings` counts what is odd but does not keep a row from being sent. Raises `UnusableFile` if the structure breaks
@@ -191,21 +190,6 @@ def _next_rows(
         chunk = new_chunk(batch, opened.columns, warnings, guarded=opened.guarded)
         check(chunk, rules.catalogue, rules.sendable_methods)
         return _rows_of(chunk, rules.catalogue)
-
-
-@contextmanager
-def collector_at_rest() -> Iterator[None]:
-    """Keep the cycle collector from visiting a chunk's rows again and again; there are no cycles among them.
-
-    It took a quarter of the time.
-    """
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
 
 
 def _rows_of(chunk: Chunk, catalogue: Catalogue) -> list[NewRow]:

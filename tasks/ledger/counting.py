@@ -113,29 +113,6 @@ class Counting(Store):
             codes.update({str(row[0]): int(row[1]) for row in connection.execute(skipped) if row[0]})
         return codes
 
-    def count_methods(self, batch_id: int) -> dict[str, dict[str, int]]:
-        """Return payment method -> state -> rows of a batch."""
-        query = (
-            select(rows.c.payment_method, rows.c.state, func.count())
-            .where(rows.c.batch_id == batch_id)
-            .group_by(rows.c.payment_method, rows.c.state)
-        )
-        found: dict[str, dict[str, int]] = {}
-        with self._read() as connection:
-            for method, state, number in connection.execute(query):
-                found.setdefault(method or "", {})[state] = int(number)
-        return found
-
-    def count_attempts(self, batch_id: int) -> dict[int, int]:
-        """Return number of attempts -> rows of a batch that were sent at all."""
-        query = (
-            select(rows.c.attempts, func.count())
-            .where(rows.c.batch_id == batch_id, rows.c.attempts > 0)
-            .group_by(rows.c.attempts)
-        )
-        with self._read() as connection:
-            return {int(row[0]): int(row[1]) for row in connection.execute(query)}
-
     def latencies(self, batch_id: int) -> dict[int, int]:
         """Return milliseconds -> rows of a batch whose last answer took so long."""
         query = (

@@ -61,12 +61,8 @@ class ReportFacts:
     finished_at: float | None = None
     requests_per_second: float | None = None  #: the limit; None: none was set
     rows_per_second: float | None = None  #: reached, over the whole run
-    codes: Mapping[str, int] = field(default_factory=dict)  #: code -> rows; counted from the rows if empty
-    by_method: Mapping[str, Mapping[str, int]] = field(default_factory=dict)  #: counted from the rows if empty
     timeline: Sequence[TimelinePoint] = ()
-    latency_ms: Mapping[str, float] = field(default_factory=dict)  #: p50, p95, p99, max; from the histogram if empty
     latency_histogram: Mapping[int, int] = field(default_factory=dict)  #: milliseconds -> answers, any grain
-    retries: Mapping[int, int] = field(default_factory=dict)  #: attempts -> rows; counted from the rows if empty
     warnings: Sequence[FileWarning] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
     time_zone: str = "Asia/Tokyo"  #: IANA name, for the times that people read

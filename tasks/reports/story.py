@@ -35,9 +35,9 @@ class Story:
             texts,
             verdict(facts.batch.state, tally.books, texts, facts.goes_on_at),
             advise(facts, list(tally.tasks.values()), texts),
-            codes=dict(facts.codes) or tally.codes,
-            by_method={method: dict(states) for method, states in facts.by_method.items()} or tally.by_method,
-            attempts=dict(facts.retries) or tally.attempts,
-            latency_ms=dict(facts.latency_ms) or percentiles(facts.latency_histogram),
+            codes=tally.codes,
+            by_method=tally.by_method,
+            attempts=tally.attempts,
+            latency_ms=percentiles(facts.latency_histogram),
             written_at=written_at,
         )

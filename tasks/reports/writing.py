@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Set
 from pathlib import Path
 from typing import Any, Protocol
 
+from tasks.collector import collector_at_rest
 from tasks.models import ReportRow
 from tasks.reports.csv_files import CsvReports, ExactLines, FileColumns, Lines, SafeLines
 from tasks.reports.explained import Explainer
@@ -65,7 +66,7 @@ def write_reports(
     """
     texts = Texts(lang, facts.time_zone)
     tally = Tally()
-    with publication(folder) as reports:
+    with publication(folder) as reports, collector_at_rest():
         with contextlib.ExitStack() as closing:
             sinks: list[Sink] = _csv_sinks(facts, reports, excel_safe=excel_safe) if "csv" in formats else []
             workbook = None

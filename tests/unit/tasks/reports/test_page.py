@@ -172,7 +172,6 @@ def test_nothing_of_a_file_or_of_elepay_is_mark_up(reported: Reported) -> None:
         parent=EVIL,
         versions={EVIL: EVIL},
         warnings=[FileWarning(EVIL, EVIL, 1, 1, EVIL), FileWarning("trimmed", EVIL, 1, 1, EVIL)],
-        by_method={EVIL: {"refused": 1}},
         batch=reported.ledger.batch(batch.id),
     )
     for lang in ("en", "ja"):

@@ -1,0 +1,93 @@
+"""Reads a large file in a process of its own, so that the ledger takes rows in while the next ones are read.
+
+::
+
+    read_rows_beside ──path, OpenedFile, IntakeRules──> python -m tasks.intake.beside
+                     <──rows, a chunk at a time; at the end Warnings, or what an UnusableFile says──
+
+Two pipes with pickles of our own between parent and child. The child holds nothing but the chunk it works on; it ends
+when its parent does, at its next write.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import pickle
+import signal
+import subprocess
+import sys
+from collections.abc import Generator
+from pathlib import Path
+from typing import IO, Any
+
+from tasks.errors import OnboardingError, UnusableFile
+from tasks.intake import IntakeRules, OpenedFile, Warnings, read_rows
+from tasks.models import NewRow
+
+#: From this size on a file is worth a process, which takes most of a second to start.
+BESIDE_BYTES = 16 * 1024 * 1024
+#: Fewer than `read_rows` has by itself, because two processes hold them.
+_CHUNK_ROWS = 12_000
+
+
+def read_rows_beside(
+    path: Path, opened: OpenedFile, rules: IntakeRules, warnings: Warnings
+) -> Generator[list[NewRow], None, None]:
+    """Yield what `read_rows` yields, and raise what it raises, from a process of its own.
+
+    Raises OnboardingError if that process dies.
+    """
+    # -P: no module of the folder that the command runs in; a group of its own: Ctrl-C is for its parent
+    command = [sys.executable, "-P", "-m", "tasks.intake.beside"]
+    with subprocess.Popen(  # noqa: S603 - our own program
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, process_group=0
+    ) as child:
+        try:
+            yield from _received(child, (path, opened, rules), warnings)
+        finally:
+            child.kill()
+            with contextlib.suppress(OSError):  # it may have died before it took its task
+                child.stdin.close()  # type: ignore[union-attr]
+
+
+def _received(
+    child: subprocess.Popen[bytes], task: tuple[Any, ...], warnings: Warnings
+) -> Generator[list[NewRow], None, None]:
+    to_child, from_child = child.stdin, child.stdout
+    assert to_child
+    assert from_child
+    try:
+        pickle.dump(task, to_child)
+        to_child.flush()
+        while isinstance(found := pickle.load(from_child), list):  # noqa: S301 - our own child
+            rows = list(map(NewRow._make, found))
+            del found  # before the next ones are there
+            yield rows
+            del rows
+    except (EOFError, OSError, pickle.UnpicklingError) as error:
+        raise OnboardingError(
+            f"the process that reads the file ended (exit code {child.wait()}): is there enough memory? Run it again"
+        ) from error
+    if isinstance(found, UnusableFile):
+        raise found
+    warnings.found.update(found.found)
+
+
+def main(task: IO[bytes], rows: IO[bytes]) -> None:
+    """Read the file that `task` names and write its rows."""
+    path, opened, rules = pickle.load(task)  # noqa: S301 - our own parent
+    warnings = Warnings()
+    last: Warnings | UnusableFile = warnings
+    try:
+        for chunk in read_rows(path, opened, rules, _CHUNK_ROWS, warnings):
+            pickle.dump(list(map(tuple, chunk)), rows, protocol=pickle.HIGHEST_PROTOCOL)
+            rows.flush()
+    except UnusableFile as error:
+        last = error
+    pickle.dump(last, rows)
+    rows.flush()
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # the parent is gone: so is this process
+    main(sys.stdin.buffer, sys.stdout.buffer)
