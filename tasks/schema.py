@@ -9,6 +9,7 @@ from __future__ import annotations
 from sqlalchemy import (
     BigInteger,
     Boolean,
+    CheckConstraint,
     Column,
     Float,
     ForeignKey,
@@ -22,6 +23,7 @@ from sqlalchemy import (
     Table,
     Text,
     false,
+    or_,
 )
 
 from tasks.models import OWNING_STATES
@@ -29,7 +31,7 @@ from tasks.models import OWNING_STATES
 metadata = MetaData()
 
 #: The migration that makes these tables (`tasks/migrations`); code and ledger must agree on it.
-VERSION = "0003"
+VERSION = "0004"
 
 #: 64 bits on PostgreSQL; on SQLite only INTEGER numbers itself.
 _Id = BigInteger().with_variant(Integer, "sqlite")
@@ -63,7 +65,9 @@ batches = Table(
 #: One record of a file. `worker` holds it while it is `claimed`, `sending` or (for a look-up) `unclear`. Of a created
 #: row `follow_up_at` is when its source's status is asked for next (NULL: never), after `follow_ups` times, `status_at`
 #: when another status than the first was seen, and `source_generation` what its source carries if that is not the row's
-#: own generation (a source of a ledger that was lost).
+#: own generation (a source of a ledger that was lost). `yielded` is true of a row that does not own its identity
+#: (refused, skipped): an index that asked for the state would be written anew, in a random place, with every step of
+#: every row.
 rows = Table(
     "rows",
     metadata,
@@ -96,19 +100,26 @@ rows = Table(
     Column("follow_ups", SmallInteger),
     Column("source_generation", SmallInteger),
     Column("status_at", Float(53)),
+    Column("yielded", Boolean),
     PrimaryKeyConstraint("batch_id", "record"),
     sqlite_with_rowid=False,
 )
 
-_OWNING = rows.c.state.in_(sorted(OWNING_STATES))
+#: No row that is, was or may be sent can yield its identity; one that forgets to yield keeps others out, which is safe.
+rows.append_constraint(
+    CheckConstraint(
+        or_(rows.c.yielded.is_(None), rows.c.state.not_in(sorted(OWNING_STATES))), name="rows_owners_do_not_yield"
+    )
+)
+OWNING = rows.c.yielded.is_(None)
 #: Exactly one row may be, or have been, sent for an identity and generation.
 Index(
     "rows_one_owner",
     rows.c.identity,
     rows.c.generation,
     unique=True,
-    sqlite_where=_OWNING,
-    postgresql_where=_OWNING,
+    sqlite_where=OWNING,
+    postgresql_where=OWNING,
 )
 #: Counting and finding by state.
 Index("rows_by_state", rows.c.batch_id, rows.c.state, rows.c.record)

@@ -19,7 +19,6 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql
 
-from tasks.ledger.conditions import OWNING
 from tasks.ledger.store import Store
 from tasks.models import (
     BatchState,
@@ -28,7 +27,7 @@ from tasks.models import (
     RowState,
     encode_reasons,
 )
-from tasks.schema import batches, rows
+from tasks.schema import OWNING, batches, rows
 
 #: What a source's end looks like; its identity may then be onboarded again (docs/elepay-api.md §2.4).
 ENDED_STATUSES = frozenset({"failed", "inactive", "deleted"})
@@ -132,4 +131,5 @@ def _skipped(row: NewRow, owner: Row[Any], batch_id: int) -> dict[str, Any]:
         "source_id": owner.source_id,
         "source_status": owner.source_status,
         "request": None,
+        "yielded": True,
     }

@@ -19,7 +19,7 @@ from sqlalchemy import (
 )
 
 from tasks.errors import LedgerError
-from tasks.ledger.conditions import NOT_SETTLED
+from tasks.ledger.conditions import NOT_SETTLED, some_not_settled
 from tasks.ledger.store import Store, new_id
 from tasks.models import (
     Batch,
@@ -235,7 +235,7 @@ class Batches(Store):
 
     def close_batch(self, batch_id: int) -> bool:
         """Finish a running batch in which nothing is left to send or look up; True for the one caller that did it."""
-        left = exists().where(rows.c.batch_id == batch_id, NOT_SETTLED)
+        left = some_not_settled(batch_id)
         with self._read() as connection:
             if connection.execute(select(left)).scalar_one():
                 return False

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from sqlalchemy import (
+    ColumnElement,
     and_,
-    bindparam,
     exists,
     func,
     or_,
+    select,
 )
 
 from tasks.models import (
-    OWNING_STATES,
     BatchState,
     RowState,
 )
@@ -19,11 +19,6 @@ from tasks.schema import batches, rows
 
 #: The generation that a row's source carries.
 GENERATION = func.coalesce(rows.c.source_generation, rows.c.generation)
-
-#: Owns its identity. The states stand in the statement itself: given as parameters SQLite would not see that this is
-#: the condition of the index `rows_one_owner`, and look at every row of the ledger.
-OWNING = rows.c.state.in_(bindparam("owning", sorted(OWNING_STATES), expanding=True, literal_execute=True))
-
 
 #: In nobody's hands and still to be sent or looked up.
 TO_DO = and_(
@@ -49,7 +44,20 @@ UNDECIDED = and_(
 
 
 #: Will still move without a person.
-NOT_SETTLED = or_(
-    rows.c.state.in_([RowState.WAITING, RowState.CLAIMED, RowState.SENDING]),
-    and_(rows.c.state == RowState.UNCLEAR, or_(rows.c.not_before.is_not(None), rows.c.worker.is_not(None))),
-)
+_unclear = rows.alias()
+_OPEN = rows.c.state.in_([RowState.WAITING, RowState.CLAIMED, RowState.SENDING])
+_LOOKED_UP = and_(rows.c.state == RowState.UNCLEAR, or_(rows.c.not_before.is_not(None), rows.c.worker.is_not(None)))
+NOT_SETTLED = or_(_OPEN, _LOOKED_UP)
+
+
+def some_not_settled(batch_id: int) -> ColumnElement[bool]:
+    """Return whether a batch has a row that is not settled, by the index of states.
+
+    Asked for `NOT_SETTLED` as a whole, SQLite looks at every row of a batch that is nearly done.
+    """
+    of_batch = rows.c.batch_id == batch_id
+    unclear = select(_unclear.c.record).where(_unclear.c.batch_id == batch_id, _unclear.c.state == RowState.UNCLEAR)
+    return or_(
+        exists(select(rows.c.record).where(of_batch, _OPEN)),
+        exists().where(of_batch, rows.c.record.in_(unclear), _LOOKED_UP),
+    )

@@ -175,6 +175,11 @@ class Holding(Store):
         if not outcomes:
             return
         changed = self._execute_many(connection, _RECORD, [_outcome_values(outcome, now) for outcome in outcomes])
+        refused = [
+            {"b": outcome.batch_id, "r": outcome.record} for outcome in outcomes if outcome.state is RowState.REFUSED
+        ]
+        if refused:  # a statement that names `yielded` for all would write every row's place in `rows_one_owner` anew
+            self._execute_many(connection, _YIELD, refused)
         told = [outcome for outcome in outcomes if outcome.what]
         if changed != len(outcomes):
             told = told + self._late(connection, outcomes)
@@ -282,6 +287,18 @@ _RECORD = (
         or_(*(rows.c.state == state for state in sorted(_NOT_ENDED))),
     )
     .values({name: bindparam(f"new_{name}") for name in _RECORDED})
+)
+
+
+#: A refused row's identity is free for another file.
+_YIELD = (
+    update(rows)
+    .where(
+        rows.c.batch_id == bindparam("b"),
+        rows.c.record == bindparam("r"),
+        rows.c.state == RowState.REFUSED,
+    )
+    .values(yielded=True)
 )
 
 

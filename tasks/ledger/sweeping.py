@@ -185,7 +185,7 @@ class Sweeping(Store):
             changed = connection.execute(
                 update(rows)
                 .where(rows.c.batch_id == batch_id, rows.c.state == RowState.REFUSED, rows.c.code == code)
-                .values(state=RowState.WAITING, code=None, parameter=None, request_id=None)
+                .values(state=RowState.WAITING, code=None, parameter=None, request_id=None, yielded=None)
             ).rowcount
             self._make_due(connection, batch_id)
         return changed

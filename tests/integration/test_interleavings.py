@@ -456,6 +456,8 @@ class Interleavings(RuleBasedStateMachine):
             if row.state in (*HELD, "waiting", "unclear", "created") and row.identity
         )
         assert not owners or max(owners.values()) == 1
+        yielding = {RowState.REFUSED, RowState.SKIPPED}
+        assert all(bool(row.yielded) == (row.state in yielding) for row in rows)
 
     def _every_created_row_has_its_source(self, rows: list[Any]) -> None:
         created = [row for row in rows if row.state == RowState.CREATED]

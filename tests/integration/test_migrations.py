@@ -9,7 +9,7 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from factories import Command, running_batch
+from factories import Command, new_row, running_batch
 from sqlalchemy import text
 
 from tasks import migrations
@@ -78,6 +78,35 @@ def test_a_ledger_of_the_first_version_is_brought_up_and_its_pending_sources_are
     assert ledger.books(1).created == 2
     assert [row.record for row in ledger.claim_follow_ups(10, live=False)] == [1]
     assert not ledger.batch(1).verify
+    ledger.close()
+
+
+def test_rows_that_were_refused_or_skipped_before_have_yielded_their_identities(ledger_url: str) -> None:
+    old = Ledger._connect(ledger_url)
+    states = ["waiting", "claimed", "sending", "created", "unclear", "refused", "skipped", "invalid"]
+    with old._write() as connection:
+        migrations.upgrade(connection, "0003")
+        connection.execute(
+            text(
+                "insert into batches (name, sha256, state, state_reason, live, records, file_format, created_at)"
+                " values ('f.csv', 'x', 'running', '', false, 8, '{}', 0)"
+            )
+        )
+        for record, state in enumerate(states, 1):
+            identity = None if state == "invalid" else new_row(record).identity
+            connection.execute(
+                text("insert into rows (batch_id, record, line, state, identity) values (1, :r, :r, :s, :i)"),
+                {"r": record, "s": state, "i": identity},
+            )
+    old.close()
+    assert Ledger.upgrade(ledger_url) == ("0003", VERSION)
+    ledger = Ledger.open(ledger_url)
+    reader = ledger.add_worker("elsewhere", 1, "", 60.0)
+    batch = ledger.add_batch(name="g", sha256="y", live=False, file_format={}, reader=reader, parent_id=None)
+    ledger.add_rows(batch, [new_row(record) for record in range(1, 9)])
+    found = {row.record: row.state for row in ledger.report_rows(batch)}
+    kept_out = {record for record, state in found.items() if state == "skipped"}
+    assert kept_out == {1, 2, 3, 4, 5}
     ledger.close()
 
 
