@@ -63,7 +63,10 @@ class Peaks:
         words = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
         status = Path(f"/proc/{pid}/status").read_text().splitlines()
         peak = next(int(line.split()[1]) for line in status if line.startswith("VmHWM")) / 1024
-        name = f"onboard {words[3]}" if "worker.cli" in words else Path(words[0].partition(" ")[0]).name
+        name = Path(words[0].partition(" ")[0]).name
+        if "-m" in words:  # a command of ours, or the process that reads a large file
+            module, does = words[words.index("-m") + 1 :][:2]
+            name = f"onboard {does}" if module == "worker.cli" else module
         self.megabytes[name] = max(peak, self.megabytes.get(name, 0))
 
     def _look_at_redis(self) -> None:

@@ -69,7 +69,7 @@ class Settings(BaseSettings):
 
     # sending
     workers: int = _field("ONBOARD_WORKERS", 0, "Worker processes of `onboard run`; 0: one a core.", ge=0, le=64)
-    in_flight: int = _field("ONBOARD_IN_FLIGHT", 200, "Requests under way at once in one process.", ge=1, le=1000)
+    in_flight: int = _field("ONBOARD_IN_FLIGHT", 400, "Requests under way at once in one process.", ge=1, le=1000)
     slice_rows: int = _field("ONBOARD_SLICE_ROWS", 200, "Rows of one slice, the work of one message.", ge=1, le=5000)
     slice_seconds: float = _field(
         "ONBOARD_SLICE_SECONDS", 10.0, "After this time a slice gives back what it has not sent.", ge=0.5, le=600

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import os
 import random
+import socket
 import sys
 import threading
 import time
@@ -16,7 +16,7 @@ import structlog
 
 from tasks import celery_tasks
 from tasks.errors import LedgerError
-from worker import logs, telling
+from worker import logs
 from worker.observing import Observing, Pulse, serve
 from worker.run import PARENT
 
@@ -37,8 +37,6 @@ def work(name: str) -> int:
     from worker.celery_app import SLICE_THREADS, SWEEP_SECONDS, app, told_to_end
 
     sys.setswitchinterval(SWITCH_SECONDS)
-    gc.collect()
-    gc.freeze()  # what is loaded by now stays; looking through it again and again would make rows late
     ours = celery_tasks.resources()
     settings = ours.settings
     logs.configure(settings.log_level)  # Celery does it, too, but later
@@ -48,20 +46,26 @@ def work(name: str) -> int:
     else:
         swept = Pulse(settings.watchdog_seconds)
         threading.Thread(target=_sweep, args=(SWEEP_SECONDS, swept), name="sweep", daemon=True).start()
+        from worker import telling
+
         telling.start(ours)
     _start_waves()
     threading.Thread(target=_watch, name="watchdog", daemon=True).start()
     if parent is None:  # workers of one command would fight for one port
         pages = partial(Observing, ours, trouble=_trouble, pulses={"sweep": swept})
         serve(pages, settings.metrics_host, settings.metrics_port)
+    consumer = app.Worker(  # not worker_main: Celery's command line takes a fifth of a worker's start to load
+        hostname=f"onboard-{name}@{socket.gethostname()}",
+        pool_cls="threads",
+        concurrency=SLICE_THREADS,
+        loglevel="WARNING",
+        quiet=True,
+        without_gossip=True,
+        without_mingle=True,
+        without_heartbeat=True,
+    )
     with contextlib.suppress(SystemExit):
-        app.worker_main(
-            [
-                *("--quiet", "worker"),
-                *("--hostname", f"onboard-{name}@%h", "--pool", "threads", "--concurrency", str(SLICE_THREADS)),
-                *("--loglevel", "WARNING", "--without-gossip", "--without-mingle", "--without-heartbeat"),
-            ]
-        )
+        consumer.start()
     if not told_to_end.is_set():
         _start_anew(name)
     return 0
