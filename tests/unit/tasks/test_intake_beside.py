@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -72,6 +73,17 @@ def test_an_unusable_file_says_the_same(file: Path) -> None:
     assert str(there.value) == str(here.value)
     assert vars(there.value) == vars(here.value)
     assert there.value.line == 30_002
+
+
+def test_a_fault_of_the_program_is_named_without_quoting_the_file(
+    file: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    opened = open_file(file, RULES)
+    broken = replace(RULES, catalogue=None)  # type: ignore[arg-type]
+    with pytest.raises(OnboardingError, match=r"reading the file failed \(AttributeError\)"):
+        list(read_rows_beside(file, opened, broken, Warnings()))
+    assert capfd.readouterr().err == ""
+    assert not children()
 
 
 def test_it_ends_when_nobody_wants_more_rows(file: Path) -> None:
