@@ -114,17 +114,16 @@ def kill(pid: int, number: int = signal.SIGKILL) -> bool:
     return True
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 class Valkey:
     """A server on a loopback port that can be killed, frozen and started again at the same address."""
 
     def __init__(self) -> None:
-        self.port = free_port()
+        # never listens, and is not in a server's way; but while that is dead nobody else is given the port: workers
+        # once found the Redis of another night there
+        self._holds_port = socket.socket()
+        self._holds_port.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._holds_port.bind(("127.0.0.1", 0))
+        self.port = int(self._holds_port.getsockname()[1])
         self.url = f"redis://127.0.0.1:{self.port}/0"
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -134,6 +133,7 @@ class Valkey:
 
     def __exit__(self, *_: object) -> None:
         self.kill()
+        self._holds_port.close()
 
     def start(self) -> None:
         self._process = subprocess.Popen(
