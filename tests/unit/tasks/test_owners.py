@@ -14,14 +14,22 @@ from tasks.ledger import Ledger
 from tasks.models import RowState
 
 
-def test_owners_are_looked_up_by_their_index(tmp_path: Path) -> None:
-    ledger = Ledger.open(f"sqlite:///{tmp_path / 'ledger.db'}")
+def asked_of(ledger: Ledger) -> list[tuple[str, Any]]:
+    """Every statement from now on, with the values of its first row."""
     asked: list[tuple[str, Any]] = []
     event.listen(
         ledger._engine,
         "before_cursor_execute",
-        lambda _connection, _cursor, statement, values, *_: asked.append((statement, values)),
+        lambda _connection, _cursor, statement, values, _context, many: asked.append(
+            (statement, values[0] if many else values)
+        ),
     )
+    return asked
+
+
+def test_owners_are_looked_up_by_their_index(tmp_path: Path) -> None:
+    ledger = Ledger.open(f"sqlite:///{tmp_path / 'ledger.db'}")
+    asked = asked_of(ledger)
     running_batch(ledger, [new_row(1), new_row(2), new_row(3, customer="cus_000001")])
     looks = [(statement, values) for statement, values in asked if "rows.identity IN" in statement]
     assert looks
@@ -36,14 +44,7 @@ def test_a_row_on_its_way_leaves_the_index_of_identities_alone(tmp_path: Path) -
     """Each step would otherwise write a random page of it: a tenth of the speed in a ledger of a million rows."""
     ledger = Ledger.open(f"sqlite:///{tmp_path / 'ledger.db'}")
     batch = running_batch(ledger, 4)
-    asked: list[tuple[str, Any]] = []
-    event.listen(
-        ledger._engine,
-        "before_cursor_execute",
-        lambda _connection, _cursor, statement, values, _context, many: asked.append(
-            (statement, values[0] if many else values)
-        ),
-    )
+    asked = asked_of(ledger)
     worker = hand(ledger)
     held = ledger.claim_slice(whole(batch), worker.number)
     worker.mark(held)
@@ -64,12 +65,7 @@ def test_a_row_on_its_way_leaves_the_index_of_identities_alone(tmp_path: Path) -
 def test_whether_a_batch_is_done_is_answered_by_the_index_of_states(tmp_path: Path) -> None:
     ledger = Ledger.open(f"sqlite:///{tmp_path / 'ledger.db'}")
     batch = running_batch(ledger, 3)
-    asked: list[tuple[str, Any]] = []
-    event.listen(
-        ledger._engine,
-        "before_cursor_execute",
-        lambda _connection, _cursor, statement, values, *_: asked.append((statement, values)),
-    )
+    asked = asked_of(ledger)
     assert not ledger.close_batch(batch)
     (statement, values) = next(one for one in asked if "EXISTS" in one[0])
     with ledger._read() as connection:
