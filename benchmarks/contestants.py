@@ -49,7 +49,8 @@ Contestant = Callable[[Path, int, Simulator], Run]
 def as_users_run_it(folder: Path, simulator: Simulator | None = None, **settings: Any) -> Command:
     """Return the command with its default settings, without a limit unless given."""
     command = Command(folder, simulator, **settings)
-    del command.environment["ONBOARD_LOOK_UP_DELAY_SECONDS"]  # the tests are in a hurry
+    for name in ("ONBOARD_LOOK_UP_DELAY_SECONDS", "ONBOARD_LIST_LAG_SECONDS"):
+        del command.environment[name]  # the tests are in a hurry
     return command
 
 

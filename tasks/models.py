@@ -135,6 +135,7 @@ class Source:
     payment_method: str = ""
     reference: str | None = None  #: its `metadata.onboarding_ref`
     has_metadata: bool = False
+    customer_id: str = ""  #: "": the answer does not say (edition A lacks it)
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +185,8 @@ class HeldRow:
     resends: int
     sent_at: float | None  #: when it was last marked `sending`
     code: str | None
+    ended_at: float | None = None  #: when its last request ended, whose outcome is unclear
+    absent_at: float | None = None  #: when a complete list first lacked its source since then
     look_up: bool = False
 
     @property
@@ -214,6 +217,8 @@ class Outcome:
     not_before: float | None = None
     look_ups: int = 0
     resends: int = 0
+    ended_at: float | None = None  #: when the request ended whose outcome is unclear
+    absent_at: float | None = None  #: when a complete list first lacked the source since then
     source_generation: int | None = None  #: of a source that was found, if it is not the row's own
     follow_up_after: float | None = None  #: seconds until elepay is asked what became of a source
     what: str = ""  #: the line for the history; "" for a plain success

@@ -26,6 +26,15 @@ from tasks.models import HeldRow, Outcome, RowState, Source
 from tasks.retrying import RetryPolicy, look_up_gap
 from tasks.settling import Finding, LookUp
 
+#: A row that waits for lists which may be behind is looked up again after so long at the latest: a witness may have
+#: been sent meanwhile.
+ASK_AGAIN_SECONDS = 30.0
+#: Bare statuses by which something in between turns requests away when there are too many: having been turned away so
+#: often does not speak against the row.
+TURNED_AWAY = frozenset({"http_429", "http_503"})
+#: Why a batch is halted when an outage lasts too long.
+_SILENT = "elepay has answered nothing definite for too long: check its status and ELEPAY_BASE_URL, then resume"
+
 
 class Effect(Enum):
     """What an answer means for its batch (throttling and maintenance go to the fleet's rate limit at once)."""
@@ -44,6 +53,8 @@ class Decision:
     effect: Effect = Effect.NONE
     resource: str = ""  #: for CLOSE_METHOD: the resource it is closed for, "" for all
     reason: str = ""
+    #: Whether elepay itself has answered, and so that the outcome is known; None: nothing was asked.
+    definite: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +67,19 @@ class Rules:
     resends: int
     retry: RetryPolicy
     follow_up_seconds: float = 3600.0  #: until elepay is asked what became of a new source
+    list_lag_seconds: float = 120.0  #: how far elepay's lists may be behind
+    outage_seconds: float = 14_400.0  #: for so long an elepay that answers nothing definite is waited for
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """What a decision has to know besides the answer."""
+
+    worker: int  #: who holds the row
+    now: float  #: the ledger's time
+    trouble_seconds: float = 0.0  #: for how long all requests have failed like this one
+    outage_seconds: float = 0.0  #: for how long elepay has answered nothing definite (`circuit_breaker`); 0: it does
+    recovery_seconds: float = 0.0  #: until the fleet has half of its rate again
 
 
 def created(row: HeldRow, source: Source, *, latency_ms: int, rules: Rules) -> Decision:
@@ -79,8 +103,8 @@ def created(row: HeldRow, source: Source, *, latency_ms: int, rules: Rules) -> D
         reason = (
             f"elepay answered in {other} mode but ELEPAY_MODE is {mode}: check the key and ELEPAY_MODE, then resume"
         )
-        return Decision(outcome, effect=Effect.HALT, reason=reason)
-    return Decision(outcome)
+        return Decision(outcome, effect=Effect.HALT, reason=reason, definite=True)
+    return Decision(outcome, definite=True)
 
 
 def _follow_up(source: Source, rules: Rules) -> float | None:
@@ -88,59 +112,61 @@ def _follow_up(source: Source, rules: Rules) -> float | None:
 
 
 def failed(  # one branch for each thing that can be done about a row
-    row: HeldRow,
-    error: ElepayError,
-    *,
-    worker: int,
-    now: float,
-    latency_ms: int | None,
-    trouble_seconds: float,
-    rules: Rules,
+    row: HeldRow, error: ElepayError, situation: Situation, *, latency_ms: int | None, rules: Rules
 ) -> Decision:
-    """Decide about a send that brought no source; `trouble_seconds`: for how long all has failed like this."""
+    """Decide about a send that brought no source.
+
+    A bare error says what is to be done about batch and fleet, and nothing about the row: its outcome is unclear.
+    """
     outcome = _outcome(row, error, latency_ms)
+    if isinstance(error, Unclear) or error.bare:
+        return _unclear(outcome, error, situation, rules)
     match error:
-        case Unclear():
-            outcome.what = "outcome unclear"
-            return _look_up_after(outcome, rules.look_up_delay_seconds, worker, now)
         case AlreadyThere():
-            outcome.what = "elepay says it exists"
-            return _look_up_after(outcome, 0.0, worker, now)
+            outcome.what, outcome.ended_at = "elepay says it exists", situation.now
+            return replace(_look_up_after(outcome, 0.0, situation), definite=True)
         case MethodClosed():
             resource = row.resource if error.code in CLOSES_RESOURCE_ONLY else ""
-            return Decision(outcome, effect=Effect.CLOSE_METHOD, resource=resource)
+            return Decision(outcome, effect=Effect.CLOSE_METHOD, resource=resource, definite=True)
         case Halted():
             outcome.state = RowState.WAITING
             outcome.what = "batch halted"
-            return Decision(outcome, effect=Effect.HALT, reason=_halting(error))
+            return Decision(outcome, effect=Effect.HALT, reason=_halting(error), definite=True)
         case NotSent() | Throttled() | Maintenance() | TryLater():
-            return _again(row, outcome, error, worker, now, trouble_seconds, rules)
-    return Decision(outcome)
+            decision = _again(row, outcome, error, situation, rules)
+            return decision if isinstance(error, NotSent) else replace(decision, definite=True)
+    return Decision(outcome, definite=True)
 
 
-def _look_up_after(outcome: Outcome, seconds: float, worker: int, now: float) -> Decision:
+def _unclear(outcome: Outcome, error: ElepayError, situation: Situation, rules: Rules) -> Decision:
+    """Keep a row whose request may have been executed, and do what the answer says about batch and fleet."""
+    outcome.what, outcome.ended_at = "outcome unclear", situation.now
+    wait = rules.look_up_delay_seconds
+    if isinstance(error, Throttled):
+        wait = max(wait, situation.recovery_seconds, error.retry_after_seconds or 0.0)
+    decision = replace(_look_up_after(outcome, wait, situation), definite=False)
+    if isinstance(error, Halted):
+        return replace(decision, effect=Effect.HALT, reason=_halting(error))
+    if situation.outage_seconds > rules.outage_seconds:
+        return replace(decision, effect=Effect.HALT, reason=_SILENT)
+    return decision
+
+
+def _look_up_after(outcome: Outcome, seconds: float, situation: Situation) -> Decision:
     """Keep a row for a (next) look-up; it can be taken up by others, too, if this worker ends before."""
-    outcome.state, outcome.worker, outcome.not_before = RowState.UNCLEAR, worker, now + seconds
+    outcome.state, outcome.worker, outcome.not_before = RowState.UNCLEAR, situation.worker, situation.now + seconds
     return Decision(outcome, again_after=seconds)
 
 
-def _again(
-    row: HeldRow,
-    outcome: Outcome,
-    error: ElepayError,
-    worker: int,
-    now: float,
-    trouble_seconds: float,
-    rules: Rules,
-) -> Decision:
-    wait = rules.retry.wait_before_retry(error, row.attempts, trouble_seconds)
+def _again(row: HeldRow, outcome: Outcome, error: ElepayError, situation: Situation, rules: Rules) -> Decision:
+    wait = rules.retry.wait_before_retry(error, row.attempts, situation.trouble_seconds)
     if wait is None:
         if isinstance(error, TryLater):
             return Decision(outcome)
         outcome.state = RowState.WAITING
         outcome.what = "gave up for now"
         return Decision(outcome, effect=Effect.HALT, reason=_halting(error))
-    outcome.state, outcome.worker, outcome.not_before = RowState.CLAIMED, worker, now + wait
+    outcome.state, outcome.worker, outcome.not_before = RowState.CLAIMED, situation.worker, situation.now + wait
     outcome.what = "not executed, to be tried again"
     one_method = isinstance(error, Maintenance) and error.code in ONE_METHOD_ONLY
     return Decision(outcome, again_after=wait, effect=Effect.CLOSE_METHOD if one_method else Effect.NONE)
@@ -161,53 +187,77 @@ def not_sent_in_time(row: HeldRow, why: str) -> Decision:
     return Decision(outcome)
 
 
-def looked_up(row: HeldRow, found: LookUp, *, worker: int, now: float, rules: Rules) -> Decision:
+def looked_up(row: HeldRow, found: LookUp, situation: Situation, *, rules: Rules) -> Decision:
     """Settle an unclear row by what elepay has (§2.5, §6).
 
-    "Absent" sends a row again only when a second look-up, later, says so too: an answer may still be on its way at
-    elepay's side.
+    A row whose source is missing is sent again only if a second look-up, later, says so too and lists are known not to
+    be behind (`settling`); until then others may have its worker.
     """
-    outcome = Outcome(row.batch_id, row.record, row.attempts, RowState.UNCLEAR, code=row.code)
-    outcome.look_ups, outcome.resends = row.look_ups, row.resends
+    outcome = _of_look_up(row, situation)
     if found.finding is Finding.FOUND and found.source is not None:
-        outcome.state, outcome.code = RowState.CREATED, None
+        outcome.state, outcome.code, outcome.ended_at, outcome.absent_at = RowState.CREATED, None, None, None
         outcome.source_id, outcome.source_status, outcome.adopted = found.source.id, found.source.status, True
         outcome.source_generation, outcome.follow_up_after = found.generation, _follow_up(found.source, rules)
         outcome.what = "found by look-up" if found.copies == 1 else f"found {found.copies} times by look-up"
-        return Decision(outcome)
+        return Decision(outcome, definite=True)
     if found.finding is Finding.UNKNOWN:
-        return _inconclusive(row, outcome, "the list proves nothing", worker, now, rules)
+        why = "the list proves nothing"
+        return replace(_inconclusive(row, outcome, why, situation, rules), definite=True)
+    if row.absent_at is None:
+        outcome.absent_at, outcome.what = situation.now, "not found by look-up, to be confirmed"
+        return replace(_look_up_after(outcome, 2 * rules.look_up_delay_seconds, situation), definite=True)
+    if not found.proved:
+        outcome.not_before = min(max(found.proved_at, situation.now + 1.0), situation.now + ASK_AGAIN_SECONDS)
+        outcome.what = "not found by look-up, elepay's lists may be behind"
+        return Decision(outcome, definite=True)
+    return _absent(row, outcome, situation, rules)
+
+
+def _absent(row: HeldRow, outcome: Outcome, situation: Situation, rules: Rules) -> Decision:
+    """Decide about a row that has no source at elepay."""
     if row.code in REFUSED_IF_ABSENT:
         outcome.state, outcome.what = RowState.REFUSED, "not found by look-up"
-        return Decision(outcome)
-    if row.code != "no_source_found":
-        outcome.code, outcome.what = "no_source_found", "not found by look-up, to be confirmed"
-        return _look_up_after(outcome, 2 * rules.look_up_delay_seconds, worker, now)
+        return Decision(outcome, definite=True)
     if row.resends >= rules.resends and not row.never_sent:
-        outcome.what = "not found again, a person decides"
-        return Decision(outcome)
-    outcome.state, outcome.worker, outcome.code = RowState.CLAIMED, worker, None
-    outcome.look_ups, outcome.resends = 0, row.resends + 1
+        outcome.code, outcome.what = "no_source_found", "not found again, a person decides"
+        return Decision(outcome, definite=True)
+    outcome.state, outcome.worker, outcome.code = RowState.CLAIMED, situation.worker, None
+    outcome.ended_at = outcome.absent_at = None
+    turned_away = row.code in TURNED_AWAY or situation.outage_seconds > 0
+    outcome.look_ups, outcome.resends = 0, row.resends + (0 if turned_away and not row.never_sent else 1)
     outcome.what = "surely absent, to be sent" if row.never_sent else "surely absent, to be sent again"
-    return Decision(outcome, again_after=0.0)
+    return Decision(outcome, again_after=0.0, definite=True)
 
 
-def look_up_failed(row: HeldRow, error: ElepayError, *, worker: int, now: float, rules: Rules) -> Decision:
-    """Put a look-up off that brought no list."""
-    outcome = Outcome(row.batch_id, row.record, row.attempts, RowState.UNCLEAR, code=row.code)
-    outcome.look_ups, outcome.resends = row.look_ups, row.resends
+def look_up_failed(row: HeldRow, error: ElepayError, situation: Situation, *, rules: Rules) -> Decision:
+    """Put a look-up off that brought no list; in an outage that says nothing about the row."""
+    outcome = _of_look_up(row, situation)
+    definite = None if isinstance(error, NotSent) else not (isinstance(error, Unclear) or error.bare)
     if isinstance(error, NotSent | Throttled | Maintenance | Halted):
         gap = max(look_up_gap(1, rules.look_up_delay_seconds), error.retry_after_seconds or 0.0, 1.0)
-        put_off = _look_up_after(outcome, gap, worker, now)
+        put_off = replace(_look_up_after(outcome, gap, situation), definite=definite)
         return replace(put_off, effect=Effect.HALT, reason=_halting(error)) if isinstance(error, Halted) else put_off
-    return _inconclusive(row, outcome, f"look-up failed: {error.code}", worker, now, rules)
+    why = f"look-up failed: {error.code}"
+    return replace(_inconclusive(row, outcome, why, situation, rules), definite=definite)
 
 
-def _inconclusive(row: HeldRow, outcome: Outcome, what: str, worker: int, now: float, rules: Rules) -> Decision:
-    outcome.look_ups, outcome.what = row.look_ups + 1, what
+def _of_look_up(row: HeldRow, situation: Situation) -> Outcome:
+    """Return a row as it was before its look-up, in nobody's hands."""
+    outcome = Outcome(row.batch_id, row.record, row.attempts, RowState.UNCLEAR, code=row.code)
+    outcome.look_ups, outcome.resends = row.look_ups, row.resends
+    outcome.ended_at = situation.now if row.ended_at is None else row.ended_at
+    outcome.absent_at = row.absent_at
+    return outcome
+
+
+def _inconclusive(row: HeldRow, outcome: Outcome, what: str, situation: Situation, rules: Rules) -> Decision:
+    """Look a row up later, at most so often as the settings say; look-ups in an outage do not count."""
+    if situation.outage_seconds == 0.0 or situation.outage_seconds > rules.outage_seconds:
+        outcome.look_ups = row.look_ups + 1
+    outcome.what = what
     if outcome.look_ups < rules.look_ups:
         gap = look_up_gap(outcome.look_ups, max(rules.look_up_delay_seconds, 0.5))
-        return _look_up_after(outcome, gap, worker, now)
+        return _look_up_after(outcome, gap, situation)
     outcome.code, outcome.what = "lookup_inconclusive", f"{what}; a person decides"
     return Decision(outcome)
 

@@ -9,10 +9,10 @@
 -- ARGV[2]  limit, requests per second (what the operator allows)
 -- ARGV[3]  reserve: places wanted     cut: microseconds since the answered request was sent    pause: microseconds
 -- ARGV[4]  reserve: microseconds that the caller needs before it can use the first place       cut: pause, microseconds
+-- ARGV[5]  cut: microseconds between two cuts at least; the effect of a cut needs time to show before the next
 -- returns  {places, microseconds until the first place, microseconds from place to place, rate * 1000, paused microseconds}
 local GROWTH = 0.05          -- share of the limit that comes back each second after a cut
 local HORIZON = 1000000      -- a place further away than this is not given: conditions will have changed
-local BETWEEN_CUTS = 1000000 -- the effect of a cut needs time to show before the next
 local AT_ONCE = 0.1          -- at most this many seconds' worth of places at once
 
 local time = redis.call('TIME')
@@ -28,7 +28,7 @@ if base then rate = math.min(limit, base + limit * GROWTH * (now - cut_at) / 100
 
 if operation == 'cut' then
   -- answers to requests that left before the last cut say nothing about the rate after it
-  if now - math.max(tonumber(ARGV[3]), BETWEEN_CUTS) > cut_at then
+  if now - math.max(tonumber(ARGV[3]), tonumber(ARGV[5])) > cut_at then
     local this = math.floor(now / 1000000)
     local used = 0
     if second == this then used = math.max(count, before) elseif second == this - 1 then used = count end

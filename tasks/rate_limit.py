@@ -16,6 +16,13 @@ from redis.exceptions import RedisError
 
 from tasks.errors import RateLimitUnavailable
 
+#: The fleet's rate is halved at most so often, in seconds, by elepay's own "too many requests" ...
+BETWEEN_CUTS_SECONDS = 1.0
+#: ... and by a bare status from something in between: each leaves a row that must be looked up, which takes two
+#: requests more, so a storm of them would cost twice the pace otherwise.
+BETWEEN_BARE_CUTS_SECONDS = 2.0
+#: Share of the limit that comes back each second (GROWTH in `rate_limit.lua`).
+GROWTH = 0.05
 #: How long the fleet pauses after "too many requests" when elepay does not say (docs/elepay-api.md §6).
 PAUSE_AFTER_THROTTLING_SECONDS = 0.5
 
@@ -68,13 +75,16 @@ class RateLimit:
             sleep(min(max(reserved.wait_seconds - 0.5, 0.02), 1.0))
         return False
 
-    def cut(self, sent_seconds_ago: float, pause_seconds: float | None = None) -> None:
-        """Halve the fleet's rate and pause it, because elepay said "too many requests".
+    def cut(self, sent_seconds_ago: float, pause_seconds: float | None = None, *, bare: bool = False) -> float:
+        """Halve the fleet's rate and pause it, because of "too many requests"; return when half of it is back.
 
-        Answers to requests sent before the last cut change nothing. The rate grows back by itself.
+        That is in seconds from now. `bare`: it was not elepay that said so. Answers to requests sent before the last
+        cut change nothing. The rate grows back by itself.
         """
         pause = PAUSE_AFTER_THROTTLING_SECONDS if pause_seconds is None else pause_seconds
-        self._call("cut", sent_seconds_ago * 1e6, pause * 1e6)
+        between = BETWEEN_BARE_CUTS_SECONDS if bare else BETWEEN_CUTS_SECONDS
+        _, _, _, rate, paused = self._call("cut", sent_seconds_ago * 1e6, pause * 1e6, between * 1e6)
+        return max(paused / 1e6, (0.5 - rate / 1000 / self.limit) / GROWTH)
 
     def pause(self, seconds: float) -> None:
         """Let the whole fleet send nothing for so long."""
@@ -85,9 +95,10 @@ class RateLimit:
         _, _, _, rate, paused = self._call("look", 0, 0)
         return CurrentRate(self.limit, rate / 1000, paused / 1e6)
 
-    def _call(self, operation: str, first: float, second: float) -> list[int]:
+    def _call(self, operation: str, first: float, second: float, third: float = 0.0) -> list[int]:
         try:
-            answer = self._script(keys=[self._key], args=[operation, self.limit, int(first), int(second)])
+            arguments: list[str | int | float] = [operation, self.limit, int(first), int(second), int(third)]
+            answer = self._script(keys=[self._key], args=arguments)
         except RedisError as error:
             raise RateLimitUnavailable(f"Redis does not answer the rate limiter: {type(error).__name__}") from error
         return [int(part) for part in cast("list[int]", answer)]

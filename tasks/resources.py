@@ -121,6 +121,8 @@ class Resources:
                 look_ups=settings.look_ups,
                 resends=settings.resends,
                 retry=RetryPolicy(settings.unreachable_seconds, settings.maintenance_seconds),
+                list_lag_seconds=settings.list_lag_seconds,
+                outage_seconds=settings.maintenance_seconds,
                 follow_up_seconds=settings.follow_up_hours[0] * 3600,
             ),
             register=lambda: register(self.ledger, settings.lease_seconds),

@@ -22,6 +22,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    and_,
     false,
     or_,
 )
@@ -31,7 +32,7 @@ from tasks.models import OWNING_STATES
 metadata = MetaData()
 
 #: The migration that makes these tables (`tasks/migrations`); code and ledger must agree on it.
-VERSION = "0004"
+VERSION = "0005"
 
 #: 64 bits on PostgreSQL; on SQLite only INTEGER numbers itself.
 _Id = BigInteger().with_variant(Integer, "sqlite")
@@ -65,9 +66,10 @@ batches = Table(
 #: One record of a file. `worker` holds it while it is `claimed`, `sending` or (for a look-up) `unclear`. Of a created
 #: row `follow_up_at` is when its source's status is asked for next (NULL: never), after `follow_ups` times, `status_at`
 #: when another status than the first was seen, and `source_generation` what its source carries if that is not the row's
-#: own generation (a source of a ledger that was lost). `yielded` is true of a row that does not own its identity
-#: (refused, skipped): an index that asked for the state would be written anew, in a random place, with every step of
-#: every row.
+#: own generation (a source of a ledger that was lost). Of an unclear row `ended_at` is when its request ended (of a
+#: dead worker: when that was noticed; of a row never sent: when its batch was accepted), and `absent_at` when a
+#: complete list first lacked its source since then. `yielded` is true of a row that does not own its identity (refused,
+#: skipped): an index that asked for the state would be written anew, in a random place, with every step of every row.
 rows = Table(
     "rows",
     metadata,
@@ -101,6 +103,8 @@ rows = Table(
     Column("source_generation", SmallInteger),
     Column("status_at", Float(53)),
     Column("yielded", Boolean),
+    Column("ended_at", Float(53)),
+    Column("absent_at", Float(53)),
     PrimaryKeyConstraint("batch_id", "record"),
     sqlite_with_rowid=False,
 )
@@ -121,6 +125,11 @@ Index(
     sqlite_where=OWNING,
     postgresql_where=OWNING,
 )
+#: The source ids of created rows. A skipped row has yielded its identity and only quotes its owner's source. The
+#: condition names no state, so that the steps of a row before its last do not touch the index. It is not unique: a
+#: ledger of an earlier version may hold one source twice.
+HOLDS_SOURCE = and_(rows.c.source_id.is_not(None), rows.c.yielded.is_(None))
+Index("rows_by_source", rows.c.source_id, sqlite_where=HOLDS_SOURCE, postgresql_where=HOLDS_SOURCE)
 #: Counting and finding by state.
 Index("rows_by_state", rows.c.batch_id, rows.c.state, rows.c.record)
 _HELD = rows.c.worker.is_not(None)

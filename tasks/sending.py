@@ -16,7 +16,7 @@ from tasks.errors import ElepayError, HeldBack, Maintenance, NotSent, RateLimitU
 from tasks.intake import decode_request
 from tasks.ledger import Ledger
 from tasks.models import HeldRow, Source, SourceRequest
-from tasks.outcomes import Decision, Rules
+from tasks.outcomes import Decision, Rules, Situation
 from tasks.rate_limit import RateLimit
 from tasks.settling import Settling
 
@@ -41,13 +41,15 @@ class Sender:
         rules: Rules,
         others: Executor,
         *,
+        outage_seconds: Callable[[], float] = lambda: 0.0,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._ledger, self._api, self._limiter, self._rules = ledger, api, limiter, rules
         self._others = others
         self._clock, self._sleep = clock, sleep
-        self._settling = Settling(api, ledger, self._take_place, clock)
+        self._outage_seconds = outage_seconds
+        self._settling = Settling(api, ledger, self._take_place, clock, list_lag_seconds=rules.list_lag_seconds)
         self._trouble_since: dict[str, float] = {}
         self._closed = False  #: it was said that elepay is under maintenance
 
@@ -86,8 +88,10 @@ class Sender:
         self, row: HeldRow, error: ElepayError, worker: int, took: float, then: Callable[[Decision], None]
     ) -> None:
         try:
-            self._slow_down(error, took)
-            decision = self._failed(row, error, worker, None if error.http_status is None else int(took * 1000))
+            recovery = self._slow_down(error, took)
+            decision = self._failed(
+                row, error, worker, None if error.http_status is None else int(took * 1000), recovery_seconds=recovery
+            )
         except Exception as unexpected:  # noqa: BLE001 - the door of a thread: a bug must not leave a row without an outcome
             log.error("unexpected failure", batch=row.batch_id, line=row.line, error=type(unexpected).__name__)  # noqa: TRY400
             decision = self.broken(row, worker)
@@ -96,39 +100,38 @@ class Sender:
     def look_up(self, row: HeldRow, worker: int) -> Decision:
         """Ask elepay what became of an unclear row."""
         started = self._clock()
+        error: ElepayError
         try:
             found = self._settling.look_up(row)
-        except ElepayError as error:
-            counters.count_look_up("failed")
-            self._slow_down(error, self._clock() - started)
-            return outcomes.look_up_failed(row, error, worker=worker, now=self._ledger.now(), rules=self._rules)
+        except ElepayError as raised:
+            self._slow_down(raised, self._clock() - started)
+            error = raised
         except RateLimitUnavailable:
-            counters.count_look_up("failed")
-            put_off = NotSent("not_sent")
-            return outcomes.look_up_failed(row, put_off, worker=worker, now=self._ledger.now(), rules=self._rules)
-        counters.count_look_up(found.finding.value)
-        return outcomes.looked_up(row, found, worker=worker, now=self._ledger.now(), rules=self._rules)
+            error = NotSent("not_sent")
+        else:
+            counters.count_look_up(found.finding.value)
+            return outcomes.looked_up(row, found, self._situation(worker), rules=self._rules)
+        counters.count_look_up("failed")
+        return outcomes.look_up_failed(row, error, self._situation(worker), rules=self._rules)
 
     def broken(self, row: HeldRow, worker: int) -> Decision:
         """Decide about a row on which this program itself failed: whether it was sent, nobody knows."""
         return self._failed(row, Unclear("internal_error"), worker, None)
 
-    def _failed(self, row: HeldRow, error: ElepayError, worker: int, latency_ms: int | None) -> Decision:
-        return outcomes.failed(
-            row,
-            error,
-            worker=worker,
-            now=self._ledger.now(),
-            latency_ms=latency_ms,
-            trouble_seconds=self._trouble(error),
-            rules=self._rules,
-        )
+    def _failed(
+        self, row: HeldRow, error: ElepayError, worker: int, latency_ms: int | None, *, recovery_seconds: float = 0.0
+    ) -> Decision:
+        situation = self._situation(worker, trouble_seconds=self._trouble(error), recovery_seconds=recovery_seconds)
+        return outcomes.failed(row, error, situation, latency_ms=latency_ms, rules=self._rules)
+
+    def _situation(self, worker: int, *, trouble_seconds: float = 0.0, recovery_seconds: float = 0.0) -> Situation:
+        return Situation(worker, self._ledger.now(), trouble_seconds, self._outage_seconds(), recovery_seconds)
 
     def _trouble(self, error: ElepayError) -> float:
         """Return for how long everything has failed like this, in seconds; any other answer starts anew."""
         method_only = error.code in ONE_METHOD_ONLY
         kind = type(error).__name__ + (error.code if method_only else "")
-        if not isinstance(error, NotSent | Throttled | Maintenance):
+        if error.bare or not isinstance(error, NotSent | Throttled | Maintenance):
             self._trouble_is_over()
             return 0.0
         return self._clock() - self._trouble_since.setdefault(kind, self._clock())
@@ -139,17 +142,21 @@ class Sender:
             self._closed = False
             log.info("elepay is open again")
 
-    def _slow_down(self, error: ElepayError, seconds_ago: float) -> None:
-        """Let the whole fleet know at once that elepay wants less, or nothing for now."""
+    def _slow_down(self, error: ElepayError, seconds_ago: float) -> float:
+        """Let the whole fleet know at once that elepay wants less, or nothing for now.
+
+        Return the seconds until it has half of its rate again.
+        """
         try:
             if isinstance(error, Throttled):
-                self._limiter.cut(seconds_ago, error.retry_after_seconds)
-            elif isinstance(error, Maintenance) and error.code not in ONE_METHOD_ONLY:
+                return self._limiter.cut(seconds_ago, error.retry_after_seconds, bare=error.bare)
+            if isinstance(error, Maintenance) and error.code not in ONE_METHOD_ONLY:
                 wait = self._rules.retry.wait_before_retry(error, self._maintenance_gaps(), 0.0)
                 self._limiter.pause(wait or 1.0)
                 self._say_closed(error)
         except RateLimitUnavailable:
             log.warning("Redis did not take the news of throttling or maintenance", code=error.code)
+        return 0.0
 
     def _say_closed(self, error: Maintenance) -> None:
         since = self._trouble_since.get("Maintenance")

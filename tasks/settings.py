@@ -95,7 +95,7 @@ class Settings(BaseSettings):
     maintenance_seconds: float = _field(
         "ONBOARD_MAINTENANCE_SECONDS",
         14_400.0,
-        "How long a row waits for the end of elepay's maintenance before its batch is halted.",
+        "How long the end of elepay's maintenance, or of an outage, is waited for before a batch is halted.",
         gt=0,
     )
     trust_env: bool = _field("ONBOARD_TRUST_ENV", False, "Let requests read proxies and .netrc from the environment.")
@@ -104,9 +104,17 @@ class Settings(BaseSettings):
     look_up_delay_seconds: float = _field(
         "ONBOARD_LOOK_UP_DELAY_SECONDS", 5.0, "How long after an unclear outcome elepay is asked what it has.", ge=0
     )
+    list_lag_seconds: float = _field(
+        "ONBOARD_LIST_LAG_SECONDS",
+        120.0,
+        "How far elepay's lists may be behind: for so long a source that they lack is not believed to be absent, unless"
+        " they show one that was sent later.",
+        ge=0,
+        le=86_400,
+    )
     look_ups: int = _field("ONBOARD_LOOK_UPS", 5, "Inconclusive look-ups of a row before a person decides.", ge=1)
     resends: int = _field(
-        "ONBOARD_RESENDS", 2, "How often an unclear row that surely has no source is sent again.", ge=0, le=5
+        "ONBOARD_RESENDS", 5, "How often an unclear row that surely has no source is sent again.", ge=0, le=5
     )
     guard_answers: int = _field(
         "ONBOARD_GUARD_ANSWERS",

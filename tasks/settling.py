@@ -1,13 +1,20 @@
-"""What elepay has of an unclear row: found, surely absent, or not to be told.
+"""What elepay has of an unclear row: found, missing, or not to be told.
 
-A list without our reference proves nothing unless it is complete (docs/elepay-api.md §2.5) and unless lists show our
-references at all. elepay does not document whether a list shows pending sources or metadata, so the second is not
-believed but tested: a *witness*, a source of the same payment method that elepay confirmed to us, must be found the
-same way. As long as there is no witness, nothing is proved, and the row waits.
+A list that lacks our reference proves that there is no source only if four things are known (docs/guarantees.md):
+
+1. the list is complete (docs/elepay-api.md §2.5), and came on a connection that had carried no other request: an empty
+   list names no customer, so it could be the answer to somebody else's question
+2. an earlier look-up, some time before, found the same: an answer may still be on its way at elepay's side
+3. lists show our references at all: elepay does not document whether a list shows pending sources or metadata, so a
+   *witness*, a source of the same payment method that elepay confirmed to us, must have been seen in a list since the
+   row's request ended
+4. lists are not behind the end of the row's request: a witness sent after it was seen before the row's own list was
+   fetched, or so much time has passed since then as lists may be behind (`Lag`)
 """
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -15,21 +22,29 @@ from enum import Enum
 from typing import NamedTuple
 
 from tasks.elepay_api import ElepayApi, SourceList
-from tasks.elepay_codes import DOES_NOT_EXIST, REFUSED_IF_ABSENT
+from tasks.elepay_codes import DOES_NOT_EXIST
 from tasks.errors import Refused
 from tasks.ledger import ENDED_STATUSES, Ledger
 from tasks.models import HeldRow, Source, identity_and_generation
 
 #: After lists showed no witness, none is looked for again for so long.
 NOT_SHOWN_SECONDS = 2.0
+#: A list that lacks a witness older than this is not behind: somebody has deleted that source, or lists hide it.
+MOST_LAG_SECONDS = 3600.0
+#: For so long a lag that was seen is reckoned with.
+LAG_KEPT_SECONDS = 3600.0
+#: Two clocks that drift apart by less than this, and this share of the time, have not jumped.
+MOST_DRIFT_SECONDS, MOST_DRIFT = 1.0, 0.01
+#: The status of a new source; one that is shown with it proves that lists show new sources.
+_NEW = "pending"
 
 
 class Finding(Enum):
     """What a look-up says."""
 
     FOUND = "found"  #: our reference is there
-    ABSENT = "absent"  #: the list is complete, shows references, and ours is not among them
-    UNKNOWN = "unknown"  #: nothing is proved
+    MISSING = "missing"  #: the list is complete and does not have it
+    UNKNOWN = "unknown"  #: nothing is proved: the list is not complete, or lists were not seen to show references
 
 
 class LookUp(NamedTuple):
@@ -39,6 +54,57 @@ class LookUp(NamedTuple):
     source: Source | None = None
     copies: int = 0
     generation: int | None = None  #: of the source, if it is not the row's own
+    proved: bool = False  #: missing, and lists are known not to be behind the row's request
+    proved_at: float = 0.0  #: else: by when they are known not to be, by the ledger's clock
+
+
+class Lag:
+    """How far lists may be behind, in seconds: what the operator reckons with, or twice what was seen lately."""
+
+    def __init__(self, reckoned_seconds: float) -> None:
+        self._reckoned = reckoned_seconds
+        self._seen = 0.0
+        self._seen_at = 0.0
+
+    def seconds(self, now: float) -> float:
+        """Return for how long after a request's end a list that lacks its source proves nothing."""
+        return max(self._reckoned, 2 * self._seen if now - self._seen_at < LAG_KEPT_SECONDS else 0.0)
+
+    def lacking(self, sent_at: float, now: float) -> None:
+        """Learn that a list lacks a source which was sent then and surely exists."""
+        behind = now - sent_at
+        if behind < MOST_LAG_SECONDS and (behind > self._seen or now - self._seen_at > LAG_KEPT_SECONDS):
+            self._seen, self._seen_at = behind, now
+
+
+class ClockJumps:
+    """How long ago something was, although the ledger's clock may have been set forward since.
+
+    `steady` is a clock that never jumps. Only jumps that this object has seen are known to it.
+    """
+
+    def __init__(self, steady: Callable[[], float]) -> None:
+        self._steady = steady
+        self._last: tuple[float, float] | None = None  # the ledger's time, the steady one
+        self._jumped_at = self._jumped = 0.0
+
+    def since(self, then: float, now: float) -> float:
+        """Return the seconds that have really passed between two times of the ledger, the second of which is now."""
+        steady = self._steady()
+        if self._last is not None:
+            passed = steady - self._last[1]
+            ahead = now - self._last[0] - passed
+            if ahead > MOST_DRIFT_SECONDS + MOST_DRIFT * passed:
+                self._jumped_at, self._jumped = now, self._jumped + ahead
+        self._last = now, steady
+        return now - then - (self._jumped if then < self._jumped_at else 0.0)
+
+
+class _Shown(NamedTuple):
+    """What lists of one payment method were seen to show: a source sent at one time, in a list fetched at another."""
+
+    sent_at: float
+    seen_at: float
 
 
 class Settling:
@@ -53,58 +119,100 @@ class Settling:
         ledger: Ledger,
         take_place: Callable[[], None],
         clock: Callable[[], float] = time.monotonic,
+        *,
+        list_lag_seconds: float,
     ) -> None:
         self._api = api
         self._ledger = ledger
         self._take_place = take_place
         self._clock = clock
+        self._lag = Lag(list_lag_seconds)
+        self._jumps = ClockJumps(clock)
         self._lock = threading.Lock()
-        self._shown_until: dict[tuple[int, str], float] = {}  # by batch and method: lists show what was sent before
-        self._not_shown_at: dict[tuple[int, str], float] = {}
+        self._shown: dict[str, _Shown] = {}  # by payment method
+        self._not_shown_at: dict[tuple[int, str], float] = {}  # by batch and method, by `clock`
 
     def look_up(self, row: HeldRow) -> LookUp:
         """Ask elepay for a row's source. The caller has taken the first place of the rate limit; raises ElepayError.
 
-        A row that was never sent is not absent while its identity has a source of any generation: a ledger that was
+        The first look-up costs one request. The second asks for witnesses before it, unless one that was seen for
+        another row serves for this one too.
+
+        A row that was never sent is not missing while its identity has a source of any generation: a ledger that was
         lost may have made it. Where elepay does not know the customer, there is none.
         """
+        confirms = row.absent_at is not None
+        if confirms and not self._is_up_to_date(row, self._ledger.now()):
+            self._ask_for_witnesses(row)
+        asked_at = self._ledger.now()
+        up_to_date = self._is_up_to_date(row, asked_at)
         try:
-            listed = self._api.list_sources(row.customer_id, row.payment_method)
+            listed = self._api.list_sources(row.customer_id, row.payment_method, fresh=confirms)
         except Refused as error:
-            if row.never_sent and error.code == DOES_NOT_EXIST:
-                return LookUp(Finding.ABSENT)
+            if row.never_sent and error.code == DOES_NOT_EXIST and not error.bare:
+                return LookUp(Finding.MISSING, proved=True)
             raise
-        if row.never_sent and (found := _of_identity(row, listed)):
+        if row.never_sent and (found := _of_identity(row, listed)) and found.source is not None:
+            self._note_found(row, found.source, asked_at)
             return found
         ours = [source for source in listed.sources if source.reference == row.reference]
         if ours:
+            self._note_found(row, ours[0], asked_at)
             return LookUp(Finding.FOUND, ours[0], len(ours))
         if not listed.complete or hides_metadata(listed):
             return LookUp(Finding.UNKNOWN)
-        if row.code in REFUSED_IF_ABSENT:  # it is not sent again, so a wrong "absent" makes no second source
-            return LookUp(Finding.ABSENT)
-        return LookUp(Finding.ABSENT if self._lists_show_references(row) else Finding.UNKNOWN)
+        if up_to_date or not confirms:
+            return LookUp(Finding.MISSING, proved=up_to_date)
+        if not self._shows_references(row):
+            return LookUp(Finding.UNKNOWN)
+        left = self._lag.seconds(asked_at) - self._jumps.since(_ended_at(row), asked_at)
+        return LookUp(Finding.MISSING, proved_at=asked_at + left)
 
-    def _lists_show_references(self, row: HeldRow) -> bool:
-        """Look witnesses up; True if one is shown.
+    def _is_up_to_date(self, row: HeldRow, now: float) -> bool:
+        """Return whether a list that is fetched now shows whatever a row's request has created (points 3 and 4)."""
+        if not self._shows_references(row):
+            return False
+        ended_at = _ended_at(row)
+        long_ago = self._jumps.since(ended_at, now) >= self._lag.seconds(now)
+        return long_ago or self._shown[row.payment_method].sent_at > ended_at
 
-        The best witness was sent after the row itself: where it is shown, lists are not behind the row's own time.
-        """
-        key, sent_at = (row.batch_id, row.payment_method), row.sent_at or 0.0
+    def _shows_references(self, row: HeldRow) -> bool:
+        shown = self._shown.get(row.payment_method)
+        return shown is not None and shown.seen_at >= _ended_at(row)
+
+    def _ask_for_witnesses(self, row: HeldRow) -> None:
+        """Look witnesses up until one is shown; those that lists lack tell how far they are behind."""
+        key = row.batch_id, row.payment_method
         with self._lock:
-            if self._shown_until.get(key, -1.0) >= sent_at:
-                return True
+            if self._is_up_to_date(row, self._ledger.now()):
+                return  # another thread has asked meanwhile
             if self._clock() - self._not_shown_at.get(key, -NOT_SHOWN_SECONDS) < NOT_SHOWN_SECONDS:
-                return False
-            witnesses = self._ledger.witnesses(row.batch_id, row.record, row.payment_method)
-            for witness in [one for one in witnesses if one.sent_at >= sent_at] or witnesses:
+                return
+            for witness in self._ledger.witnesses(row.batch_id, row.record, row.payment_method, after=_ended_at(row)):
                 self._take_place()
+                asked_at = self._ledger.now()
                 listed = self._api.list_sources(witness.customer_id, row.payment_method)
                 if any(source.reference == witness.reference for source in listed.sources):
-                    self._shown_until[key] = max(witness.sent_at, self._shown_until.get(key, -1.0))
-                    return True
+                    self._note_shown(row.payment_method, witness.sent_at, asked_at)
+                    return
+                if listed.complete:
+                    self._lag.lacking(witness.sent_at, asked_at)
             self._not_shown_at[key] = self._clock()
-            return False
+
+    def _note_found(self, row: HeldRow, source: Source, asked_at: float) -> None:
+        """Let a source that was found serve as a witness, if it was new: lists may hide new ones and show others."""
+        if source.status == _NEW:
+            with self._lock:
+                self._note_shown(row.payment_method, row.sent_at or 0.0, asked_at)
+
+    def _note_shown(self, payment_method: str, sent_at: float, seen_at: float) -> None:
+        before = self._shown.get(payment_method, _Shown(sent_at, seen_at))
+        self._shown[payment_method] = _Shown(max(sent_at, before.sent_at), max(seen_at, before.seen_at))
+
+
+def _ended_at(row: HeldRow) -> float:
+    """Return when a row's request ended, by the ledger's clock; if nobody noted it, it ends only now."""
+    return math.inf if row.ended_at is None else row.ended_at
 
 
 def _of_identity(row: HeldRow, listed: SourceList) -> LookUp | None:

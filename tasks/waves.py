@@ -28,6 +28,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from tasks import outcomes
+from tasks.circuit_breaker import CircuitBreaker
 from tasks.consequences import Consequences
 from tasks.counters import counters
 from tasks.elepay_api import ElepayApi
@@ -73,13 +74,30 @@ class _Work:
     slice: Slice
     worker: int  #: who claimed its rows
     ends: float  #: when it gives back what has not been sent, by the loop's clock
-    queue: deque[HeldRow]
+    queue: deque[HeldRow]  #: to be sent
+    questions: deque[HeldRow] = field(default_factory=deque)  #: to be looked up
     closes: float = math.inf  #: when the window closes, by the loop's clock: no request leaves from then on
     delayed: list[tuple[float, int, HeldRow]] = field(default_factory=list)  #: heap by due time
     open: int = 0  #: rows whose last outcome is not committed
     left: list[HeldRow] = field(default_factory=list)  #: rows to be given back unsent
     not_before: dict[tuple[int, int], float] = field(default_factory=dict)
     done: threading.Event = field(default_factory=threading.Event)
+
+    def add(self, row: HeldRow) -> None:
+        """Let a row be sent or looked up after those that are there."""
+        (self.questions if row.look_up else self.queue).append(row)
+
+    def put_back(self, row: HeldRow) -> None:
+        """Let a row be sent or looked up before those that are there."""
+        (self.questions if row.look_up else self.queue).appendleft(row)
+
+    def take_rest(self) -> list[HeldRow]:
+        """Take out every row that is not under way."""
+        rest = [*self.queue, *self.questions, *(late[2] for late in self.delayed)]
+        self.queue.clear()
+        self.questions.clear()
+        self.delayed.clear()
+        return rest
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,12 +140,23 @@ class WaveLoop:
         self._consequences = Consequences(
             ledger, guard_answers=guard_answers, breaker_answers=breaker_answers, breaker_share=breaker_share
         )
+        self._breaker = CircuitBreaker(clock)
         self._pool = ThreadPoolExecutor(min(in_flight, BLOCKING_THREADS), thread_name_prefix="ask")
-        self._sender = Sender(ledger, api, limiter, rules, self._pool, clock=clock, sleep=sleep)
+        self._sender = Sender(
+            ledger,
+            api,
+            limiter,
+            rules,
+            self._pool,
+            outage_seconds=lambda: self._breaker.outage_seconds,
+            clock=clock,
+            sleep=sleep,
+        )
         self._changed = threading.Condition()
         self._works: deque[_Work] = deque()
         self._landed: deque[_Landed] = deque()
         self._flying = 0
+        self._held_up = False  # rows are queued, and for now none of them may leave
         self._lease_ends = 0.0
         self._lease_renewed = 0.0
         self._lead_seconds = 0.15  # the first commit is the slowest
@@ -153,7 +182,7 @@ class WaveLoop:
     @property
     def stuck_seconds(self) -> float:
         """For how long rows have been open here without one moving; 0 while the fleet was told to pause."""
-        if not self._works or self._clock() < self._paused_until:
+        if not self._works or self._breaker.is_open or self._clock() < self._paused_until:
             return 0.0
         return self._clock() - max(self.moved_at, self._paused_until, self._busy_since)
 
@@ -217,7 +246,9 @@ class WaveLoop:
             worker = self._worker
             held = self._ledger.claim_slice(one, worker)
             ends = min(self._clock() + self._slice_seconds, closes)
-            work = _Work(one, worker, ends, deque(held), closes, open=len(held))
+            work = _Work(one, worker, ends, deque(), closes=closes, open=len(held))
+            for row in held:
+                work.add(row)
             self._known[work] = frozenset((row.batch_id, row.record) for row in held)
         return work
 
@@ -274,11 +305,13 @@ class WaveLoop:
         if self._stopping:
             return not self._flying
         free = self._in_flight - self._flying
-        queued = any(work.queue for work in self._works)
-        return queued and free >= min(WAVE_MIN_ROWS, self._in_flight)
+        return not self._held_up and self._queued() and free >= min(WAVE_MIN_ROWS, self._in_flight)
+
+    def _queued(self) -> bool:
+        return any(work.queue or work.questions for work in self._works)
 
     def _patience(self) -> float:
-        if any(work.queue for work in self._works):
+        if self._queued():
             return WAVE_PAUSE_SECONDS
         return LANDED_PAUSE_SECONDS if self._works or self._landed else 0.5
 
@@ -287,12 +320,10 @@ class WaveLoop:
         now = self._clock()
         for work in self._works:
             while work.delayed and work.delayed[0][0] <= now:
-                work.queue.append(heapq.heappop(work.delayed)[2])
-            too_far = not work.queue and work.delayed and work.delayed[0][0] > work.ends
+                work.add(heapq.heappop(work.delayed)[2])
+            too_far = work.delayed and work.delayed[0][0] > work.ends
             if self._stopping or now >= work.ends or (too_far and work.open == len(work.delayed)):
-                self._leave(work, [*work.queue, *(late[2] for late in work.delayed)])
-                work.queue.clear()
-                work.delayed.clear()
+                self._leave(work, work.take_rest())
         self._finish_works()
 
     def _leave(self, work: _Work, rows: list[HeldRow]) -> None:
@@ -308,22 +339,43 @@ class WaveLoop:
         """Take rows in turn from every slice, as many as may be under way."""
         room = min(self._in_flight - self._flying, WAVE_ROWS)
         picked: list[tuple[_Work, HeldRow]] = []
-        busy = [work for work in self._works if work.queue]
+        busy = [work for work in self._works if work.queue or work.questions]
         while busy and len(picked) < room:
+            still_busy = []
             for work in busy:
-                if len(picked) == room:
-                    break
-                row = work.queue.popleft()
-                shut = None if row.look_up else self._consequences.closed(row)
-                if shut is None:
-                    picked.append((work, row))
-                elif shut[1] is None:
-                    self._landed.append(_Landed(work, row, outcomes.closed(row, line=shut[0])))
-                else:
-                    self._delay(work, row, shut[1] - self._ledger.now())
-            busy = [work for work in busy if work.queue]
+                before = len(picked)
+                self._pick_from(work, picked, room)
+                if len(picked) > before:
+                    still_busy.append(work)
+            busy = still_busy
         self._works.rotate(-1)
+        self._held_up = not picked and self._queued()
         return picked
+
+    def _pick_from(self, work: _Work, picked: list[tuple[_Work, HeldRow]], room: int) -> None:
+        """Take one row to look up and one to send from a slice, if there is room and they may leave."""
+        if work.questions and len(picked) < room and self._breaker.look_ups_allowed() != 0:
+            self._breaker.look_up_leaves()
+            picked.append((work, work.questions.popleft()))
+        batch_id = work.slice.batch_id
+        while work.queue and len(picked) < room and self._breaker.creates_allowed(batch_id) != 0:
+            row = work.queue.popleft()
+            shut = self._consequences.closed(row)
+            if shut is None:
+                self._breaker.create_leaves(batch_id)
+                picked.append((work, row))
+                return
+            if shut[1] is None:
+                self._landed.append(_Landed(work, row, outcomes.closed(row, line=shut[0])))
+            else:
+                self._delay(work, row, shut[1] - self._ledger.now())
+
+    def _stays(self, row: HeldRow) -> None:
+        """Note that a row that was picked does not leave after all."""
+        if row.look_up:
+            self._breaker.look_up_ended(None)
+        else:
+            self._breaker.create_ended(row.batch_id, None)
 
     def _delay(self, work: _Work, row: HeldRow, seconds: float) -> None:
         heapq.heappush(work.delayed, (self._clock() + seconds, next(self._numbers), row))
@@ -332,7 +384,8 @@ class WaveLoop:
     def _back(self, rows: list[tuple[_Work, HeldRow]]) -> None:
         with self._changed:
             for work, row in reversed(rows):
-                work.queue.appendleft(row)
+                self._stays(row)
+                work.put_back(row)
 
     def _take_landed(self) -> list[_Landed]:
         landed = list(self._landed)
@@ -422,7 +475,11 @@ class WaveLoop:
                 outcomes.leave_to_others(one.decision.outcome)
         try:
             wave = self._ledger.write_wave(
-                worker, [one.decision.outcome for one in landed], to_send, self._lease_seconds
+                worker,
+                [one.decision.outcome for one in landed],
+                to_send,
+                self._lease_seconds,
+                look_up_delay_seconds=self._look_up_delay_seconds,
             )
         except LedgerError:
             with self._changed:
@@ -435,15 +492,15 @@ class WaveLoop:
         if rows:
             took = self._clock() - started
             self._lead_seconds = min(MOST_LEAD_SECONDS, max(1.3 * took + 0.005, 0.97 * self._lead_seconds))
+        if wave.doubted:
+            log.warning("sources that other rows hold were answered, to be looked up", rows=wave.doubted)
+            self._api.renew_connections()
         self._settle_landed(landed)
         with self._changed:
             marked = [(work, row) for work, row in rows if self._may_leave(work, row, wave, worker)]
             for work in self._works:
                 if work.slice.batch_id in wave.stopped or not wave.lease_kept:
-                    rest = [*work.queue, *(late[2] for late in work.delayed)]
-                    self._leave(work, rest)
-                    work.queue.clear()
-                    work.delayed.clear()
+                    self._leave(work, work.take_rest())
             self._finish_works()
         if not wave.lease_kept:
             log.warning(
@@ -457,9 +514,11 @@ class WaveLoop:
         """Tell whether a row of a wave may be sent (or looked up); if not, it leaves its work."""
         stopped = wave.lease_kept and not row.look_up and row.batch_id in wave.stopped
         if stopped or work.worker != worker:
+            self._stays(row)
             self._leave(work, [row])
             return False
         if not wave.lease_kept or (not row.look_up and not wave.take(row)):
+            self._stays(row)
             work.open -= 1  # not ours any more
             return False
         if not row.look_up:
@@ -482,6 +541,7 @@ class WaveLoop:
                 if outcome.worker is not None and one.decision.again_after is not None:
                     one.row.look_up = outcome.state is RowState.UNCLEAR
                     one.row.look_ups, one.row.resends, one.row.code = outcome.look_ups, outcome.resends, outcome.code
+                    one.row.ended_at, one.row.absent_at = outcome.ended_at, outcome.absent_at
                     self._delay(one.work, one.row, one.decision.again_after)
                 else:
                     one.work.open -= 1
@@ -501,7 +561,7 @@ class WaveLoop:
             return "window closed" if self._clock() >= closes else ""
 
         for work, row, place in rows:
-            land = functools.partial(self._land, work, row)
+            land = functools.partial(self._land, work, row, row.look_up)
             wait = max(0.0, place - self._clock())
             try:
                 if row.look_up:
@@ -525,9 +585,23 @@ class WaveLoop:
     def _unexpected(self, row: HeldRow, error: Exception) -> None:
         log.error("unexpected failure", batch=row.batch_id, line=row.line, error=type(error).__name__)
 
-    def _land(self, work: _Work, row: HeldRow, decision: Decision) -> None:
+    def _land(self, work: _Work, row: HeldRow, asked: bool, decision: Decision) -> None:
+        """Note what a request brought; `asked`: it was a look-up."""
         with self._changed:
+            if asked:
+                pause_seconds = self._breaker.look_up_ended(decision.definite)
+            else:
+                pause_seconds = self._breaker.create_ended(row.batch_id, decision.definite)
             self._landed.append(_Landed(work, row, decision))
             self._flying -= 1
+            self._held_up = False
             if self._in_flight - self._flying >= WAVE_MIN_ROWS or not self._flying:
                 self._changed.notify_all()
+        if pause_seconds is not None:
+            self._pool.submit(self._pause_fleet, pause_seconds)
+
+    def _pause_fleet(self, seconds: float) -> None:
+        """Let the fleet send nothing for so long, because nothing definite comes back."""
+        log.warning("elepay answers nothing definite, so nothing is sent for now", seconds=seconds)
+        with contextlib.suppress(RateLimitUnavailable):
+            self._limiter.pause(seconds)

@@ -171,6 +171,7 @@ class Command:
             "ELEPAY_REQUESTS_PER_SECOND": "0",
             "ONBOARD_HOME": str(folder / "home"),
             "ONBOARD_LOOK_UP_DELAY_SECONDS": "0.5",
+            "ONBOARD_LIST_LAG_SECONDS": "2",
             "COLUMNS": "120",
             **({"ELEPAY_BASE_URL": simulator.url} if simulator else {}),
             **{name: str(value) for name, value in settings.items()},

@@ -28,6 +28,9 @@ TOTAL_SECONDS = 3.0
 #: are apart from it (one delay, then two more).
 MOST_LATE_SECONDS = 2.5 * LOOK_UP_DELAY_SECONDS
 
+#: Lists are behind by less than this, which is what the program is told (ONBOARD_LIST_LAG_SECONDS).
+LIST_LAG_SECONDS = 24.0
+
 #: Fate of a createSource request -> (seconds until its source exists, status of the source, answer).
 EXECUTED: dict[str, tuple[float, str, str]] = {
     "created": (0.0, "pending", "201"),
@@ -36,11 +39,26 @@ EXECUTED: dict[str, tuple[float, str, str]] = {
     "created, answered 500": (0.0, "pending", "S001000"),
     "created, a proxy's page": (0.0, "pending", "page"),
     "created, body cut off": (0.0, "pending", "cut"),
+    "created, an earlier source's answer": (0.0, "pending", "earlier answer"),
+    "created, an earlier source's id": (0.0, "pending", "earlier id"),
+    "created, an earlier error": (0.0, "pending", "earlier error"),
+    "created, a bare 303": (0.0, "pending", "303"),
+    "created, a bare 404": (0.0, "pending", "404"),
+    "created, a bare 413": (0.0, "pending", "413"),
+    "created, a bare 429": (0.0, "pending", "429"),
     "created late, connection reset": (3.4, "pending", "reset"),
     "created late, answered 500": (3.4, "pending", "S001001"),
 }
 #: Fates of a request that is never executed, and whose answer does not tell.
-LOST = {"lost, connection reset": "reset", "lost, answered 500": "S001000", "lost, a proxy's page": "page"}
+LOST = {
+    "lost, connection reset": "reset",
+    "lost, answered 500": "S001000",
+    "lost, a proxy's page": "page",
+    "lost, a bare 413": "413",
+    "lost, a bare 429": "429",
+}
+#: Fates of a request that is executed and answered as if it were another one.
+WRONG = tuple(fate for fate in EXECUTED if "an earlier" in fate)
 #: Fates of a request that is answered for good: certainly not executed.
 DEFINITE = {
     "throttled": "M005000",
@@ -91,11 +109,12 @@ class There:
     status: str
     exists_at: float
 
-    def shown(self, *, metadata: bool) -> dict[str, Any]:
+    def shown(self, *, metadata: bool, customer: bool = True) -> dict[str, Any]:
         name = {"other": "x"} if self.reference is None else {REFERENCE_KEY: self.reference}
         return {
             "id": self.id,
             "object": "source",
+            **({"customerId": self.customer} if customer else {}),
             "liveMode": False,
             "paymentMethod": self.method,
             "status": self.status,
@@ -128,6 +147,8 @@ class Remote:
     absent: dict[str, list[float]] = field(default_factory=dict)  #: when a list proved that a reference is not there
     word: dict[str, float] = field(default_factory=dict)  #: when a person last said so
     violations: list[str] = field(default_factory=list)
+    asked: int = 0  #: questions that were answered by an error
+    errors: list[Answer] = field(default_factory=list)  #: error bodies that were sent
 
     def add_foreign(self, customer: str, method: str) -> None:
         """A source that somebody else made."""
@@ -150,19 +171,37 @@ class Remote:
         flight.post = post
         flight.stop_over(ON_THE_WIRE)
         if self.clock.now - post.left_at > MOST_ON_THE_WIRE_SECONDS:
-            return _answer("reset", {})
+            return _answer("reset", 0)
         late, status, answer = EXECUTED.get(flight.fate, (0.0, "", ""))
         if flight.fate in EXECUTED:
             late = 0.0 if flight.waits == ON_THE_WIRE else late
             self.sources.append(
                 There(f"src_{len(self.sources)}", customer, method, reference, status, self.clock.now + late)
             )
-            source = self.sources[-1].shown(metadata=True)
+            made = self.sources[-1]
         else:
-            answer, source = (LOST | DEFINITE)[flight.fate], {}
+            answer, made = (LOST | DEFINITE)[flight.fate], None
         flight.stop_over(FOR_ITS_ANSWER)
         post.definite = flight.fate in DEFINITE
-        return _answer(answer, source)
+        return self._answer(answer, made)
+
+    def _answer(self, kind: str, made: There | None) -> Answer | ElepayError:
+        """The bytes of an answer; without an earlier one to repeat the connection breaks."""
+        earlier = [one for one in self.sources[:-1] if one.reference and made and one.customer != made.customer]
+        match kind:
+            case "earlier answer" if earlier:
+                return _created(earlier[-1].shown(metadata=True))
+            case "earlier id" if earlier and made:
+                return _created({**made.shown(metadata=True), "id": earlier[-1].id})
+            case "earlier error" if self.errors:
+                return self.errors[-1]
+            case "201" | "cut" if made:
+                answer = _created(made.shown(metadata=True))
+                return answer if kind == "201" else answer._replace(content=answer.content[:20])
+        given = _answer(kind, len(self.posts))
+        if isinstance(given, Answer) and given.content.startswith(b"{"):
+            self.errors.append(given)
+        return given
 
     def _judge(self, flight: Flight, reference: str) -> None:
         """Is this request allowed to leave, by all that elepay and people have said so far?"""
@@ -177,7 +216,9 @@ class Remote:
     def listed(self, customer: str, method: str) -> Answer | ElepayError:
         """One listSources request."""
         if self.lists in ("failing", "throttled", "reset"):
-            return _answer({"failing": "S001000", "throttled": "M005000", "reset": "reset"}[self.lists], {})
+            self.asked += 1
+            kind = {"failing": "S001000", "throttled": "M005000", "reset": "reset"}[self.lists]
+            return _answer(kind, 1_000_000 + self.asked)
         known = [one for one in self.sources if (one.customer, one.method) == (customer, method)]
         there = [one for one in known if one.exists_at + self.lag_seconds <= self.clock.now]
         shown = [one for one in there if not (self.hides == "pending" and one.status == "pending")]
@@ -263,6 +304,9 @@ class Wire:
             self._remote.create(flight, customer, json.loads(body)) if sent.may_leave() else HeldBack("held_back")
         )
 
+    def renew(self) -> None:
+        """Nothing is open."""
+
     def close(self) -> None:
         """Nothing is open."""
 
@@ -280,15 +324,18 @@ def connect(api: ElepayApi, remote: Remote) -> None:
     api._flights = Wire(remote)  # type: ignore[assignment]
 
 
-def _answer(kind: str, source: dict[str, Any]) -> Answer | ElepayError:
+def _created(source: dict[str, Any]) -> Answer:
+    return Answer(201, {}, json.dumps(source).encode())
+
+
+def _answer(kind: str, number: int) -> Answer | ElepayError:
+    """An answer that brings no source; `number` makes its request id."""
     match kind:
-        case "201":
-            return Answer(201, {}, json.dumps(source).encode())
-        case "cut":
-            return Answer(201, {}, json.dumps(source).encode()[:20])
         case "page":
             return Answer(502, {}, b"<html>bad gateway</html>")
-        case "reset":
+        case "303" | "404" | "413" | "429":
+            return Answer(int(kind), {}, b"<html>something in between</html>")
+        case "reset" | "earlier answer" | "earlier id" | "earlier error":
             return Unclear("connection_reset")
-    body = json.dumps({"errorCode": kind, "requestId": "req_1"}).encode()
+    body = json.dumps({"errorCode": kind, "requestId": f"req_{number}"}).encode()
     return Answer(500 if kind[0] == "S" else 400, {}, body)

@@ -23,6 +23,8 @@ def status(ours: Resources, batch_id: int | None, console: Console) -> tuple[int
         batch, books = ours.ledger.batch(batch_id), ours.ledger.books(batch_id)
         console.print(f"batch {batch.id}: {batch.name}, {batch.state}")
         screen.print_books(console, batch, books)
+        if batch.state is BatchState.RUNNING and (to_come := ours.ledger.look_ups_to_come(batch_id)):
+            console.print(screen.look_ups_to_come(batch_id, to_come, ours.settings.time_zone))
         return exit_code(batch, books), {**result(batch, books, {}), "rate": rate}
     batches = ours.ledger.batches()
     shown: list[tuple[str, ...]] = []
@@ -76,4 +78,11 @@ def upgrade_ledger(ours: Resources, console: Console) -> tuple[int, dict[str, An
     """Bring the ledger up to this program's version."""
     before, after = Ledger.upgrade(ours.ledger_url)
     console.print(f"the ledger was {before or 'empty'} and is {after}")
-    return 0, {"before": before, "after": after}
+    shared = ours.ledger.shared_sources()
+    for source in shared:
+        where = ", ".join(f"batch {batch_id} record {record}" for batch_id, record in source.rows)
+        console.print(f"source {source.source_id} stands for more than one row: {where}", style="red")
+    if shared:
+        console.print("one customer of each of these may have no source: `onboard audit BATCH` says which")
+    told = [{"source_id": source.source_id, "rows": [list(key) for key in source.rows]} for source in shared]
+    return (1 if shared else 0), {"before": before, "after": after, "shared_sources": told}

@@ -18,11 +18,13 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 HOME = ROOT / "onboarding" / "demo"
-#: Settings of the demo: a limit that the run meets, look-ups after a second, nothing of the user's own.
+#: Settings of the demo: a limit that the run meets, look-ups after a second, nothing of the user's own. The simulator's
+#: lists are never behind; elepay's may be, so a real run waits for longer.
 SETTINGS = {
     "ELEPAY_SECRET_KEY": "sk_test_demo",
     "ELEPAY_REQUESTS_PER_SECOND": "300",
     "ONBOARD_LOOK_UP_DELAY_SECONDS": "1",
+    "ONBOARD_LIST_LAG_SECONDS": "2",
     "ONBOARD_HOME": str(HOME.relative_to(ROOT)),
 }
 

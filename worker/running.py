@@ -8,7 +8,7 @@ import os
 import socket
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,7 +20,7 @@ from tasks import onboarding, reporting
 from tasks.elepay_api import PaymentMethod
 from tasks.errors import ElepayError, Halted, LedgerError, RateLimitUnavailable, SettingsError, UnusableFile
 from tasks.intake import load_mapping
-from tasks.models import Batch, BatchState, Books
+from tasks.models import OPEN_STATES, Batch, BatchState, Books, RowState
 from tasks.resources import Resources
 from tasks.retrying import retrying_look_up
 from worker import screen
@@ -31,6 +31,8 @@ log = structlog.get_logger("onboard")
 
 #: So long a key's payment methods are taken to be the same: many small files need not ask for each.
 METHODS_SECONDS = 300.0
+#: A wait that ends sooner is not worth a sentence.
+WORTH_SAYING_SECONDS = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,6 +255,7 @@ def _finish(
     if all(onboarding.is_over(ours.ledger, batch_id) for batch_id in batches):
         return Ending.OVER
     ending = Ending.INTERRUPTED
+    notice = LookUpNotice(ours, progress)
     try:
         ending = watch_batches(
             ours.ledger,
@@ -260,7 +263,7 @@ def _finish(
             settings,
             workers=workers,
             interrupts=interrupts,
-            show=lambda: _show(ours, batches[-1], progress),
+            show=lambda: _show(ours, batches, progress, notice),
         )
     finally:
         if workers is not None and ending is Ending.OVER:
@@ -308,7 +311,28 @@ def _waiting(console: Console, pid: str) -> None:
     )
 
 
-def _show(ours: Resources, batch_id: int, progress: screen.Progress) -> None:
+class LookUpNotice:
+    """Says what a run still waits for when nothing is left but rows in doubt, and until when."""
+
+    def __init__(self, ours: Resources, progress: screen.Progress) -> None:
+        self._ours, self._progress = ours, progress
+        self._said_until = 0.0
+
+    def sentence(self, batch_id: int, count: Mapping[RowState, int]) -> str:
+        """Return the sentence for the live display, or ""; without a display it is printed whenever it changes much."""
+        if not count.get(RowState.UNCLEAR) or not OPEN_STATES.isdisjoint(count):
+            return ""
+        to_come = self._ours.ledger.look_ups_to_come(batch_id)
+        if to_come is None or to_come.last_at < self._ours.ledger.now() + WORTH_SAYING_SECONDS:
+            return ""
+        sentence = screen.look_ups_to_come(batch_id, to_come, self._ours.settings.time_zone)
+        if to_come.last_at > self._said_until + WORTH_SAYING_SECONDS:
+            self._said_until = to_come.last_at
+            self._progress.say(sentence)
+        return sentence
+
+
+def _show(ours: Resources, batches: list[int], progress: screen.Progress, notice: LookUpNotice) -> None:
     rate, note = None, ""
     try:
         current = ours.rate_limit.current()
@@ -317,7 +341,9 @@ def _show(ours: Resources, batch_id: int, progress: screen.Progress) -> None:
             note = f"elepay throttled: {current.rate:,.1f} of {current.limit:,.0f} requests/s for now"
     except RateLimitUnavailable:
         note = "Redis does not answer; nothing is sent"
-    progress.show(ours.ledger.count_states(batch_id), rate, note)
+    counts = {batch_id: ours.ledger.count_states(batch_id) for batch_id in batches}
+    notes = [note, *(notice.sentence(batch_id, count) for batch_id, count in counts.items())]
+    progress.show(counts[batches[-1]], rate, "\n".join(filter(None, notes)))
 
 
 def _tell(

@@ -14,6 +14,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from tasks.ledger import LookUpsToCome
 from tasks.models import Batch, BatchState, Books, RowState
 
 #: Colour of each state, in the order in which they are shown.
@@ -57,6 +58,13 @@ def next_time(text: str, zone: str) -> float:
     return (then if then > now else then + timedelta(days=1)).timestamp()
 
 
+def look_ups_to_come(batch_id: int, to_come: LookUpsToCome, zone: str) -> str:
+    """Return the sentence that says which rows in doubt a batch waits for, and until when."""
+    rows = "1 unclear row waits" if to_come.rows == 1 else f"{to_come.rows:,} unclear rows wait"
+    until = datetime.fromtimestamp(to_come.last_at, ZoneInfo(zone)).strftime("%H:%M:%S")
+    return f"batch {batch_id}: {rows} to be looked up at elepay, until {until} at least"
+
+
 class Progress:
     """A live display of one batch; nothing at all when the console is not a terminal."""
 
@@ -75,6 +83,11 @@ class Progress:
     def __exit__(self, *_: object) -> None:
         if self._live is not None:
             self._live.stop()
+
+    def say(self, sentence: str) -> None:
+        """Print a sentence once where there is no live display that shows it."""
+        if self._live is None:
+            self._console.print(sentence)
 
     def reading(self, records: int) -> None:
         """Show how far the file has been read."""

@@ -11,6 +11,7 @@ batches      batches: added, started, stopped, closed
 adding       records on their way in: one owner for every identity
 doorbell     which slices are due
 holding      a worker's rows: claimed, marked, recorded, released
+held_sources no source stands for two rows
 sweeping     the rescue of the abandoned; closed methods, wrong keys, witnesses
 deciding     what people decide about rows
 following    what became of created sources
@@ -24,13 +25,14 @@ telling      what people are told, once through each channel
 from tasks.ledger.adding import ENDED_STATUSES, SETTLED_STATUSES, Adding
 from tasks.ledger.auditing import AuditedRow, Auditing
 from tasks.ledger.batches import Batches
-from tasks.ledger.counting import Counting, Overview
+from tasks.ledger.counting import Counting, LookUpsToCome, Overview
 from tasks.ledger.deciding import Deciding, UnclearRow
 from tasks.ledger.doorbell import RING_AGAIN_SECONDS, RUNG_AT_ONCE, Doorbell
 from tasks.ledger.following import Followed, Following, SeenStatus, SourceLine
 from tasks.ledger.forgetting import Forgetting
+from tasks.ledger.held_sources import SharedSource
 from tasks.ledger.holding import Holding, Wave
-from tasks.ledger.sweeping import ClosedMethod, Sweeping
+from tasks.ledger.sweeping import ClosedMethod, Sweeping, Witness
 from tasks.ledger.telling import Claimed, Telling
 
 __all__ = [
@@ -43,11 +45,14 @@ __all__ = [
     "ClosedMethod",
     "Followed",
     "Ledger",
+    "LookUpsToCome",
     "Overview",
     "SeenStatus",
+    "SharedSource",
     "SourceLine",
     "UnclearRow",
     "Wave",
+    "Witness",
 ]
 
 

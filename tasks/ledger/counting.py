@@ -39,6 +39,13 @@ class Overview(NamedTuple):
     failing: int  #: news that a channel could not be told at the first try, and not yet since
 
 
+class LookUpsToCome(NamedTuple):
+    """Unclear rows of a batch that wait for their next look-up."""
+
+    rows: int
+    last_at: float  #: when the last of them is due
+
+
 class Counting(Store):
     """Reads; changes nothing."""
 
@@ -74,6 +81,15 @@ class Counting(Store):
         query = select(rows.c.state, func.count()).where(rows.c.batch_id == batch_id).group_by(rows.c.state)
         with self._read() as connection:
             return {RowState(row[0]): int(row[1]) for row in connection.execute(query)}
+
+    def look_ups_to_come(self, batch_id: int) -> LookUpsToCome | None:
+        """Return which unclear rows of a batch wait for their next look-up, if any."""
+        query = select(func.count(), func.max(rows.c.not_before)).where(
+            rows.c.batch_id == batch_id, rows.c.state == RowState.UNCLEAR, rows.c.not_before.is_not(None)
+        )
+        with self._read() as connection:
+            waiting, last_at = connection.execute(query).one()
+        return LookUpsToCome(int(waiting), float(last_at)) if waiting else None
 
     def books(self, batch_id: int) -> Books:
         """Return the books of a batch: what the file has against where its records stand."""

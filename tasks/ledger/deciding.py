@@ -17,11 +17,10 @@ from tasks.errors import LedgerError
 from tasks.ledger.conditions import GIVEN_UP, UNDECIDED
 from tasks.ledger.store import Store
 from tasks.models import (
-    BatchState,
     RowState,
     reference_of,
 )
-from tasks.schema import batches, rows
+from tasks.schema import HOLDS_SOURCE, batches, rows
 
 
 class UnclearRow(NamedTuple):
@@ -123,9 +122,7 @@ class Deciding(Store):
 
     @staticmethod
     def _refuse_known_source(connection: Connection, source_id: str) -> None:
-        query = select(rows.c.batch_id, rows.c.record).where(
-            rows.c.source_id == source_id, rows.c.state == RowState.CREATED
-        )
+        query = select(rows.c.batch_id, rows.c.record).where(rows.c.source_id == source_id, HOLDS_SOURCE)
         known = connection.execute(query.limit(1)).one_or_none()
         if known is not None:
             raise LedgerError(f"source {source_id} belongs to record {known.record} of batch {known.batch_id} already")
@@ -137,17 +134,9 @@ class Deciding(Store):
                 update(rows)
                 .where(rows.c.batch_id == batch_id, rows.c.state == RowState.UNCLEAR)
                 .where(rows.c.not_before.is_(None), rows.c.worker.is_(None))
-                .values(not_before=self.now(), look_ups=0, resends=0)
+                .values(not_before=self.now(), look_ups=0, resends=0, absent_at=None)
             ).rowcount
             if changed:
                 self._tell(connection, batch_id, 0, f"{changed} unclear rows are looked up again", who)
                 self._reopen(connection, batch_id)
         return changed
-
-    def _reopen(self, connection: Connection, batch_id: int) -> None:
-        connection.execute(
-            update(batches)
-            .where(batches.c.id == batch_id, batches.c.state == BatchState.FINISHED)
-            .values(state=BatchState.RUNNING, finished_at=None, dropped_at=None)
-        )
-        self._make_due(connection, batch_id)

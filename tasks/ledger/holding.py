@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from sqlalchemy import (
@@ -20,7 +20,8 @@ from sqlalchemy import (
     update,
 )
 
-from tasks.ledger.store import Store, new_id
+from tasks.ledger.held_sources import HeldSources
+from tasks.ledger.store import BAD_VALUES, UnwritableValue, new_id
 from tasks.models import (
     OWNING_STATES,
     BatchState,
@@ -40,6 +41,7 @@ class Wave(NamedTuple):
     stopped: set[int]  #: batches that no longer run
     lease_kept: bool  #: False: this worker was given up for dead, its rows are no longer its own
     at: float  #: when they were marked
+    doubted: int = 0  #: outcomes that were recorded as `unclear`, because another created row holds their source
 
     def take(self, row: HeldRow) -> bool:
         """Tell, once for each mark, whether a row may leave."""
@@ -50,7 +52,7 @@ class Wave(NamedTuple):
         return True
 
 
-class Holding(Store):
+class Holding(HeldSources):
     """What a worker does with rows."""
 
     def add_worker(self, host: str, pid: int, process_started: str, lease_seconds: float) -> int:
@@ -91,7 +93,8 @@ class Holding(Store):
         """Take every row of the slice that is due: to be sent, or to be looked up.
 
         Nothing is taken while the batch does not run. In a batch that verifies, a row that was never sent becomes
-        `unclear` first, which is looked up.
+        `unclear` first, which is looked up: as one whose request, of a ledger that was lost, ended before the batch
+        was accepted.
         """
         now = self.now()
         in_slice = and_(
@@ -106,6 +109,7 @@ class Holding(Store):
         )
         verifies = exists().where(batches.c.id == one.batch_id, batches.c.verify)
         unverified = and_(rows.c.state == RowState.WAITING, rows.c.attempts == 0, rows.c.resends == 0, verifies)
+        accepted_at = select(batches.c.created_at).where(batches.c.id == one.batch_id).scalar_subquery()
         claim = (
             update(rows)
             .where(in_slice, is_due, runs)
@@ -117,6 +121,7 @@ class Holding(Store):
                     else_=rows.c.state,
                 ),
                 not_before=case((unverified, now), else_=rows.c.not_before),
+                ended_at=case((unverified, accepted_at), else_=rows.c.ended_at),
             )
             .returning(rows)
         )
@@ -130,16 +135,42 @@ class Holding(Store):
         return sorted(map(_held, claimed), key=lambda row: row.record)
 
     def write_wave(
-        self, worker: int, outcomes: Sequence[Outcome], to_send: Sequence[HeldRow], lease_seconds: float
+        self,
+        worker: int,
+        outcomes: Sequence[Outcome],
+        to_send: Sequence[HeldRow],
+        lease_seconds: float,
+        *,
+        look_up_delay_seconds: float = 0.0,
     ) -> Wave:
         """Write outcomes and mark rows `sending`, in one transaction that also renews the worker's lease.
 
-        Only the rows in `marked` may be sent; `attempts` of those has been raised by one.
+        Only the rows in `marked` may be sent; `attempts` of those has been raised by one. Outcomes that are not
+        recorded as they are (their source is another row's, or the database cannot hold a value) are changed in place:
+        those rows are `unclear` and in nobody's hands, to be looked up after `look_up_delay_seconds`.
         """
         now = self.now()
+        look_up_at = now + look_up_delay_seconds
+        try:
+            wave = self._write_wave(worker, outcomes, to_send, lease_seconds, now, look_up_at, self._write_outcomes)
+        except UnwritableValue:
+            wave = self._write_wave(worker, outcomes, to_send, lease_seconds, now, look_up_at, self._write_one_by_one)
+        shared = self._doubt_shared_sources(outcomes, now, look_up_at)
+        return wave._replace(doubted=wave.doubted + shared)
+
+    def _write_wave(
+        self,
+        worker: int,
+        outcomes: Sequence[Outcome],
+        to_send: Sequence[HeldRow],
+        lease_seconds: float,
+        now: float,
+        look_up_at: float,
+        write: Callable[[Connection, Sequence[Outcome], float, float], int],
+    ) -> Wave:
         batch_ids = {row.batch_id for row in to_send}
         with self._write() as connection:
-            self._write_outcomes(connection, outcomes, now)
+            doubted = write(connection, outcomes, now, look_up_at)
             lease_kept = self._renew(connection, worker, lease_seconds)
             stopped: set[int] = set()
             marked: set[tuple[int, int]] = set()
@@ -147,7 +178,21 @@ class Holding(Store):
                 running = select(batches.c.id).where(batches.c.id.in_(batch_ids), batches.c.state == BatchState.RUNNING)
                 stopped = batch_ids - set(connection.execute(running).scalars())
                 marked = self._mark(connection, worker, [row for row in to_send if row.batch_id not in stopped], now)
-        return Wave(marked, stopped, lease_kept, now)
+        return Wave(marked, stopped, lease_kept, now, doubted)
+
+    def _write_one_by_one(
+        self, connection: Connection, outcomes: Sequence[Outcome], now: float, look_up_at: float
+    ) -> int:
+        """Write each outcome by itself; one that the database cannot hold leaves its row `unclear`, without values."""
+        doubted = 0
+        for outcome in outcomes:
+            try:
+                with connection.begin_nested():
+                    doubted += self._write_outcomes(connection, [outcome], now, look_up_at)
+            except BAD_VALUES:
+                _drop_values(outcome, now, look_up_at)
+                self._write_outcomes(connection, [outcome], now, look_up_at)
+        return doubted
 
     def _mark(
         self, connection: Connection, worker: int, to_send: Sequence[HeldRow], now: float
@@ -171,9 +216,13 @@ class Holding(Store):
                 marked.add((row.batch_id, row.record))
         return marked
 
-    def _write_outcomes(self, connection: Connection, outcomes: Sequence[Outcome], now: float) -> None:
+    def _write_outcomes(
+        self, connection: Connection, outcomes: Sequence[Outcome], now: float, look_up_at: float
+    ) -> int:
+        """Write outcomes; return how many were changed to `unclear`, because their source is another row's."""
         if not outcomes:
-            return
+            return 0
+        doubted = self._doubt_taken_sources(connection, outcomes, now, look_up_at)
         changed = self._execute_many(connection, _RECORD, [_outcome_values(outcome, now) for outcome in outcomes])
         refused = [
             {"b": outcome.batch_id, "r": outcome.record} for outcome in outcomes if outcome.state is RowState.REFUSED
@@ -200,6 +249,7 @@ class Holding(Store):
                     for outcome in told
                 ],
             )
+        return doubted
 
     @staticmethod
     def _late(connection: Connection, outcomes: Sequence[Outcome]) -> list[Outcome]:
@@ -275,6 +325,8 @@ _RECORDED = (
     "resends",
     "follow_up_at",
     "source_generation",
+    "ended_at",
+    "absent_at",
 )
 
 
@@ -310,6 +362,15 @@ def _outcome_values(outcome: Outcome, now: float) -> dict[str, Any]:
     return values
 
 
+def _drop_values(outcome: Outcome, now: float, look_up_at: float) -> None:
+    """Change an outcome in place to `unclear`, to be looked up, keeping nothing of the answer."""
+    outcome.state, outcome.worker, outcome.code = RowState.UNCLEAR, None, "internal_error"
+    outcome.source_id = outcome.source_status = outcome.adopted = outcome.source_generation = None
+    outcome.parameter = outcome.request_id = outcome.latency_ms = outcome.follow_up_after = outcome.absent_at = None
+    outcome.ended_at, outcome.not_before = now, look_up_at
+    outcome.what = "the outcome could not be written, to be looked up"
+
+
 def _held(row: Row[Any]) -> HeldRow:
     return HeldRow(
         batch_id=row.batch_id,
@@ -325,5 +386,7 @@ def _held(row: Row[Any]) -> HeldRow:
         resends=row.resends,
         sent_at=row.sent_at,
         code=row.code,
+        ended_at=row.ended_at,
+        absent_at=row.absent_at,
         look_up=row.state == RowState.UNCLEAR,
     )

@@ -33,7 +33,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DataError, SQLAlchemyError
 from sqlalchemy.sql.compiler import SQLCompiler
 
 from tasks.errors import LedgerError
@@ -55,8 +55,14 @@ _POSTGRES_CONNECTION = {
     "keepalives_count": 2,
     "tcp_user_timeout": 20_000,
 }
+#: What drivers raise for a value that the database cannot hold: a NUL, a lone surrogate, a number that is too large.
+BAD_VALUES = (DataError, UnicodeError, OverflowError)
 #: For so long a comparison of this machine's clock with the server's holds.
 COMPARED_SECONDS = 120.0
+
+
+class UnwritableValue(LedgerError):
+    """A value that the database cannot hold; nothing of its transaction was written."""
 
 
 class Store:
@@ -214,6 +220,15 @@ class Store:
             .values(due_at=due(func.coalesce(slices.c.due_at, self.now()), self.now()))
         )
 
+    def _reopen(self, connection: Connection, batch_id: int) -> None:
+        """Let a finished batch run again, because one of its rows is to be sent or looked up."""
+        connection.execute(
+            update(batches)
+            .where(batches.c.id == batch_id, batches.c.state == BatchState.FINISHED)
+            .values(state=BatchState.RUNNING, finished_at=None, dropped_at=None)
+        )
+        self._make_due(connection, batch_id)
+
     def _execute_many(self, connection: Connection, statement: Update, values: Sequence[Mapping[str, Any]]) -> int:
         """Execute a statement of this module's for each of `values`; return how many rows it changed.
 
@@ -271,6 +286,9 @@ def _told() -> Iterator[None]:
     """Turn what the driver raises into LedgerError, without statement and values."""
     try:
         yield
+    except BAD_VALUES as error:
+        why = f"the ledger cannot hold a value: {type(error).__name__}"
+        raise UnwritableValue(why) from None  # the driver's own error quotes the value
     except SQLAlchemyError as error:
         raise LedgerError(f"the ledger failed: {_short(error)}") from error
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sqlalchemy import (
     ColumnElement,
@@ -125,7 +125,14 @@ class Sweeping(Store):
             update(rows)
             .where(rows.c.worker.is_not(None), lost)
             .where(rows.c.state == RowState.SENDING)
-            .values(worker=None, state=RowState.UNCLEAR, code="worker_died", not_before=now + look_up_delay_seconds)
+            .values(
+                worker=None,
+                state=RowState.UNCLEAR,
+                code="worker_died",
+                ended_at=now,
+                absent_at=None,
+                not_before=now + look_up_delay_seconds,
+            )
             .returning(rows.c.batch_id, rows.c.record, rows.c.attempts)
         ).all()
         if unclear:
@@ -190,11 +197,13 @@ class Sweeping(Store):
             self._make_due(connection, batch_id)
         return changed
 
-    def witnesses(self, batch_id: int, record: int, payment_method: str) -> list[Witness]:
-        """Return a few rows whose source elepay surely has: around a record of this batch, else of others in its mode.
+    def witnesses(self, batch_id: int, record: int, payment_method: str, *, after: float) -> list[Witness]:
+        """Return a few rows whose source elepay surely has, to see what its lists show.
 
-        A look-up must find one of these, else its "absent" proves nothing. A source that was found in a list by a row
-        never sent counts only if it was pending then, as a new one is: lists may hide those.
+        First the one that was sent the soonest `after` a time, of those with a neighbouring or a high record number
+        and of those in newer batches; then others, the youngest first: of this batch, else of others in its mode. A
+        source that was found in a list by a row never sent counts only if it was pending then, as a new one is: lists
+        may hide those.
         """
         batch = batches.alias()
         same_mode = select(batches.c.live).where(batches.c.id == batch_id).scalar_subquery()
@@ -209,16 +218,33 @@ class Sweeping(Store):
                 rows.c.identity.is_not(None),
                 or_(rows.c.sent_at.is_not(None), rows.c.attempts == 0),
             )
-            .limit(3)
+            .limit(_NEIGHBOURS)
         )
         here = base.where(rows.c.batch_id == batch_id)
-        after = here.where(rows.c.record > record).order_by(rows.c.record)
-        before = here.where(rows.c.record < record).order_by(rows.c.record.desc())
-        elsewhere = (
-            base.join(batch, batch.c.id == rows.c.batch_id)
-            .where(batch.c.live == same_mode, rows.c.batch_id != batch_id)
-            .order_by(rows.c.batch_id.desc())
+        elsewhere = base.join(batch, batch.c.id == rows.c.batch_id).where(
+            batch.c.live == same_mode, rows.c.batch_id != batch_id
         )
+        queries = [
+            here.where(rows.c.record > record).order_by(rows.c.record),
+            here.order_by(rows.c.record.desc()),
+            elsewhere.order_by(rows.c.batch_id.desc(), rows.c.record.desc()),
+        ]
         with self._read() as connection:
-            found = [*connection.execute(after), *connection.execute(before)] or connection.execute(elsewhere).all()
-        return [Witness(str(row[0]), reference_of(bytes(row[1]), row[2]), float(row[3] or 0.0)) for row in found]
+            found = [[_witness(row) for row in connection.execute(query)] for query in queries]
+        ours = {one for part in found[:2] for one in part}
+        others = set(found[2])
+        younger = sorted((one for one in ours | others if one.sent_at > after), key=_sent_at)
+        older = {one for one in ours if one.sent_at <= after} or {one for one in others if one.sent_at <= after}
+        return [*younger[:1], *sorted(older, key=_sent_at, reverse=True)[:2]]
+
+
+#: Rows that are looked at to find witnesses.
+_NEIGHBOURS = 200
+
+
+def _witness(row: Any) -> Witness:
+    return Witness(str(row[0]), reference_of(bytes(row[1]), row[2]), float(row[3] or 0.0))
+
+
+def _sent_at(one: Witness) -> float:
+    return one.sent_at

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import pytest
 
 from tasks import outcomes
@@ -19,12 +21,17 @@ from tasks.errors import (
     Unclear,
 )
 from tasks.models import HeldRow, RowState, Source
-from tasks.outcomes import Decision, Effect, Rules
+from tasks.outcomes import ASK_AGAIN_SECONDS, Decision, Effect, Rules, Situation
 from tasks.retrying import RetryPolicy
 from tasks.settling import Finding, LookUp
 
 RULES = Rules(
-    live=False, look_up_delay_seconds=5.0, look_ups=3, resends=2, retry=RetryPolicy(300.0, maintenance_seconds=3600.0)
+    live=False,
+    look_up_delay_seconds=5.0,
+    look_ups=3,
+    resends=2,
+    retry=RetryPolicy(300.0, maintenance_seconds=3600.0),
+    outage_seconds=7200.0,
 )
 WORKER, NOW = 7, 1_000.0
 
@@ -50,14 +57,25 @@ def row(**more: object) -> HeldRow:
     return held
 
 
-def failed(error: ElepayError, *, trouble_seconds: float = 0.0, **more: object) -> Decision:
-    return outcomes.failed(
-        row(**more), error, worker=WORKER, now=NOW, latency_ms=1, trouble_seconds=trouble_seconds, rules=RULES
-    )
+def failed(error: ElepayError, **more: object) -> Decision:
+    situation = {
+        name: more.pop(name) for name in ("trouble_seconds", "outage_seconds", "recovery_seconds") if name in more
+    }
+    return outcomes.failed(row(**more), error, Situation(WORKER, NOW, **situation), latency_ms=1, rules=RULES)  # type: ignore[arg-type]
 
 
-def looked_up(found: LookUp, **more: object) -> Decision:
-    return outcomes.looked_up(row(look_up=True, **more), found, worker=WORKER, now=NOW, rules=RULES)
+def looked_up(found: LookUp, *, outage_seconds: float = 0.0, **more: object) -> Decision:
+    held = row(**{"look_up": True, "ended_at": NOW - 60.0, **more})
+    return outcomes.looked_up(held, found, Situation(WORKER, NOW, outage_seconds=outage_seconds), rules=RULES)
+
+
+def look_up_failed(error: ElepayError, *, outage_seconds: float = 0.0, **more: object) -> Decision:
+    held = row(**{"look_up": True, "ended_at": NOW - 60.0, **more})
+    return outcomes.look_up_failed(held, error, Situation(WORKER, NOW, outage_seconds=outage_seconds), rules=RULES)
+
+
+#: A source that is surely absent, if an earlier look-up did not find it either.
+PROVED = LookUp(Finding.MISSING, proved=True)
 
 
 #: What each kind of error makes of a row, and whether the worker keeps it.
@@ -105,7 +123,7 @@ def test_every_code_of_the_table_has_its_effect(code: str) -> None:
         (None, 429, Throttled),
         (None, 500, Unclear),
         (None, 502, Unclear),
-        (None, 503, Unclear),
+        (None, 503, Throttled),
         (None, 504, Unclear),
     ],
 )
@@ -166,23 +184,116 @@ def test_two_copies_of_one_reference_are_told() -> None:
 
 
 def test_absent_must_be_said_twice_before_a_row_is_sent_again() -> None:
-    first = looked_up(LookUp(Finding.ABSENT), code="read_timeout")
-    assert (first.outcome.state, first.outcome.code) == (RowState.UNCLEAR, "no_source_found")
+    first = looked_up(PROVED, code="read_timeout")
+    assert (first.outcome.state, first.outcome.code) == (RowState.UNCLEAR, "read_timeout")
+    assert (first.outcome.ended_at, first.outcome.absent_at) == (NOW - 60.0, NOW)
     assert first.again_after == 10.0
-    second = looked_up(LookUp(Finding.ABSENT), code="no_source_found")
+    second = looked_up(PROVED, code="read_timeout", absent_at=NOW - 10.0)
     assert (second.outcome.state, second.outcome.resends) == (RowState.CLAIMED, 1)
+    assert (second.outcome.ended_at, second.outcome.absent_at) == (None, None), "the next request is another one"
 
 
-def test_after_two_resends_a_person_decides() -> None:
-    decision = looked_up(LookUp(Finding.ABSENT), code="no_source_found", resends=2)
+def test_while_lists_may_be_behind_a_row_waits_and_keeps_nobody_busy() -> None:
+    behind = LookUp(Finding.MISSING, proved_at=NOW + 12.0)
+    decision = looked_up(behind, code="read_timeout", absent_at=NOW - 10.0, look_ups=2)
     assert (decision.outcome.state, decision.outcome.worker) == (RowState.UNCLEAR, None)
+    assert decision.outcome.not_before == NOW + 12.0
+    assert decision.outcome.absent_at == NOW - 10.0
+    assert decision.outcome.look_ups == 2, "it does not count"
+    assert decision.again_after is None
+    far = LookUp(Finding.MISSING, proved_at=NOW + 1000.0)
+    assert looked_up(far, absent_at=NOW - 10.0).outcome.not_before == NOW + ASK_AGAIN_SECONDS, "a witness may come"
+
+
+def test_after_the_allowed_resends_a_person_decides() -> None:
+    decision = looked_up(PROVED, code="read_timeout", absent_at=NOW - 10.0, resends=2)
+    assert (decision.outcome.state, decision.outcome.worker) == (RowState.UNCLEAR, None)
+    assert decision.outcome.code == "no_source_found"
     assert decision.outcome.not_before is None, "no look-up is to come"
     assert decision.again_after is None
 
 
+@pytest.mark.parametrize("code", ["http_429", "http_503"])
+def test_having_been_turned_away_does_not_count_against_a_row(code: str) -> None:
+    decision = looked_up(PROVED, code=code, absent_at=NOW - 10.0, resends=1)
+    assert (decision.outcome.state, decision.outcome.resends) == (RowState.CLAIMED, 1)
+
+
+def test_a_resend_in_an_outage_does_not_count_against_a_row() -> None:
+    decision = looked_up(PROVED, code="http_520", absent_at=NOW - 10.0, resends=1, outage_seconds=60.0)
+    assert (decision.outcome.state, decision.outcome.resends) == (RowState.CLAIMED, 1)
+
+
 @pytest.mark.parametrize("code", sorted(REFUSED_IF_ABSENT))
-def test_what_elepay_says_exists_and_is_not_ours_is_refused(code: str) -> None:
-    assert looked_up(LookUp(Finding.ABSENT), code=code).outcome.state is RowState.REFUSED
+def test_what_elepay_says_exists_and_is_not_ours_is_refused_by_the_same_proof(code: str) -> None:
+    assert looked_up(PROVED, code=code).outcome.state is RowState.UNCLEAR
+    behind = LookUp(Finding.MISSING, proved_at=NOW + 12.0)
+    assert looked_up(behind, code=code, absent_at=NOW - 10.0).outcome.state is RowState.UNCLEAR
+    assert looked_up(LookUp(Finding.UNKNOWN), code=code, absent_at=NOW - 10.0).outcome.state is RowState.UNCLEAR
+    refused = looked_up(PROVED, code=code, absent_at=NOW - 10.0).outcome
+    assert (refused.state, refused.code) == (RowState.REFUSED, code)
+
+
+#: What a bare status does to batch or fleet; the row is in doubt whatever it is.
+BARE = {301: Halted, 303: Halted, 401: Halted, 403: Halted, 404: Halted, 405: Halted, 407: Halted} | {
+    413: Refused,
+    414: Refused,
+    431: Refused,
+    429: Throttled,
+    503: Throttled,
+}
+
+
+@pytest.mark.parametrize("status", BARE)
+def test_a_bare_status_says_nothing_about_the_row(status: int) -> None:
+    error = action_for(None, status)(f"http_{status}", http_status=status, bare=True)
+    assert type(error) is BARE[status]
+    decision = failed(error)
+    assert (decision.outcome.state, decision.outcome.code) == (RowState.UNCLEAR, f"http_{status}")
+    assert decision.outcome.ended_at == NOW
+    assert decision.definite is False
+    assert (decision.effect is Effect.HALT) is (BARE[status] is Halted)
+    assert bool(decision.reason) is (BARE[status] is Halted)
+
+
+def test_a_row_turned_away_is_looked_up_when_the_rate_has_recovered() -> None:
+    error = Throttled("http_429", http_status=429, bare=True, retry_after_seconds=3.0)
+    assert failed(error).again_after == RULES.look_up_delay_seconds
+    assert failed(error, recovery_seconds=9.0).again_after == 9.0
+    error.retry_after_seconds = 30.0
+    assert failed(error, recovery_seconds=9.0).again_after == 30.0
+
+
+def test_being_turned_away_for_long_halts_nothing_by_itself() -> None:
+    error = Throttled("http_503", http_status=503, bare=True)
+    assert failed(error, trouble_seconds=4000.0, outage_seconds=4000.0).effect is Effect.NONE
+
+
+def test_an_outage_that_lasts_too_long_halts_the_batch_and_not_the_row() -> None:
+    decision = failed(Unclear("read_timeout"), outage_seconds=7201.0)
+    assert decision.effect is Effect.HALT
+    assert "resume" in decision.reason
+    assert (decision.outcome.state, decision.outcome.not_before) == (RowState.UNCLEAR, NOW + 5.0)
+
+
+@pytest.mark.parametrize(
+    ("error", "definite"),
+    [
+        (Refused("M002002"), True),
+        (MethodClosed("M001001"), True),
+        (AlreadyThere("M002010"), True),
+        (Halted("M004001"), True),
+        (Throttled("M005000"), True),
+        (Maintenance("S002000"), True),
+        (TryLater("U005000"), True),
+        (Unclear("S001000"), False),
+        (Unclear("read_timeout"), False),
+        (NotSent("connection_refused"), None),
+    ],
+)
+def test_what_is_a_definite_answer(error: ElepayError, definite: bool | None) -> None:
+    assert failed(error).definite is definite
+    assert outcomes.created(row(), Source("src_1", "pending"), latency_ms=3, rules=RULES).definite is True
 
 
 def test_look_ups_that_prove_nothing_end_at_a_person() -> None:
@@ -197,16 +308,27 @@ def test_look_ups_that_prove_nothing_end_at_a_person() -> None:
     assert waits[0] < waits[1], "the gaps grow"
 
 
+def test_look_ups_in_an_outage_do_not_count_until_it_lasts_too_long() -> None:
+    for decide in (
+        lambda **more: looked_up(LookUp(Finding.UNKNOWN), **more),
+        functools.partial(look_up_failed, Unclear("http_520")),
+    ):
+        decision = decide(look_ups=2, outage_seconds=7000.0)
+        assert (decision.outcome.look_ups, decision.outcome.code) == (2, None)
+        assert decision.again_after is not None
+        assert decide(look_ups=2, outage_seconds=7300.0).outcome.code == "lookup_inconclusive"
+
+
 @pytest.mark.parametrize("error", [NotSent("connect_timeout"), Throttled("M005000"), Maintenance("S002000")])
 def test_a_look_up_that_did_not_happen_is_put_off_without_being_counted(error: ElepayError) -> None:
-    decision = outcomes.look_up_failed(row(look_ups=2), error, worker=WORKER, now=NOW, rules=RULES)
+    decision = look_up_failed(error, look_ups=2)
     assert (decision.outcome.state, decision.outcome.look_ups) == (RowState.UNCLEAR, 2)
     assert decision.again_after is not None
     assert decision.effect is Effect.NONE
 
 
 def test_a_look_up_with_a_revoked_key_halts_and_keeps_the_row_unclear() -> None:
-    decision = outcomes.look_up_failed(row(), Halted("M004001"), worker=WORKER, now=NOW, rules=RULES)
+    decision = look_up_failed(Halted("M004001"))
     assert decision.outcome.state is RowState.UNCLEAR
     assert decision.outcome.not_before is not None
     assert decision.effect is Effect.HALT

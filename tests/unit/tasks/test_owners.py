@@ -82,3 +82,27 @@ def test_no_row_that_may_be_sent_can_yield_its_identity(tmp_path: Path) -> None:
         with ledger._engine.begin() as connection, pytest.raises(IntegrityError, match="rows_owners_do_not_yield"):
             connection.execute(text(f"update rows set state = '{state}', yielded = true where batch_id = {batch}"))
     ledger.close()
+
+
+def test_a_source_is_looked_up_by_its_index_and_only_the_last_step_of_a_row_writes_it(tmp_path: Path) -> None:
+    ledger = Ledger.open(f"sqlite:///{tmp_path / 'ledger.db'}")
+    batch = running_batch(ledger, 2)
+    asked = asked_of(ledger)
+    worker = hand(ledger)
+    held = ledger.claim_slice(whole(batch), worker.number)
+    worker.mark(held)
+    steps = [one for one in asked if one[0].startswith("UPDATE rows")]
+    worker.record(answer(held[0]), answer(held[1]))
+    looks = [one for one in asked if "rows.source_id IN" in one[0]]
+    assert steps
+    assert looks
+    with ledger._read() as connection:
+        query = text("select rootpage from sqlite_schema where name = 'rows_by_source'")
+        root = connection.execute(query).scalar_one()
+        for statement, values in steps:
+            opcodes = connection.exec_driver_sql(f"EXPLAIN {statement}", values).all()
+            assert root not in {one.p2 for one in opcodes if one.opcode == "OpenWrite"}, statement
+        for statement, values in looks:
+            plan = [str(one) for one in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values)]
+            assert "USING INDEX rows_by_source (source_id=?)" in plan[0], plan
+    ledger.close()
