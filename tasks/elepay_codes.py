@@ -98,7 +98,8 @@ CLOSES_RESOURCE_ONLY = frozenset({"M008000"})
 #: Maintenance of one provider; the others go on.
 ONE_METHOD_ONLY = frozenset({"S002001"})
 #: A look-up that finds nothing of ours ends the row as refused; sending again would get the same answer.
-REFUSED_IF_ABSENT = frozenset({"M002004", "M002010", "M006002", "U009000"})
+#: Of these, `http_413`, `http_414` and `http_431` come from something in between: the same request is too long again.
+REFUSED_IF_ABSENT = frozenset({"M002004", "M002010", "M006002", "U009000", "http_413", "http_414", "http_431"})
 #: The first answers of a batch all say this: wrong key or mode (docs/elepay-api.md §8.8).
 DOES_NOT_EXIST = "M002003"
 
@@ -126,8 +127,8 @@ LEGACY: dict[str, str] = {
 def action_for(error_code: str | None, http_status: int) -> type[ElepayError]:
     """Return what to do about an answer: by `errorCode` if there is one, else by the HTTP status (§5.2).
 
-    Unknown M and U codes refuse the row, unknown S codes are unclear. Without a code, anything that is not surely
-    unexecuted is unclear.
+    Unknown M and U codes refuse the row, unknown S codes are unclear. A status without a code says what to do about
+    the batch or the fleet; whether the request was executed, it does not say (`ElepayError.bare`).
     """
     if error_code:
         known = ACTIONS.get(error_code)
@@ -138,6 +139,6 @@ def action_for(error_code: str | None, http_status: int) -> type[ElepayError]:
         return Halted  # the key, or an address that is not elepay's: unknown ids are answered 400/M002003
     if http_status in (413, 414, 431):
         return Refused
-    if http_status == 429:
+    if http_status in (429, 503):
         return Throttled
     return Unclear

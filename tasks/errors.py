@@ -76,7 +76,9 @@ class ElepayError(OnboardingError):
     """A request to elepay that did not bring a source.
 
     `code` is elepay's `errorCode` (or ours in lower case when elepay sent none), `parameter` the field it names,
-    `request_id` what vendor support asks for, `http_status` None when there was no answer.
+    `request_id` what vendor support asks for, `http_status` None when there was no answer. `bare` is True if the
+    answer was not elepay's own error body: it does not prove that the request was not executed. For errors that do
+    not stem from an error answer (no answer, an unreadable or repeated one) it is False and says nothing.
     """
 
     def __init__(
@@ -87,6 +89,7 @@ class ElepayError(OnboardingError):
         request_id: str | None = None,
         http_status: int | None = None,
         retry_after_seconds: float | None = None,
+        bare: bool = False,
     ) -> None:
         super().__init__(code if http_status is None else f"{code} (HTTP {http_status})")
         self.code = code
@@ -94,6 +97,7 @@ class ElepayError(OnboardingError):
         self.request_id = request_id
         self.http_status = http_status
         self.retry_after_seconds = retry_after_seconds
+        self.bare = bare
 
 
 class NotSent(ElepayError):

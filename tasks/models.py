@@ -135,6 +135,7 @@ class Source:
     payment_method: str = ""
     reference: str | None = None  #: its `metadata.onboarding_ref`
     has_metadata: bool = False
+    customer_id: str = ""  #: "": the answer does not say (edition A lacks it)
 
 
 @dataclass(frozen=True, slots=True)
