@@ -32,8 +32,9 @@ processes          who this process is, and whether another one surely is dead
 waves              the sending loop of one process: mark, pace, send, record, wave by wave
 rate_limit         one allowance for the whole fleet (Redis)
 sending            one request of a row, and the decision about what came back
-elepay_api         what elepay is asked, and what its answers mean: requests, URLs, headers
+elepay_api         what elepay is asked: requests, URLs, headers
 flights            requests under way: one thread writes and reads them all
+elepay_answers     what an answer of elepay says, and whether it is believed
 elepay_codes       elepay's error codes and the one thing we do about each (data)
 outcomes           what an answer means for a row: pure
 retrying           the tenacity policy: what is tried again, how long, how often

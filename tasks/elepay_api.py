@@ -1,22 +1,24 @@
 """The only file that speaks HTTP: elepay's customer sources (docs/elepay-api.md §2).
 
 `requests` prepares the head once, reads proxies and certificates from where it always does, and makes the connections;
-`flights` lets the requests fly on them. Nothing is retried here, no redirect is followed, and no body ever becomes part
-of an error.
+`flights` sends the requests on them, `elepay_answers` decides what an answer is worth. Nothing is retried here, no
+redirect is followed, and no body ever becomes part of an error.
 """
 
 from __future__ import annotations
 
 import io
 import queue
+import re
 import ssl
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, TypeVar, cast
 from urllib.parse import quote, urlsplit
 
 import orjson
 import requests
+import structlog
 import urllib3
 from pydantic import SecretStr
 from requests.adapters import HTTPAdapter
@@ -30,12 +32,19 @@ from urllib3.exceptions import (
 from urllib3.exceptions import HTTPError as Urllib3Error
 from urllib3.util.proxy import connection_requires_http_tunnel
 
-from tasks.elepay_codes import LEGACY, action_for
+from tasks.elepay_answers import Evidence, differs, short_text, source_of
 from tasks.errors import ElepayError, NotSent, Unclear
 from tasks.flights import MAX_ANSWER_BYTES, Answer, Deadlines, Flight, Flights
 from tasks.models import REFERENCE_KEY, Source, SourceRequest
 
+log = structlog.get_logger("onboard")
+
 USER_AGENT = "elepay-onboarding/0.1"
+
+#: An id of such characters only is its own segment of a path; `quote` takes longer to say so.
+_UNRESERVED = re.compile(r"[A-Za-z0-9_.~-]+")
+
+_Read = TypeVar("_Read")
 
 
 class SourceList(NamedTuple):
@@ -86,6 +95,7 @@ class ElepayApi:
         self._head = "\r\n".join([" HTTP/1.1", f"Host: {host}", "Accept-Encoding: identity", *lines, ""]).encode(
             "latin-1"
         )
+        self._evidence = Evidence()
         self._flights = Flights(self._connect, deadlines)
 
     @property
@@ -97,6 +107,10 @@ class ElepayApi:
     def failed(self) -> bool:
         """True if no request can leave any more, by a failure of this program."""
         return self._flights.failed
+
+    def renew_connections(self) -> None:
+        """Let no connection that is open now carry another request; may be called by any thread."""
+        self._flights.renew()
 
     def close(self) -> None:
         """Close every connection."""
@@ -115,7 +129,8 @@ class ElepayApi:
         """Create a source that carries our reference in its metadata (§2.2), in `wait_seconds`. Never repeated here.
 
         `may_leave` is asked just before bytes are written to the connection, when it has been made already; no means
-        HeldBack. `then` is called once, by the thread that all requests share: it must not block.
+        HeldBack. `then` is called once, by the thread that all requests share: it must not block. An answer that
+        belongs to another request, or may, is Unclear (`answer_mismatch`, `answer_repeated`).
         """
         body: dict[str, Any] = {"paymentMethod": request.payment_method, "resource": request.resource}
         if request.description is not None:
@@ -124,13 +139,12 @@ class ElepayApi:
             body["extra"] = request.extra
         body["metadata"] = {**request.metadata, REFERENCE_KEY: reference}
 
-        def landed(result: Answer | ElepayError) -> None:
-            made: Source | ElepayError
-            try:
-                made = result if isinstance(result, ElepayError) else _source(_decode(result))
-            except ElepayError as error:
-                made = error
+        def landed(result: Answer | ElepayError) -> bool:
+            made, trusted = self._read(
+                result, lambda fields, status: self._evidence.created(fields, status, request, reference)
+            )
             then(made)
+            return trusted
 
         path = f"/customers/{_segment(request.customer_id)}/sources"
         sent = self._request("POST", path, orjson.dumps(body))
@@ -147,40 +161,56 @@ class ElepayApi:
             raise made
         return made
 
-    def list_sources(self, customer_id: str, payment_method: str) -> SourceList:
-        """Return a customer's sources of one payment method (§2.5)."""
+    def list_sources(self, customer_id: str, payment_method: str, *, fresh: bool = False) -> SourceList:
+        """Return a customer's sources of one payment method (§2.5); a source without a valid id is left out.
+
+        An empty list names nobody. So a list that shall prove absence must be `fresh`: it comes on a connection that
+        has carried no other request.
+        """
         path = f"/customers/{_segment(customer_id)}/sources?paymentMethod={quote(payment_method, safe='')}"
-        answer = self._call(path)
-        listed = answer.get("sources")
-        if not isinstance(listed, list):
-            raise Unclear("unreadable_answer", http_status=200)
-        sources = [_source(one) for one in listed if isinstance(one, dict)]
-        return SourceList(sources, complete=answer.get("total") == len(listed) == len(sources))
+        return self._call(path, lambda fields, status: _sources(fields, status, customer_id), fresh=fresh)
 
     def retrieve_source_status(self, source_id: str) -> str:
         """Return elepay's own word for the state of a source, by the light call without personal data (§8.12)."""
-        answer = self._call(f"/sources/{_segment(source_id)}/status")
-        status = answer.get("status")
-        if not isinstance(status, str):
-            raise Unclear("unreadable_answer", http_status=200)
-        return status
+        path = f"/sources/{_segment(source_id)}/status"
+        return self._call(path, lambda fields, status: _status(fields, status, source_id))
 
     def list_payment_methods(self) -> list[PaymentMethod]:
         """Return what this key may use, and which methods can hold a source (§3.3)."""
-        answer = self._call("/payment-methods")
-        listed = answer.get("paymentMethods")
-        if not isinstance(listed, list):
-            raise Unclear("unreadable_answer", http_status=200)
-        return [_payment_method(one) for one in listed if isinstance(one, dict) and one.get("paymentMethod")]
+        return self._call("/payment-methods", _payment_methods)
 
-    def _call(self, path: str) -> dict[str, Any]:
-        """Ask for something and return the decoded JSON object of a 2xx answer."""
-        landed: queue.SimpleQueue[Answer | ElepayError] = queue.SimpleQueue()
-        self._flights.start(Flight(self._request("GET", path), landed.put))
-        result = landed.get()
+    def _call(self, path: str, read: Callable[[dict[str, Any], int], _Read], *, fresh: bool = False) -> _Read:
+        """Ask for something and return what `read` makes of the fields and the HTTP status of a 2xx answer."""
+        done: queue.SimpleQueue[_Read | ElepayError] = queue.SimpleQueue()
+
+        def landed(result: Answer | ElepayError) -> bool:
+            found, trusted = self._read(result, read)
+            done.put(found)
+            return trusted
+
+        self._flights.start(Flight(self._request("GET", path), landed, fresh=fresh))
+        found = done.get()
+        if isinstance(found, ElepayError):
+            raise found
+        return found
+
+    def _read(
+        self, result: Answer | ElepayError, read: Callable[[dict[str, Any], int], _Read]
+    ) -> tuple[_Read | ElepayError, bool]:
+        """Return what an answer says, and whether its connection can be trusted with another request.
+
+        It can after an answer that named its request, and after an error with a `requestId` that is new.
+        """
         if isinstance(result, ElepayError):
-            raise result
-        return _decode(result)
+            return result, True
+        try:
+            content = _unpacked(result) if "content-encoding" in result.headers else result.content
+            return read(self._evidence.decode(result.status, result.headers, content), result.status), True
+        except ElepayError as error:
+            return error, error.request_id is not None
+        except Exception as error:  # noqa: BLE001 - a bug must not leave a caller without an answer
+            log.error("unexpected failure", error=type(error).__name__)  # noqa: TRY400 - its text may quote data
+            return Unclear("internal_error", http_status=result.status), False
 
     def _request(self, method: str, path: str, body: bytes = b"") -> bytes:
         length = f"Content-Length: {len(body)}\r\n" if body else ""
@@ -216,36 +246,12 @@ def _headers(secret_key: SecretStr) -> dict[str, str]:
 
 def _segment(text: str) -> str:
     """Percent-encode an id as one segment of a path."""
-    return quote(text, safe="")
-
-
-def _decode(given: Answer) -> dict[str, Any]:
-    """Return the JSON object of a 2xx answer; raise what the answer tells us to do otherwise (§5.1, §5.2)."""
-    status = given.status
-    try:
-        answer = orjson.loads(_unpacked(given))
-    except orjson.JSONDecodeError:
-        answer = None
-    if 200 <= status < 300:
-        if isinstance(answer, dict):
-            return answer
-        raise Unclear("unreadable_answer", http_status=status)
-    fields = answer if isinstance(answer, dict) else {}
-    code = _error_code(fields)
-    raise action_for(code, status)(
-        code or f"http_{status}",
-        parameter=_short_text(fields.get("parameterName")),
-        request_id=_short_text(fields.get("requestId")),
-        http_status=status,
-        retry_after_seconds=_retry_after(given.headers.get("retry-after")),
-    )
+    return text if _UNRESERVED.fullmatch(text) else quote(text, safe="")
 
 
 def _unpacked(answer: Answer) -> bytes:
-    """Return the content; what somebody on the way has packed although nobody asked for it, is unpacked."""
-    encoding = answer.headers.get("content-encoding")
-    if encoding is None:
-        return answer.content
+    """Return the content that somebody on the way has packed although nobody asked for it."""
+    encoding = answer.headers["content-encoding"]
     packed = urllib3.HTTPResponse(
         io.BytesIO(answer.content), headers={"Content-Encoding": encoding}, preload_content=False
     )
@@ -259,42 +265,31 @@ def _unpacked(answer: Answer) -> bytes:
     return content
 
 
-def _error_code(fields: Mapping[str, Any]) -> str | None:
-    """Return `errorCode`, or what the deprecated `code` stands for (§5.1, §5.4)."""
-    code = fields.get("errorCode")
-    if isinstance(code, str) and len(code) == 7 and code[0] in "MUS" and code[1:].isascii() and code[1:].isdigit():
-        return code
-    legacy = fields.get("code")
-    return LEGACY.get(legacy[-5:]) if isinstance(legacy, str) else None
+def _sources(answer: Mapping[str, Any], status: int, customer_id: str) -> SourceList:
+    listed = answer.get("sources")
+    if not isinstance(listed, list):
+        raise Unclear("unreadable_answer", http_status=status)
+    objects = [one for one in listed if isinstance(one, dict)]
+    if any(differs(one.get("customerId"), customer_id) for one in objects):
+        raise Unclear("answer_mismatch", http_status=status)
+    sources = [source for one in objects if (source := source_of(one, customer_id)) is not None]
+    return SourceList(sources, complete=answer.get("total") == len(listed) == len(sources))
 
 
-def _short_text(value: object) -> str | None:
-    """Return a vendor's identifier if it looks like one: never free text."""
-    if isinstance(value, str) and 0 < len(value) <= 64 and value.isascii() and value.isprintable() and " " not in value:
-        return value
-    return None
+def _status(answer: Mapping[str, Any], status: int, source_id: str) -> str:
+    if differs(answer.get("id"), source_id):
+        raise Unclear("answer_mismatch", http_status=status)
+    word = short_text(answer.get("status"))
+    if word is None:
+        raise Unclear("unreadable_answer", http_status=status)
+    return word
 
 
-def _retry_after(value: str | None) -> float | None:
-    """Return the seconds of a Retry-After header; a date or nonsense counts as absent, an hour is the most."""
-    return min(float(value), 3600.0) if value and value.isascii() and value.isdigit() else None
-
-
-def _source(fields: Mapping[str, Any]) -> Source:
-    source_id = fields.get("id")
-    if not isinstance(source_id, str) or not source_id or len(source_id) > 64:
-        raise Unclear("unreadable_answer", http_status=200)
-    status, live = fields.get("status"), fields.get("liveMode")
-    metadata = fields.get("metadata")
-    reference = metadata.get(REFERENCE_KEY) if isinstance(metadata, dict) else None
-    return Source(
-        id=source_id,
-        status=status if isinstance(status, str) else "",
-        live_mode=live if isinstance(live, bool) else None,
-        payment_method=str(fields.get("paymentMethod") or ""),
-        reference=reference if isinstance(reference, str) else None,
-        has_metadata=isinstance(metadata, dict) and bool(metadata),
-    )
+def _payment_methods(answer: Mapping[str, Any], status: int) -> list[PaymentMethod]:
+    listed = answer.get("paymentMethods")
+    if not isinstance(listed, list):
+        raise Unclear("unreadable_answer", http_status=status)
+    return [_payment_method(one) for one in listed if isinstance(one, dict) and short_text(one.get("paymentMethod"))]
 
 
 def _payment_method(fields: Mapping[str, Any]) -> PaymentMethod:
@@ -308,7 +303,7 @@ def _payment_method(fields: Mapping[str, Any]) -> PaymentMethod:
 
     return PaymentMethod(
         name=str(fields["paymentMethod"]),
-        resources=tuple(str(one) for one in resources) if isinstance(resources, list) else (),
+        resources=tuple(filter(short_text, resources)) if isinstance(resources, list) else (),
         holds_sources=told("isSupportSource"),
         holds_several=told("isSupportMultipleSource"),
     )

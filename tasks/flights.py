@@ -40,6 +40,9 @@ LATE_EVERY_SECONDS = 0.25
 _CHUNK_BYTES = 64 * 1024
 #: Connections that are made at the same time.
 _CONNECTING = 32
+_HEADERS = {
+    name.encode(): name for name in ("content-encoding", "content-length", "date", "retry-after", "transfer-encoding")
+}
 _NOT_NOW = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 
@@ -55,7 +58,7 @@ class Answer(NamedTuple):
     """An answer, whole."""
 
     status: int
-    headers: dict[str, str]  #: names in lower case
+    headers: dict[str, str]  #: those that somebody reads, names in lower case
     content: bytes
 
 
@@ -77,9 +80,12 @@ class Flight:
     """One request. httptools calls the `on_` methods while its answer is read."""
 
     request: bytes  #: head and body
-    landed: Callable[[Answer | ElepayError], None]  #: called once, by the thread of all flights: it must not block
+    #: Called once, by the thread of all flights, before the connection is released: it must not block. False: the
+    #: connection must not be used again.
+    landed: Callable[[Answer | ElepayError], bool | None]
     may_leave: Callable[[], bool] = lambda: True  #: asked just before each write
     leaves_at: float = 0.0  #: by the monotonic clock
+    fresh: bool = False  #: leaves on a newly made connection, which is closed after it
     ends_at: float = 0.0
     moved_at: float = 0.0
     unsent: memoryview | None = None  #: None: nothing has left
@@ -89,11 +95,20 @@ class Flight:
     headers: dict[str, str] = field(default_factory=dict)
     parts: list[bytes] = field(default_factory=list)
     size: int = 0
-    whole: bool = False
+    answer: Answer | None = None  #: once it is complete
+    reusable: bool = False  #: the connection may carry another request, as far as HTTP is concerned
+
+    def on_message_begin(self) -> None:
+        """Note surplus bytes: what follows a complete answer belongs to nobody, and does not change it."""
+        if self.answer is not None:
+            self.reusable = False
+            self.headers, self.parts = {}, []
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Keep a header."""
-        self.headers[name.decode("latin-1").lower()] = value.decode("latin-1")
+        """Keep a header that somebody reads."""
+        name = name.lower()
+        if name in _HEADERS:
+            self.headers[_HEADERS[name]] = value.decode("latin-1")
 
     def on_body(self, part: bytes) -> None:
         """Keep a part of the body."""
@@ -106,23 +121,32 @@ class Flight:
         self.status = self.line.parser.get_status_code()
 
     def on_message_complete(self) -> None:
-        """Note that nothing more will come; but an interim answer (RFC 9110, 15.2) is not the answer."""
+        """Keep the answer; but an interim answer (RFC 9110, 15.2) is not the answer."""
         if self.status is not None and self.status < 200:
             self.status = None
             self.headers.clear()
             self.parts.clear()
-        else:
-            self.whole = True
+        elif self.answer is None:
+            assert self.line is not None, "it is read from there"
+            assert self.line.parser is not None, "it calls"
+            self.reusable = self.line.parser.should_keep_alive()
+            self.complete()
+
+    def complete(self) -> None:
+        """Keep what was read as the answer."""
+        assert self.status is not None, "the parser has read it"
+        self.answer = Answer(self.status, self.headers, b"".join(self.parts))
 
 
 class _Line:
     """A connection and, while it is not idle, its flight."""
 
-    __slots__ = ("connection", "flight", "parser", "sock", "waits_to_write")
+    __slots__ = ("connection", "epoch", "flight", "parser", "sock", "unread", "waits_to_write")
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, epoch: object) -> None:
         assert connection.sock is not None, "it was just made"
-        self.connection, self.sock = connection, connection.sock
+        self.connection, self.sock, self.epoch = connection, connection.sock, epoch
+        self.unread: Callable[[], int] = getattr(self.sock, "pending", int)  # bytes that TLS has unpacked already
         self.flight: Flight | None = None
         self.parser: httptools.HttpResponseParser | None = None
         self.waits_to_write = False
@@ -142,10 +166,11 @@ class Flights:
         self._to_wake.setblocking(False)
         self._selector.register(self._awake, selectors.EVENT_READ)
         self._new: deque[Flight] = deque()
-        self._made: deque[tuple[Flight, Connection | ElepayError]] = deque()
+        self._made: deque[tuple[Flight, Connection | ElepayError, object]] = deque()
         self._waiting: list[tuple[float, int, Flight]] = []  # heap by `leaves_at`
         self._flying: set[Flight] = set()
         self._idle: list[_Line] = []
+        self._epoch = object()  # connections of an earlier epoch carry no further request
         self._numbers = itertools.count()
         self._late_at = 0.0
         self._closed = self._told_to_close = False
@@ -160,6 +185,14 @@ class Flights:
         if self._closed:  # nobody may be left to see them
             self._take_in()
             self._give_up()
+
+    def renew(self) -> None:
+        """Let no connection that is open now carry another request; what is under way ends as it would.
+
+        A request that is started after the return leaves on a connection that is made after the call.
+        """
+        self._epoch = object()
+        self._wake()
 
     @property
     def failed(self) -> bool:
@@ -221,18 +254,30 @@ class Flights:
             flight = self._new.popleft()
             heapq.heappush(self._waiting, (flight.leaves_at, next(self._numbers), flight))
         while self._made:
-            flight, made = self._made.popleft()
-            if isinstance(made, ElepayError):
-                self._land(flight, made)
-                continue
-            line = _Line(made)
-            line.sock.setblocking(False)
-            self._selector.register(line.sock, selectors.EVENT_READ, line)
-            if flight.over:
-                self._idle.append(line)
-            else:
-                line.flight = flight
-                self._safely(self._board, line, flight)
+            self._use(*self._made.popleft())
+        while self._idle and self._idle[0].epoch is not self._epoch:  # the oldest come first
+            self._drop(self._idle.pop(0))
+
+    def _use(self, flight: Flight, made: Connection | ElepayError, epoch: object) -> None:
+        """Let a flight leave on the connection that was made for it; keep the connection if the flight is over."""
+        if isinstance(made, ElepayError):
+            self._land(flight, made)
+            return
+        if self._closed:
+            made.close()
+            self._land(flight, NotSent("connection_failed"))
+            return
+        line = _Line(made, epoch)
+        line.sock.setblocking(False)
+        self._selector.register(line.sock, selectors.EVENT_READ, line)
+        if flight.over:
+            self._release(line)
+        elif epoch is self._epoch:
+            line.flight = flight
+            self._safely(self._board, line, flight)
+        else:  # it was renewed meanwhile
+            self._drop(line)
+            self._connectors.submit(self._make, flight)
 
     def _safely(self, step: Callable[[Any], None], what: Flight | _Line, flight: Flight | None) -> None:
         """Let a failure of this program end one flight and not all of them."""
@@ -249,9 +294,9 @@ class Flights:
         flight.moved_at = time.monotonic()
         flight.ends_at = flight.moved_at + self._deadlines.total
         self._flying.add(flight)
-        while self._idle:
+        while self._idle and not flight.fresh:
             line = self._idle.pop()
-            if line.connection.is_connected:
+            if line.epoch is self._epoch and line.connection.is_connected:
                 line.flight = flight
                 self._board(line)
                 return
@@ -260,6 +305,7 @@ class Flights:
 
     def _make(self, flight: Flight) -> None:
         """Make a connection, in a thread of its own."""
+        epoch = self._epoch
         try:
             made: Connection | ElepayError = self._connect()
         except ElepayError as error:
@@ -267,7 +313,7 @@ class Flights:
         except Exception as error:  # noqa: BLE001 - the door of a thread: nothing has left
             log.error("unexpected failure", error=type(error).__name__)  # noqa: TRY400 - may quote
             made = NotSent("connection_failed")
-        self._made.append((flight, made))
+        self._made.append((flight, made, epoch))
         self._wake()
 
     def _board(self, line: _Line) -> None:
@@ -318,7 +364,7 @@ class Flights:
                 self._break(flight, line)
                 return
             self._read(flight, line, received)
-            if not getattr(line.sock, "pending", int)():  # what TLS has unpacked already, no selector will tell
+            if not line.unread():  # no selector reports them
                 return
 
     def _read(self, flight: Flight, line: _Line, received: bytes) -> None:
@@ -329,29 +375,37 @@ class Flights:
                 line.parser = line.parser or httptools.HttpResponseParser(flight)
                 line.parser.feed_data(received)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
-            self._break(flight, line)
-            return
+            flight.reusable = False
+            if flight.answer is None:  # else the fault is in what follows the answer
+                self._break(flight, line)
+                return
         if not received:
             framed = flight.headers.keys() & {"content-length", "transfer-encoding"}
             if flight.status is None or framed:
                 self._break(flight, line)
                 return
-            flight.whole = True  # the end of the connection is the end of the answer (RFC 9112, 6.3)
+            flight.complete()  # the end of the connection is the end of the answer (RFC 9112, 6.3)
         if flight.size > MAX_ANSWER_BYTES:
             self._break(flight, line, late=True)
-        elif flight.whole:
-            assert flight.status is not None, "the parser has read it"
-            if received and not flight.unsent and "close" not in flight.headers.get("connection", "").lower():
-                self._release(line)
-            else:
-                self._drop(line)
-            self._land(flight, Answer(flight.status, flight.headers, b"".join(flight.parts)))
+        elif flight.answer is not None:
+            self._complete(flight, line, flight.answer)
 
     # ------------------------------------------------------------------ how it ends
 
+    def _complete(self, flight: Flight, line: _Line, answer: Answer) -> None:
+        """Hand over an answer; whoever reads it says whether its connection can be trusted with another request."""
+        trusted = self._land(flight, answer)
+        if trusted and flight.reusable and not (flight.fresh or flight.unsent or line.unread()):
+            self._release(line)
+        else:
+            self._drop(line)
+
     def _release(self, line: _Line) -> None:
         line.flight = line.parser = None
-        self._idle.append(line)
+        if line.epoch is self._epoch:
+            self._idle.append(line)
+        else:
+            self._drop(line)
 
     def _drop(self, line: _Line) -> None:
         line.flight = None
@@ -369,15 +423,17 @@ class Flights:
             Unclear("read_timeout", http_status=status) if late else Unclear("connection_reset", http_status=status),
         )
 
-    def _land(self, flight: Flight, result: Answer | ElepayError) -> None:
+    def _land(self, flight: Flight, result: Answer | ElepayError) -> bool:
+        """End a flight; return whether its connection may be used again."""
         self._flying.discard(flight)
         if flight.over:
-            return
+            return False
         flight.over, flight.line = True, None
         try:
-            flight.landed(result)
+            return flight.landed(result) is not False
         except Exception as error:  # noqa: BLE001 - as in `_safely`
             log.error("unexpected failure", error=type(error).__name__)  # noqa: TRY400 - as there
+            return False
 
     def _end_late(self, now: float) -> None:
         """End what takes too long: timeouts of sockets start anew with every byte, and a row's lease relies on this."""

@@ -14,12 +14,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
+from email.utils import formatdate
 from pathlib import Path
 from typing import Any
 
 import pytest
 from factories import KEY, Simulator, wait_until
 from pydantic import SecretStr
+from raw_server import RawServer, http, read_request, source_of
 
 from tasks.elepay_api import ElepayApi, SourceList
 from tasks.errors import (
@@ -43,95 +45,6 @@ DEADLINES = Deadlines(connect=5, read=20, total=30)
 HASTY = Deadlines(connect=1, read=1, total=2)
 REQUEST = SourceRequest("cus_1", "creditcard", "ios", "Membership", {"frontUrl": "https://example.com"}, {"plan": "a"})
 SECRET_WORDS = (KEY, "cus_1", "TARO", "YAMADA", "4242", "cred_")
-
-Answer = bytes | Callable[[socket.socket], None]
-
-
-class RawServer:
-    """A server that answers each request with exactly these bytes, or does to the connection what it is told."""
-
-    def __init__(self, answer: Answer) -> None:
-        self.answer = answer
-        self.requests: list[bytes] = []
-        self.connections = 0
-        self._listening = socket.create_server(("127.0.0.1", 0), backlog=64)
-        self.port = self._listening.getsockname()[1]
-        self.url = f"http://127.0.0.1:{self.port}"
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def __enter__(self) -> RawServer:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        with suppress(OSError):
-            self._listening.shutdown(socket.SHUT_RDWR)
-        self._listening.close()
-
-    @property
-    def heads(self) -> list[dict[str, str]]:
-        """The headers of each request, names in lower case; "" is the request line."""
-        heads = []
-        for request in self.requests:
-            first, *lines = request.partition(b"\r\n\r\n")[0].decode("latin-1").split("\r\n")
-            named = (line.partition(":") for line in lines)
-            heads.append({"": first, **{name.lower(): value.strip() for name, _, value in named}})
-        return heads
-
-    def body(self, at: int = -1) -> Any:
-        """The JSON body of a request."""
-        return json.loads(self.requests[at].partition(b"\r\n\r\n")[2])
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                connection, _ = self._listening.accept()
-            except OSError:
-                return
-            self.connections += 1
-            threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
-
-    def _serve(self, connection: socket.socket) -> None:
-        with closing(connection), suppress(OSError):
-            while (request := _read_request(connection)) is not None:
-                self.requests.append(request)
-                if callable(self.answer):
-                    self.answer(connection)
-                    return
-                connection.sendall(self.answer)
-                if b"connection: close" in self.answer.lower():
-                    return
-
-
-def _read_request(connection: socket.socket) -> bytes | None:
-    received = b""
-    while b"\r\n\r\n" not in received:
-        part = connection.recv(65536)
-        if not part:
-            return None
-        received += part
-    head, _, body = received.partition(b"\r\n\r\n")
-    length = next(
-        (int(line[15:]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")),
-        0,
-    )
-    while len(body) < length:
-        part = connection.recv(65536)
-        if not part:
-            return None
-        body += part
-    return head + b"\r\n\r\n" + body
-
-
-def http(status: int, content: object = b"", *headers: str, length: int | None = None) -> bytes:
-    """The bytes of an answer."""
-    body = content if isinstance(content, bytes) else json.dumps(content).encode()
-    lines = [f"HTTP/1.1 {status} Whatever", f"Content-Length: {len(body) if length is None else length}", *headers]
-    return "\r\n".join([*lines, "", ""]).encode() + body
-
-
-def source_of(**fields: Any) -> dict[str, Any]:
-    return {"id": "src_1", "liveMode": False, "paymentMethod": "creditcard", "status": "pending", **fields}
-
 
 CREATED = http(201, source_of())
 
@@ -308,16 +221,41 @@ def test_a_parameter_and_a_retry_after_reach_the_one_who_decides(
         ("0", 0.0),
         ("120", 120.0),
         ("999999999", 3600.0),
-        ("Wed, 21 Oct 2026 07:28:00 GMT", None),
-        ("-5", None),
+        ("0.5", 0.5),
+        ("-5", 0.0),
+        ("9" * 400, 3600.0),
+        ("Wed, 21 Oct 2026 07:28:00 GMT", 30.0),
+        ("Wednesday, 21-Oct-26 07:28:00 GMT", 30.0),
+        ("Wed, 21 Oct 2026 07:27:00 GMT", 0.0),
+        ("Thu, 21 Oct 2027 07:28:00 GMT", 3600.0),
         ("", None),
+        ("soon", None),
+        ("5 minutes", None),
+        ("nan", None),
+        ("inf", None),
+        ("1e3", None),
+        ("\u0665".encode().decode("latin-1"), None),
+        ("Wed, 99 Oct 2026 07:28:00 GMT", None),
+        ("Wed, 21 Oct 99999 07:28:00 GMT", None),
     ],
 )
 def test_a_retry_after_is_bounded_and_nonsense_in_it_is_ignored(
     calls: Callable[..., Source], told: str, seconds: float | None
 ) -> None:
-    with RawServer(http(400, {"errorCode": "M005000"}, f"Retry-After: {told}")) as server:
+    date = "Date: Wed, 21 Oct 2026 07:27:30 GMT"
+    with RawServer(http(400, {"errorCode": "M005000"}, f"Retry-After: {told}", date)) as server:
         assert failure_of(calls, server.url).retry_after_seconds == seconds
+
+
+@pytest.mark.parametrize("date", [[], ["Date: yesterday"]])
+def test_a_date_to_retry_after_counts_from_our_clock_if_the_answer_has_no_date(
+    calls: Callable[..., Source], date: list[str]
+) -> None:
+    until = formatdate(time.time() + 100, usegmt=True)
+    with RawServer(http(429, b"", f"Retry-After: {until}", *date)) as server:
+        seconds = failure_of(calls, server.url).retry_after_seconds
+    assert seconds is not None
+    assert 80 < seconds <= 100
 
 
 @pytest.mark.parametrize(
@@ -326,6 +264,12 @@ def test_a_retry_after_is_bounded_and_nonsense_in_it_is_ignored(
         ({"code": "9_elepay_creditcard_10101"}, 400, Refused, "U004000"),
         ({"code": "9_000_000_40029", "errorCode": None}, 400, AlreadyThere, "M002010"),
         ({"code": "9_000_000_40029", "errorCode": "M005000"}, 400, Throttled, "M005000"),
+        ({"code": "9_000_000_99999"}, 400, Unclear, "http_400"),
+        ({"code": "9_000_000_99999"}, 429, Throttled, "http_429"),
+        ({"code": "40029"}, 400, Unclear, "http_400"),
+        ({"code": "8_000_000_40029"}, 400, Unclear, "http_400"),
+        ({"code": "9_000_000_40029 "}, 400, Unclear, "http_400"),
+        ({"code": "9_000_000_4002\u0669"}, 400, Unclear, "http_400"),
         ({"errorCode": "nonsense", "code": "9_0_0_40028"}, 400, MethodClosed, "M001004"),
         ({"errorCode": "M00500\u0660"}, 429, Throttled, "http_429"),
         ({"errorCode": 5000}, 403, Halted, "http_403"),
@@ -334,7 +278,12 @@ def test_a_retry_after_is_bounded_and_nonsense_in_it_is_ignored(
         ({}, 404, Halted, "http_404"),
         ({}, 413, Refused, "http_413"),
         ({}, 500, Unclear, "http_500"),
-        ({}, 503, Unclear, "http_503"),
+        ({}, 414, Refused, "http_414"),
+        ({}, 431, Refused, "http_431"),
+        ({}, 303, Halted, "http_303"),
+        ({}, 405, Halted, "http_405"),
+        ({}, 407, Halted, "http_407"),
+        ({}, 503, Throttled, "http_503"),
         ({}, 504, Unclear, "http_504"),
     ],
 )
@@ -503,9 +452,9 @@ def test_requests_and_answers_longer_than_a_record_of_tls_arrive_whole(
     asked: list[bytes] = []
 
     def serve(connection: ssl.SSLSocket) -> None:
-        while (request := _read_request(connection)) is not None:
+        while (request := read_request(connection)) is not None:
             asked.append(request)
-            answer = http(201, source_of(note="x" * (10 if len(asked) % 2 else 200_000)))
+            answer = http(201, source_of(id=f"src_{len(asked)}", note="x" * (10 if len(asked) % 2 else 200_000)))
             for begin in range(0, len(answer), 7001):
                 connection.sendall(answer[begin : begin + 7001])
 
@@ -513,7 +462,7 @@ def test_requests_and_answers_longer_than_a_record_of_tls_arrive_whole(
         api = client(f"https://localhost:{listening.getsockname()[1]}", trust_env=True)
         for number in range(6):
             request = SourceRequest("cus_1", "creditcard", "ios", "y" * (10 if number % 3 else 300_000))
-            assert api.create_source(request, f"ref_{number}").id == "src_1"
+            assert api.create_source(request, f"ref_{number}").id == f"src_{number + 1}"
         api.close()
     assert [len(request) > 300_000 for request in asked] == [True, False, False] * 2
 
@@ -703,6 +652,7 @@ def test_an_id_stays_one_segment_of_the_path(calls: Callable[..., Source], custo
             api.list_sources(customer, "a&b")
         assert server.heads[1][""] == f"GET /customers/{segment}/sources?paymentMethod=a%26b HTTP/1.1"
         assert "content-length" not in server.heads[1]
+        server.answer = http(200, {"id": customer, "status": "pending"})
         assert api.retrieve_source_status(customer) == "pending"
         assert server.heads[2][""] == f"GET /sources/{segment}/status HTTP/1.1"
         api.close()
@@ -761,8 +711,9 @@ def test_credentials_of_a_netrc_do_not_replace_the_key(
 def test_one_connection_serves_many_requests_also_after_errors(calls: Callable[..., Source]) -> None:
     with RawServer(CREATED) as server:
         api = client(server.url)
-        for at, answer in enumerate([CREATED, http(400, {"errorCode": "M005000"}), http(502, b"<html>"), CREATED] * 3):
-            server.answer = answer
+        for at, answer in enumerate([201, 400, 502, 201] * 3):
+            fields = source_of(id=f"src_{at}") if answer == 201 else {"errorCode": "M005000", "requestId": f"req_{at}"}
+            server.answer = http(answer, fields)
             with suppress(ElepayError):
                 api.create_source(REQUEST, f"ref_{at}")
         api.close()
@@ -832,6 +783,7 @@ def test_a_list_is_complete_only_if_elepay_says_so(simulator: Simulator) -> None
         ({"total": None, "sources": []}, False),
         ({"total": 0, "sources": []}, True),
         ({"total": 2, "sources": [source_of(), None]}, False),
+        ({"total": 1, "sources": [{"status": "x"}]}, False),
     ],
 )
 def test_a_list_whose_count_does_not_fit_is_incomplete(content: dict[str, Any], complete: bool) -> None:
@@ -841,9 +793,7 @@ def test_a_list_whose_count_does_not_fit_is_incomplete(content: dict[str, Any], 
         api.close()
 
 
-@pytest.mark.parametrize(
-    "content", [{}, {"total": 0}, {"sources": None}, {"total": 1, "sources": [{"status": "x"}]}, []]
-)
+@pytest.mark.parametrize("content", [{}, {"total": 0}, {"sources": None}, {"total": 1, "sources": {"id": "src_1"}}, []])
 def test_a_list_that_is_none_is_unclear(content: Any) -> None:
     with RawServer(http(200, content)) as server:
         api = client(server.url)

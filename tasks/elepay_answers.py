@@ -1,0 +1,212 @@
+"""What an answer of elepay says, and whether it is believed (docs/elepay-api.md §2.3, §5).
+
+An answer on a kept-alive connection may belong to an earlier request, and something between us and elepay may answer in
+its place. So an answer counts only with evidence: a source by the reference and the customer that it names, an error by
+elepay's own body with a `requestId` that was not received before. Nothing that is returned contains unchecked text.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
+from typing import Any, TypeGuard
+
+import orjson
+import structlog
+
+from tasks.elepay_codes import LEGACY, action_for
+from tasks.errors import Unclear
+from tasks.models import REFERENCE_KEY, Source, SourceRequest
+
+log = structlog.get_logger("onboard")
+
+#: How many of the last source ids and request ids one client remembers.
+SOURCE_IDS = 10_000
+REQUEST_IDS = 30_000
+#: The longest wait that a Retry-After can ask for.
+MAX_RETRY_AFTER_SECONDS = 3600.0
+
+_ERROR_CODE = re.compile(r"[MUS]\d{6}", re.ASCII)
+_LEGACY_CODE = re.compile(r"9_\w+_\w+_\d{5}", re.ASCII)
+_SECONDS = re.compile(r"[+-]?\d+(\.\d+)?", re.ASCII)
+
+
+class Recent:
+    """At least the last `size` keys, at most twice as many, each with the value that was noted first."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._new: dict[str, str] = {}
+        self._old: dict[str, str] = {}
+
+    def note(self, key: str, value: str = "") -> str | None:
+        """Return what was noted for a key before; note `value` and return None if nothing was."""
+        before = self._new.get(key)
+        if before is None:
+            before = self._old.get(key)
+        if before is None:
+            if len(self._new) >= self._size:
+                self._old, self._new = self._new, {}
+            self._new[key] = value
+        return before
+
+
+class Evidence:
+    """What one client has received so far, to recognise an answer that is not its request's.
+
+    Used by the thread that reads all answers. A process has one client; the ledger checks source ids completely.
+    """
+
+    def __init__(self) -> None:
+        self._references = Recent(SOURCE_IDS)  # by source id
+        self._request_ids = Recent(REQUEST_IDS)
+        self._methods = Recent(1000)  # pairs of payment methods that were logged
+
+    def decode(self, status: int, headers: Mapping[str, str], content: bytes) -> dict[str, Any]:
+        """Return the JSON object of a 2xx answer; raise what the answer tells us to do otherwise (§5.1, §5.2)."""
+        parsed = _parsed(content)
+        fields: dict[str, Any] = parsed if isinstance(parsed, dict) else {}
+        request_id = short_text(fields["requestId"]) if "requestId" in fields else None
+        repeated = request_id is not None and self._request_ids.note(request_id) is not None
+        if 200 <= status < 300:
+            if isinstance(parsed, dict):
+                return parsed
+            raise Unclear("unreadable_answer", http_status=status)
+        if repeated:
+            raise Unclear("answer_repeated", http_status=status)
+        code, own = _error_code(fields)
+        raise action_for(code, status)(
+            code or f"http_{status}",
+            parameter=short_text(fields.get("parameterName")),
+            request_id=request_id,
+            http_status=status,
+            retry_after_seconds=retry_after_seconds(headers),
+            bare=not own,
+        )
+
+    def created(self, fields: Mapping[str, Any], status: int, request: SourceRequest, reference: str) -> Source:
+        """Return the source that a create's answer names; raises Unclear if it is another request's (§2.3).
+
+        1. a reference or a customer that is not the request's belongs to another request
+        2. without a reference, so does another payment method
+        3. a source id that was received for another request belongs to that one
+        4. with the right reference, another payment method is logged and the source counts
+        """
+        metadata, customer, method = fields.get("metadata"), fields.get("customerId"), fields.get("paymentMethod")
+        answered = metadata.get(REFERENCE_KEY) if isinstance(metadata, dict) else None
+        other_method = method is not None and method != request.payment_method
+        if (
+            (answered is not None and answered != reference)
+            or (customer is not None and customer != request.customer_id)
+            or (answered is None and other_method)
+        ):
+            raise Unclear("answer_mismatch", http_status=status)
+        source = source_of(fields, request.customer_id)
+        if source is None:
+            raise Unclear("unreadable_answer", http_status=status)
+        if self._references.note(source.id, reference) not in (None, reference):
+            raise Unclear("answer_mismatch", http_status=status)
+        if other_method:
+            self._log_method(request.payment_method, source.payment_method)
+        return source
+
+    def _log_method(self, requested: str, answered: str) -> None:
+        if self._methods.note(f"{requested} {answered}") is None:
+            log.warning(
+                "elepay answers with another payment method than was requested", requested=requested, answered=answered
+            )
+
+
+def source_of(fields: Mapping[str, Any], customer_id: str) -> Source | None:
+    """Return the source of a customer; None if its id is not valid. That it is this customer's was checked before."""
+    source_id = short_text(fields.get("id"))
+    if source_id is None:
+        return None
+    live, metadata = fields.get("liveMode"), fields.get("metadata")
+    reference = metadata.get(REFERENCE_KEY) if isinstance(metadata, dict) else None
+    return Source(
+        id=source_id,
+        status=short_text(fields.get("status")) or "",
+        live_mode=live if isinstance(live, bool) else None,
+        payment_method=short_text(fields.get("paymentMethod")) or "",
+        reference=reference if _printable(reference) else None,
+        has_metadata=isinstance(metadata, dict) and bool(metadata),
+        customer_id="" if fields.get("customerId") is None else customer_id,
+    )
+
+
+def differs(answered: object, expected: str) -> bool:
+    """True if an answer says something else than expected; null and missing fields say nothing."""
+    return answered is not None and answered != expected
+
+
+def short_text(value: object) -> str | None:
+    """Return an identifier or a word of the vendor's if it looks like one: never free text."""
+    if isinstance(value, str) and 0 < len(value) <= 64 and value.isascii() and value.isprintable() and " " not in value:
+        return value
+    return None
+
+
+def _printable(value: object) -> TypeGuard[str]:
+    return isinstance(value, str) and 0 < len(value) <= 64 and value.isascii() and value.isprintable()
+
+
+def _parsed(content: bytes) -> Any:
+    """Return what JSON says; None if it cannot be read."""
+    try:
+        return orjson.loads(content)
+    except orjson.JSONDecodeError:
+        return _parsed_leniently(content)
+
+
+def _parsed_leniently(content: bytes) -> Any:
+    """Read what orjson rejects, for it may be in fields that nobody reads.
+
+    A byte-order mark, NaN, lone surrogates, control characters, and bytes that are not UTF-8. What is deeply nested
+    cannot be read.
+    """
+    try:
+        return json.loads(content.decode("utf-8-sig", "replace"), strict=False)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _error_code(fields: Mapping[str, Any]) -> tuple[str | None, bool]:
+    """Return `errorCode`, or what the deprecated `code` stands for, and whether the body is elepay's own (§5.1, §5.4).
+
+    The body is elepay's own if one of the two has elepay's form; a `code` with an unknown number stands for nothing.
+    """
+    code, legacy = short_text(fields.get("errorCode")), short_text(fields.get("code"))
+    if code and _ERROR_CODE.fullmatch(code):
+        return code, True
+    if legacy and _LEGACY_CODE.fullmatch(legacy):
+        return LEGACY.get(legacy[-5:]), True
+    return None, False
+
+
+def retry_after_seconds(headers: Mapping[str, str]) -> float | None:
+    """Return how long to wait by `Retry-After`, at most an hour; None if it is missing or nonsense.
+
+    A date counts from the answer's own `Date`, or from our clock if there is none.
+    """
+    text = headers.get("retry-after", "").strip()
+    if _SECONDS.fullmatch(text):
+        seconds = float(text)
+    else:
+        until = _timestamp(text)
+        if until is None:
+            return None
+        now = _timestamp(headers.get("date", ""))
+        seconds = until - (time.time() if now is None else now)
+    return min(max(seconds, 0.0), MAX_RETRY_AFTER_SECONDS)
+
+
+def _timestamp(text: str) -> float | None:
+    """Return the time of an HTTP date, in seconds since the epoch; None if it is none."""
+    try:
+        return parsedate_to_datetime(text).timestamp() if text else None
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None
