@@ -14,7 +14,7 @@ from simulator.routing import Request
 from simulator.state import Sources
 from simulator.tally import Tally
 from simulator.validation import MAX_ID_CHARS, Problem
-from simulator.wrong_answers import SentErrors
+from simulator.wrong_answers import Said
 
 THROTTLED = Problem("M005000")
 UNKNOWN_CUSTOMER = Problem("M002003", "customerId")
@@ -30,7 +30,7 @@ class Account:
         self.sources = Sources()
         self.tally = Tally()
         self._requests = 0
-        self._sent_errors = SentErrors()
+        self.said = Said(self.sources)
 
     def positions_of(self, customer_id: str, payment_method: str, *, live_mode: bool) -> Iterator[int]:
         """Yield the positions of a customer's sources in one world, of one method or, if it is empty, of all."""
@@ -57,14 +57,11 @@ class Account:
         if problem is THROTTLED:
             self.tally.throttled += 1
         request_id = f"req_{self._requests:024x}"
-        answer = answers.error(problem, request_id, _language(request.language), self.profile, http_status)
-        if request.operation == "createSource":
-            self._sent_errors.add(request.customer_id, answer)
-        return answer
+        return answers.error(problem, request_id, _language(request.language), self.profile, http_status)
 
     def error_of_another(self, request: Request, spare: float) -> Answer | None:
         """Return an error that another customer's createSource got, or None; `spare` says which."""
-        answer = self._sent_errors.of_another(request.customer_id, spare)
+        answer = self.said.error_of_another(request.customer_id, spare)
         if answer is not None and answer.label == THROTTLED.code:
             self.tally.throttled += 1
         return answer

@@ -13,7 +13,7 @@ from simulator.profile import Profile
 from simulator.routing import Request, operation_of
 from simulator.strikes import carry_out
 from simulator.validation import MAX_BODY_BYTES
-from simulator.wire import CONNECTION, send_answer
+from simulator.wire import CONNECTION, Connection, send_answer
 
 _HEADERS = (b"authorization", b"content-type", b"accept-language")
 
@@ -39,7 +39,7 @@ class Api:
         if self.control is not None and raw_path.startswith(b"/_sim/"):
             await self.control(scope, receive, send)
             return
-        connection = scope["extensions"][CONNECTION]
+        connection: Connection = scope["extensions"][CONNECTION]
         operation, customer_id, source_id = operation_of(scope["method"], raw_path)
         elepay = self.elepay
         elepay.tally.arrived(operation, self._epoch + connection.arrived_at)
@@ -68,6 +68,8 @@ class Api:
             await send_answer(send, outcome.answer)
         else:
             await carry_out(outcome, elepay, connection, receive, send)
+        if operation == "createSource" and connection.cycle is not None and connection.cycle.response_complete:
+            elepay.answered(customer_id, outcome)
 
 
 async def _read_body(receive: Receive) -> bytes | None:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from simulator import answers
 from simulator.account import THROTTLED, Account
-from simulator.answers import Answer
+from simulator.answers import JSON_TYPE, Answer
 from simulator.authority import NOT_ALLOWED, Doorkeeper, Permit
 from simulator.catalogue import error_code_items
 from simulator.ceiling import Ceiling
@@ -18,7 +18,7 @@ from simulator.profile import Profile
 from simulator.routing import UNKNOWN_PATH, WRONG_METHOD, Request
 from simulator.state import SourceRecord
 from simulator.validation import Problem, SourceFields, read_source
-from simulator.wrong_answers import changed_answer, earlier_of_another, variant
+from simulator.wrong_answers import changed_answer, variant
 
 MAINTENANCE = Problem("S002000")
 
@@ -32,11 +32,12 @@ _ERRORS_BEFORE_COMMIT = {
 
 
 class Outcome(NamedTuple):
-    """What is to be answered, what happens on the way, and, for a late commit, what is still to be done."""
+    """What is to be answered, what happens on the way, and what is still to be done for a late commit."""
 
     answer: Answer
     strike: Strike = _NO_STRIKE
     late: Callable[[], Answer] | None = None
+    position: int | None = None  #: of a source that was created and is answered as it should be
 
 
 class Elepay:
@@ -91,6 +92,14 @@ class Elepay:
         if operation == "createSource":
             return self._create_source(request, permit)
         return self._look_up(request, permit)
+
+    def answered(self, customer_id: str, outcome: Outcome) -> None:
+        """Note an answer of createSource that was sent to the end: it may be sent again to somebody else."""
+        answer = outcome.answer
+        if outcome.position is not None:
+            self._account.said.add_source(outcome.position)
+        elif answer.status >= 400 and answer.content_type is JSON_TYPE and outcome.strike.fault != "repeated_error":
+            self._account.said.add_error(customer_id, answer)
 
     def _look_up(self, request: Request, permit: Permit) -> Outcome:
         strike = self.faults.strike_look_up(request.operation, request.target)
@@ -167,10 +176,10 @@ class Elepay:
         kept = fields if profile.remember_bodies else None
         position = sources.add(record, profile.status_on_create, time.monotonic(), kept)
         if strike.fault is None:
-            return Outcome(self._created(position, fields), strike)
+            return Outcome(self._created(position, fields), strike, position=position)
         answer = self._answer_of_fault(position, fields, strike, request)
         if answer is None:
-            return Outcome(self._created(position, fields), Strike(None, strike.jitter))
+            return Outcome(self._created(position, fields), Strike(None, strike.jitter), position=position)
         return Outcome(answer, strike)
 
     def _created(self, position: int, fields: SourceFields | None) -> Answer:
@@ -197,7 +206,7 @@ class Elepay:
             case "repeated_error":
                 return self._account.error_of_another(request, strike.spare)
             case "earlier_source" | "earlier_id":
-                earlier = earlier_of_another(self.sources, position, strike.spare)
+                earlier = self._account.said.source_of_another(position, strike.spare)
                 if earlier is None:
                     return None
                 if fault == "earlier_source":

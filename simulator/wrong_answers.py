@@ -9,10 +9,8 @@ from typing import Any, TypeVar
 from simulator.answers import Answer, json_answer
 from simulator.state import Sources
 
-#: So many earlier sources are looked through for one of another customer.
-MAX_SEARCHED = 1000
-#: So many errors are remembered.
-MAX_ERRORS = 100
+#: So many sources and so many errors are remembered.
+MAX_REMEMBERED = 100
 
 #: Bytes that belong to nothing: line ends, the end of a JSON text or of a chunked body, the beginning of an answer.
 SURPLUS = (b"\r\n", b"}\n", b"0\r\n\r\n", b"HTTP/1.1 200 OK\r\n")
@@ -29,18 +27,6 @@ T = TypeVar("T")
 def variant(choices: Sequence[T], spare: float) -> T:
     """Return the choice that a number between 0 and 1 (1 excluded) stands for."""
     return choices[int(spare * len(choices))]
-
-
-def earlier_of_another(sources: Sources, position: int, spare: float) -> int | None:
-    """Return the position of an earlier source of another customer in the same world, or None if none is found."""
-    record = sources.record(position)
-    begin = int(spare * position)
-    for step in range(min(position, MAX_SEARCHED)):
-        earlier = (begin - step) % position
-        other = sources.record(earlier)
-        if other.customer_id != record.customer_id and other.live_mode == record.live_mode:
-            return earlier
-    return None
 
 
 def changed_answer(fault: str, content: dict[str, Any], spare: float) -> Answer:
@@ -62,17 +48,37 @@ def _odd(body: bytes, spare: float) -> bytes:
     return BOM + body if info is _INFO else body.replace(_INFO, info, 1)
 
 
-class SentErrors:
-    """The last errors that createSource was answered with, and to whom."""
+class Said:
+    """The last answers of createSource that were sent to the end, to be sent again to somebody else.
 
-    def __init__(self) -> None:
-        self._errors: deque[tuple[str, Answer]] = deque(maxlen=MAX_ERRORS)
+    What is under way does not count: whoever got it first could not know that it is another's.
+    """
 
-    def add(self, customer_id: str, answer: Answer) -> None:
+    def __init__(self, sources: Sources) -> None:
+        self._sources = sources
+        self._positions: deque[int] = deque(maxlen=MAX_REMEMBERED)
+        self._errors: deque[tuple[str, Answer]] = deque(maxlen=MAX_REMEMBERED)
+
+    def add_source(self, position: int) -> None:
+        """Remember a source that its caller knows by its id."""
+        self._positions.append(position)
+
+    def add_error(self, customer_id: str, answer: Answer) -> None:
         """Remember an error."""
         self._errors.append((customer_id, answer))
 
-    def of_another(self, customer_id: str, spare: float) -> Answer | None:
+    def source_of_another(self, position: int, spare: float) -> int | None:
+        """Return the position of another customer's source in the same world, or None if there was none yet."""
+        own = self._sources.record(position)
+        others = [
+            each
+            for each in self._positions
+            if (record := self._sources.record(each)).customer_id != own.customer_id
+            and record.live_mode == own.live_mode
+        ]
+        return variant(others, spare) if others else None
+
+    def error_of_another(self, customer_id: str, spare: float) -> Answer | None:
         """Return an error that another customer's request got, or None if there was none yet."""
         others = [answer for other, answer in self._errors if other != customer_id]
         return variant(others, spare) if others else None
