@@ -70,6 +70,7 @@ class Api:
             await carry_out(outcome, elepay, connection, receive, send)
         if operation == "createSource" and connection.cycle is not None and connection.cycle.response_complete:
             elepay.answered(customer_id, outcome)
+        connection.cycle = None  # it leads back to this scope: without that, each request waits for the collector
 
 
 async def _read_body(receive: Receive) -> bytes | None:
