@@ -1,4 +1,4 @@
-"""The bytes of an answer: sources, lists, errors, and the pages of a proxy (docs/elepay-api.md §2.3, §5.1)."""
+"""The bytes of an answer: sources, lists and errors (docs/elepay-api.md §2.3, §5.1)."""
 
 from __future__ import annotations
 
@@ -12,10 +12,8 @@ from simulator.state import Sources
 from simulator.validation import Problem, SourceFields
 
 JSON_TYPE = b"application/json;charset=utf-8"
-HTML_TYPE = b"text/html"
 
 _BRANDS = ("visa", "mastercard", "jcb", "amex")
-_PAGES = {404: "Not Found", 429: "Too Many Requests", 502: "Bad Gateway"}
 
 
 class Answer(NamedTuple):
@@ -38,17 +36,11 @@ def no_content() -> Answer:
     return Answer(204, b"", "204")
 
 
-def page(status: int, headers: tuple[tuple[bytes, bytes], ...] = ()) -> Answer:
-    """Return what a proxy says by itself: HTML, no errorCode."""
-    title = f"{status} {_PAGES[status]}"
-    html = f"<html>\r\n<head><title>{title}</title></head>\r\n<body><center><h1>{title}</h1></center></body>\r\n</html>"
-    return Answer(status, html.encode(), str(status), HTML_TYPE, headers)
-
-
 def error(problem: Problem, request_id: str, language: str, profile: Profile, http_status: int | None = None) -> Answer:
     """Return an error in elepay's form (§5.1)."""
     code = error_code(problem.code)
-    content: dict[str, Any] = {"requestId": request_id, "message": code.message(language)}
+    content: dict[str, Any] = {"requestId": request_id} if profile.request_ids else {}
+    content["message"] = code.message(language)
     if profile.error_fields != "legacy":
         content["errorCode"] = code.code
     if profile.error_fields != "errorCode":
@@ -87,7 +79,7 @@ def source_content(
     if profile.customer_id_in_sources:
         content["customerId"] = record.customer_id
     content["liveMode"] = record.live_mode
-    content["paymentMethod"] = record.payment_method
+    content["paymentMethod"] = profile.renamed_methods.get(record.payment_method, record.payment_method)
     content["resource"] = record.resource
     content["description"] = description
     content["extra"] = extra

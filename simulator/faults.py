@@ -32,16 +32,33 @@ CREATE_FAULTS: tuple[str, ...] = (
     "empty_201",
     "wrong_live_mode",
     "slow_drip",
+    "bare_status_before_commit",
+    "bare_status_after_commit",
+    "repeated_answer",
+    "surplus_bytes",
+    "http_1_0",
+    "earlier_source",
+    "earlier_id",
+    "repeated_error",
+    "bad_id",
+    "bad_status",
+    "odd_json",
 )
 #: Faults of every other request.
 LOOK_UP_FAULTS: tuple[str, ...] = ("S002000_window", "throttled", "list_500")
+#: The fault of what stands in front of elepay: asked before a request is read.
+PAGE = "page"
 #: States of the server and not bad luck: neither counted nor bounded by `max_faults_per_key`.
-WINDOWS = frozenset({"S002000_window", "S002001_window"})
+WINDOWS = frozenset({"S002000_window", "S002001_window", PAGE})
+#: Places in a draw: 21 come from each hash.
+SLOTS = 42
 
 _SLOT_BYTES = 3
 _SLOT_RANGE = float(1 << (8 * _SLOT_BYTES))
 _JITTER_SLOT = 19
 _SPARE_SLOT = 20
+_SLOTS_OF_A_HASH = 21
+_PAGE_OPERATIONS = {"creates": "createSource", "lists": "listSources"}
 
 
 class Strike(NamedTuple):
@@ -49,16 +66,26 @@ class Strike(NamedTuple):
 
     fault: str | None
     jitter: float = 0.0  #: how much of the jitter this answer waits
-    spare: float = 0.0  #: which variant of the fault
+    spare: float = 0.0  #: which variant of the fault, which replica
 
 
-def draw(seed: int, key: str, attempt: int) -> bytes:
-    """Return 64 bytes that belong to this attempt at this key alone."""
-    return blake2b(f"{seed}\0{attempt}\0{key}".encode(), digest_size=64).digest()
+_NONE = Strike(None)
+
+
+def draw(seed: int, key: str, attempt: int, slots: int = _SLOTS_OF_A_HASH) -> bytes:
+    """Return bytes for so many slots that belong to this attempt at this key alone.
+
+    The second hash is computed only for whoever needs its slots, and leaves the first ones as they are.
+    """
+    text = f"{seed}\0{attempt}\0{key}".encode()
+    drawn = blake2b(text, digest_size=64).digest()
+    if slots > _SLOTS_OF_A_HASH:
+        drawn = drawn[: _SLOTS_OF_A_HASH * _SLOT_BYTES] + blake2b(text, digest_size=64, person=b"second").digest()
+    return drawn
 
 
 def number(drawn: bytes, slot: int) -> float:
-    """Return the number between 0 and 1 in one of the 21 slots of a draw."""
+    """Return the number between 0 and 1 in one of the slots of a draw."""
     start = slot * _SLOT_BYTES
     return int.from_bytes(drawn[start : start + _SLOT_BYTES], "big") / _SLOT_RANGE
 
@@ -88,6 +115,8 @@ class Faults:
         self._since: dict[str, tuple[float, int]] = {}
         self._opened_at: dict[str, float] = {}
         self._profile = profile
+        #: Whether `strike_page` has to be asked at all.
+        self.may_page = False
         self._prepare()
 
     @property
@@ -98,38 +127,54 @@ class Faults:
     def change(self, profile: Profile) -> None:
         """Use other knobs from now on; the windows of faults that changed count from now."""
         now = self._clock()
-        for name in {*CREATE_FAULTS, *LOOK_UP_FAULTS}:
+        for name in {*CREATE_FAULTS, *LOOK_UP_FAULTS, PAGE}:
             if getattr(profile, name) != getattr(self._profile, name):
                 self._since[name] = (now, self._creates)
                 self._opened_at.pop(name, None)
         self._profile = profile
         self._prepare()
 
+    def strike_page(self, operation: str, path: str, body: bytes) -> Strike | None:
+        """Return the strike of `page`, which answers a request before anybody has read it, or None.
+
+        A createSource that it answers counts as one that has come.
+        """
+        if self._page_operation not in ("", operation):
+            return None
+        if operation == "createSource" and self._first_create_at is None:
+            self._first_create_at = self._clock()
+        key = f"{PAGE}\0{operation}\0{path}\0{body.decode('latin-1')}"
+        drawn = draw(self._seed, key, self._count(self._look_up_attempts, hash(key)))
+        fault = self._profile.page
+        if number(drawn, 0) >= fault.share or not self._open(PAGE, fault):
+            return None
+        self._creates += operation == "createSource"
+        return Strike(PAGE, number(drawn, _JITTER_SLOT), number(drawn, _SPARE_SLOT))
+
     def strike_create(self, key: str, payment_method: str) -> Strike:
         """Count an attempt to create the row `key` and return what happens to it."""
         short = hash(key)
-        attempt = self._attempts.get(short, 0)
-        self._attempts[short] = attempt + 1
-        self._creates += 1
+        attempt = self._count(self._attempts, short)
         if self._first_create_at is None:
             self._first_create_at = self._clock()
-        if not self._draws:
-            return Strike(None)
-        drawn = draw(self._seed, key, attempt)
-        fault = self._first_hit(drawn, self._create_faults, short, payment_method)
-        return Strike(fault, number(drawn, _JITTER_SLOT), number(drawn, _SPARE_SLOT))
+        strike = _NONE
+        if self._draws:
+            drawn = draw(self._seed, key, attempt, self._create_slots)
+            fault = self._first_hit(drawn, self._create_faults, short, payment_method)
+            strike = Strike(fault, number(drawn, _JITTER_SLOT), number(drawn, _SPARE_SLOT))
+        self._creates += 1
+        return strike
 
     def strike_look_up(self, operation: str, path: str) -> Strike:
         """Count an attempt at anything but createSource and return what happens to it."""
         if not self._draws:
-            return Strike(None)
+            return _NONE
         key = f"{operation}\0{path}"
         short = hash(key)
-        attempt = self._look_up_attempts.get(short, 0)
-        self._look_up_attempts[short] = attempt + 1
-        drawn = draw(self._seed, key, attempt)
+        drawn = draw(self._seed, key, self._count(self._look_up_attempts, short))
         faults = self._look_up_faults if operation == "listSources" else self._look_up_faults_elsewhere
-        return Strike(self._first_hit(drawn, faults, short, ""), number(drawn, _JITTER_SLOT))
+        fault = self._first_hit(drawn, faults, short, "")
+        return Strike(fault, number(drawn, _JITTER_SLOT), number(drawn, _SPARE_SLOT))
 
     def refusal(self, key: str) -> str | None:
         """Return the errorCode with which this row is always refused, or None."""
@@ -141,7 +186,17 @@ class Faults:
         self._look_up_faults = _wanted(profile, LOOK_UP_FAULTS)
         self._look_up_faults_elsewhere = [each for each in self._look_up_faults if each[1] != "list_500"]
         self._refusals = [(code, share) for code, share in sorted(profile.refuse.items()) if share > 0]
-        self._draws = bool(self._create_faults or self._look_up_faults or profile.jitter_ms)
+        self._draws = bool(self._create_faults or self._look_up_faults or profile.jitter_ms or profile.replica_lags_ms)
+        last = max((slot for slot, _, _ in self._create_faults), default=0)
+        self._create_slots = SLOTS if last >= _SLOTS_OF_A_HASH else _SLOTS_OF_A_HASH
+        self.may_page = profile.page.share > 0
+        self._page_operation = _PAGE_OPERATIONS.get(profile.page_scope, "")
+
+    def _count(self, attempts: dict[int, int], short: int) -> int:
+        """Count an attempt and return how many came before it."""
+        attempt = attempts.get(short, 0)
+        attempts[short] = attempt + 1
+        return attempt
 
     def _first_hit(
         self, drawn: bytes, faults: list[tuple[int, str, Fault]], short: int, payment_method: str
@@ -168,12 +223,18 @@ class Faults:
             begun_at, begun_creates = self._since.get(name, (self._first_create_at, 0))
             if begun_at is None or now < begun_at + fault.after_seconds:
                 return False
-            if fault.after_creates and self._creates - begun_creates <= fault.after_creates:
+            if self._creates - begun_creates < fault.after_creates:
                 return False
             opened_at = now if fault.after_creates else begun_at + fault.after_seconds
             self._opened_at[name] = opened_at
         return fault.for_seconds is None or now < opened_at + fault.for_seconds
 
 
+def slot_of(position: int) -> int:
+    """Return the place in the draw of the fault at a position: two places are the jitter's and the variant's."""
+    return position if position < _JITTER_SLOT else position + 2
+
+
 def _wanted(profile: Profile, names: tuple[str, ...]) -> list[tuple[int, str, Fault]]:
-    return [(slot, name, getattr(profile, name)) for slot, name in enumerate(names) if getattr(profile, name).share > 0]
+    named = [(slot_of(position), name, getattr(profile, name)) for position, name in enumerate(names)]
+    return [each for each in named if each[2].share > 0]

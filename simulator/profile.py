@@ -61,6 +61,9 @@ class Profile:
     not_found_as_html: bool = False  #: An unknown path is answered by an HTML page.
     reference_key: str = "onboarding_ref"  #: The key of `metadata` by which sources are judged.
     remember_bodies: bool = True  #: Keep description, extra and metadata; off for millions of sources.
+    renamed_methods: Mapping[str, str] = field(default_factory=dict)  #: Method asked for -> what sources say instead.
+    metadata_in_answers: bool = True  #: The answer to a createSource carries the metadata.
+    request_ids: bool = True  #: Errors carry a `requestId`.
 
     # Customers and methods (§3.3, §9)
     missing_prefix: str = "missing_"  #: Customers whose id begins so do not exist.
@@ -77,17 +80,23 @@ class Profile:
 
     # Lists (§2.5)
     visibility_lag_ms: float = 0.0  #: A new source appears in lists only after so long.
+    replica_lags_ms: tuple[float, ...] = ()  #: One of so many replicas answers each list, so much longer behind.
     list_truncate_at: int | None = None  #: Lists end after so many, while `total` stays true.
     list_only_active: bool = False  #: Lists leave out whatever is not active.
     list_includes_deleted: bool = False  #: Lists show deleted sources.
     list_metadata: bool = True  #: Sources in lists carry their metadata.
 
     # Faults: what is common to all
-    max_faults_per_key: int = 2  #: So many faults a row at most (the two windows not counted), then it goes well.
+    max_faults_per_key: int = 2  #: So many faults a row at most (the three windows not counted), then it goes well.
     hang_seconds: float = 30.0  #: How long a hanging request stays without answer.
     late_commit_seconds: float = 1.0  #: How late a late commit is.
     drip_seconds: float = 5.0  #: How long a dripping body takes.
-    retry_after_seconds: int = 2  #: What a 429 says in Retry-After.
+    retry_after_seconds: int = 2  #: What a page 429 or 503 says in Retry-After.
+    retry_after_form: Literal["seconds", "date", "fraction"] = "seconds"  #: How; a fraction is half a second more.
+    bare_statuses: tuple[int, ...] = (303, 403, 404, 413, 429)  #: One of these is a bare status; any of 300 to 599.
+    page_statuses: tuple[int, ...] = (503,)  #: One of these is the status of `page`; any of 200 to 599.
+    page_scope: Literal["all", "creates", "lists"] = "all"  #: Which requests `page` answers.
+    repeat_seconds: float = 0.0  #: How long after the answer `repeated_answer` repeats it; 0: at once.
     refuse: Mapping[str, float] = field(default_factory=dict)  #: errorCode -> share of the rows that get it, always.
 
     # Faults of createSource before the source exists
@@ -97,6 +106,7 @@ class Profile:
     hang_before_commit: Fault = Fault()  #: No answer for `hang_seconds`, nothing created, then closed.
     error_500_before_commit: Fault = Fault()  #: S001000 or S001001, nothing created.
     html_502: Fault = Fault()  #: A proxy's page, nothing created.
+    bare_status_before_commit: Fault = Fault()  #: A page with one of `bare_statuses`, nothing created.
 
     # Faults of createSource after (or while) the source comes into being
     late_commit: Fault = Fault()  #: Created only after `late_commit_seconds`, whether or not the caller still waits.
@@ -104,16 +114,33 @@ class Profile:
     commit_then_500_S001000: Fault = Fault()  # noqa: N815 - elepay writes its codes so  #: Created, answered S001000.
     commit_then_hang: Fault = Fault()  #: Created, answered only after `hang_seconds`.
     html_502_after_commit: Fault = Fault()  #: Created, answered by a proxy's page.
+    bare_status_after_commit: Fault = Fault()  #: Created, answered by a page with one of `bare_statuses`.
     malformed_201: Fault = Fault()  #: Created; the body is cut, is no JSON, or ends before its length.
     empty_201: Fault = Fault()  #: Created; no body.
     wrong_live_mode: Fault = Fault()  #: Created; `liveMode` is the other one.
     slow_drip: Fault = Fault()  #: Created; the body takes `drip_seconds`.
 
+    # Answers of createSource that mislead; the source exists
+    repeated_answer: Fault = Fault()  #: Answered; `repeat_seconds` later the same bytes once more.
+    surplus_bytes: Fault = Fault()  #: Answered, followed by a few bytes that belong to nothing.
+    http_1_0: Fault = Fault()  #: Answered as HTTP/1.0 without keep-alive; the connection stays open.
+    earlier_source: Fault = Fault()  #: The body is that of another customer's earlier source.
+    earlier_id: Fault = Fault()  #: The `id` alone is that of another customer's earlier source.
+    repeated_error: Fault = Fault()  #: Answered by an error that another customer's createSource got, byte for byte.
+    bad_id: Fault = Fault()  #: The `id` holds a NUL, is not ASCII, or is 300 characters long.
+    bad_status: Fault = Fault()  #: The `status` is a long text with a NUL.
+    odd_json: Fault = Fault()  #: A BOM in front, a lone surrogate or NaN in `info`; all else is right.
+
     # Faults of everything, of one method, of lists
+    page: Fault = Fault()  #: Requests of `page_scope` reach nobody; a page with one of `page_statuses` answers.
     S002000_window: Fault = Fault()  #: Maintenance: every request.
     S002001_window: Fault = Fault()  #: Maintenance of a provider: createSource of `S002001_methods`.
     S002001_methods: tuple[str, ...] = ()  #: The methods in that maintenance.
     list_500: Fault = Fault()  #: listSources answers S001000.
+
+    def __post_init__(self) -> None:
+        _check_statuses("bare_statuses", self.bare_statuses, 300)
+        _check_statuses("page_statuses", self.page_statuses, 200)
 
 
 @cache
@@ -193,9 +220,10 @@ def _converted(kind: Any, value: Any) -> Any:
     if origin is types.UnionType:
         return None if value is None else _converted(typing.get_args(kind)[0], value)
     if origin is tuple:
-        return tuple(_converted(str, each) for each in _checked(list, value))
+        return tuple(_converted(typing.get_args(kind)[0], each) for each in _checked(list, value))
     if origin is Mapping:
-        return {_converted(str, key): _share(each) for key, each in _checked(dict, value).items()}
+        convert = _share if typing.get_args(kind)[1] is float else _text
+        return {_text(key): convert(each) for key, each in _checked(dict, value).items()}
     if kind is float:
         return _not_negative(float(_checked((int, float), value)))
     if kind is int:
@@ -213,6 +241,16 @@ def _not_negative(value: float) -> float:
     if not value >= 0:
         raise ValueError
     return value
+
+
+def _check_statuses(name: str, statuses: tuple[int, ...], lowest: int) -> None:
+    if not statuses or not all(lowest <= each <= 599 for each in statuses):
+        raise ProfileError(f"knob {name!r}: {list(statuses)} must be one or more of {lowest} to 599")
+
+
+def _text(value: Any) -> str:
+    text: str = _checked(str, value)
+    return text
 
 
 def _share(value: Any) -> float:

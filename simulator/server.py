@@ -9,14 +9,14 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from simulator.api import CONNECTION, Api
+from simulator.api import Api
 from simulator.control import ControlRoom
 from simulator.profile import load_profile
+from simulator.wire import CONNECTION, Connection
 
 KEEP_ALIVE_SECONDS = 75
 BACKLOG = 2048
@@ -29,22 +29,16 @@ EVERYWHERE = "0.0.0.0"  # noqa: S104 - only if it is asked for
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-@dataclass(frozen=True, slots=True)
-class Connection:
-    """What a fault needs to know of the connection under a request."""
-
-    transport: asyncio.Transport
-    arrived_at: float  #: seconds of the monotonic clock
-
-
 class FaultyProtocol(HttpToolsProtocol):
-    """uvicorn's protocol, which hands its transport to the application and notes when a request arrived."""
+    """uvicorn's protocol, which hands its connection to the application and notes when a request arrived."""
 
     def on_headers_complete(self) -> None:
         """Leave the connection in the scope, then go on."""
-        extensions = {CONNECTION: Connection(self.transport, time.monotonic())}
+        connection = Connection(self.transport, time.monotonic())
+        extensions = {CONNECTION: connection}
         self.scope["extensions"] = extensions  # type: ignore[typeddict-item]
         super().on_headers_complete()
+        connection.cycle = self.cycle
 
 
 class SimulatorServer(uvicorn.Server):

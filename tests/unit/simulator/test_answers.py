@@ -8,8 +8,8 @@ import pytest
 from simulator.answers import error, language_of, payment_methods_content
 from simulator.authority import Doorkeeper
 from simulator.catalogue import PAYMENT_METHODS, SOURCE_METHODS, error_codes
-from simulator.operations import operation_of
 from simulator.profile import Profile, changed
+from simulator.routing import operation_of
 from simulator.validation import Problem
 
 

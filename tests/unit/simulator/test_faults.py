@@ -3,7 +3,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 
-from simulator.faults import CREATE_FAULTS, Faults, draw, number
+from simulator.faults import CREATE_FAULTS, SLOTS, Faults, draw, number, slot_of
 from simulator.profile import Profile, changed
 
 KEYS = [f"cus_{n}\0creditcard\0web\0ref{n}" for n in range(2000)]
@@ -124,6 +124,59 @@ def test_distinct_rows_are_counted_without_any_fault() -> None:
 
 
 def test_every_fault_has_a_place_of_its_own_in_the_draw() -> None:
-    drawn = draw(1, "key", 0)
-    assert len({number(drawn, slot) for slot in range(21)}) == 21
-    assert len(CREATE_FAULTS) < 19  # the last two places are the jitter's and the variant's
+    drawn = draw(1, "key", 0, SLOTS)
+    assert len({number(drawn, slot) for slot in range(SLOTS)}) == SLOTS
+    slots = [slot_of(position) for position in range(len(CREATE_FAULTS))]
+    assert len(set(slots)) == len(slots)
+    assert {19, 20}.isdisjoint(slots)  # the places of the jitter and of the variant
+    assert max(slots) < SLOTS
+
+
+def test_a_longer_draw_begins_like_a_short_one() -> None:
+    short, long = draw(1, "key", 0), draw(1, "key", 0, SLOTS)
+    assert [number(short, slot) for slot in range(21)] == [number(long, slot) for slot in range(21)]
+
+
+def test_the_new_faults_leave_the_old_ones_of_a_seed_alone() -> None:
+    few = history(faults_with(html_502=0.3), KEYS)
+    more = history(faults_with(html_502=0.3, odd_json=0.3), KEYS)
+    assert all(few[key] == more[key] for key in KEYS if more[key] != ["odd_json"])
+    struck = Counter(each[0] for each in more.values())
+    assert 0.17 < struck["odd_json"] / len(KEYS) < 0.25  # 0.3 of those that html_502 had left
+
+
+def test_a_page_is_a_window_for_those_in_its_scope() -> None:
+    for scope, answered in (
+        ("all", ["createSource", "listSources", "retrieveSource", "unknownPath"]),
+        ("creates", ["createSource"]),
+        ("lists", ["listSources"]),
+    ):
+        faults = faults_with(page=1.0, page_scope=scope)
+        operations = ["createSource", "listSources", "retrieveSource", "unknownPath"]
+        seen = [each for each in operations for _ in range(5) if faults.strike_page(each, "path", b"")]
+        assert seen == [each for each in answered for _ in range(5)]
+
+
+def test_a_page_opens_and_closes_by_the_creates_that_come() -> None:
+    clock = Clock()
+    faults = faults_with(clock=clock, page={"share": 1.0, "after_creates": 2, "for_seconds": 3})
+    seen = []
+    for number_of_create in range(5):
+        struck = faults.strike_page("createSource", "path", b"%d" % number_of_create)
+        seen.append(struck is not None)
+        if struck is None:
+            faults.strike_create(f"{number_of_create}", "creditcard")
+    clock.now += 3
+    assert seen == [False, False, True, True, True]
+    assert faults.strike_page("createSource", "path", b"") is None
+    timed = faults_with(page={"share": 1.0, "for_seconds": 3})
+    assert timed.strike_page("listSources", "path", b"") is None
+    assert timed.strike_page("createSource", "path", b"") is not None
+
+
+def test_a_share_of_a_page_is_drawn_for_each_request() -> None:
+    faults = faults_with(page=0.3)
+    struck = [faults.strike_page("createSource", key, b"{}") is not None for key in KEYS]
+    assert 0.26 < sum(struck) / len(KEYS) < 0.34
+    again = faults_with(page=0.3)
+    assert struck == [again.strike_page("createSource", key, b"{}") is not None for key in KEYS]

@@ -8,7 +8,7 @@ import pytest
 
 import simulator.profile as profile_module
 from simulator.catalogue import error_codes
-from simulator.faults import CREATE_FAULTS, LOOK_UP_FAULTS
+from simulator.faults import CREATE_FAULTS, LOOK_UP_FAULTS, PAGE
 from simulator.profile import (
     Fault,
     Profile,
@@ -24,7 +24,7 @@ from simulator.profile import (
 
 def test_the_bundled_profiles_are_these() -> None:
     assert profile_names() == [
-        "clean", "hostile", "latency200", "latency50", "maintenance", "rough_night", "storm",
+        "clean", "hostile", "latency200", "latency50", "maintenance", "rough_night", "storm", "wrong_answers",
     ]  # fmt: skip
 
 
@@ -102,6 +102,17 @@ def test_a_profile_that_does_not_exist_is_answered_by_those_that_do() -> None:
         ("html_502", {"share": 0.1, "until": 3}),
         ("html_502", {"share": 0.1, "for_seconds": "long"}),
         ("refuse", {"U003005": 2}),
+        ("bare_statuses", [299]),
+        ("bare_statuses", [600]),
+        ("bare_statuses", ["403"]),
+        ("bare_statuses", []),
+        ("page_statuses", [199]),
+        ("replica_lags_ms", [-1]),
+        ("replica_lags_ms", 5),
+        ("renamed_methods", {"paypay": 1}),
+        ("renamed_methods", ["paypay"]),
+        ("page_scope", "some"),
+        ("retry_after_form", "words"),
         ("refuse", ["U003005"]),
     ],
 )
@@ -122,6 +133,16 @@ def test_plain_values_become_knobs() -> None:
     assert changed(profile, {"list_truncate_at": None}).list_truncate_at is None
 
 
+def test_numbers_and_names_come_in_lists_and_tables_as_well() -> None:
+    profile = changed(
+        Profile(),
+        {"bare_statuses": [300, 520, 599], "replica_lags_ms": [0, 20.5], "renamed_methods": {"paypay": "alipayplus"}},
+    )
+    assert profile.bare_statuses == (300, 520, 599)
+    assert profile.replica_lags_ms == (0.0, 20.5)
+    assert profile.renamed_methods == {"paypay": "alipayplus"}
+
+
 def test_keys_stay_secret_when_the_knobs_are_shown() -> None:
     profile = changed(Profile(), {"accepted_keys": ["sk_test_secret"]})
     assert as_plain(profile)["accepted_keys"] == 1
@@ -129,7 +150,7 @@ def test_keys_stay_secret_when_the_knobs_are_shown() -> None:
 
 
 def test_every_fault_is_drawn_somewhere() -> None:
-    assert {*CREATE_FAULTS, *LOOK_UP_FAULTS} == set(fault_names())
+    assert {*CREATE_FAULTS, *LOOK_UP_FAULTS, PAGE} == set(fault_names())
 
 
 def test_every_knob_has_its_sentence() -> None:
