@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor
+from dataclasses import replace
 
 import structlog
 
@@ -110,7 +111,10 @@ class Sender:
             error = NotSent("not_sent")
         else:
             counters.count_look_up(found.finding.value)
-            return outcomes.looked_up(row, found, self._situation(worker), rules=self._rules)
+            situation = self._situation(worker)
+            if situation.outage_seconds and not self._ledger.has_unsent(row.batch_id):
+                situation = replace(situation, outage_seconds=0.0)  # no row will be sent after it and be a witness
+            return outcomes.looked_up(row, found, situation, rules=self._rules)
         counters.count_look_up("failed")
         return outcomes.look_up_failed(row, error, self._situation(worker), rules=self._rules)
 

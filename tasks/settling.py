@@ -1,4 +1,4 @@
-"""What elepay has of an unclear row: found, missing, or not to be told.
+"""What elepay has of an unclear row: found, absent, or not to be told.
 
 A list that lacks our reference proves that there is no source only if four things are known (docs/guarantees.md):
 
@@ -43,7 +43,7 @@ class Finding(Enum):
     """What a look-up says."""
 
     FOUND = "found"  #: our reference is there
-    MISSING = "missing"  #: the list is complete and does not have it
+    ABSENT = "absent"  #: the list is complete and does not have it
     UNKNOWN = "unknown"  #: nothing is proved: the list is not complete, or lists were not seen to show references
 
 
@@ -54,7 +54,7 @@ class LookUp(NamedTuple):
     source: Source | None = None
     copies: int = 0
     generation: int | None = None  #: of the source, if it is not the row's own
-    proved: bool = False  #: missing, and lists are known not to be behind the row's request
+    proved: bool = False  #: absent, and lists are known not to be behind the row's request
     proved_at: float = 0.0  #: else: by when they are known not to be, by the ledger's clock
 
 
@@ -150,7 +150,7 @@ class Settling:
             listed = self._api.list_sources(row.customer_id, row.payment_method, fresh=confirms)
         except Refused as error:
             if row.never_sent and error.code == DOES_NOT_EXIST and not error.bare:
-                return LookUp(Finding.MISSING, proved=True)
+                return LookUp(Finding.ABSENT, proved=True)
             raise
         if row.never_sent and (found := _of_identity(row, listed)) and found.source is not None:
             self._note_found(row, found.source, asked_at)
@@ -162,11 +162,11 @@ class Settling:
         if not listed.complete or hides_metadata(listed):
             return LookUp(Finding.UNKNOWN)
         if up_to_date or not confirms:
-            return LookUp(Finding.MISSING, proved=up_to_date)
+            return LookUp(Finding.ABSENT, proved=up_to_date)
         if not self._shows_references(row):
             return LookUp(Finding.UNKNOWN)
         left = self._lag.seconds(asked_at) - self._jumps.since(_ended_at(row), asked_at)
-        return LookUp(Finding.MISSING, proved_at=asked_at + left)
+        return LookUp(Finding.ABSENT, proved_at=asked_at + left)
 
     def _is_up_to_date(self, row: HeldRow, now: float) -> bool:
         """Return whether a list that is fetched now shows whatever a row's request has created (points 3 and 4)."""

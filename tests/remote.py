@@ -198,10 +198,12 @@ class Remote:
             case "201" | "cut" if made:
                 answer = _created(made.shown(metadata=True))
                 return answer if kind == "201" else answer._replace(content=answer.content[:20])
-        given = _answer(kind, len(self.posts))
-        if isinstance(given, Answer) and given.content.startswith(b"{"):
-            self.errors.append(given)
-        return given
+        return _answer(kind, len(self.posts))
+
+    def received(self, answer: Answer | ElepayError) -> None:
+        """Note an error body that our client has read: it may be repeated."""
+        if isinstance(answer, Answer) and answer.status >= 400 and answer.content.startswith(b"{"):
+            self.errors.append(answer)
 
     def _judge(self, flight: Flight, reference: str) -> None:
         """Is this request allowed to leave, by all that elepay and people have said so far?"""
@@ -293,16 +295,20 @@ class Wire:
         url = urlsplit(target)
         customer = unquote(url.path.split("/")[2])
         if method == "GET":
-            sent.landed(self._remote.listed(customer, parse_qs(url.query)["paymentMethod"][0]))
+            self._land(sent, self._remote.listed(customer, parse_qs(url.query)["paymentMethod"][0]))
             return
         flight: Flight = _here.flight
         if flight.fate == NO_CONNECTION:
             sent.landed(NotSent("connection_refused"))
             return
         flight.stop_over(ON_THE_BRINK)
-        sent.landed(
-            self._remote.create(flight, customer, json.loads(body)) if sent.may_leave() else HeldBack("held_back")
+        self._land(
+            sent, self._remote.create(flight, customer, json.loads(body)) if sent.may_leave() else HeldBack("held_back")
         )
+
+    def _land(self, sent: flights.Flight, answer: Answer | ElepayError) -> None:
+        sent.landed(answer)
+        self._remote.received(answer)
 
     def renew(self) -> None:
         """Nothing is open."""

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from sqlalchemy import (
+    exists,
     func,
     or_,
     select,
@@ -81,6 +82,13 @@ class Counting(Store):
         query = select(rows.c.state, func.count()).where(rows.c.batch_id == batch_id).group_by(rows.c.state)
         with self._read() as connection:
             return {RowState(row[0]): int(row[1]) for row in connection.execute(query)}
+
+    def has_unsent(self, batch_id: int) -> bool:
+        """Return whether a batch has rows that are still to be sent."""
+        unsent = [RowState.WAITING, RowState.CLAIMED]
+        query = select(exists(select(rows.c.record).where(rows.c.batch_id == batch_id, rows.c.state.in_(unsent))))
+        with self._read() as connection:
+            return bool(connection.execute(query).scalar_one())
 
     def look_ups_to_come(self, batch_id: int) -> LookUpsToCome | None:
         """Return which unclear rows of a batch wait for their next look-up, if any."""

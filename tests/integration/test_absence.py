@@ -88,7 +88,7 @@ class Desk:
 
     def first_look_up(self, row: HeldRow) -> None:
         """The look-up that finds nothing, some time before the one that may prove it."""
-        assert self.look_up(row, 5.0).finding is Finding.MISSING
+        assert self.look_up(row, 5.0).finding is Finding.ABSENT
         row.absent_at = self.elepay.now
         self.elepay.now += 10.0
         self.elepay.customers()
@@ -102,7 +102,7 @@ def desk(ledger: Ledger) -> Desk:
 def test_the_first_look_up_costs_one_request_whatever_it_finds(desk: Desk) -> None:
     desk.send(1)
     lost, made = desk.send(2, executed=False, answered=False), desk.send(3, answered=False)
-    assert desk.look_up(lost, 5.0).finding is Finding.MISSING
+    assert desk.look_up(lost, 5.0).finding is Finding.ABSENT
     assert desk.look_up(made).finding is Finding.FOUND
     assert desk.elepay.asked == [(lost.customer_id, False), (made.customer_id, False)]
 
@@ -112,7 +112,7 @@ def test_a_witness_sent_after_the_requests_end_proves_that_lists_are_not_behind(
     witness = desk.send(3)
     desk.first_look_up(lost)
     found = desk.look_up(lost)
-    assert (found.finding, found.proved) == (Finding.MISSING, True)
+    assert (found.finding, found.proved) == (Finding.ABSENT, True)
     assert desk.elepay.asked == [(witness.customer_id, False), (lost.customer_id, True)], (
         "the witness first, then its own"
     )
@@ -154,7 +154,7 @@ def test_an_old_witness_proves_nothing_until_lists_cannot_be_behind_any_more(des
     assert lost.ended_at is not None
     proved_at = lost.ended_at + RECKONED_SECONDS
     found = desk.look_up(lost)
-    assert (found.finding, found.proved, found.proved_at) == (Finding.MISSING, False, proved_at)
+    assert (found.finding, found.proved, found.proved_at) == (Finding.ABSENT, False, proved_at)
     desk.elepay.now = proved_at - 0.01
     assert not desk.look_up(lost).proved
     desk.elepay.now = proved_at
@@ -169,7 +169,7 @@ def test_lists_that_are_behind_never_prove_that_a_source_is_absent(desk: Desk, l
     made = desk.send(2, answered=False)
     desk.first_look_up(made)
     while (found := desk.look_up(made, 3.0)).finding is not Finding.FOUND:
-        assert found.finding is Finding.MISSING
+        assert found.finding is Finding.ABSENT
         assert not found.proved
         assert desk.elepay.now < 1_002_000
     assert found.source is not None
@@ -300,7 +300,7 @@ def test_a_clock_that_is_set_forward_ends_no_wait(desk: Desk) -> None:
     desk.elepay.now += hours
     desk.elepay.steady -= hours
     found = desk.look_up(made)
-    assert (found.finding, found.proved) == (Finding.MISSING, False)
+    assert (found.finding, found.proved) == (Finding.ABSENT, False)
     assert made.ended_at is not None
     assert found.proved_at == pytest.approx(made.ended_at + hours + RECKONED_SECONDS)
     late = desk.send(3, executed=False, answered=False)

@@ -117,7 +117,7 @@ def test_any_generation_of_the_identity_counts_and_one_that_lives_first(ledger: 
     assert look(source(f"{row.reference}-2", "failed"), source(row.reference, "deleted")) == (Finding.FOUND, 1, 2)
     assert look(source(row.reference), source(row.reference)) == (Finding.FOUND, 2, None)
     for nothing_found in ([], [source(other)], [source(f"{row.reference}x")]):
-        assert look(*nothing_found) == (Finding.MISSING, 0, None)
+        assert look(*nothing_found) == (Finding.ABSENT, 0, None)
     row.absent_at = ledger.now()
     for nothing_proved in ([], [source(other)], [source(None)], [source(f"{row.reference}x")]):
         assert look(*nothing_proved) == (Finding.UNKNOWN, 0, None), "there is no witness"

@@ -75,7 +75,7 @@ def look_up_failed(error: ElepayError, *, outage_seconds: float = 0.0, **more: o
 
 
 #: A source that is surely absent, if an earlier look-up did not find it either.
-PROVED = LookUp(Finding.MISSING, proved=True)
+PROVED = LookUp(Finding.ABSENT, proved=True)
 
 
 #: What each kind of error makes of a row, and whether the worker keeps it.
@@ -194,14 +194,14 @@ def test_absent_must_be_said_twice_before_a_row_is_sent_again() -> None:
 
 
 def test_while_lists_may_be_behind_a_row_waits_and_keeps_nobody_busy() -> None:
-    behind = LookUp(Finding.MISSING, proved_at=NOW + 12.0)
+    behind = LookUp(Finding.ABSENT, proved_at=NOW + 12.0)
     decision = looked_up(behind, code="read_timeout", absent_at=NOW - 10.0, look_ups=2)
     assert (decision.outcome.state, decision.outcome.worker) == (RowState.UNCLEAR, None)
     assert decision.outcome.not_before == NOW + 12.0
     assert decision.outcome.absent_at == NOW - 10.0
     assert decision.outcome.look_ups == 2, "it does not count"
     assert decision.again_after is None
-    far = LookUp(Finding.MISSING, proved_at=NOW + 1000.0)
+    far = LookUp(Finding.ABSENT, proved_at=NOW + 1000.0)
     assert looked_up(far, absent_at=NOW - 10.0).outcome.not_before == NOW + ASK_AGAIN_SECONDS, "a witness may come"
 
 
@@ -227,7 +227,7 @@ def test_a_resend_in_an_outage_does_not_count_against_a_row() -> None:
 @pytest.mark.parametrize("code", sorted(REFUSED_IF_ABSENT))
 def test_what_elepay_says_exists_and_is_not_ours_is_refused_by_the_same_proof(code: str) -> None:
     assert looked_up(PROVED, code=code).outcome.state is RowState.UNCLEAR
-    behind = LookUp(Finding.MISSING, proved_at=NOW + 12.0)
+    behind = LookUp(Finding.ABSENT, proved_at=NOW + 12.0)
     assert looked_up(behind, code=code, absent_at=NOW - 10.0).outcome.state is RowState.UNCLEAR
     assert looked_up(LookUp(Finding.UNKNOWN), code=code, absent_at=NOW - 10.0).outcome.state is RowState.UNCLEAR
     refused = looked_up(PROVED, code=code, absent_at=NOW - 10.0).outcome
