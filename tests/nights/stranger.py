@@ -16,7 +16,7 @@ import struct
 import threading
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -63,6 +63,7 @@ class Fault:
 class Source:
     """A source that was really made."""
 
+    number: int  #: sources are numbered as they are made
     source_id: str
     customer: str
     method: str
@@ -166,8 +167,10 @@ class Stranger:
         self.answers_show_customer = True
         #: Whether elepay's own errors carry a request id.
         self.errors_show_request_id = True
-        #: How far lists are behind, one entry a replica; each list comes from a replica by dice.
+        #: How far lists are behind, one entry a replica.
         self.list_lags_seconds: tuple[float, ...] = (0.0,)
+        #: Which replica answers for a customer; None: each list comes from a replica by dice.
+        self.replica_of: Callable[[str], int] | None = None
         #: Lists show nothing that was made after this time (`time.monotonic`).
         self.lists_end_at: float | None = None
         #: Customers that elepay does not have.
@@ -299,10 +302,6 @@ class Stranger:
         with self._lock:
             return set().union(*self.struck.values())
 
-    def end_lists_now(self) -> None:
-        """From now on lists show only what exists already."""
-        self.lists_end_at = time.monotonic()
-
     # one request
 
     def _respond(self, connection: Connection, request: Request) -> None:
@@ -417,6 +416,7 @@ class Stranger:
             self._numbers += 1
             digest = hashlib.blake2b(f"{self.seed} {self._numbers}".encode(), digest_size=12).hexdigest()
             made = Source(
+                self._numbers,
                 f"src_{digest}",
                 request.parts[1],
                 str(request.body["paymentMethod"]),
@@ -444,9 +444,13 @@ class Stranger:
         return Answer.of(201, shown)
 
     def _earlier(self, fault: Fault, made: Source) -> Answer | None:
-        """Return the answer with an earlier source's id, or None as long as there is none."""
+        """Return the answer with an earlier source's id, or None as long as there is none.
+
+        Only sources that were made before: two answers that name each other's source could never be told apart.
+        """
         with self._lock:
-            earlier = [one for one in (self._made if fault.undelivered else self._delivered) if one is not made]
+            sources = self._made if fault.undelivered else self._delivered
+            earlier = [one for one in sources if one.number < made.number]
             if not earlier:
                 return None
             other = self._dice.choice(earlier)
@@ -508,7 +512,8 @@ class Stranger:
             return self._error("M002003", "customerId")
         wanted = set(methods)
         with self._lock:
-            until = time.monotonic() - self._dice.choice(self.list_lags_seconds)
+            lags = self.list_lags_seconds
+            until = time.monotonic() - (lags[self.replica_of(customer)] if self.replica_of else self._dice.choice(lags))
             if self.lists_end_at is not None:
                 until = min(until, self.lists_end_at)
             shown = [
