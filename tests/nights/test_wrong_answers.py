@@ -1,0 +1,391 @@
+"""Nights in which answers are wrong: they belong to other requests, prove nothing, or come from something in between.
+
+elepay is played by `stranger.py`, which keeps the truth. A night is judged by that truth, the ledger and the reports:
+no reference has two sources, no row is called created with another row's source, and in the end each row has its own.
+STRANGER_SLOW=1 adds the nights with the real figures; they take several minutes each.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import random
+import time
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from conftest import ROWS, Night
+from factories import ROOT, Command, wait_until, write_csv
+from machines import pause
+from sqlalchemy import create_engine, text
+from stranger import SIGN_IN_PAGE, Fault, Stranger
+
+SLOW = os.environ.get("STRANGER_SLOW") == "1"
+
+#: How far the program reckons that lists may be behind; a program without that setting would not start with it.
+KNOWS_LIST_LAG = "`ONBOARD_LIST_LAG_SECONDS`" in (ROOT / "docs/settings.md").read_text(encoding="utf-8")
+RECKONED_LAG_SECONDS = 6
+
+
+class Lag(NamedTuple):
+    """How far lists are behind, and the settings that the program has for it (empty: its defaults)."""
+
+    seconds: float
+    settings: dict[str, Any]
+
+
+LAGS = {"4 s": Lag(4, {})} | (
+    {
+        f"{seconds} s": Lag(seconds, {"ONBOARD_LIST_LAG_SECONDS": None, "ONBOARD_LOOK_UP_DELAY_SECONDS": 5})
+        for seconds in (20, 30, 100)
+    }
+    if SLOW
+    else {}
+)
+MAINTENANCE_SECONDS = [8, 60] if SLOW else [8]
+
+
+class StrangerNight(Night):
+    """A night whose elepay is the stranger."""
+
+    simulator: Stranger  # type: ignore[assignment]
+
+    @property
+    def stranger(self) -> Stranger:
+        return self.simulator
+
+    def machine(self, **settings: Any) -> Command:
+        """A machine with a folder of its own; a setting that is None keeps the program's default."""
+        wanted = ({"ONBOARD_LIST_LAG_SECONDS": RECKONED_LAG_SECONDS} if KNOWS_LIST_LAG else {}) | settings
+        return super().machine(**{name: value for name, value in wanted.items() if value is not None})
+
+    def finish(self, command: Command, file: Path, *, seconds: float = 100, wrong_runs: int = 3) -> dict[str, Any]:
+        """Run the same file until it is finished, now and then after a resume; later runs are answered honestly."""
+        for number in range(1, wrong_runs + 4):
+            said = self.run(command, file).json(seconds)
+            if said["exit"] != 3:
+                self.note(runs=number)
+                return said
+            if number == wrong_runs:
+                self.stranger.behave()
+            if number % 2 == 0:
+                assert command("resume", said["batch"]).returncode == 0
+        return said
+
+    def expect(self, command: Command, said: dict[str, Any], *, rows: int = ROWS, refused: int = 0) -> None:
+        """Expect that each row has its own source, but for those that elepay refuses."""
+        figures = self.figures(command, said)
+        assert figures == {
+            "doubled": 0,
+            "wrong": 0,
+            "wrong in results.csv": 0,
+            "balance": True,
+            "created": rows - refused,
+            "refused": refused,
+            "unclear": 0,
+            "open": 0,
+            "without a row": 0,
+            "exit": 1 if refused else 0,
+        }, said.get("state_reason")
+
+    def figures(self, command: Command, said: dict[str, Any]) -> dict[str, Any]:
+        """Compare the ledger, the reports and the truth; note what came of it."""
+        struck, books = self.stranger.doubtful(), said["books"]
+        created = sources_of_created_rows(command)
+        figures = {
+            "doubled": len(self.stranger.doubled()),
+            "wrong": len(wrong_rows(command, self.stranger)),
+            "wrong in results.csv": len(wrong_results(said, self.stranger)),
+            "balance": books["balance"],
+            **{name: books[name] for name in ("created", "refused", "unclear", "open")},
+            "without a row": self.stranger.total - len(created),
+            "exit": said["exit"],
+        }
+        creates = len(self.stranger.creates)
+        self.note(rows=books["records"], faults=len(struck), creates=creates, lists=self.stranger.requests["list"])
+        for name, number in figures.items():
+            self.record(name.replace(" ", "_"), number)
+        if struck:
+            asked = (
+                creates + self.stranger.requests["list"] - len({reference for _, reference in self.stranger.creates})
+            )
+            self.record("requests_per_doubtful_row", round(asked / len(struck), 2))
+        return figures
+
+
+@pytest.fixture
+def night(
+    tmp_path: Path, request: pytest.FixtureRequest, record_property: Callable[[str, object], None]
+) -> Iterator[StrangerNight]:
+    """A night with the stranger at its best; its dice are seeded by its name."""
+    seed = zlib.crc32(request.node.name.encode())
+    with Stranger(seed) as stranger:
+        night = StrangerNight(tmp_path, stranger, random.Random(seed), record_property)  # type: ignore[arg-type]
+        yield night
+        for started in night.started:
+            started.end()
+
+
+def sources_of_created_rows(command: Command) -> set[str]:
+    """Return the ids of the sources that the ledger has for created rows, of all batches."""
+    return {source_id for _, source_id in _created(command)}
+
+
+def wrong_rows(command: Command, stranger: Stranger) -> list[tuple[str, str]]:
+    """Return the created rows whose source was not made for their customer; no customer has two rows here."""
+    made = [(customer, source_id, stranger.source(source_id)) for customer, source_id in _created(command)]
+    return [(customer, source_id) for customer, source_id, one in made if one is None or one.customer != customer]
+
+
+def wrong_results(said: dict[str, Any], stranger: Stranger) -> list[str]:
+    """Return the references that results.csv calls created with a source that was not made for them."""
+    with Path(said["reports"]["results"]).open(encoding="utf-8", newline="") as file:
+        return [
+            row["onboarding_ref"]
+            for row in csv.DictReader(file)
+            if row["onboarding_state"] == "created"
+            and row["onboarding_source_id"] not in stranger.sources_of(row["onboarding_ref"])
+        ]
+
+
+def _created(command: Command) -> list[tuple[str, str]]:
+    engine = create_engine(command.ledger_url)
+    with engine.connect() as connection:
+        found = connection.execute(text("select customer_id, source_id from rows where state = 'created'")).all()
+    engine.dispose()
+    return [(str(row[0]), str(row[1])) for row in found]
+
+
+# answers that belong to another request
+
+
+@pytest.mark.parametrize("delay_seconds", [0.0, 0.005, 0.05])
+def test_a_repeated_answer_is_never_taken_for_another_rows(night: StrangerNight, delay_seconds: float) -> None:
+    night.stranger.misbehave(Fault("repeat", 0.1, delay_seconds=delay_seconds))
+    command = night.machine()
+    night.expect(command, night.finish(command, night.file()))
+
+
+EARLIER = {
+    "whole body": (True, Fault("earlier", 0.1)),
+    "only its id": (True, Fault("earlier", 0.1, only_id=True)),
+    "only its id, owner unknown": (True, Fault("earlier", 0.1, only_id=True, undelivered=True)),
+    "nothing but an id": (False, Fault("earlier", 0.1)),
+    "nothing but an id, owner unknown": (False, Fault("earlier", 0.1, undelivered=True)),
+}
+
+
+@pytest.mark.parametrize("kind", EARLIER)
+def test_an_earlier_source_is_never_taken_for_the_rows_own(night: StrangerNight, kind: str) -> None:
+    """ "Owner unknown": the earlier source's own answer may never have come back, or said something else."""
+    shown, fault = EARLIER[kind]
+    night.stranger.answers_show_metadata = night.stranger.answers_show_customer = shown
+    night.stranger.misbehave(fault)
+    command = night.machine()
+    night.expect(command, night.finish(command, night.file()))
+
+
+@pytest.mark.parametrize("same_connection", [True, False], ids=["same connection", "any connection"])
+def test_an_earlier_refusal_refuses_no_other_row(night: StrangerNight, same_connection: bool) -> None:
+    night.stranger.unknown_customers = {f"cus_{number:06d}" for number in range(10, ROWS, 20)}
+    night.stranger.misbehave(Fault("earlier error", 0.1, same_connection=same_connection))
+    command = night.machine()
+    night.expect(command, night.finish(command, night.file()), refused=len(night.stranger.unknown_customers))
+
+
+@pytest.mark.parametrize("same_connection", [True, False], ids=["same connection", "any connection"])
+def test_an_earlier_throttling_sends_no_row_again(night: StrangerNight, same_connection: bool) -> None:
+    night.stranger.misbehave(
+        Fault("error", 0.05, times=1), Fault("earlier error", 0.1, same_connection=same_connection, times=1)
+    )
+    command = night.machine()
+    night.expect(command, night.finish(command, night.file()))
+
+
+def test_a_repeated_error_without_a_request_id_sends_no_row_again(night: StrangerNight) -> None:
+    night.stranger.errors_show_request_id = False
+    night.stranger.misbehave(Fault("error", 0.1, times=1, delay_seconds=0.005))
+    command = night.machine()
+    night.expect(command, night.finish(command, night.file()))
+
+
+@pytest.mark.parametrize("delay_seconds", [0.0, 0.05], ids=["silent afterwards", "repeated"])
+def test_an_http_1_0_answer_ends_its_connection(night: StrangerNight, delay_seconds: float) -> None:
+    night.stranger.misbehave(Fault("http/1.0", 0.3, delay_seconds=delay_seconds))
+    command = night.machine()
+    night.expect(command, night.finish(command, night.file()))
+
+
+SURPLUS = {
+    "line ends": "\r\n\r\n",
+    "half an answer": "HTTP/1.1 201 Created\r\nContent-Le",
+    "another answer": 'HTTP/1.1 400 Bad Request\r\nContent-Length: 23\r\n\r\n{"errorCode":"M005000"}',
+    "a page": SIGN_IN_PAGE,
+}
+
+
+@pytest.mark.parametrize("kind", SURPLUS)
+def test_surplus_bytes_end_their_connection(night: StrangerNight, kind: str) -> None:
+    night.stranger.misbehave(Fault("surplus", 0.2, body=SURPLUS[kind]))
+    command = night.machine()
+    night.expect(command, night.finish(command, night.file()))
+
+
+# answers that prove nothing
+
+
+@pytest.mark.parametrize("status", [303, 403, 404, 413, 429])
+def test_a_bare_status_does_not_prove_that_nothing_was_created(night: StrangerNight, status: int) -> None:
+    headers = (("Location", f"{night.stranger.url}/sign-in"),) if status == 303 else ()
+    night.stranger.misbehave(Fault("status", 0.1, status=status, headers=headers))
+    command = night.machine()
+    night.expect(command, night.finish(command, night.file()))
+
+
+@pytest.mark.parametrize("executed", [True, False], ids=["executed", "not executed"])
+def test_no_bare_status_proves_anything(night: StrangerNight, executed: bool) -> None:
+    rare = [401, 405, 407, 414, 431, 502, 503, 504, 520]
+    if not executed:
+        rare += [303, 403, 404, 413, 429]
+    night.stranger.misbehave(*(Fault("status", 0.015, status=status, executed=executed) for status in rare))
+    command = night.machine()
+    night.expect(command, night.finish(command, night.file()))
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [Fault("status", 0.1, status=504, late_seconds=1), Fault("close", 0.1, late_seconds=1)],
+    ids=["after a 504", "after the connection closed"],
+)
+def test_a_create_that_is_executed_after_its_answer_is_not_sent_again(night: StrangerNight, fault: Fault) -> None:
+    night.stranger.misbehave(fault)
+    command = night.machine(ONBOARD_LOOK_UP_DELAY_SECONDS=3)
+    night.expect(command, night.finish(command, night.file()))
+
+
+# lists that are behind
+
+LOST = {
+    "every answer": [Fault("close", reset=True)],
+    "half the answers, some requests": [Fault("close", 0.5, reset=True), Fault("close", 0.3, executed=False, times=1)],
+    "the first request": [Fault("close", executed=False, times=1)],
+}
+
+
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize(
+    ("rows", "lost"),
+    [(40, "every answer"), (1, "every answer"), (40, "half the answers, some requests"), (1, "the first request")],
+)
+@pytest.mark.parametrize("lag", LAGS)
+def test_a_list_that_shows_old_sources_may_lack_new_ones(night: StrangerNight, lag: str, rows: int, lost: str) -> None:
+    behind, settings = LAGS[lag]
+    night.stranger.list_lags_seconds = (behind,)
+    command = night.machine(**settings)
+    first = night.finish(command, night.file(5))
+    assert first["books"]["created"] == 5
+    pause(behind + 1)
+    night.stranger.misbehave(*LOST[lost])
+    file = write_csv(night.folder / "second.csv", rows, prefix="new_")
+    night.expect(command, night.finish(command, file, seconds=behind * 6 + 200), rows=rows)
+
+
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("lag", LAGS)
+def test_a_list_of_a_replica_that_is_behind_is_not_believed(night: StrangerNight, lag: str) -> None:
+    """A single row, whose replica is behind while that of all known sources is up to date."""
+    behind, settings = LAGS[lag]
+    night.stranger.list_lags_seconds = (0.0, behind)
+    night.stranger.replica_of = lambda customer: int(customer.startswith("new_"))
+    command = night.machine(**settings)
+    assert night.finish(command, night.file(5))["books"]["created"] == 5
+    pause(behind + 1)
+    night.stranger.misbehave(*LOST["every answer"])
+    file = write_csv(night.folder / "second.csv", 1, prefix="new_")
+    night.expect(command, night.finish(command, file, seconds=behind * 6 + 200), rows=1)
+
+
+def test_a_list_that_stops_for_a_while_is_not_believed(night: StrangerNight) -> None:
+    command = night.machine()
+    assert night.finish(command, night.file(5))["books"]["created"] == 5
+    night.stranger.lists_end_at = time.monotonic()
+    night.stranger.misbehave(*LOST["every answer"])
+    started = night.run(command, write_csv(night.folder / "second.csv", 40, prefix="new_"))
+    wait_until(lambda: len(night.stranger.creates) > 5, what="the second file's first create")
+    pause(4)
+    night.stranger.lists_end_at = None
+    night.expect(command, started.json(100), rows=40)
+
+
+# requests and answers that are lost, and times in which nothing works
+
+
+@pytest.mark.parametrize("on", ["creates", "everything"])
+@pytest.mark.parametrize("executed", [False, True], ids=["requests", "answers"])
+def test_a_fifth_of_all_lost_leaves_hardly_anything_to_a_person(night: StrangerNight, executed: bool, on: str) -> None:
+    night.stranger.misbehave(Fault("close", 0.2, executed=executed, on=on, reset=executed))
+    command = night.machine()
+    said = night.finish(command, night.file())
+    figures = night.figures(command, said)
+    assert (figures["doubled"], figures["wrong"], figures["balance"]) == (0, 0, True)
+    assert figures["open"] == figures["refused"] == 0
+    assert figures["unclear"] <= ROWS // 100, "hardly anything is left to a person"
+
+
+PAGES = {
+    "200 sign-in": Fault("status", status=200, body=SIGN_IN_PAGE, executed=False),
+    "520": Fault("status", status=520, body="<html>error code: 520</html>", executed=False),
+    "520 after creation": Fault("status", status=520, body="<html>error code: 520</html>"),
+}
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("kind", PAGES)
+def test_a_page_for_every_create_is_met_with_few_requests(night: StrangerNight, kind: str) -> None:
+    rows = 600
+    night.stranger.misbehave(PAGES[kind])
+    command = night.machine()
+    file = night.file(rows)
+    started = night.run(command, file)
+    wait_until(lambda: night.stranger.creates, what="the first create")
+    began = night.stranger.creates[0][0]
+    pause(max(0.0, began + 20 - time.monotonic()))
+    night.stranger.behave()
+    left = night.stranger.creates_between(began, began + 20)
+    night.note(creates_in_20_s=left)
+    said = started.json(180)
+    if said["exit"] == 3:
+        said = night.finish(command, file)
+    night.expect(command, said, rows=rows)
+    assert left < 100
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("seconds", MAINTENANCE_SECONDS)
+def test_a_time_in_which_everything_is_a_503_page_costs_nothing_but_time(night: StrangerNight, seconds: float) -> None:
+    rows = 1000
+    command = night.machine()
+    file = night.file(rows)
+    started = night.run(command, file)
+    wait_until(lambda: len(night.stranger.creates) >= 300, what="300 creates")
+    page = Fault("status", on="everything", status=503, body="<html>back soon</html>", executed=False)
+    night.stranger.misbehave(page, seconds=seconds)
+    said = started.json(180 + seconds)
+    if said["exit"] == 3:
+        said = night.finish(command, file)
+    night.expect(command, said, rows=rows)
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("executed", [True, False], ids=["executed", "not executed"])
+def test_half_of_all_answers_throttled_by_something_in_between(night: StrangerNight, executed: bool) -> None:
+    rows = 100
+    night.stranger.misbehave(Fault("status", 0.5, on="everything", status=429, executed=executed))
+    command = night.machine()
+    began = time.monotonic()
+    said = night.finish(command, night.file(rows), seconds=240)
+    night.record("rows_per_second", round(rows / (time.monotonic() - began), 1))
+    night.expect(command, said, rows=rows)
