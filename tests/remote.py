@@ -6,6 +6,7 @@ assumed of elepay, because nothing could be guaranteed without it (docs/guarante
 
 from __future__ import annotations
 
+import itertools
 import json
 import threading
 from collections import Counter
@@ -81,6 +82,10 @@ AT_ONCE, ON_THE_BRINK, ON_THE_WIRE, FOR_ITS_ANSWER = "at once", "on the brink", 
 MOST_ON_THE_WIRE_SECONDS = 2 * TOTAL_SECONDS + MOST_LATE_SECONDS
 
 
+#: Numbers of sources and answers: never the same twice, because the client remembers them from model to model.
+_numbers = itertools.count()
+
+
 class Killed(BaseException):
     """The process that was doing this exists no more."""
 
@@ -147,12 +152,11 @@ class Remote:
     absent: dict[str, list[float]] = field(default_factory=dict)  #: when a list proved that a reference is not there
     word: dict[str, float] = field(default_factory=dict)  #: when a person last said so
     violations: list[str] = field(default_factory=list)
-    asked: int = 0  #: questions that were answered by an error
     errors: list[Answer] = field(default_factory=list)  #: error bodies that were sent
 
     def add_foreign(self, customer: str, method: str) -> None:
         """A source that somebody else made."""
-        self.sources.append(There(f"src_foreign_{customer}", customer, method, None, "active", self.clock.now))
+        self.sources.append(There(f"src_foreign_{next(_numbers)}", customer, method, None, "active", self.clock.now))
 
     def of_reference(self, reference: str) -> list[There]:
         return [one for one in self.sources if one.reference == reference]
@@ -171,12 +175,12 @@ class Remote:
         flight.post = post
         flight.stop_over(ON_THE_WIRE)
         if self.clock.now - post.left_at > MOST_ON_THE_WIRE_SECONDS:
-            return _answer("reset", 0)
+            return _answer("reset")
         late, status, answer = EXECUTED.get(flight.fate, (0.0, "", ""))
         if flight.fate in EXECUTED:
             late = 0.0 if flight.waits == ON_THE_WIRE else late
             self.sources.append(
-                There(f"src_{len(self.sources)}", customer, method, reference, status, self.clock.now + late)
+                There(f"src_{next(_numbers)}", customer, method, reference, status, self.clock.now + late)
             )
             made = self.sources[-1]
         else:
@@ -187,7 +191,8 @@ class Remote:
 
     def _answer(self, kind: str, made: There | None) -> Answer | ElepayError:
         """The bytes of an answer; without an earlier one to repeat the connection breaks."""
-        earlier = [one for one in self.sources[:-1] if one.reference and made and one.customer != made.customer]
+        known = [one for one in self.sources[:-1] if one.reference and one.exists_at <= self.clock.now]
+        earlier = [one for one in known if made and one.customer != made.customer]
         match kind:
             case "earlier answer" if earlier:
                 return _created(earlier[-1].shown(metadata=True))
@@ -198,7 +203,7 @@ class Remote:
             case "201" | "cut" if made:
                 answer = _created(made.shown(metadata=True))
                 return answer if kind == "201" else answer._replace(content=answer.content[:20])
-        return _answer(kind, len(self.posts))
+        return _answer(kind)
 
     def received(self, answer: Answer | ElepayError) -> None:
         """Note an error body that our client has read: it may be repeated."""
@@ -218,9 +223,7 @@ class Remote:
     def listed(self, customer: str, method: str) -> Answer | ElepayError:
         """One listSources request."""
         if self.lists in ("failing", "throttled", "reset"):
-            self.asked += 1
-            kind = {"failing": "S001000", "throttled": "M005000", "reset": "reset"}[self.lists]
-            return _answer(kind, 1_000_000 + self.asked)
+            return _answer({"failing": "S001000", "throttled": "M005000", "reset": "reset"}[self.lists])
         known = [one for one in self.sources if (one.customer, one.method) == (customer, method)]
         there = [one for one in known if one.exists_at + self.lag_seconds <= self.clock.now]
         shown = [one for one in there if not (self.hides == "pending" and one.status == "pending")]
@@ -334,8 +337,8 @@ def _created(source: dict[str, Any]) -> Answer:
     return Answer(201, {}, json.dumps(source).encode())
 
 
-def _answer(kind: str, number: int) -> Answer | ElepayError:
-    """An answer that brings no source; `number` makes its request id."""
+def _answer(kind: str) -> Answer | ElepayError:
+    """An answer that brings no source."""
     match kind:
         case "page":
             return Answer(502, {}, b"<html>bad gateway</html>")
@@ -343,5 +346,5 @@ def _answer(kind: str, number: int) -> Answer | ElepayError:
             return Answer(int(kind), {}, b"<html>something in between</html>")
         case "reset" | "earlier answer" | "earlier id" | "earlier error":
             return Unclear("connection_reset")
-    body = json.dumps({"errorCode": kind, "requestId": f"req_{number}"}).encode()
+    body = json.dumps({"errorCode": kind, "requestId": f"req_{next(_numbers)}"}).encode()
     return Answer(500 if kind[0] == "S" else 400, {}, body)

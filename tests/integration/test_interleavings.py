@@ -423,7 +423,7 @@ class Interleavings(RuleBasedStateMachine):
         elif not there:
             self.remote.word[row.reference] = self.clock.now
             self.ledger.resolve(row.batch_id, row.record, RowState.WAITING, source_id=None, who="somebody")
-        elif there[0].exists_at <= self.clock.now:
+        elif there[0].exists_at <= self.clock.now and there[0].id not in {one.source_id for one in self._rows()}:
             self.ledger.resolve(row.batch_id, row.record, RowState.CREATED, source_id=there[0].id, who="somebody")
 
     # ------------------------------------------------------------------ the neighbours
