@@ -40,6 +40,7 @@ outcomes           what an answer means for a row: pure
 retrying           the tenacity policy: what is tried again, how long, how often
 settling           what elepay has of an unclear row
 consequences       what one row's decision means for its batch
+circuit_breaker    what a process still dares to send when nothing definite comes back
 counters           what this process has asked and what came of it, for metrics
 =================  ====================================================================
 

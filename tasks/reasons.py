@@ -23,6 +23,10 @@ _UNKNOWN_HINT = (
 )
 
 
+#: The statuses of something in between that a request is too long for.
+_TOO_LONG = frozenset({"http_413", "http_414", "http_431"})
+
+
 class Explanation(NamedTuple):
     """What is said about one code, each a text per language."""
 
@@ -74,8 +78,9 @@ def _at(lang: str) -> int:
 
 
 def _of(code: str) -> Explanation:
-    if code.startswith("http_") and code not in CODES:  # the status of an answer that had no code: 5xx may have created
-        return CODES["server_error" if code.startswith("http_5") else "http_status"]
+    if code.startswith("http_") and code not in CODES:  # the status of an answer that was not elepay's own
+        group = "server_error" if code.startswith("http_5") else "http_status"
+        return CODES["request_too_long" if code in _TOO_LONG else group]
     return CODES.get(code) or Explanation("unknown", _UNKNOWN_TITLE, _UNKNOWN_TEXT, _UNKNOWN_HINT)
 
 

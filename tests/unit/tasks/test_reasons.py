@@ -96,7 +96,9 @@ def test_a_file_is_explained_in_both_languages() -> None:
 
 
 def test_an_answer_without_a_code_is_explained_by_its_http_status() -> None:
-    assert sentence(Reason("http_403")) == "elepay, or a device in between, answered http_403 without saying why."
+    said = "Something answered http_403 without elepay's own error; the source may exist."
+    assert sentence(Reason("http_403")) == said
+    assert "too long" in sentence(Reason("http_413"))
     assert "may exist" in sentence(Reason("http_502"))
     assert hint("http_502") == hint("server_error")
 
