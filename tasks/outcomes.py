@@ -79,7 +79,7 @@ class Situation:
     now: float  #: the ledger's time
     trouble_seconds: float = 0.0  #: for how long all requests have failed like this one
     outage_seconds: float = 0.0  #: for how long elepay has answered nothing definite (`circuit_breaker`); 0: it does
-    recovery_seconds: float = 0.0  #: until the fleet has half of its rate again
+    recovery_seconds: float = 0.0  #: until the fleet's rate has recovered from this answer
 
 
 def created(row: HeldRow, source: Source, *, latency_ms: int, rules: Rules) -> Decision:

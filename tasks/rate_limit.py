@@ -76,15 +76,16 @@ class RateLimit:
         return False
 
     def cut(self, sent_seconds_ago: float, pause_seconds: float | None = None, *, bare: bool = False) -> float:
-        """Halve the fleet's rate and pause it, because of "too many requests"; return when half of it is back.
+        """Halve the fleet's rate and pause it, because of "too many requests"; return when it has recovered.
 
-        That is in seconds from now. `bare`: it was not elepay that said so. Answers to requests sent before the last
-        cut change nothing. The rate grows back by itself.
+        That is in how many seconds the rate has doubled again, as it was before. `bare`: it was not elepay that said
+        so. Answers to requests sent before the last cut change nothing. The rate grows back by itself.
         """
         pause = PAUSE_AFTER_THROTTLING_SECONDS if pause_seconds is None else pause_seconds
         between = BETWEEN_BARE_CUTS_SECONDS if bare else BETWEEN_CUTS_SECONDS
         _, _, _, rate, paused = self._call("cut", sent_seconds_ago * 1e6, pause * 1e6, between * 1e6)
-        return max(paused / 1e6, (0.5 - rate / 1000 / self.limit) / GROWTH)
+        share = rate / 1000 / self.limit
+        return max(paused / 1e6, min(share, 1.0 - share) / GROWTH)
 
     def pause(self, seconds: float) -> None:
         """Let the whole fleet send nothing for so long."""

@@ -149,7 +149,7 @@ class Sender:
     def _slow_down(self, error: ElepayError, seconds_ago: float) -> float:
         """Let the whole fleet know at once that elepay wants less, or nothing for now.
 
-        Return the seconds until it has half of its rate again.
+        Return the seconds until its rate has recovered.
         """
         try:
             if isinstance(error, Throttled):

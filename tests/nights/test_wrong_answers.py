@@ -192,7 +192,7 @@ def test_an_earlier_source_is_never_taken_for_the_rows_own(night: StrangerNight,
 def test_an_earlier_refusal_refuses_no_other_row(night: StrangerNight, same_connection: bool) -> None:
     night.stranger.unknown_customers = {f"cus_{number:06d}" for number in range(10, ROWS, 20)}
     night.stranger.misbehave(Fault("earlier error", 0.1, same_connection=same_connection))
-    command = night.machine()
+    command = night.machine(ONBOARD_WORKERS=1)  # each process remembers the errors that it has received itself
     night.expect(command, night.finish(command, night.file()), refused=len(night.stranger.unknown_customers))
 
 
@@ -201,7 +201,7 @@ def test_an_earlier_throttling_sends_no_row_again(night: StrangerNight, same_con
     night.stranger.misbehave(
         Fault("error", 0.05, times=1), Fault("earlier error", 0.1, same_connection=same_connection, times=1)
     )
-    command = night.machine()
+    command = night.machine(ONBOARD_WORKERS=1)  # as above
     night.expect(command, night.finish(command, night.file()))
 
 
@@ -247,12 +247,21 @@ def test_a_bare_status_does_not_prove_that_nothing_was_created(night: StrangerNi
 
 @pytest.mark.parametrize("executed", [True, False], ids=["executed", "not executed"])
 def test_no_bare_status_proves_anything(night: StrangerNight, executed: bool) -> None:
-    rare = [401, 405, 407, 414, 431, 502, 503, 504, 520]
-    if not executed:
-        rare += [303, 403, 404, 413, 429]
+    rare = [401, 405, 407, 502, 503, 504, 520]
+    rare += [414, 431] if executed else [303, 403, 404, 429]
     night.stranger.misbehave(*(Fault("status", 0.015, status=status, executed=executed) for status in rare))
     command = night.machine()
     night.expect(command, night.finish(command, night.file()))
+
+
+def test_a_request_too_long_for_something_in_between_is_refused_once_it_is_surely_absent(night: StrangerNight) -> None:
+    faults = [Fault("status", 0.02, status=status, executed=False) for status in (413, 414, 431)]
+    night.stranger.misbehave(*faults)
+    command = night.machine()
+    said = night.finish(command, night.file())
+    refused = len(night.stranger.struck["status"])
+    assert refused >= 5
+    night.expect(command, said, refused=refused)
 
 
 @pytest.mark.parametrize(
