@@ -210,9 +210,14 @@ class Flights:
         """Let the thread look at what is new; one byte is enough until it has begun to look."""
         if self._woken:
             return
-        self._woken = True
-        with contextlib.suppress(OSError):  # full: it will wake anyhow; closed: nobody is there
+        try:
+            self._woken = True
             self._to_wake.send(b"\0")
+        except OSError:  # closed: nobody is there
+            pass
+        except BaseException:  # Ctrl-C before the byte was sent: the next request must wake the thread
+            self._woken = False
+            raise
 
     # ------------------------------------------------------------------ the thread
 

@@ -261,3 +261,22 @@ def test_connections_are_renewed_by_any_thread_while_requests_are_under_way(wire
     assert all(isinstance(one, Answer) for one in landed)
     assert len(flights._idle) < 400
     flights.close()
+
+
+def test_a_wake_that_is_interrupted_does_not_silence_the_next(wires: Wires, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Interrupted:
+        def send(self, _: bytes) -> int:
+            raise KeyboardInterrupt
+
+    landed: list[Answer | ElepayError] = []
+    flights = Flights(wires.connect, Deadlines(1.0, 5.0, 5.0))
+    with monkeypatch.context() as patched:
+        patched.setattr(flights, "_to_wake", Interrupted())
+        with pytest.raises(KeyboardInterrupt):
+            flights.start(Flight(b"first", landed.append))
+    flights.start(Flight(b"second", landed.append))
+    wait_until_made(wires, 2)
+    for wire in wires.made:
+        answer(wire)
+    wait_for_many(landed, 2)
+    flights.close()
