@@ -104,14 +104,15 @@ class Evidence:
             or (answered is None and other_method)
         ):
             raise Unclear("answer_mismatch", http_status=status)
-        source = source_of(fields, request.customer_id)
-        if source is None:
+        source_id = short_text(fields.get("id"))
+        if source_id is None:
             raise Unclear("unreadable_answer", http_status=status)
-        if self._references.note(source.id, reference) not in (None, reference):
+        if self._references.note(source_id, reference) not in (None, reference):
             raise Unclear("answer_mismatch", http_status=status)
         if other_method:
-            self._log_method(request.payment_method, source.payment_method)
-        return source
+            method = short_text(method) or ""
+            self._log_method(request.payment_method, method)
+        return _source(fields, source_id, method or "", answered, "" if customer is None else customer)
 
     def _log_method(self, requested: str, answered: str) -> None:
         if self._methods.note(f"{requested} {answered}") is None:
@@ -122,19 +123,32 @@ class Evidence:
 
 def source_of(fields: Mapping[str, Any], customer_id: str) -> Source | None:
     """Return the source of a customer; None if its id is not valid. That it is this customer's was checked before."""
-    source_id = short_text(fields.get("id"))
+    source_id, metadata = short_text(fields.get("id")), fields.get("metadata")
     if source_id is None:
         return None
-    live, metadata = fields.get("liveMode"), fields.get("metadata")
     reference = metadata.get(REFERENCE_KEY) if isinstance(metadata, dict) else None
+    return _source(
+        fields,
+        source_id,
+        short_text(fields.get("paymentMethod")) or "",
+        reference if _printable(reference) else None,
+        "" if fields.get("customerId") is None else customer_id,
+    )
+
+
+def _source(
+    fields: Mapping[str, Any], source_id: str, payment_method: str, reference: str | None, customer_id: str
+) -> Source:
+    """Return a source of what was checked and of what needs no check."""
+    live, metadata = fields.get("liveMode"), fields.get("metadata")
     return Source(
-        id=source_id,
-        status=short_text(fields.get("status")) or "",
-        live_mode=live if isinstance(live, bool) else None,
-        payment_method=short_text(fields.get("paymentMethod")) or "",
-        reference=reference if _printable(reference) else None,
-        has_metadata=isinstance(metadata, dict) and bool(metadata),
-        customer_id="" if fields.get("customerId") is None else customer_id,
+        source_id,
+        short_text(fields.get("status")) or "",
+        live if isinstance(live, bool) else None,
+        payment_method,
+        reference,
+        isinstance(metadata, dict) and bool(metadata),
+        customer_id,
     )
 
 

@@ -173,7 +173,7 @@ class Flights:
         self._epoch = object()  # connections of an earlier epoch carry no further request
         self._numbers = itertools.count()
         self._late_at = 0.0
-        self._closed = self._told_to_close = False
+        self._closed = self._told_to_close = self._woken = False
         self._connectors = ThreadPoolExecutor(_CONNECTING, thread_name_prefix="connect")
         self._thread = threading.Thread(target=self._run, name="flights", daemon=True)
         self._thread.start()
@@ -207,8 +207,17 @@ class Flights:
         self._connectors.shutdown(wait=False, cancel_futures=True)
 
     def _wake(self) -> None:
-        with contextlib.suppress(OSError):  # full: it will wake anyhow; closed: nobody is there
+        """Let the thread look at what is new; one byte is enough until it has begun to look."""
+        if self._woken:
+            return
+        try:
+            self._woken = True
             self._to_wake.send(b"\0")
+        except OSError:  # closed: nobody is there
+            pass
+        except BaseException:  # Ctrl-C before the byte was sent: the next request must wake the thread
+            self._woken = False
+            raise
 
     # ------------------------------------------------------------------ the thread
 
@@ -231,6 +240,7 @@ class Flights:
         for key, _ in self._selector.select(self._patience()):
             if key.data is None:
                 self._awake.recv(4096)
+                self._woken = False  # before it looks: what comes from now on wakes it again
             else:
                 self._safely(self._move, key.data, key.data.flight)
         self._take_in()

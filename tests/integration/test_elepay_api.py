@@ -9,19 +9,18 @@ import signal
 import socket
 import ssl
 import struct
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from email.utils import formatdate
-from pathlib import Path
 from typing import Any
 
 import pytest
 from factories import KEY, Simulator, wait_until
 from pydantic import SecretStr
 from raw_server import RawServer, http, read_request, source_of
+from tls import certificate, tls_server
 
 from tasks.elepay_api import ElepayApi, SourceList
 from tasks.errors import (
@@ -415,32 +414,6 @@ def test_a_certificate_that_nobody_vouches_for_was_not_sent(
     with closing(server):
         failure = failure_of(calls, f"https://localhost:{server.getsockname()[1]}")
     assert (type(failure), failure.code) == (NotSent, "certificate_not_trusted")
-
-
-def certificate(folders: pytest.TempPathFactory) -> Path:
-    """A folder with a key and a certificate of its own making for localhost."""
-    folder = folders.mktemp("tls")
-    made = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=localhost"]
-    files = ["-addext", "subjectAltName=DNS:localhost", "-keyout", str(folder / "key"), "-out", str(folder / "cert")]
-    subprocess.run(["openssl", *made, *files], check=True, capture_output=True)
-    return folder
-
-
-def tls_server(folder: Path, serve: Callable[[ssl.SSLSocket], None]) -> socket.socket:
-    """A listening socket that shakes hands and then serves each connection."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(folder / "cert", folder / "key")
-    listening = socket.create_server(("localhost", 0))
-
-    def shake() -> None:
-        with suppress(OSError):
-            while True:
-                connection, _ = listening.accept()
-                with suppress(OSError), context.wrap_socket(connection, server_side=True) as secured:
-                    serve(secured)
-
-    threading.Thread(target=shake, daemon=True).start()
-    return listening
 
 
 def test_requests_and_answers_longer_than_a_record_of_tls_arrive_whole(

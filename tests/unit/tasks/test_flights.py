@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import select
 import socket
+import threading
 import time
+from collections.abc import Iterator
 
 import pytest
 
@@ -92,3 +95,188 @@ def test_what_waits_when_the_client_closes_is_told_so() -> None:
     flights.start(Flight(b"z", landed.append))
     assert [type(one) for one in landed] == [NotSent] * 3
     assert not flights.failed
+
+
+class Wire(Pair):
+    """A pair that knows, as urllib3's connection does, that something has arrived."""
+
+    is_connected = property(lambda self: not select.select([self.sock], [], [], 0)[0])  # type: ignore[assignment]
+
+    def __init__(self) -> None:
+        self.sock, self.there = socket.socketpair()
+        self.there.settimeout(5)
+
+
+class Wires:
+    """Connections that are made one after the other; `gate` holds them up."""
+
+    def __init__(self) -> None:
+        self.made: list[Wire] = []
+        self.begun = 0
+        self.gate = threading.Event()
+        self.gate.set()
+
+    def connect(self) -> Connection:
+        self.begun += 1
+        self.gate.wait(5)
+        self.made.append(Wire())
+        return self.made[-1]
+
+
+@pytest.fixture
+def wires() -> Iterator[Wires]:
+    """Wires of which both ends are closed at the end."""
+    made = Wires()
+    yield made
+    for wire in made.made:
+        wire.sock.close()
+        wire.there.close()
+
+
+def wait_for_many(landed: list[Answer | ElepayError], number: int) -> None:
+    for _ in range(5000):
+        if len(landed) >= number:
+            return
+        time.sleep(0.001)
+    raise AssertionError("not enough has landed")
+
+
+def answer(wire: Wire, content: bytes = BODY, surplus: bytes = b"") -> None:
+    """Answer one request."""
+    assert wire.there.recv(100)
+    wire.there.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(content), content) + surplus)
+
+
+def test_what_arrives_between_an_answer_and_the_next_request_is_not_its_answer(wires: Wires) -> None:
+    """It arrives while the connection becomes idle, and the next request leaves before any selector reports it."""
+    landed: list[Answer | ElepayError] = []
+    flights = Flights(wires.connect, Deadlines(1.0, 5.0, 5.0))
+
+    def first(result: Answer | ElepayError) -> None:
+        wires.made[0].there.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nstale")
+        flights.start(Flight(b"second", landed.append))
+        landed.append(result)
+
+    flights.start(Flight(b"first", first))
+    for number in range(2):
+        wait_until_made(wires, number + 1)
+        answer(wires.made[number], b"%d" % number)
+    wait_for_many(landed, 2)
+    assert [one.content for one in landed if isinstance(one, Answer)] == [b"0", b"1"]
+    flights.close()
+
+
+def wait_until_made(wires: Wires, number: int) -> None:
+    for _ in range(5000):
+        if len(wires.made) >= number:
+            return
+        time.sleep(0.001)
+    raise AssertionError("no such connection")
+
+
+@pytest.mark.parametrize("verdict", [None, True, False])
+def test_whoever_reads_an_answer_decides_about_its_connection_before_the_next_request(
+    wires: Wires, verdict: bool | None
+) -> None:
+    landed: list[Answer | ElepayError] = []
+    flights = Flights(wires.connect, Deadlines(1.0, 5.0, 5.0))
+
+    def read(result: Answer | ElepayError) -> bool | None:
+        if not landed:
+            flights.start(Flight(b"second", read))
+        landed.append(result)
+        return verdict
+
+    flights.start(Flight(b"first", read))
+    wait_until_made(wires, 1)
+    answer(wires.made[0])
+    if verdict is False:
+        wait_until_made(wires, 2)
+    answer(wires.made[-1])
+    wait_for_many(landed, 2)
+    assert len(wires.made) == (2 if verdict is False else 1)
+    flights.close()
+
+
+def test_a_reader_that_fails_ends_the_connection(wires: Wires) -> None:
+    landed: list[Answer | ElepayError] = []
+    flights = Flights(wires.connect, Deadlines(1.0, 5.0, 5.0))
+    flights.start(Flight(b"first", lambda _: 1 // 0))  # type: ignore[arg-type, return-value]
+    wait_until_made(wires, 1)
+    answer(wires.made[0])
+    assert wires.made[0].there.recv(1) == b""
+    flights.start(Flight(b"second", landed.append))
+    wait_until_made(wires, 2)
+    answer(wires.made[1])
+    assert isinstance(wait_for(landed), Answer)
+    flights.close()
+
+
+def test_a_connection_that_was_being_made_at_a_renewal_is_made_again(wires: Wires) -> None:
+    landed: list[Answer | ElepayError] = []
+    wires.gate.clear()
+    flights = Flights(wires.connect, Deadlines(5.0, 5.0, 5.0))
+    flights.start(Flight(b"first", landed.append))
+    while not wires.begun:
+        time.sleep(0.001)
+    flights.renew()
+    wires.gate.set()
+    wait_until_made(wires, 2)
+    assert wires.made[0].there.recv(1) == b"", "nothing was sent on it"
+    answer(wires.made[1])
+    assert isinstance(wait_for(landed), Answer)
+    flights.close()
+
+
+def test_connections_are_renewed_by_any_thread_while_requests_are_under_way(wires: Wires) -> None:
+    landed: list[Answer | ElepayError] = []
+    stop = threading.Event()
+    served: set[int] = set()
+
+    def serve() -> None:
+        while not stop.is_set():
+            for wire in [one for one in wires.made if id(one) not in served]:
+                served.add(id(wire))
+                threading.Thread(target=serve_one, args=(wire,), daemon=True).start()
+            time.sleep(0.001)
+
+    def serve_one(wire: Wire) -> None:
+        try:
+            while wire.there.recv(100):
+                wire.there.sendall(HEAD + BODY)
+        except OSError:
+            pass
+
+    flights = Flights(wires.connect, Deadlines(5.0, 5.0, 5.0))
+    threads = [threading.Thread(target=serve)]
+    threads += [threading.Thread(target=lambda: [flights.renew() for _ in range(50)]) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for _ in range(200):
+        flights.start(Flight(b"x", landed.append), Flight(b"y", landed.append, fresh=True))
+    wait_for_many(landed, 400)
+    stop.set()
+    for thread in threads:
+        thread.join(5)
+    assert all(isinstance(one, Answer) for one in landed)
+    assert len(flights._idle) < 400
+    flights.close()
+
+
+def test_a_wake_that_is_interrupted_does_not_silence_the_next(wires: Wires, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Interrupted:
+        def send(self, _: bytes) -> int:
+            raise KeyboardInterrupt
+
+    landed: list[Answer | ElepayError] = []
+    flights = Flights(wires.connect, Deadlines(1.0, 5.0, 5.0))
+    with monkeypatch.context() as patched:
+        patched.setattr(flights, "_to_wake", Interrupted())
+        with pytest.raises(KeyboardInterrupt):
+            flights.start(Flight(b"first", landed.append))
+    flights.start(Flight(b"second", landed.append))
+    wait_until_made(wires, 2)
+    for wire in wires.made:
+        answer(wire)
+    wait_for_many(landed, 2)
+    flights.close()

@@ -1,0 +1,578 @@
+"""No answer is believed without evidence that it belongs to its request (docs/elepay-api.md §5)."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
+from typing import Any
+
+import pytest
+from factories import KEY, wait_until
+from pydantic import SecretStr
+from raw_server import Asked, RawServer, Scripted, created, http, read_request, source_of
+from structlog.testing import capture_logs
+from tls import certificate, tls_server
+
+from tasks.elepay_answers import Evidence, Recent
+from tasks.elepay_api import ElepayApi, SourceList
+from tasks.errors import ElepayError, Halted, NotSent, Refused, Throttled, Unclear
+from tasks.flights import Deadlines
+from tasks.models import Source, SourceRequest
+
+DEADLINES = Deadlines(connect=5, read=20, total=30)
+Client = Callable[[RawServer], ElepayApi]
+
+
+@pytest.fixture
+def client() -> Iterator[Client]:
+    """Clients that are closed at the end."""
+    opened: list[ElepayApi] = []
+
+    def connect(server: RawServer) -> ElepayApi:
+        opened.append(ElepayApi(server.url, SecretStr(KEY), DEADLINES))
+        return opened[-1]
+
+    yield connect
+    for one in opened:
+        one.close()
+
+
+def create(api: ElepayApi, number: int) -> Source | ElepayError:
+    try:
+        return api.create_source(SourceRequest(f"cus_{number}", "creditcard", "ios"), f"ref_{number}")
+    except ElepayError as error:
+        return error
+
+
+def said(result: Source | ElepayError) -> str:
+    """The id of a source, or the code of an error."""
+    return result.id if isinstance(result, Source) else result.code
+
+
+def failure(call: Callable[..., Any], *arguments: Any, **more: Any) -> ElepayError:
+    with pytest.raises(ElepayError) as caught:
+        call(*arguments, **more)
+    assert caught.value.__cause__ is None
+    assert caught.value.__suppress_context__ or caught.value.__context__ is None
+    return caught.value
+
+
+def error(code: str = "M005000", request_id: str | None = "req_1", status: int = 400, *headers: str) -> bytes:
+    return http(status, {"errorCode": code, "requestId": request_id}, *headers)
+
+
+def closed_by_client(server: Scripted, connections: int) -> None:
+    wait_until(lambda: server.closed_by_client >= connections, 5, "the end of the connection")
+
+
+# ---------------------------------------------------------------------- a create's answer
+
+
+@pytest.mark.parametrize("edition", ["A, no metadata", "B"])
+def test_an_answer_that_is_repeated_before_the_next_one_makes_no_source(client: Client, edition: str) -> None:
+    less: dict[str, Any] = {} if edition == "B" else {"customerId": None, "metadata": None}
+
+    def reply(asked: Asked) -> list[bytes | float]:
+        own = created(asked, **less)
+        return [created(server.asked[0], **less), own] if asked.number == 1 else [own]
+
+    with Scripted(reply) as server:
+        api = client(server)
+        found = [create(api, number) for number in range(3)]
+        assert [said(one) for one in found] == ["src_0", "answer_mismatch", "src_2"]
+        assert isinstance(found[1], Unclear)
+        assert found[1].http_status == 201
+        closed_by_client(server, 1)
+        assert server.lines == [0, 0, 1]
+
+
+@pytest.mark.parametrize("pause", [0.0, 0.02, 0.2])
+def test_a_repeated_answer_is_never_the_next_requests(client: Client, pause: float) -> None:
+    def reply(asked: Asked) -> list[bytes | float]:
+        return [created(asked), pause, created(asked)] if pause else [created(asked) * 2]
+
+    with Scripted(reply) as server:
+        api = client(server)
+        for number in range(12):
+            assert said(create(api, number)) in (f"src_{len(server.asked) - 1}", "answer_mismatch")
+            time.sleep(0.007 * number if pause else 0)  # before and after the repetition
+        if not pause:
+            assert server.connections == 12, "surplus bytes end a connection at once"
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"metadata": {"onboarding_ref": "ref_9"}},
+        {"metadata": {"onboarding_ref": 7}},
+        {"metadata": {"onboarding_ref": ""}},
+        {"metadata": {"onboarding_ref": "ref_0\x00"}},
+        {"customerId": "cus_9"},
+        {"customerId": 7},
+        {"customerId": ""},
+        {"paymentMethod": "paypay", "metadata": None},
+        {"paymentMethod": "paypay", "metadata": {}},
+        {"paymentMethod": 7, "metadata": None, "customerId": None},
+    ],
+)
+def test_an_answer_that_names_something_else_than_the_request_is_unclear(
+    client: Client, fields: dict[str, Any]
+) -> None:
+    with Scripted(lambda asked: [created(asked, **fields)]) as server:
+        found = create(client(server), 0)
+        assert (type(found), said(found)) == (Unclear, "answer_mismatch")
+        closed_by_client(server, 1)
+
+
+@pytest.mark.parametrize(
+    ("fields", "customer", "reference"),
+    [
+        ({}, "cus_0", "ref_0"),
+        ({"customerId": None}, "", "ref_0"),
+        ({"metadata": None}, "cus_0", None),
+        ({"metadata": {"onboarding_ref": None}}, "cus_0", None),
+        ({"metadata": "ref_0", "customerId": None, "paymentMethod": None}, "", None),
+    ],
+)
+def test_what_an_answer_does_not_say_is_no_contradiction(
+    client: Client, fields: dict[str, Any], customer: str, reference: str | None
+) -> None:
+    with Scripted(lambda asked: [created(asked, **fields)]) as server:
+        api = client(server)
+        found = create(api, 0)
+        assert isinstance(found, Source)
+        assert (found.customer_id, found.reference) == (customer, reference)
+        create(api, 1)
+        assert server.connections == 1
+
+
+def test_another_payment_method_with_the_right_reference_is_logged_once_and_counts(client: Client) -> None:
+    with Scripted(lambda asked: [created(asked, paymentMethod="alipayplus")]) as server, capture_logs() as logs:
+        api = client(server)
+        assert [said(create(api, number)) for number in range(3)] == ["src_0", "src_1", "src_2"]
+        assert server.connections == 1
+    assert logs == [
+        {
+            "event": "elepay answers with another payment method than was requested",
+            "log_level": "warning",
+            "requested": "creditcard",
+            "answered": "alipayplus",
+        }
+    ]
+
+
+def test_a_source_id_that_came_for_another_request_is_unclear(client: Client) -> None:
+    with Scripted(lambda asked: [created(asked, id="src_0")]) as server:
+        api = client(server)
+        assert [said(create(api, number)) for number in (0, 1, 0)] == ["src_0", "answer_mismatch", "src_0"]
+        assert server.lines == [0, 0, 1]
+
+
+def test_what_is_remembered_is_bounded() -> None:
+    recent = Recent(10)
+    assert [recent.note(str(number), "first") for number in range(1000)] == [None] * 1000
+    assert [recent.note(str(number), "second") for number in range(990, 1000)] == ["first"] * 10
+    assert recent.note("0") is None
+    assert len(recent._new) + len(recent._old) <= 20
+
+
+# ---------------------------------------------------------------------- an error
+
+
+def test_an_error_counts_once(client: Client) -> None:
+    """For creates and for questions, whichever had it first; a new request id counts on the same connection."""
+    ids = ["req_1", "req_1", "req_2", "req_1", "req_3"]
+    with Scripted(lambda asked: [error(request_id=ids[asked.number])]) as server:
+        api = client(server)
+        found = [create(api, 0), create(api, 1), create(api, 2)]
+        assert [(type(one), said(one)) for one in found] == [
+            (Throttled, "M005000"),
+            (Unclear, "answer_repeated"),
+            (Throttled, "M005000"),
+        ]
+        assert isinstance(found[1], ElepayError)
+        assert found[1].http_status == 400
+        assert type(failure(api.list_sources, "cus_1", "creditcard")) is Unclear
+        assert type(failure(api.list_payment_methods)) is Throttled
+        assert server.lines == [0, 0, 1, 1, 2]
+
+
+def test_the_request_id_of_any_answer_is_remembered(client: Client) -> None:
+    def reply(asked: Asked) -> list[bytes | float]:
+        return [created(asked, requestId="req_1") if asked.number == 0 else error(request_id="req_1")]
+
+    with Scripted(reply) as server:
+        api = client(server)
+        assert [said(create(api, number)) for number in range(2)] == ["src_0", "answer_repeated"]
+
+
+@pytest.mark.parametrize("request_id", [None, "", "x" * 65, "a b"])
+def test_an_error_without_a_request_id_counts_and_ends_its_connection(client: Client, request_id: str | None) -> None:
+    with Scripted(lambda _: [error("U003005", request_id)]) as server:
+        api = client(server)
+        found = [create(api, number) for number in range(3)]
+        assert [(type(one), said(one)) for one in found] == [(Refused, "U003005")] * 3
+        assert server.lines == [0, 1, 2]
+        assert type(failure(api.list_sources, "cus_1", "creditcard")) is Refused
+        closed_by_client(server, 4)
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "kind", "bare"),
+    [
+        (400, {"errorCode": "U003005"}, Refused, False),
+        (400, {"errorCode": "U99999"}, Unclear, True),
+        (403, {"code": "9_000_000_40029"}, ElepayError, False),
+        (403, {"code": "9_000_000_99999"}, Halted, False),
+        (503, {"code": "9_elepay_creditcard_99999"}, Throttled, False),
+        (403, {"code": "x_000_000_40029"}, Halted, True),
+        (403, {"code": "9_0_40029"}, Halted, True),
+        (303, b"", Halted, True),
+        (404, b"<html>", Halted, True),
+        (413, [], Refused, True),
+        (429, {"message": "slow down", "requestId": "req_1"}, Throttled, True),
+        (503, b"", Throttled, True),
+        (502, b"", Unclear, True),
+    ],
+)
+def test_only_an_own_error_body_of_elepay_is_not_bare(
+    client: Client, status: int, body: Any, kind: type[ElepayError], bare: bool
+) -> None:
+    with Scripted(lambda _: [http(status, body)]) as server:
+        found = create(client(server), 0)
+        assert isinstance(found, kind)
+        assert (found.bare, found.http_status) == (bare, status)
+
+
+# ---------------------------------------------------------------------- the end of a connection
+
+
+@pytest.mark.parametrize(
+    "surplus",
+    [b"x", b"H", b"\0" * 9, http(500), http(201, {"id": "src_9"}), b"HTTP/1.1 103 Early\r\n\r\n", b"0\r\n\r\n"],
+)
+@pytest.mark.parametrize("framing", ["length", "chunks", "error"])
+def test_surplus_bytes_change_no_answer_and_end_its_connection(client: Client, surplus: bytes, framing: str) -> None:
+    def reply(asked: Asked) -> list[bytes | float]:
+        if framing == "error":
+            return [error(request_id=f"req_{asked.number}") + surplus]
+        head, _, body = created(asked).partition(b"\r\n\r\n")
+        if framing == "length":
+            return [head + b"\r\n\r\n" + body + surplus]
+        head = b"HTTP/1.1 201 Created\r\nTransfer-Encoding: chunked\r\n\r\n"
+        return [head + b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body) + surplus]
+
+    with Scripted(reply) as server:
+        api = client(server)
+        expected = ["M005000"] * 3 if framing == "error" else ["src_0", "src_1", "src_2"]
+        assert [said(create(api, number)) for number in range(3)] == expected
+        assert server.lines == [0, 1, 2]
+
+
+def test_surplus_bytes_on_an_idle_connection_end_it(client: Client) -> None:
+    with Scripted(lambda asked: [created(asked), 0.05, b"x"]) as server:
+        api = client(server)
+        for number in range(3):
+            assert said(create(api, number)) == f"src_{number}"
+            closed_by_client(server, number + 1)
+        assert server.lines == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("version", "headers", "lines"),
+    [
+        (b"HTTP/1.0", [], [0, 1]),
+        (b"HTTP/1.0", ["Connection: Keep-Alive"], [0, 0]),
+        (b"HTTP/1.1", ["Connection: Close"], [0, 1]),
+        (b"HTTP/1.1", ["Connection: x, close"], [0, 1]),
+        (b"HTTP/1.1", [], [0, 0]),
+    ],
+)
+def test_a_connection_is_used_again_only_if_its_answer_allows_it(
+    client: Client, version: bytes, headers: list[str], lines: list[int]
+) -> None:
+    def reply(asked: Asked) -> list[bytes | float]:
+        head, _, body = created(asked).partition(b"\r\n\r\n")
+        more = "".join(f"\r\n{header}" for header in headers).encode()
+        return [head.replace(b"HTTP/1.1", version) + more + b"\r\n\r\n" + body]
+
+    with Scripted(reply) as server:
+        api = client(server)
+        assert [said(create(api, number)) for number in range(2)] == ["src_0", "src_1"]
+        assert server.lines == lines
+
+
+def test_an_answer_of_http_1_0_ends_with_its_connection(client: Client) -> None:
+    def serve(connection: socket.socket) -> None:
+        body = json.dumps(source_of()).encode()
+        connection.sendall(b"HTTP/1.0 201 Created\r\n\r\n" + body)
+
+    with RawServer(serve) as server:
+        assert said(create(client(server), 0)) == "src_1"
+
+
+def test_surplus_bytes_in_a_record_of_tls_end_the_connection(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = certificate(tmp_path_factory)
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(folder / "cert"))
+    monkeypatch.setenv("no_proxy", "localhost")
+    lines: list[int] = []
+
+    def serve(connection: ssl.SSLSocket) -> None:
+        line = lines[-1] + 1 if lines else 0
+        while (request := read_request(connection)) is not None:
+            asked = Asked(len(lines), line, request)
+            lines.append(line)
+            answer = created(asked)
+            connection.sendall(answer + answer)
+
+    with closing(tls_server(folder, serve)) as listening:
+        url = f"https://localhost:{listening.getsockname()[1]}"
+        api = ElepayApi(url, SecretStr(KEY), DEADLINES, trust_env=True)
+        assert [said(create(api, number)) for number in range(3)] == ["src_0", "src_1", "src_2"]
+        api.close()
+    assert lines == [0, 1, 2]
+
+
+def test_a_proxy_that_answers_connect_in_http_1_0_works(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = certificate(tmp_path_factory)
+    for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(folder / "cert"))
+    asked: list[Asked] = []
+
+    def serve(connection: ssl.SSLSocket) -> None:
+        while (request := read_request(connection)) is not None:
+            asked.append(Asked(len(asked), 0, request))
+            connection.sendall(created(asked[-1]))
+
+    with closing(tls_server(folder, serve)) as listening, ConnectProxy() as proxy:
+        monkeypatch.setenv("https_proxy", proxy.url)
+        api = ElepayApi(f"https://localhost:{listening.getsockname()[1]}", SecretStr(KEY), DEADLINES, trust_env=True)
+        assert [said(create(api, number)) for number in range(3)] == ["src_0", "src_1", "src_2"]
+        assert len(proxy.heads) == 1, "one tunnel carries them all"
+        api.renew_connections()
+        assert said(create(api, 3)) == "src_3"
+        assert len(proxy.heads) == 2
+        api.close()
+    assert all(head.startswith(b"CONNECT localhost:") and KEY.encode() not in head for head in proxy.heads)
+
+
+class ConnectProxy:
+    """A proxy that answers CONNECT in HTTP/1.0, without keep-alive, and then passes bytes on."""
+
+    def __init__(self) -> None:
+        self.heads: list[bytes] = []
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listening.getsockname()[1]}"
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def __enter__(self) -> ConnectProxy:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with suppress(OSError):
+            self._listening.shutdown(socket.SHUT_RDWR)
+        self._listening.close()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                connection, _ = self._listening.accept()
+                threading.Thread(target=self._tunnel, args=(connection,), daemon=True).start()
+
+    def _tunnel(self, connection: socket.socket) -> None:
+        head = read_request(connection)
+        assert head is not None
+        self.heads.append(head)
+        host, _, port = head.split(b" ")[1].decode().rpartition(":")
+        with closing(connection), closing(socket.create_connection((host, int(port)))) as upstream:
+            connection.sendall(b"HTTP/1.0 200 Connection established\r\n\r\n")
+            other = {connection: upstream, upstream: connection}
+            while True:
+                for ready in select.select(list(other), [], [], 20)[0]:
+                    part = ready.recv(65536)
+                    if not part:
+                        return
+                    other[ready].sendall(part)
+
+
+# ---------------------------------------------------------------------- fresh connections
+
+
+EMPTY = http(200, {"total": 0, "sources": []})
+
+
+def test_a_fresh_list_comes_on_a_connection_of_its_own(client: Client) -> None:
+    with Scripted(lambda asked: [EMPTY if b"GET" in asked.request[:4] else created(asked)]) as server:
+        api = client(server)
+        create(api, 0)
+        assert api.list_sources("cus_1", "creditcard", fresh=True) == SourceList([], complete=True)
+        assert api.list_sources("cus_1", "creditcard", fresh=True) == SourceList([], complete=True)
+        closed_by_client(server, 2)
+        assert api.list_sources("cus_1", "creditcard") == SourceList([], complete=True)
+        create(api, 1)
+        assert server.lines == [0, 1, 2, 0, 0], "others go on, and those of fresh lists are closed"
+
+
+def test_a_fresh_list_without_connection_was_not_sent(client: Client) -> None:
+    with Scripted(lambda asked: [created(asked)]) as server:
+        api = client(server)
+        create(api, 0)
+        server.__exit__()
+        found = failure(api.list_sources, "cus_1", "creditcard", fresh=True)
+        assert (type(found), found.code) == (NotSent, "connection_refused")
+
+
+def test_no_idle_connection_is_used_after_a_renewal(client: Client) -> None:
+    with Scripted(lambda asked: [created(asked)]) as server:
+        api = client(server)
+        create(api, 0)
+        api.renew_connections()
+        closed_by_client(server, 1)
+        create(api, 1)
+        create(api, 2)
+        assert server.lines == [0, 1, 1]
+        api.renew_connections()
+        assert said(create(api, 3)) == "src_3", "without a pause between renewal and request"
+        assert server.lines == [0, 1, 1, 2]
+
+
+def test_requests_under_way_end_on_their_connections_and_those_carry_no_more(client: Client) -> None:
+    go_on = threading.Event()
+
+    def reply(asked: Asked) -> list[bytes | float]:
+        if asked.number < 5:
+            go_on.wait(10)
+        return [created(asked)]
+
+    with Scripted(reply) as server:
+        api = client(server)
+        done: list[Source | ElepayError] = []
+        for number in range(5):
+            api.begin_create(SourceRequest(f"cus_{number}", "creditcard", "ios"), f"ref_{number}", done.append)
+        wait_until(lambda: len(server.asked) == 5, 5, "the requests")
+        api.renew_connections()
+        assert said(create(api, 5)) == "src_5"
+        go_on.set()
+        wait_until(lambda: len(done) == 5, 5, "the answers")
+        assert sorted(map(said, done)) == [f"src_{number}" for number in range(5)]
+        closed_by_client(server, 5)
+        for number in range(6, 9):
+            create(api, number)
+        assert set(server.lines[5:]) == {5}
+
+
+# ---------------------------------------------------------------------- lists and other questions
+
+
+def test_a_list_of_another_customer_is_unclear(client: Client) -> None:
+    listed = [source_of(customerId="cus_1"), source_of(id="src_2", customerId="cus_2")]
+    answers = [{"total": 2, "sources": listed}, {"total": 1, "sources": listed[:1]}]
+    with Scripted(lambda asked: [http(200, answers[asked.number])]) as server:
+        api = client(server)
+        found = failure(api.list_sources, "cus_1", "creditcard")
+        assert (type(found), found.code, found.http_status) == (Unclear, "answer_mismatch", 200)
+        assert [one.customer_id for one in api.list_sources("cus_1", "creditcard").sources] == ["cus_1"]
+        assert server.lines == [0, 1]
+
+
+@pytest.mark.parametrize("bad", [{}, {"id": 7}, {"id": "a b"}, {"id": "\ud800"}, {"id": "x" * 65}, {"id": ""}, "src_2"])
+def test_a_malformed_source_does_not_hide_the_others(client: Client, bad: Any) -> None:
+    listed = [bad, source_of(metadata={"onboarding_ref": "ref_1"})]
+    with Scripted(lambda _: [http(200, {"total": 2, "sources": listed})]) as server:
+        found = client(server).list_sources("cus_1", "creditcard")
+        assert [(one.id, one.reference) for one in found.sources] == [("src_1", "ref_1")]
+        assert not found.complete
+
+
+@pytest.mark.parametrize("odd", ["src 1", "src\x001", "\ud800", "s" * 65, "ｓ", "", "src_1\n", "\x7f"])
+def test_an_odd_id_or_status_never_leaves(client: Client, odd: str) -> None:
+    def reply(asked: Asked) -> list[bytes | float]:
+        if b"/status" in asked.request[:60]:
+            return [http(200, {"id": "src_1", "status": odd})]
+        if b"payment-methods" in asked.request[:60]:
+            listed = [{"paymentMethod": odd}, {"paymentMethod": "paidy", "resources": [odd, "ios", 7]}]
+            return [http(200, {"paymentMethods": listed})]
+        if asked.request.startswith(b"GET"):
+            sources = [source_of(status=odd, paymentMethod=odd, metadata={"onboarding_ref": odd + "\x00"})]
+            return [http(200, {"total": 1, "sources": sources})]
+        return [created(asked, id=odd) if asked.number == 0 else created(asked, status=201, resource=odd)]
+
+    with Scripted(reply) as server:
+        api = client(server)
+        assert said(create(api, 0)) == "unreadable_answer"
+        (listed,) = api.list_sources("cus_1", "creditcard").sources
+        assert (listed.status, listed.payment_method, listed.reference) == ("", "", None)
+        found = failure(api.retrieve_source_status, "src_1")
+        assert (type(found), found.code) == (Unclear, "unreadable_answer")
+        assert [(one.name, one.resources) for one in api.list_payment_methods()] == [("paidy", ("ios",))]
+
+
+def test_the_status_of_another_source_is_unclear(client: Client) -> None:
+    ids = ["src_2", "src_1"]
+    with Scripted(lambda asked: [http(200, {"id": ids[asked.number], "status": "active"})]) as server:
+        api = client(server)
+        assert failure(api.retrieve_source_status, "src_1").code == "answer_mismatch"
+        assert api.retrieve_source_status("src_1") == "active"
+        assert server.lines == [0, 1]
+
+
+# ---------------------------------------------------------------------- what can be read
+
+
+@pytest.mark.parametrize(
+    ("before", "field"),
+    [
+        (b"\xef\xbb\xbf", b'"x": 1'),
+        (b"", b'"x": NaN'),
+        (b"", b'"x": [Infinity, -Infinity]'),
+        (b"", rb'"x": "\ud800"'),
+        (b"", b'"x": "\xff\xfe"'),
+        (b"", b'"x": "a\tb"'),
+        (b"\xef\xbb\xbf", rb'"x": "\udc00", "y": NaN, "z": "' + b'\xc3"'),
+    ],
+)
+def test_what_nobody_reads_makes_no_answer_unreadable(client: Client, before: bytes, field: bytes) -> None:
+    def reply(asked: Asked) -> list[bytes | float]:
+        body = json.dumps({**source_of(id=f"src_{asked.number}"), "metadata": asked.body["metadata"]}).encode()
+        return [http(201, before + b"{" + field + b"," + body[1:])]
+
+    with Scripted(reply) as server:
+        api = client(server)
+        assert [said(create(api, number)) for number in range(2)] == ["src_0", "src_1"]
+        assert server.connections == 1
+
+
+@pytest.mark.parametrize("depth", [900, 1100, 100_000])
+def test_what_is_deeply_nested_is_unreadable_at_most(client: Client, depth: int) -> None:
+    nested = b'{"id": "src_1", "x": ' + b"[" * depth + b"]" * depth + b"}"
+    with Scripted(lambda asked: [http(201, nested if asked.number % 2 == 0 else b"[" * depth)]) as server:
+        api = client(server)
+        assert said(create(api, 0)) in ("src_1", "unreadable_answer")
+        assert said(create(api, 1)) == "unreadable_answer"
+        assert not api.failed
+
+
+def test_a_number_of_endless_digits_is_unreadable(client: Client) -> None:
+    with Scripted(lambda _: [http(201, b'{"id": "src_1", "x": NaN, "y": ' + b"9" * 5000 + b"}")]) as server:
+        assert said(create(client(server), 0)) == "unreadable_answer"
+
+
+def test_a_failure_of_our_own_in_reading_leaves_nobody_waiting(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Evidence, "decode", lambda *_: 1 // 0)
+    with Scripted(lambda _: [EMPTY]) as server:
+        api = client(server)
+        assert said(create(api, 0)) == "internal_error"
+        assert failure(api.list_sources, "cus_1", "creditcard").code == "internal_error"
+        assert server.lines == [0, 1]
