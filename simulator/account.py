@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterator
 from functools import lru_cache
 from http import HTTPStatus
@@ -30,6 +31,7 @@ class Account:
         self.sources = Sources()
         self.tally = Tally()
         self._requests = 0
+        self._salt = secrets.randbits(32)  # so that a restarted simulator gives no request id a second time
         self.said = Said(self.sources)
 
     def positions_of(self, customer_id: str, payment_method: str, *, live_mode: bool) -> Iterator[int]:
@@ -56,7 +58,7 @@ class Account:
         self._requests += 1
         if problem is THROTTLED:
             self.tally.throttled += 1
-        request_id = f"req_{self._requests:024x}"
+        request_id = f"req_{self._salt:08x}{self._requests:016x}"
         return answers.error(problem, request_id, _language(request.language), self.profile, http_status)
 
     def error_of_another(self, request: Request, spare: float) -> Answer | None:

@@ -44,7 +44,7 @@ class CircuitBreaker:
         self._questions = 0  # the same of look-ups
         self._since: float | None = None  # when the first answer of those came
         self._gaps: int | None = None  # tries that have failed since it opened; None: it is closed
-        self._try_at = 0.0
+        self.try_at = 0.0  #: when the next try is, or the last one was, by `clock`
         self._elepay_answers = False  # the question of this try was answered
 
     @property
@@ -112,10 +112,10 @@ class CircuitBreaker:
         return self._wait_longer() if self.is_open and self._may_try() else None
 
     def _may_try(self) -> bool:
-        return self._clock() >= self._try_at
+        return self._clock() >= self.try_at
 
     def _question_is_done(self) -> bool:
-        unasked = not self._asking and self._clock() >= self._try_at + NO_QUESTION_SECONDS
+        unasked = not self._asking and self._clock() >= self.try_at + NO_QUESTION_SECONDS
         return self._elepay_answers or unasked
 
     def _note_silence(self) -> None:
@@ -135,7 +135,7 @@ class CircuitBreaker:
 
     def _next_gap(self) -> float:
         gap = min(FIRST_GAP_SECONDS * 2.0 ** (self._gaps or 0), LAST_GAP_SECONDS)
-        self._try_at, self._elepay_answers = self._clock() + gap, False
+        self.try_at, self._elepay_answers = self._clock() + gap, False
         return gap
 
     def _close(self, batch_id: int) -> None:

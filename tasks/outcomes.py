@@ -68,7 +68,7 @@ class Rules:
     retry: RetryPolicy
     follow_up_seconds: float = 3600.0  #: until elepay is asked what became of a new source
     list_lag_seconds: float = 120.0  #: how far elepay's lists may be behind
-    outage_seconds: float = 14_400.0  #: for so long an elepay that answers nothing definite is waited for
+    longest_outage_seconds: float = 14_400.0  #: for so long an elepay that answers nothing definite is waited for
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +147,7 @@ def _unclear(outcome: Outcome, error: ElepayError, situation: Situation, rules: 
     decision = replace(_look_up_after(outcome, wait, situation), definite=False)
     if isinstance(error, Halted):
         return replace(decision, effect=Effect.HALT, reason=_halting(error))
-    if situation.outage_seconds > rules.outage_seconds:
+    if situation.outage_seconds > rules.longest_outage_seconds:
         return replace(decision, effect=Effect.HALT, reason=_SILENT)
     return decision
 
@@ -252,7 +252,7 @@ def _of_look_up(row: HeldRow, situation: Situation) -> Outcome:
 
 def _inconclusive(row: HeldRow, outcome: Outcome, what: str, situation: Situation, rules: Rules) -> Decision:
     """Look a row up later, at most so often as the settings say; look-ups in an outage do not count."""
-    if situation.outage_seconds == 0.0 or situation.outage_seconds > rules.outage_seconds:
+    if situation.outage_seconds == 0.0 or situation.outage_seconds > rules.longest_outage_seconds:
         outcome.look_ups = row.look_ups + 1
     outcome.what = what
     if outcome.look_ups < rules.look_ups:

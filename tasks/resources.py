@@ -122,7 +122,7 @@ class Resources:
                 resends=settings.resends,
                 retry=RetryPolicy(settings.unreachable_seconds, settings.maintenance_seconds),
                 list_lag_seconds=settings.list_lag_seconds,
-                outage_seconds=settings.maintenance_seconds,
+                longest_outage_seconds=settings.maintenance_seconds,
                 follow_up_seconds=settings.follow_up_hours[0] * 3600,
             ),
             register=lambda: register(self.ledger, settings.lease_seconds),

@@ -181,10 +181,11 @@ class WaveLoop:
 
     @property
     def stuck_seconds(self) -> float:
-        """For how long rows have been open here without one moving; 0 while the fleet was told to pause."""
-        if not self._works or self._breaker.is_open or self._clock() < self._paused_until:
+        """For how long rows have been open here without one moving, not counting pauses."""
+        if not self._works:
             return 0.0
-        return self._clock() - max(self.moved_at, self._paused_until, self._busy_since)
+        idle_until = max(self.moved_at, self._paused_until, self._busy_since, self._breaker.try_at)
+        return max(0.0, self._clock() - idle_until)
 
     @property
     def failed(self) -> bool:

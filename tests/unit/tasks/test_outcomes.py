@@ -31,7 +31,7 @@ RULES = Rules(
     look_ups=3,
     resends=2,
     retry=RetryPolicy(300.0, maintenance_seconds=3600.0),
-    outage_seconds=7200.0,
+    longest_outage_seconds=7200.0,
 )
 WORKER, NOW = 7, 1_000.0
 
