@@ -113,7 +113,7 @@ def _check_absence(ours: Resources, batch_id: int, record: int) -> None:
     row = ours.ledger.report_row(batch_id, record)
     customer = ours.ledger.customer_of(batch_id, record)
     try:
-        listed = retrying_look_up()(ours.api.list_sources, customer, row.payment_method)
+        listed = retrying_look_up()(ours.api.list_sources, customer, row.payment_method, fresh=True)
     except ElepayError as error:
         raise LedgerError(f"elepay did not say whether the source exists ({error.code}): try again later") from error
     for source in listed.sources:
