@@ -70,6 +70,7 @@ batches = Table(
 #: dead worker: when that was noticed; of a row never sent: when its batch was accepted), and `absent_at` when a
 #: complete list first lacked its source since then. `yielded` is true of a row that does not own its identity (refused,
 #: skipped): an index that asked for the state would be written anew, in a random place, with every step of every row.
+#: `source_filed` is true of a created row that is found by its source in the large index, and else NULL.
 rows = Table(
     "rows",
     metadata,
@@ -105,6 +106,7 @@ rows = Table(
     Column("yielded", Boolean),
     Column("ended_at", Float(53)),
     Column("absent_at", Float(53)),
+    Column("source_filed", Boolean),
     PrimaryKeyConstraint("batch_id", "record"),
     sqlite_with_rowid=False,
 )
@@ -125,11 +127,16 @@ Index(
     sqlite_where=OWNING,
     postgresql_where=OWNING,
 )
-#: The source ids of created rows. A skipped row has yielded its identity and only quotes its owner's source. The
-#: condition names no state, so that the steps of a row before its last do not touch the index. It is not unique: a
-#: ledger of an earlier version may hold one source twice.
+#: Created rows, which hold their source; a skipped row has yielded its identity and only quotes its owner's. The
+#: condition names no state, so that the steps of a row before its last touch none of these indexes.
 HOLDS_SOURCE = and_(rows.c.source_id.is_not(None), rows.c.yielded.is_(None))
-Index("rows_by_source", rows.c.source_id, sqlite_where=HOLDS_SOURCE, postgresql_where=HOLDS_SOURCE)
+#: Where a created row is found by its source: the last few thousand in a small index, the others in a large one. Source
+#: ids fall all over their index: to write each wave into the large one took longer than the wave itself. Neither is
+#: unique: a ledger of an earlier version may hold one source twice.
+NEW_SOURCE = and_(HOLDS_SOURCE, rows.c.source_filed.is_(None))
+FILED_SOURCE = rows.c.source_filed.is_not(None)
+Index("rows_by_new_source", rows.c.source_id, sqlite_where=NEW_SOURCE, postgresql_where=NEW_SOURCE)
+Index("rows_by_source", rows.c.source_id, sqlite_where=FILED_SOURCE, postgresql_where=FILED_SOURCE)
 #: Counting and finding by state.
 Index("rows_by_state", rows.c.batch_id, rows.c.state, rows.c.record)
 _HELD = rows.c.worker.is_not(None)

@@ -15,12 +15,12 @@ from sqlalchemy import (
 
 from tasks.errors import LedgerError
 from tasks.ledger.conditions import GIVEN_UP, UNDECIDED
-from tasks.ledger.store import Store
+from tasks.ledger.held_sources import HeldSources
 from tasks.models import (
     RowState,
     reference_of,
 )
-from tasks.schema import HOLDS_SOURCE, batches, rows
+from tasks.schema import batches, rows
 
 
 class UnclearRow(NamedTuple):
@@ -36,7 +36,7 @@ class UnclearRow(NamedTuple):
     sent_at: float | None
 
 
-class Deciding(Store):
+class Deciding(HeldSources):
     """Rows that wait for a person's word."""
 
     def unclear_for_people(self, batch_id: int | None = None, limit: int = 1000) -> list[UnclearRow]:
@@ -120,12 +120,9 @@ class Deciding(Store):
             .values(customer_id=None, request=None)
         )
 
-    @staticmethod
-    def _refuse_known_source(connection: Connection, source_id: str) -> None:
-        query = select(rows.c.batch_id, rows.c.record).where(rows.c.source_id == source_id, HOLDS_SOURCE)
-        known = connection.execute(query.limit(1)).one_or_none()
-        if known is not None:
-            raise LedgerError(f"source {source_id} belongs to record {known.record} of batch {known.batch_id} already")
+    def _refuse_known_source(self, connection: Connection, source_id: str) -> None:
+        for batch_id, record in self._holders(connection, [source_id]).get(source_id, {}):
+            raise LedgerError(f"source {source_id} belongs to record {record} of batch {batch_id} already")
 
     def look_up_again(self, batch_id: int, who: str) -> int:
         """Let every row of a batch that waits for a person be looked up once more; return how many."""

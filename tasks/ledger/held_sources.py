@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from sqlalchemy import Connection, case, func, insert, literal, select, update
+from sqlalchemy import Connection, case, func, insert, literal, select, union_all, update
 
 from tasks.ledger.store import Store
 from tasks.models import Outcome, RowState
-from tasks.schema import HOLDS_SOURCE, history, rows
+from tasks.schema import FILED_SOURCE, HOLDS_SOURCE, NEW_SOURCE, history, rows
 
 #: The code of a row whose source id another created row holds.
 SOURCE_TAKEN = "source_taken"
@@ -68,11 +68,9 @@ class HeldSources(Store):
         created = [one for one in outcomes if one.state is RowState.CREATED and one.source_id]
         if self._sqlite or not created:
             return 0
-        ids = [str(one.source_id) for one in created]
-        query = select(rows.c.source_id).where(rows.c.source_id.in_(ids), HOLDS_SOURCE).group_by(rows.c.source_id)
         with self._read() as connection:
-            shared = set(connection.execute(query.having(func.count() > 1)).scalars())
-        doubted = [one for one in created if one.source_id in shared]
+            holders = self._holders(connection, [str(one.source_id) for one in created])
+        doubted = [one for one in created if len(holders.get(str(one.source_id), {})) > 1]
         if doubted:
             with self._write() as connection:
                 for outcome in doubted:
@@ -96,11 +94,22 @@ class HeldSources(Store):
                 found.setdefault(source_id, []).append((batch_id, record))
         return [SharedSource(source_id, tuple(keys)) for source_id, keys in found.items()]
 
+    def file_sources(self) -> None:
+        """Move the source ids of created rows from the small index to the large one, all in their order.
+
+        Only SQLite needs it, which writes whole pages of 32 KB.
+        """
+        if self._sqlite:
+            with self._write() as connection:
+                connection.execute(update(rows).where(NEW_SOURCE).values(source_filed=True))
+
     @staticmethod
     def _holders(connection: Connection, source_ids: Sequence[str]) -> dict[str, dict[_Key, _Holder]]:
-        query = select(rows.c.source_id, rows.c.batch_id, rows.c.record, rows.c.adopted).where(
-            rows.c.source_id.in_(source_ids), HOLDS_SOURCE
+        """Return the created rows that hold these sources, by source id and (batch, record)."""
+        wanted = select(rows.c.source_id, rows.c.batch_id, rows.c.record, rows.c.adopted).where(
+            rows.c.source_id.in_(source_ids)
         )
+        query = union_all(wanted.where(NEW_SOURCE), wanted.where(FILED_SOURCE))
         holders: dict[str, dict[_Key, _Holder]] = {}
         for source_id, batch_id, record, adopted in connection.execute(query):
             holders.setdefault(source_id, {})[batch_id, record] = _Holder(batch_id, record, bool(adopted))
@@ -120,6 +129,7 @@ class HeldSources(Store):
                     state=RowState.UNCLEAR,
                     code=SOURCE_TAKEN,
                     source_id=None,
+                    source_filed=None,
                     source_status=None,
                     adopted=None,
                     follow_up_at=None,

@@ -24,11 +24,9 @@ def upgrade() -> None:
         .where(rows.c.state == "unclear", rows.c.sent_at.is_not(None))
         .values(ended_at=rows.c.sent_at + LONGEST_REQUEST_SECONDS)
     )
-    condition = "source_id IS NOT NULL AND yielded IS NULL"
-    op.create_index(
-        "rows_by_source",
-        "rows",
-        ["source_id"],
-        sqlite_where=sa.text(condition),
-        postgresql_where=sa.text(condition),
-    )
+    op.add_column("rows", sa.Column("source_filed", sa.Boolean(), nullable=True))
+    op.execute("UPDATE rows SET source_filed = true WHERE state = 'created' AND source_id IS NOT NULL")
+    new = "source_id IS NOT NULL AND yielded IS NULL AND source_filed IS NULL"
+    for name, condition in (("rows_by_new_source", new), ("rows_by_source", "source_filed IS NOT NULL")):
+        where = sa.text(condition)
+        op.create_index(name, "rows", ["source_id"], sqlite_where=where, postgresql_where=where)

@@ -10,6 +10,7 @@ from factories import answer, hand, new_row, running_batch, whole
 from sqlalchemy import event, text
 from sqlalchemy.exc import IntegrityError
 
+from tasks.errors import LedgerError
 from tasks.ledger import Ledger
 from tasks.models import RowState
 
@@ -84,7 +85,21 @@ def test_no_row_that_may_be_sent_can_yield_its_identity(tmp_path: Path) -> None:
     ledger.close()
 
 
-def test_a_source_is_looked_up_by_its_index_and_only_the_last_step_of_a_row_writes_it(tmp_path: Path) -> None:
+def roots(ledger: Ledger, *names: str) -> set[int]:
+    with ledger._read() as connection:
+        query = text("select rootpage from sqlite_schema where name = :n")
+        return {connection.execute(query, {"n": name}).scalar_one() for name in names}
+
+
+def written_by(ledger: Ledger, statement: str, values: Any) -> set[int]:
+    with ledger._read() as connection:
+        steps = connection.exec_driver_sql(f"EXPLAIN {statement}", values).all()
+        return {one.p2 for one in steps if one.opcode == "OpenWrite"}
+
+
+def test_a_source_is_looked_up_by_its_indexes_and_only_the_last_step_of_a_row_writes_the_small_one(
+    tmp_path: Path,
+) -> None:
     ledger = Ledger.open(f"sqlite:///{tmp_path / 'ledger.db'}")
     batch = running_batch(ledger, 2)
     asked = asked_of(ledger)
@@ -93,16 +108,39 @@ def test_a_source_is_looked_up_by_its_index_and_only_the_last_step_of_a_row_writ
     worker.mark(held)
     steps = [one for one in asked if one[0].startswith("UPDATE rows")]
     worker.record(answer(held[0]), answer(held[1]))
+    recorded = [one for one in asked if one[0].startswith("UPDATE rows") and one not in steps]
     looks = [one for one in asked if "rows.source_id IN" in one[0]]
     assert steps
+    assert recorded
+    for one in steps:
+        assert not written_by(ledger, *one) & roots(ledger, "rows_by_new_source", "rows_by_source"), one
     assert looks
+    for statement, values in looks:
+        with ledger._read() as connection:
+            plan = str(connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values).all())
+        assert "USING INDEX rows_by_new_source (source_id=?)" in plan, plan
+        assert "USING INDEX rows_by_source (source_id=?)" in plan, plan
+    ledger.close()
+
+
+def test_filed_sources_are_found_like_new_ones(tmp_path: Path) -> None:
+    ledger = Ledger.open(f"sqlite:///{tmp_path / 'ledger.db'}")
+    batch = running_batch(ledger, 3)
+    worker = hand(ledger)
+    held = ledger.claim_slice(whole(batch), worker.number)
+    worker.mark(held)
+    worker.record(answer(held[0], source_id="src_a"))
+    asked = asked_of(ledger)
+    ledger.file_sources()
+    (filing,) = [one for one in asked if one[0].startswith("UPDATE rows")]
     with ledger._read() as connection:
-        query = text("select rootpage from sqlite_schema where name = 'rows_by_source'")
-        root = connection.execute(query).scalar_one()
-        for statement, values in steps:
-            opcodes = connection.exec_driver_sql(f"EXPLAIN {statement}", values).all()
-            assert root not in {one.p2 for one in opcodes if one.opcode == "OpenWrite"}, statement
-        for statement, values in looks:
-            plan = [str(one) for one in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values)]
-            assert "USING INDEX rows_by_source (source_id=?)" in plan[0], plan
+        plan = str(connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {filing[0]}", filing[1]).all())
+    assert "rows_by_new_source" in plan, plan
+    worker.record(answer(held[1], source_id="src_a"))
+    assert ledger.count_states(batch)[RowState.UNCLEAR] == 1
+    with pytest.raises(LedgerError, match=f"record 1 of batch {batch}"):
+        ledger.resolve(batch, 2, RowState.CREATED, source_id="src_a", who="somebody")
+    with ledger._read() as connection:
+        filed = connection.execute(text("select record from rows where source_filed")).scalars().all()
+    assert filed == [1]
     ledger.close()
