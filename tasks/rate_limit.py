@@ -19,8 +19,8 @@ from tasks.errors import RateLimitUnavailable
 #: The fleet's rate is halved at most so often, in seconds, by elepay's own "too many requests" ...
 BETWEEN_CUTS_SECONDS = 1.0
 #: ... and by a bare status from something in between: each leaves a row that must be looked up, which takes two
-#: requests more, so a storm of them would cost twice the pace otherwise.
-BETWEEN_BARE_CUTS_SECONDS = 2.0
+#: requests more, so a storm of them would cost two thirds of the pace otherwise.
+BETWEEN_BARE_CUTS_SECONDS = 4.0
 #: Share of the limit that comes back each second (GROWTH in `rate_limit.lua`).
 GROWTH = 0.05
 #: How long the fleet pauses after "too many requests" when elepay does not say (docs/elepay-api.md §6).

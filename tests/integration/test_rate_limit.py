@@ -18,7 +18,7 @@ from factories import ROOT
 from redis import Redis
 
 from tasks.errors import RateLimitUnavailable
-from tasks.rate_limit import PAUSE_AFTER_THROTTLING_SECONDS, RateLimit, connect, is_up
+from tasks.rate_limit import BETWEEN_BARE_CUTS_SECONDS, PAUSE_AFTER_THROTTLING_SECONDS, RateLimit, connect, is_up
 from worker.private_server import PrivateServer
 
 KEY = "onboard:rate"
@@ -251,6 +251,32 @@ def test_answers_to_requests_from_before_the_last_cut_change_nothing(
     assert limiter.current().rate > 60, "the request left before the cut"
     limiter.cut(1.5)
     assert limiter.current().rate < 40, "this one left after it"
+
+
+def test_bare_statuses_halve_the_rate_less_often_than_elepays_own_word(
+    limiter_of: Callable[[float], RateLimit], redis: Redis
+) -> None:
+    limiter = limiter_of(100)
+    limiter.cut(0.05, 0, bare=True)
+    let_time_pass(redis, BETWEEN_BARE_CUTS_SECONDS - 1)
+    limiter.cut(0.05, 0, bare=True)
+    assert limiter.current().rate > 60
+    let_time_pass(redis, 1.1)
+    limiter.cut(0.05, 0, bare=True)
+    assert limiter.current().rate < 45
+    let_time_pass(redis, 1.1)
+    limiter.cut(0.05, 0)
+    assert limiter.current().rate < 30
+
+
+def test_a_cut_says_when_the_rate_has_recovered(limiter_of: Callable[[float], RateLimit], redis: Redis) -> None:
+    limiter = limiter_of(100)
+    assert limiter.cut(0.05, 0) == pytest.approx(10, abs=0.5), "half of the limit grows back in ten seconds"
+    let_time_pass(redis, 1.5)
+    assert limiter.cut(0.05, 0) < 7, "from a quarter to a half"
+    assert limiter.cut(0.05, 30) < 7, "another answer to the same burst"
+    let_time_pass(redis, 1.5)
+    assert limiter.cut(0.05, 30) == pytest.approx(30, abs=1), "the pause is longer"
 
 
 def test_many_throttled_answers_at_once_cut_once(redis_url: str) -> None:
