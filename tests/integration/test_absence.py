@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 from factories import answer, hand, new_row, running_batch, whole
@@ -10,6 +11,9 @@ from factories import answer, hand, new_row, running_batch, whole
 from tasks.elepay_api import SourceList
 from tasks.ledger import Ledger
 from tasks.models import HeldRow, RowState, Source, reference_of
+from tasks.outcomes import Rules
+from tasks.retrying import RetryPolicy
+from tasks.sending import Sender
 from tasks.settling import MOST_LAG_SECONDS, NOT_SHOWN_SECONDS, Finding, Lag, LookUp, Settling
 
 RECKONED_SECONDS = 120.0
@@ -24,6 +28,7 @@ class Elepay:
     lag: float = 0.0
     complete: bool = True
     metadata: bool = True
+    status: str = "pending"
     there: list[tuple[str, str, float]] = field(default_factory=list)
     asked: list[tuple[str, bool]] = field(default_factory=list)
 
@@ -33,7 +38,7 @@ class Elepay:
     def list_sources(self, customer_id: str, payment_method: str, *, fresh: bool = False) -> SourceList:
         self.asked.append((customer_id, fresh))
         shown = [
-            Source(f"src_{at}", "pending", False, payment_method, name if self.metadata else None, self.metadata)
+            Source(f"src_{at}", self.status, False, payment_method, name if self.metadata else None, self.metadata)
             for at, (customer, name, exists_at) in enumerate(self.there)
             if customer == customer_id and exists_at + self.lag <= self.now
         ]
@@ -146,6 +151,15 @@ def test_a_source_that_was_found_is_a_witness_for_others(desk: Desk) -> None:
     assert desk.elepay.customers() == [lost.customer_id]
 
 
+def test_a_source_that_was_found_authorised_already_is_no_witness(desk: Desk) -> None:
+    """Lists may hide the new ones."""
+    lost, made = desk.send(2, executed=False, answered=False), desk.send(3, answered=False)
+    desk.first_look_up(lost)
+    desk.elepay.status = "active"
+    assert desk.look_up(made).finding is Finding.FOUND
+    assert desk.look_up(lost).finding is Finding.UNKNOWN
+
+
 def test_an_old_witness_proves_nothing_until_lists_cannot_be_behind_any_more(desk: Desk) -> None:
     desk.send(1)
     desk.elepay.now += 1000.0
@@ -159,6 +173,16 @@ def test_an_old_witness_proves_nothing_until_lists_cannot_be_behind_any_more(des
     assert not desk.look_up(lost).proved
     desk.elepay.now = proved_at
     assert desk.look_up(lost).proved
+
+
+def test_a_witness_sent_while_the_request_was_under_way_is_an_old_one(desk: Desk) -> None:
+    """elepay may have executed the request after it."""
+    lost = desk.send(2, executed=False, answered=False)
+    desk.send(3)
+    lost.ended_at = desk.elepay.now
+    desk.first_look_up(lost)
+    found = desk.look_up(lost)
+    assert (found.proved, found.proved_at) == (False, lost.ended_at + RECKONED_SECONDS)
 
 
 @pytest.mark.parametrize("lag", [20.0, 30.0, 100.0])
@@ -231,6 +255,15 @@ def test_lists_that_prove_nothing_prove_nothing_at_any_time(desk: Desk, trouble:
     assert desk.look_up(lost, 1000.0).finding is Finding.UNKNOWN
 
 
+def test_a_list_without_metadata_proves_nothing_although_a_witness_was_shown_with_it(desk: Desk) -> None:
+    lost, made = desk.send(2, executed=False, answered=False), desk.send(3, answered=False)
+    desk.first_look_up(lost)
+    assert desk.look_up(made).finding is Finding.FOUND
+    desk.elepay.metadata = False
+    desk.elepay.add(lost.customer_id, "foreign")
+    assert desk.look_up(lost).finding is Finding.UNKNOWN
+
+
 def test_witnesses_that_were_not_shown_are_not_asked_for_again_at_once(desk: Desk) -> None:
     lost = desk.send(2, executed=False, answered=False)
     desk.send(3)
@@ -272,6 +305,24 @@ def test_a_row_that_is_verified_first_is_treated_as_sent_before_its_batch_was_ac
     assert desk.look_up(held[1], RECKONED_SECONDS).proved
 
 
+@pytest.mark.parametrize(("unsent", "counted"), [(True, 0), (False, 1)])
+def test_look_ups_without_a_witness_count_in_an_outage_once_nothing_is_left_to_be_sent(
+    desk: Desk, unsent: bool, counted: int
+) -> None:
+    """Else a batch whose last row was lost would never end."""
+    lost = desk.send(2, executed=False, answered=False)
+    for record in () if unsent else (1, 3, 4, 5, 6):
+        desk.send(record, answered=False)
+    desk.elepay.there.clear()
+    desk.first_look_up(lost)
+    rules = Rules(False, look_up_delay_seconds=5.0, look_ups=4, resends=2, retry=RetryPolicy(60.0, 60.0))
+    nobody: Any = None
+    sender = Sender(desk.ledger, nobody, nobody, rules, nobody, outage_seconds=lambda: 60.0)
+    sender._settling = desk.settling
+    decision = sender.look_up(lost, desk.worker.number)
+    assert (decision.outcome.state, decision.outcome.look_ups) == (RowState.UNCLEAR, counted)
+
+
 def test_the_witness_sent_soonest_after_comes_first_then_the_youngest_of_the_others(desk: Desk) -> None:
     for record in (1, 2, 3):
         desk.send(record)
@@ -286,6 +337,12 @@ def test_the_witness_sent_soonest_after_comes_first_then_the_youngest_of_the_oth
     assert [one.customer_id for one in elsewhere] == [desk.held[record].customer_id for record in (5, 6)]
     assert desk.ledger.witnesses(desk.batch, 4, "paypay", after=0.0) == []
     assert found[0].reference == reference_of(bytes(new_row(6).identity or b""), 1)
+
+
+def test_a_row_whose_source_was_found_in_a_list_is_not_asked_for_as_a_witness(desk: Desk) -> None:
+    lost, found = (desk.send(record, answered=False) for record in (2, 3))
+    desk.worker.record(answer(found, adopted=True))
+    assert desk.ledger.witnesses(desk.batch, lost.record, "creditcard", after=0.0) == []
 
 
 def test_a_clock_that_is_set_forward_ends_no_wait(desk: Desk) -> None:

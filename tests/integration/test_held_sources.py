@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import threading
+from collections import deque
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,6 +15,9 @@ from sqlalchemy import text
 
 from tasks.ledger import Ledger
 from tasks.models import BatchState, HeldRow, Outcome, RowState
+from tasks.outcomes import Decision, Rules
+from tasks.retrying import RetryPolicy
+from tasks.waves import WaveLoop, _Landed, _Work
 
 
 def sent(ledger: Ledger, batch: int) -> tuple[Any, list[HeldRow]]:
@@ -70,6 +76,33 @@ def test_an_outcome_that_is_written_again_does_not_doubt_itself(ledger: Ledger) 
     assert states(ledger, batch) == ["created"]
 
 
+def test_no_connection_is_used_again_after_an_answer_that_named_another_rows_source(ledger: Ledger) -> None:
+    batch = running_batch(ledger, 2)
+    worker, held = sent(ledger, batch)
+    renewals: list[str] = []
+    api: Any = SimpleNamespace(renew_connections=lambda: renewals.append("renewed"))
+    nobody: Any = None
+    loop = WaveLoop(
+        ledger,
+        api,
+        nobody,
+        rules=Rules(False, look_up_delay_seconds=5.0, look_ups=4, resends=2, retry=RetryPolicy(60.0, 60.0)),
+        register=lambda: worker.number,
+        in_flight=1,
+        slice_seconds=60.0,
+        lease_seconds=60.0,
+        guard_answers=0,
+        breaker_answers=0,
+        breaker_share=1.0,
+    )
+    loop._hire()
+    work = _Work(whole(batch), worker.number, math.inf, deque(), open=2)
+    for row, expected in zip(held, ([], ["renewed"]), strict=True):
+        loop._write([_Landed(work, row, Decision(answer(row, source_id="src_a"), definite=True))], [])
+        assert renewals == expected
+    assert states(ledger, batch) == ["created", "unclear"]
+
+
 def test_copies_in_skipped_rows_do_not_count(ledger: Ledger) -> None:
     first = running_batch(ledger, 1)
     worker, held = sent(ledger, first)
@@ -97,6 +130,7 @@ def test_what_a_list_shows_is_believed_more_than_an_answer(ledger: Ledger) -> No
     assert states(ledger, second) == ["created"]
     lost = row_of(ledger, first, 1)
     assert (lost.state, lost.source_id, lost.code, lost.follow_up_at) == ("unclear", None, "source_taken", None)
+    assert lost.ended_at > row_of(ledger, second, later[0].record).sent_at, "its look-ups begin anew"
     assert ledger.batch(first).state is BatchState.RUNNING
     assert first in [one.batch_id for one in ledger.ring()]
     (asked,) = ledger.claim_slice(whole(first), other.number)

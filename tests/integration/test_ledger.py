@@ -192,6 +192,17 @@ def test_a_refused_identity_may_be_sent_by_a_later_file(ledger: Ledger) -> None:
     assert ledger.count_states(running_batch(ledger, 1)) == {RowState.WAITING: 1}
 
 
+def test_a_cancelled_batch_gives_up_what_was_never_sent_and_nothing_else(ledger: Ledger) -> None:
+    first = running_batch(ledger, 2)
+    mine = hand(ledger)
+    sent, unsent = ledger.claim_slice(whole(first), mine.number)
+    mine.mark([sent])
+    mine.record(answer(sent, RowState.UNCLEAR, not_before=0.0))
+    ledger.release(mine.number, [unsent], {})
+    assert ledger.change_batch_state(first, BatchState.CANCELLED, "", only_from=[BatchState.RUNNING])
+    assert [row.state for row in ledger.report_rows(running_batch(ledger, 2))] == [RowState.SKIPPED, RowState.WAITING]
+
+
 @pytest.mark.parametrize("status", ["failed", "inactive", "deleted"])
 def test_an_identity_whose_source_has_ended_gets_the_next_generation(ledger: Ledger, status: str) -> None:
     first = running_batch(ledger, 1)

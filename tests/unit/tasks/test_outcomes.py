@@ -256,6 +256,11 @@ def test_a_bare_status_says_nothing_about_the_row(status: int) -> None:
     assert bool(decision.reason) is (BARE[status] is Halted)
 
 
+@pytest.mark.parametrize("error", [Unclear("read_timeout"), Throttled("http_429", bare=True), AlreadyThere("M002010")])
+def test_a_request_in_doubt_ended_now_and_not_when_it_was_sent(error: ElepayError) -> None:
+    assert failed(error, sent_at=NOW - 9.0).outcome.ended_at == NOW
+
+
 def test_a_row_turned_away_is_looked_up_when_the_rate_has_recovered() -> None:
     error = Throttled("http_429", http_status=429, bare=True, retry_after_seconds=3.0)
     assert failed(error).again_after == RULES.look_up_delay_seconds
