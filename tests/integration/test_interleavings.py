@@ -678,5 +678,20 @@ def test_no_interleaving_doubles_or_loses_a_row(
         ledger.close()
 
 
+@pytest.mark.parametrize("how", ["refused", "unheard", "killed before", "killed after"])
+def test_whichever_write_of_a_wave_fails_no_row_is_left_over(ledger_url: str, api: ElepayApi, how: str) -> None:
+    """One process, one failure, and nothing else that could make it good; random steps seldom leave it at that."""
+    ledger = ClockedLedger.open(ledger_url)
+    machine = type("Machine", (Interleavings,), {"ledger": ledger, "api": api})
+    try:
+        for nth in range(5):
+            one = machine()
+            one.begin("", 0.0, "created")
+            one._shift(0, 0.3, how, nth, [("created", AT_ONCE)] * 4, [False] * 8)
+            one.teardown()
+    finally:
+        ledger.close()
+
+
 def test_every_fate_is_one_of_three_kinds() -> None:
     assert len(set(FATES)) == len(FATES) == len(EXECUTED) + len(LOST) + len(DEFINITE) + 1
