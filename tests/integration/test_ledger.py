@@ -46,6 +46,15 @@ def test_only_rows_still_held_are_marked_sending(ledger: Ledger) -> None:
     assert ledger.count_states(batch) == {RowState.CLAIMED: 2, RowState.SENDING: 2}
 
 
+def test_rows_that_are_being_sent_are_not_given_back(ledger: Ledger) -> None:
+    batch = running_batch(ledger, 2)
+    mine = hand(ledger)
+    rows = ledger.claim_slice(whole(batch), mine.number)
+    mine.mark(rows[:1])
+    ledger.release(mine.number, rows, {})
+    assert ledger.count_states(batch) == {RowState.SENDING: 1, RowState.WAITING: 1}
+
+
 def test_a_mark_whose_commit_was_not_heard_is_recognised(ledger: Ledger) -> None:
     batch = running_batch(ledger, 2)
     mine = hand(ledger)
