@@ -234,7 +234,8 @@ def look_up_failed(row: HeldRow, error: ElepayError, situation: Situation, *, ru
     outcome = _of_look_up(row, situation)
     definite = None if isinstance(error, NotSent) else not (isinstance(error, Unclear) or error.bare)
     if isinstance(error, NotSent | Throttled | Maintenance | Halted):
-        gap = max(look_up_gap(1, rules.look_up_delay_seconds), error.retry_after_seconds or 0.0, 1.0)
+        gap = situation.recovery_seconds or look_up_gap(1, rules.look_up_delay_seconds)
+        gap = max(gap, error.retry_after_seconds or 0.0, 1.0)
         put_off = replace(_look_up_after(outcome, gap, situation), definite=definite)
         return replace(put_off, effect=Effect.HALT, reason=_halting(error)) if isinstance(error, Halted) else put_off
     why = f"look-up failed: {error.code}"

@@ -100,12 +100,12 @@ class Sender:
 
     def look_up(self, row: HeldRow, worker: int) -> Decision:
         """Ask elepay what became of an unclear row."""
-        started = self._clock()
+        started, recovery = self._clock(), 0.0
         error: ElepayError
         try:
             found = self._settling.look_up(row)
         except ElepayError as raised:
-            self._slow_down(raised, self._clock() - started)
+            recovery = self._slow_down(raised, self._clock() - started)
             error = raised
         except RateLimitUnavailable:
             error = NotSent("not_sent")
@@ -116,7 +116,8 @@ class Sender:
                 situation = replace(situation, outage_seconds=0.0)  # no row will be sent after it and be a witness
             return outcomes.looked_up(row, found, situation, rules=self._rules)
         counters.count_look_up("failed")
-        return outcomes.look_up_failed(row, error, self._situation(worker), rules=self._rules)
+        situation = self._situation(worker, recovery_seconds=recovery)
+        return outcomes.look_up_failed(row, error, situation, rules=self._rules)
 
     def broken(self, row: HeldRow, worker: int) -> Decision:
         """Decide about a row on which this program itself failed: whether it was sent, nobody knows."""

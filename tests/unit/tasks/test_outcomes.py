@@ -69,9 +69,12 @@ def looked_up(found: LookUp, *, outage_seconds: float = 0.0, **more: object) -> 
     return outcomes.looked_up(held, found, Situation(WORKER, NOW, outage_seconds=outage_seconds), rules=RULES)
 
 
-def look_up_failed(error: ElepayError, *, outage_seconds: float = 0.0, **more: object) -> Decision:
+def look_up_failed(
+    error: ElepayError, *, outage_seconds: float = 0.0, recovery_seconds: float = 0.0, **more: object
+) -> Decision:
     held = row(**{"look_up": True, "ended_at": NOW - 60.0, **more})
-    return outcomes.look_up_failed(held, error, Situation(WORKER, NOW, outage_seconds=outage_seconds), rules=RULES)
+    situation = Situation(WORKER, NOW, outage_seconds=outage_seconds, recovery_seconds=recovery_seconds)
+    return outcomes.look_up_failed(held, error, situation, rules=RULES)
 
 
 #: A source that is surely absent, if an earlier look-up did not find it either.
@@ -330,6 +333,11 @@ def test_a_look_up_that_did_not_happen_is_put_off_without_being_counted(error: E
     assert (decision.outcome.state, decision.outcome.look_ups) == (RowState.UNCLEAR, 2)
     assert decision.again_after is not None
     assert decision.effect is Effect.NONE
+
+
+def test_a_look_up_that_was_turned_away_is_tried_again_when_the_rate_has_recovered() -> None:
+    assert look_up_failed(Throttled("http_429", bare=True), recovery_seconds=2.5).again_after == 2.5
+    assert look_up_failed(Throttled("http_429", bare=True), recovery_seconds=0.1).again_after == 1.0
 
 
 def test_a_look_up_with_a_revoked_key_halts_and_keeps_the_row_unclear() -> None:
