@@ -58,8 +58,9 @@ LONG_WAIT_SECONDS = 0.03
 MOST_LEAD_SECONDS = 0.25
 #: Places missed by more than this are given up.
 LATE_SECONDS = 0.02
-#: After so many created rows their source ids are filed (`Ledger.file_sources`).
-FILE_EVERY_ROWS = 5000
+#: After so many created rows their source ids are filed (`Ledger.file_sources`): each wave writes about all pages of
+#: the small index, each filing about all of the large one.
+FILE_EVERY_ROWS = 2000
 #: How long to wait before Redis or the ledger is asked again.
 OUTAGE_PAUSE_SECONDS = 0.5
 

@@ -229,6 +229,13 @@ class Holding(HeldSources):
         ]
         if refused:  # a statement that names `yielded` for all would write every row's place in `rows_one_owner` anew
             self._execute_many(connection, _YIELD, refused)
+        unclear = [
+            {"b": one.batch_id, "r": one.record, "token": one.attempts, "ended": one.ended_at, "absent": one.absent_at}
+            for one in outcomes
+            if one.state is RowState.UNCLEAR
+        ]
+        if unclear:
+            self._execute_many(connection, _NOTE_END, unclear)
         told = [outcome for outcome in outcomes if outcome.what]
         if changed != len(outcomes):
             told = told + self._late(connection, outcomes)
@@ -325,8 +332,6 @@ _RECORDED = (
     "resends",
     "follow_up_at",
     "source_generation",
-    "ended_at",
-    "absent_at",
 )
 
 
@@ -351,6 +356,19 @@ _YIELD = (
         rows.c.state == RowState.REFUSED,
     )
     .values(yielded=True)
+)
+
+
+#: Only a row in doubt has these times; the few that have them are written by themselves.
+_NOTE_END = (
+    update(rows)
+    .where(
+        rows.c.batch_id == bindparam("b"),
+        rows.c.record == bindparam("r"),
+        rows.c.attempts == bindparam("token"),
+        rows.c.state == RowState.UNCLEAR,
+    )
+    .values(ended_at=bindparam("ended"), absent_at=bindparam("absent"))
 )
 
 

@@ -45,7 +45,7 @@ LAGS = {"4 s": Lag(4, {})} | (
     if SLOW
     else {}
 )
-MAINTENANCE_SECONDS = [8, 60] if SLOW else [8]
+MAINTENANCE_SECONDS = [8, 60, 230] if SLOW else [8]
 
 
 class StrangerNight(Night):
