@@ -18,20 +18,19 @@ from typing import Any, NamedTuple
 
 import pytest
 from conftest import ROWS, Night
-from factories import ROOT, Command, wait_until, write_csv
+from factories import Command, wait_until, write_csv
 from machines import pause
 from sqlalchemy import create_engine, text
 from stranger import SIGN_IN_PAGE, Fault, Stranger
 
 SLOW = os.environ.get("STRANGER_SLOW") == "1"
 
-#: How far the program reckons that lists may be behind; a program without that setting would not start with it.
-KNOWS_LIST_LAG = "`ONBOARD_LIST_LAG_SECONDS`" in (ROOT / "docs/settings.md").read_text(encoding="utf-8")
+#: How far the program reckons that lists may be behind.
 RECKONED_LAG_SECONDS = 6
 
 
 class Lag(NamedTuple):
-    """How far lists are behind, and the settings that the program has for it (empty: its defaults)."""
+    """How far lists are behind, and the settings that the program has for it."""
 
     seconds: float
     settings: dict[str, Any]
@@ -39,7 +38,8 @@ class Lag(NamedTuple):
 
 LAGS = {"4 s": Lag(4, {})} | (
     {
-        f"{seconds} s": Lag(seconds, {"ONBOARD_LIST_LAG_SECONDS": None, "ONBOARD_LOOK_UP_DELAY_SECONDS": 5})
+        # the program's defaults
+        f"{seconds} s": Lag(seconds, {"ONBOARD_LIST_LAG_SECONDS": 120, "ONBOARD_LOOK_UP_DELAY_SECONDS": 5})
         for seconds in (20, 30, 100)
     }
     if SLOW
@@ -58,9 +58,8 @@ class StrangerNight(Night):
         return self.simulator
 
     def machine(self, **settings: Any) -> Command:
-        """A machine with a folder of its own; a setting that is None keeps the program's default."""
-        wanted = ({"ONBOARD_LIST_LAG_SECONDS": RECKONED_LAG_SECONDS} if KNOWS_LIST_LAG else {}) | settings
-        return super().machine(**{name: value for name, value in wanted.items() if value is not None})
+        """A machine with a folder of its own."""
+        return super().machine(**{"ONBOARD_LIST_LAG_SECONDS": RECKONED_LAG_SECONDS, **settings})
 
     def finish(self, command: Command, file: Path, *, seconds: float = 100, wrong_runs: int = 3) -> dict[str, Any]:
         """Run the same file until it is finished, now and then after a resume; later runs are answered honestly."""
