@@ -26,11 +26,11 @@ if "worker" in sys.orig_argv:
                 continue
             os.kill(os.getpid(), signal.SIGKILL)
 
-    def dying(self, worker, outcomes, to_send, lease_seconds):
+    def dying(self, worker, outcomes, to_send, lease_seconds, **more):
         waves[0] += bool(to_send)
         if to_send and waves[0] == 3 and {when!r} == "before":
             die()
-        wave = write_wave(self, worker, outcomes, to_send, lease_seconds)
+        wave = write_wave(self, worker, outcomes, to_send, lease_seconds, **more)
         if to_send and waves[0] == 3 and {when!r} == "after":
             die()
         return wave

@@ -390,7 +390,7 @@ def test_a_time_in_which_everything_is_a_503_page_costs_nothing_but_time(night: 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("executed", [True, False], ids=["executed", "not executed"])
 def test_half_of_all_answers_throttled_by_something_in_between(night: StrangerNight, executed: bool) -> None:
-    rows = 100
+    rows = 60
     night.stranger.misbehave(Fault("status", 0.5, on="everything", status=429, executed=executed))
     command = night.machine()
     began = time.monotonic()
