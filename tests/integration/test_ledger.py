@@ -119,14 +119,20 @@ def test_claimed_rows_of_a_dead_worker_wait_again_and_sent_ones_become_unclear(l
 
 def test_a_silent_worker_keeps_what_it_sends_until_no_request_can_be_under_way(ledger: Ledger) -> None:
     batch = running_batch(ledger, 2)
-    mine = hand(ledger, lease_seconds=0.2)
+    mine = hand(ledger, lease_seconds=60)
     rows = ledger.claim_slice(whole(batch), mine.number)
     mine.mark(rows[:1])
-    time.sleep(0.3)
-    assert ledger.sweep(total_timeout_seconds=0.5, look_up_delay_seconds=0) == 1
+
+    def let_time_pass(seconds: float) -> None:
+        with ledger._write() as connection:
+            connection.execute(text("update workers set lease_ends_at = lease_ends_at - :s"), {"s": seconds})
+
+    assert ledger.sweep(total_timeout_seconds=40, look_up_delay_seconds=0) == 0
+    let_time_pass(61)
+    assert ledger.sweep(total_timeout_seconds=40, look_up_delay_seconds=0) == 1
     assert ledger.count_states(batch) == {RowState.SENDING: 1, RowState.WAITING: 1}
-    time.sleep(0.5)
-    assert ledger.sweep(total_timeout_seconds=0.5, look_up_delay_seconds=0) == 1
+    let_time_pass(40)
+    assert ledger.sweep(total_timeout_seconds=40, look_up_delay_seconds=0) == 1
     assert ledger.count_states(batch) == {RowState.UNCLEAR: 1, RowState.WAITING: 1}
 
 
