@@ -210,6 +210,7 @@ class Outcome:
     source_id: str | None = None
     source_status: str | None = None
     adopted: bool | None = None
+    names_row: bool = False  #: elepay's answer to the create carried the row's reference
     code: str | None = None
     parameter: str | None = None
     request_id: str | None = None

@@ -91,6 +91,7 @@ def created(row: HeldRow, source: Source, *, latency_ms: int, rules: Rules) -> D
         RowState.CREATED,
         source_id=source.id,
         source_status=source.status,
+        names_row=source.reference is not None,
         latency_ms=latency_ms,
         look_ups=row.look_ups,
         resends=row.resends,

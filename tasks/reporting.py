@@ -35,6 +35,8 @@ def write(
     Raises what `write_reports` raises; nothing of an earlier set is lost before the new one is whole.
     """
     folder = folder or ours.reports / str(batch.id)
+    if batch.state not in (BatchState.FINISHED, BatchState.CANCELLED):
+        ours.ledger.file_sources(batch.id)  # no report may say that a row has another row's source
     facts = gather(ours, batch, folder)
     if mend is not None:
         facts = replace(facts, commands=replace(facts.commands, mend=mend))

@@ -22,7 +22,6 @@ from sqlalchemy import (
     String,
     Table,
     Text,
-    and_,
     false,
     or_,
 )
@@ -70,7 +69,6 @@ batches = Table(
 #: dead worker: when that was noticed; of a row never sent: when its batch was accepted), and `absent_at` when a
 #: complete list first lacked its source since then. `yielded` is true of a row that does not own its identity (refused,
 #: skipped): an index that asked for the state would be written anew, in a random place, with every step of every row.
-#: `source_filed` is true of a created row that is found by its source in the large index, and else NULL.
 rows = Table(
     "rows",
     metadata,
@@ -106,7 +104,6 @@ rows = Table(
     Column("yielded", Boolean),
     Column("ended_at", Float(53)),
     Column("absent_at", Float(53)),
-    Column("source_filed", Boolean),
     PrimaryKeyConstraint("batch_id", "record"),
     sqlite_with_rowid=False,
 )
@@ -127,16 +124,6 @@ Index(
     sqlite_where=OWNING,
     postgresql_where=OWNING,
 )
-#: Created rows, which hold their source; a skipped row has yielded its identity and only quotes its owner's. The
-#: condition names no state, so that the steps of a row before its last touch none of these indexes.
-HOLDS_SOURCE = and_(rows.c.source_id.is_not(None), rows.c.yielded.is_(None))
-#: Where a created row is found by its source: the last few thousand in a small index, the others in a large one. Source
-#: ids fall all over their index: to write each wave into the large one took longer than the wave itself. Neither is
-#: unique: a ledger of an earlier version may hold one source twice.
-NEW_SOURCE = and_(HOLDS_SOURCE, rows.c.source_filed.is_(None))
-FILED_SOURCE = rows.c.source_filed.is_not(None)
-Index("rows_by_new_source", rows.c.source_id, sqlite_where=NEW_SOURCE, postgresql_where=NEW_SOURCE)
-Index("rows_by_source", rows.c.source_id, sqlite_where=FILED_SOURCE, postgresql_where=FILED_SOURCE)
 #: Counting and finding by state.
 Index("rows_by_state", rows.c.batch_id, rows.c.state, rows.c.record)
 _HELD = rows.c.worker.is_not(None)
@@ -146,6 +133,19 @@ Index("rows_held", rows.c.worker, sqlite_where=_HELD, postgresql_where=_HELD)
 _FOLLOWED = rows.c.follow_up_at.is_not(None)
 #: Whose status is due; rows that are not created yet are not in it.
 Index("rows_followed", rows.c.follow_up_at, sqlite_where=_FOLLOWED, postgresql_where=_FOLLOWED)
+
+#: Which row a source stands for, of every batch that has finished: a created row of a running batch is filed here, with
+#: all others of its batch, before the batch finishes. Source ids fall all over their index, so an entry with each wave
+#: would write a page of 32 KB for each row. A row that gave its source up later keeps its entry: only together with a
+#: created row that names the same source it means something.
+sources = Table(
+    "sources",
+    metadata,
+    Column("source_id", Text, primary_key=True),
+    Column("batch_id", _Id, nullable=False),
+    Column("record", Integer, nullable=False),
+    sqlite_with_rowid=False,
+)
 
 #: A range of records, the work of one message. `due_at` is when its message is to be sent (again); NULL: nothing to do.
 slices = Table(

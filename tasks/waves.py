@@ -58,9 +58,6 @@ LONG_WAIT_SECONDS = 0.03
 MOST_LEAD_SECONDS = 0.25
 #: Places missed by more than this are given up.
 LATE_SECONDS = 0.02
-#: After so many created rows their source ids are filed (`Ledger.file_sources`): each wave writes about all pages of
-#: the small index, each filing about all of the large one.
-FILE_EVERY_ROWS = 2000
 #: How long to wait before Redis or the ledger is asked again.
 OUTAGE_PAUSE_SECONDS = 0.5
 
@@ -159,7 +156,6 @@ class WaveLoop:
         self._works: deque[_Work] = deque()
         self._landed: deque[_Landed] = deque()
         self._flying = 0
-        self._unfiled = 0  # rows created since sources were last filed
         self._held_up = False  # rows are queued, and for now none of them may leave
         self._lease_ends = 0.0
         self._lease_renewed = 0.0
@@ -296,7 +292,6 @@ class WaveLoop:
             if rows or landed or self._clock() - self._lease_renewed > self._lease_seconds / 4:
                 self._wave(rows, landed)
             self._audit()
-            self._file_sources()
             if self._outage:
                 log.info("goes on", after=self._outage)
                 self._outage = ""
@@ -415,11 +410,6 @@ class WaveLoop:
         if back:
             log.warning("rows without work given back", worker=self._worker, rows=back)
 
-    def _file_sources(self) -> None:
-        if self._unfiled >= FILE_EVERY_ROWS:
-            self._unfiled = 0
-            self._ledger.file_sources()
-
     # ------------------------------------------------------------------ one wave
 
     def _wave(self, rows: list[tuple[_Work, HeldRow]], landed: list[_Landed]) -> None:
@@ -503,7 +493,6 @@ class WaveLoop:
         if rows:
             took = self._clock() - started
             self._lead_seconds = min(MOST_LEAD_SECONDS, max(1.3 * took + 0.005, 0.97 * self._lead_seconds))
-        self._unfiled += sum(one.decision.outcome.state is RowState.CREATED for one in landed)
         if wave.doubted:
             log.warning("sources that other rows hold were answered, to be looked up", rows=wave.doubted)
             self._api.renew_connections()

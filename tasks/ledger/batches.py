@@ -20,7 +20,8 @@ from sqlalchemy import (
 
 from tasks.errors import LedgerError
 from tasks.ledger.conditions import NOT_SETTLED, some_not_settled
-from tasks.ledger.store import Store, new_id
+from tasks.ledger.held_sources import HeldSources
+from tasks.ledger.store import new_id
 from tasks.models import (
     Batch,
     BatchState,
@@ -33,7 +34,7 @@ from tasks.schema import batches, rows, slices, workers
 _TOLD_OF = {BatchState.PAUSED: NewsKind.PAUSED, BatchState.HALTED: NewsKind.HALTED}
 
 
-class Batches(Store):
+class Batches(HeldSources):
     """What happens to whole batches."""
 
     def add_batch(
@@ -227,6 +228,8 @@ class Batches(Store):
             ).rowcount
             if moved and to is BatchState.RUNNING:
                 self._make_due(connection, batch_id)
+            if moved and to is BatchState.CANCELLED:
+                self._file_sources(connection, batch_id)
             if moved:
                 self._tell(connection, batch_id, 0, f"{to}: {reason}" if reason else str(to), who)
             if moved and to in _TOLD_OF:
@@ -234,12 +237,19 @@ class Batches(Store):
         return moved == 1
 
     def close_batch(self, batch_id: int) -> bool:
-        """Finish a running batch in which nothing is left to send or look up; True for the one caller that did it."""
+        """Finish a running batch in which nothing is left to send or look up; True for the one caller that did it.
+
+        Before that all its sources are filed, those of a cancelled batch as well; a row whose source is another's is
+        left to be looked up.
+        """
         left = some_not_settled(batch_id)
         with self._read() as connection:
-            if connection.execute(select(left)).scalar_one():
-                return False
+            query = select(batches.c.state, left).where(batches.c.id == batch_id)
+            state, unsettled = connection.execute(query).one()
+        if unsettled and state != BatchState.CANCELLED:
+            return False
         with self._write() as connection:
+            self._file_sources(connection, batch_id)
             closed = connection.execute(
                 update(batches)
                 .where(batches.c.id == batch_id, batches.c.state == BatchState.RUNNING, ~left)

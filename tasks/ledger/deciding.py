@@ -15,7 +15,7 @@ from sqlalchemy import (
 
 from tasks.errors import LedgerError
 from tasks.ledger.conditions import GIVEN_UP, UNDECIDED
-from tasks.ledger.held_sources import HeldSources
+from tasks.ledger.held_sources import HeldSources, Holder
 from tasks.models import (
     RowState,
     reference_of,
@@ -103,6 +103,8 @@ class Deciding(HeldSources):
             ).rowcount
             if not changed:
                 raise LedgerError(f"record {record} of batch {batch_id} does not wait for a person")
+            if source_id is not None:
+                self._refile(connection, source_id, Holder(batch_id, record, adopted=True))
             told = f"resolved: {values['code'] or state}" + (f", source {source_id}" if source_id else "")
             self._tell(connection, batch_id, record, told, who)
             if state is RowState.WAITING:
@@ -121,8 +123,11 @@ class Deciding(HeldSources):
         )
 
     def _refuse_known_source(self, connection: Connection, source_id: str) -> None:
-        for batch_id, record in self._holders(connection, [source_id]).get(source_id, {}):
-            raise LedgerError(f"source {source_id} belongs to record {record} of batch {batch_id} already")
+        holder = self._holder_anywhere(connection, source_id)
+        if holder is not None:
+            raise LedgerError(
+                f"source {source_id} belongs to record {holder.record} of batch {holder.batch_id} already"
+            )
 
     def look_up_again(self, batch_id: int, who: str) -> int:
         """Let every row of a batch that waits for a person be looked up once more; return how many."""

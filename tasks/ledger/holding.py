@@ -152,11 +152,9 @@ class Holding(HeldSources):
         now = self.now()
         look_up_at = now + look_up_delay_seconds
         try:
-            wave = self._write_wave(worker, outcomes, to_send, lease_seconds, now, look_up_at, self._write_outcomes)
+            return self._write_wave(worker, outcomes, to_send, lease_seconds, now, look_up_at, self._write_outcomes)
         except UnwritableValue:
-            wave = self._write_wave(worker, outcomes, to_send, lease_seconds, now, look_up_at, self._write_one_by_one)
-        shared = self._doubt_shared_sources(outcomes, now, look_up_at)
-        return wave._replace(doubted=wave.doubted + shared)
+            return self._write_wave(worker, outcomes, to_send, lease_seconds, now, look_up_at, self._write_one_by_one)
 
     def _write_wave(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import threading
 from collections import deque
@@ -13,11 +14,14 @@ import pytest
 from factories import Command, answer, hand, new_row, running_batch, whole
 from sqlalchemy import text
 
+from tasks.errors import LedgerError
 from tasks.ledger import Ledger
-from tasks.models import BatchState, HeldRow, Outcome, RowState
+from tasks.models import BatchState, HeldRow, NewRow, Outcome, RowState
 from tasks.outcomes import Decision, Rules
 from tasks.retrying import RetryPolicy
 from tasks.waves import WaveLoop, _Landed, _Work
+
+_CUSTOMERS = itertools.count()
 
 
 def sent(ledger: Ledger, batch: int) -> tuple[Any, list[HeldRow]]:
@@ -38,10 +42,23 @@ def states(ledger: Ledger, batch: int) -> list[str]:
     return [row.state for row in ledger.report_rows(batch)]
 
 
-def test_a_source_that_another_created_row_holds_is_not_believed(ledger: Ledger) -> None:
-    first, second = running_batch(ledger, 2), running_batch(ledger, [new_row(7), new_row(8)])
-    worker, held = sent(ledger, first)
-    worker.record(answer(held[0], source_id="src_a"))
+def others(count: int) -> list[NewRow]:
+    """Rows of customers that no other batch of these tests has."""
+    return [new_row(record + 1, customer=f"cus_other_{next(_CUSTOMERS)}") for record in range(count)]
+
+
+def created(ledger: Ledger, *source_ids: str, names_row: bool = True) -> int:
+    """A batch whose rows hold these sources, by answers."""
+    batch = running_batch(ledger, others(len(source_ids)))
+    worker, held = sent(ledger, batch)
+    worker.record(*(answer(row, source_id=one, names_row=names_row) for row, one in zip(held, source_ids, strict=True)))
+    return batch
+
+
+def test_a_source_that_a_row_of_a_finished_batch_holds_is_not_believed(ledger: Ledger) -> None:
+    first = created(ledger, "src_a")
+    assert ledger.close_batch(first)
+    second = running_batch(ledger, [new_row(7), new_row(8)])
     other, later = sent(ledger, second)
     wave = ledger.write_wave(
         other.number,
@@ -54,9 +71,90 @@ def test_a_source_that_another_created_row_holds_is_not_believed(ledger: Ledger)
     doubted = row_of(ledger, second, later[0].record)
     assert (doubted.state, doubted.source_id, doubted.code, doubted.worker) == ("unclear", None, "source_taken", None)
     assert doubted.not_before == pytest.approx(doubted.ended_at + 5.0)
-    assert states(ledger, first) == ["created", "sending"]
+    assert states(ledger, first) == ["created"]
     assert states(ledger, second) == ["unclear", "created"]
     assert "src_a" in ledger.history(second, later[0].record)[-1]["what"]
+
+
+def test_an_answer_with_the_rows_reference_is_compared_before_its_batch_finishes(ledger: Ledger) -> None:
+    first = created(ledger, "src_a")
+    assert ledger.close_batch(first)
+    second = created(ledger, "src_a", "src_b")
+    assert states(ledger, second) == ["created", "created"]
+    assert not ledger.close_batch(second)
+    assert states(ledger, second) == ["unclear", "created"]
+    doubted = row_of(ledger, second, 1)
+    assert (doubted.source_id, doubted.code, doubted.look_ups) == (None, "source_taken", 0)
+    assert doubted.not_before == doubted.ended_at
+    assert "src_a" in ledger.history(second, 1)[-1]["what"]
+    assert states(ledger, first) == ["created"]
+    assert second in [one.batch_id for one in ledger.ring()]
+
+
+def test_rows_of_a_batch_that_hold_one_source_are_all_doubted(ledger: Ledger) -> None:
+    batch = created(ledger, "src_a", "src_b", "src_a", "src_a")
+    assert not ledger.close_batch(batch)
+    assert states(ledger, batch) == ["unclear", "created", "unclear", "unclear"]
+
+
+def test_before_a_batch_finishes_a_list_is_believed_more_than_an_answer(ledger: Ledger) -> None:
+    """Whichever of the rows comes first; of two that a list showed, the first is believed."""
+    batch = running_batch(ledger, 5)
+    worker, held = sent(ledger, batch)
+    listed = {"adopted": True}
+    worker.record(answer(held[0], source_id="src_a"), answer(held[1], source_id="src_b", **listed))
+    worker.record(answer(held[2], source_id="src_a", **listed), answer(held[3], source_id="src_b", names_row=True))
+    assert states(ledger, batch) == ["created"] * 4 + ["sending"]
+    worker.record(answer(held[4], source_id="src_a", **listed))
+    assert not ledger.close_batch(batch)
+    assert states(ledger, batch) == ["unclear", "created", "created", "unclear", "unclear"]
+
+
+def test_a_source_that_was_given_up_is_filed_for_the_row_that_holds_it_now(ledger: Ledger) -> None:
+    first = created(ledger, "src_a")
+    assert ledger.close_batch(first)
+    with ledger._write() as connection:
+        connection.execute(text("update rows set state = 'unclear', source_id = null"))
+    second = created(ledger, "src_a")
+    assert ledger.close_batch(second)
+    assert states(ledger, second) == ["created"]
+    third = created(ledger, "src_a")
+    assert not ledger.close_batch(third)
+    assert states(ledger, third) == ["unclear"]
+
+
+def test_closing_a_batch_again_doubts_nobody(ledger: Ledger) -> None:
+    batch = created(ledger, "src_a", "src_b")
+    assert ledger.close_batch(batch)
+    assert not ledger.close_batch(batch)
+    assert states(ledger, batch) == ["created", "created"]
+    assert ledger.batch(batch).state is BatchState.FINISHED
+
+
+def test_the_sources_of_a_cancelled_batch_are_known_also_of_answers_that_come_later(ledger: Ledger) -> None:
+    batch = running_batch(ledger, others(3))
+    worker, held = sent(ledger, batch)
+    worker.record(answer(held[0], source_id="src_a"))
+    ledger.change_batch_state(batch, BatchState.CANCELLED, "", only_from=[BatchState.RUNNING])
+    worker.record(answer(held[1], source_id="src_b"))
+    assert not ledger.close_batch(batch), "what a slice does at its end"
+    later = created(ledger, "src_a", "src_b", "src_c", names_row=False)
+    assert states(ledger, later) == ["unclear", "unclear", "created"]
+
+
+def test_a_person_cannot_name_a_source_that_a_row_holds(ledger: Ledger) -> None:
+    finished = created(ledger, "src_a")
+    assert ledger.close_batch(finished)
+    running = created(ledger, "src_b")
+    asked = running_batch(ledger, others(2))
+    worker, held = sent(ledger, asked)
+    worker.record(*(answer(row, RowState.UNCLEAR) for row in held))
+    for source_id, batch in (("src_a", finished), ("src_b", running)):
+        with pytest.raises(LedgerError, match=f"record 1 of batch {batch} already"):
+            ledger.resolve(asked, 1, RowState.CREATED, source_id=source_id, who="somebody")
+    ledger.resolve(asked, 1, RowState.CREATED, source_id="src_c", who="somebody")
+    with pytest.raises(LedgerError, match=f"record 1 of batch {asked} already"):
+        ledger.resolve(asked, 2, RowState.CREATED, source_id="src_c", who="somebody")
 
 
 def test_one_source_in_two_answers_of_a_wave_is_the_first_rows(ledger: Ledger) -> None:
@@ -77,6 +175,7 @@ def test_an_outcome_that_is_written_again_does_not_doubt_itself(ledger: Ledger) 
 
 
 def test_no_connection_is_used_again_after_an_answer_that_named_another_rows_source(ledger: Ledger) -> None:
+    assert ledger.close_batch(created(ledger, "src_a"))
     batch = running_batch(ledger, 2)
     worker, held = sent(ledger, batch)
     renewals: list[str] = []
@@ -97,8 +196,8 @@ def test_no_connection_is_used_again_after_an_answer_that_named_another_rows_sou
     )
     loop._hire()
     work = _Work(whole(batch), worker.number, math.inf, deque(), open=2)
-    for row, expected in zip(held, ([], ["renewed"]), strict=True):
-        loop._write([_Landed(work, row, Decision(answer(row, source_id="src_a"), definite=True))], [])
+    for row, source_id, expected in zip(held, ("src_b", "src_a"), ([], ["renewed"]), strict=True):
+        loop._write([_Landed(work, row, Decision(answer(row, source_id=source_id), definite=True))], [])
         assert renewals == expected
     assert states(ledger, batch) == ["created", "unclear"]
 
@@ -133,6 +232,7 @@ def test_what_a_list_shows_is_believed_more_than_an_answer(ledger: Ledger) -> No
     assert lost.ended_at > row_of(ledger, second, later[0].record).sent_at, "its look-ups begin anew"
     assert ledger.batch(first).state is BatchState.RUNNING
     assert first in [one.batch_id for one in ledger.ring()]
+    assert ledger.close_batch(second)
     (asked,) = ledger.claim_slice(whole(first), other.number)
     assert asked.look_up
     again = Outcome(first, asked.record, asked.attempts, RowState.CREATED, source_id="src_a", adopted=True)
@@ -145,6 +245,7 @@ def test_a_row_without_its_personal_data_is_left_to_a_person(ledger: Ledger) -> 
     first = running_batch(ledger, 1)
     worker, held = sent(ledger, first)
     worker.record(answer(held[0], source_id="src_a"))
+    assert ledger.close_batch(first)
     with ledger._write() as connection:
         connection.execute(text("update rows set customer_id = null, request = null"))
     second = running_batch(ledger, [new_row(5)])
@@ -156,33 +257,27 @@ def test_a_row_without_its_personal_data_is_left_to_a_person(ledger: Ledger) -> 
     assert [(one.batch_id, one.code) for one in ledger.unclear_for_people()] == [(first, "source_taken")]
 
 
-def test_two_processes_that_record_one_source_at_the_same_time_believe_neither(postgres_url: str) -> None:
-    """Each sees nothing of the other's transaction; whoever commits last sees both rows."""
+def test_batches_that_finish_at_the_same_time_do_not_both_hold_a_source(postgres_url: str) -> None:
+    """Each sees nothing of the other's transaction, but the same source cannot be filed twice."""
     ledger = Ledger.open(postgres_url)
-    batch = running_batch(ledger, 2)
-    (worker, held), barrier = sent(ledger, batch), threading.Barrier(2)
+    pairs = [(created(ledger, f"src_{n}"), created(ledger, f"src_{n}")) for n in range(5)]
+    barrier = threading.Barrier(2)
 
     class Meeting(Ledger):
-        def _renew(self, *arguments: Any) -> bool:
-            barrier.wait(10)  # both have looked and written, neither has committed
-            return super()._renew(*arguments)
+        def _file_sources(self, connection: Any, batch_id: int) -> None:
+            barrier.wait(10)  # neither has filed anything
+            super()._file_sources(connection, batch_id)
 
-    ledgers = [Meeting.open(postgres_url) for _ in held]
-    doubted = []
-    threads = [
-        threading.Thread(
-            target=lambda one=one, row=row: doubted.append(
-                one.write_wave(worker.number, [answer(row, source_id="src_a")], [], 60.0).doubted
-            )
-        )
-        for one, row in zip(ledgers, held, strict=True)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(30)
-    assert sum(doubted) >= 1
-    assert states(ledger, batch).count("created") <= 1
+    ledgers = [Meeting.open(postgres_url) for _ in range(2)]
+    for pair in pairs:
+        threads = [
+            threading.Thread(target=one.close_batch, args=(batch,)) for one, batch in zip(ledgers, pair, strict=True)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(30)
+        assert sorted(states(ledger, pair[0]) + states(ledger, pair[1])) == ["created", "unclear"]
     for one in [ledger, *ledgers]:
         one.close()
 

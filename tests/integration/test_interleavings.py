@@ -54,6 +54,7 @@ from tasks.elepay_api import ElepayApi
 from tasks.errors import LedgerError, RateLimitUnavailable
 from tasks.intake.request_json import content_of, request_of
 from tasks.ledger import ENDED_STATUSES, Ledger
+from tasks.ledger.held_sources import SOURCE_TAKEN
 from tasks.models import BatchState, HeldRow, NewRow, RowState, Slice, identity_of, reference_of
 from tasks.outcomes import Rules
 from tasks.rate_limit import Reservation
@@ -468,22 +469,30 @@ class Interleavings(RuleBasedStateMachine):
     def _every_created_row_has_its_source(self, rows: list[Any]) -> None:
         created = [row for row in rows if row.state == RowState.CREATED]
         here = {(row.batch_id, row.record): row.source_id for row in created}
-        assert len({row.source_id for row in created}) == len(created), "one source stands for two rows"
+        doubted = {(row.batch_id, row.record) for row in rows if row.code == SOURCE_TAKEN}
         there = {one.id: one for one in self.remote.sources}
-        right = {row.source_id for row in created if there[row.source_id].reference == _reference(row)}
-        assert self.created.items() <= here.items(), "a created row is not what it was"
-        self.created = {key: source_id for key, source_id in here.items() if source_id in right}
+        right = {
+            (row.batch_id, row.record): row.source_id
+            for row in created
+            if there[row.source_id].reference == _reference(row)
+        }
+        was = {key: source_id for key, source_id in self.created.items() if key not in doubted}
+        assert was.items() <= here.items(), "a created row is not what it was"
+        self.created = right
         for row in created:
-            source = there[row.source_id]
-            assert source.exists_at <= self.clock.now
-            assert row.source_id in right or source.reference in self._in_doubt(rows), (
+            assert there[row.source_id].exists_at <= self.clock.now
+        over = {batch for batch in self.batches if self.ledger.batch(batch).state is BatchState.FINISHED}
+        finished = [row for row in created if row.batch_id in over]
+        assert len({row.source_id for row in finished}) == len(finished), "one source stands for two rows"
+        unsettled = {
+            _reference(row)
+            for row in rows
+            if row.identity is not None and (row.state != RowState.CREATED or row.batch_id not in over)
+        }
+        for row in finished:
+            assert (row.batch_id, row.record) in right or there[row.source_id].reference in unsettled, (
                 "a row has the source of another row that is created"
             )
-
-    @staticmethod
-    def _in_doubt(rows: list[Any]) -> set[str]:
-        """The references of rows that have no source: one of them may own a source that another row's answer named."""
-        return {_reference(row) for row in rows if row.identity is not None and row.state != RowState.CREATED}
 
     def _nobody_has_two_sources(self, rows: list[Any]) -> None:
         ours = Counter(

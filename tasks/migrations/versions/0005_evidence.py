@@ -24,9 +24,15 @@ def upgrade() -> None:
         .where(rows.c.state == "unclear", rows.c.sent_at.is_not(None))
         .values(ended_at=rows.c.sent_at + LONGEST_REQUEST_SECONDS)
     )
-    op.add_column("rows", sa.Column("source_filed", sa.Boolean(), nullable=True))
-    op.execute("UPDATE rows SET source_filed = true WHERE state = 'created' AND source_id IS NOT NULL")
-    new = "source_id IS NOT NULL AND yielded IS NULL AND source_filed IS NULL"
-    for name, condition in (("rows_by_new_source", new), ("rows_by_source", "source_filed IS NOT NULL")):
-        where = sa.text(condition)
-        op.create_index(name, "rows", ["source_id"], sqlite_where=where, postgresql_where=where)
+    op.create_table(
+        "sources",
+        sa.Column("source_id", sa.Text(), primary_key=True),
+        sa.Column("batch_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("record", sa.Integer(), nullable=False),
+        sqlite_with_rowid=False,
+    )
+    op.execute(
+        "INSERT INTO sources SELECT source_id, batch_id, record FROM rows"
+        " WHERE state = 'created' AND source_id IS NOT NULL ORDER BY source_id, batch_id, record"
+        " ON CONFLICT DO NOTHING"
+    )

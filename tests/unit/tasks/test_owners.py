@@ -10,7 +10,6 @@ from factories import answer, hand, new_row, running_batch, whole
 from sqlalchemy import event, text
 from sqlalchemy.exc import IntegrityError
 
-from tasks.errors import LedgerError
 from tasks.ledger import Ledger
 from tasks.models import RowState
 
@@ -97,50 +96,41 @@ def written_by(ledger: Ledger, statement: str, values: Any) -> set[int]:
         return {one.p2 for one in steps if one.opcode == "OpenWrite"}
 
 
-def test_a_source_is_looked_up_by_its_indexes_and_only_the_last_step_of_a_row_writes_the_small_one(
-    tmp_path: Path,
-) -> None:
+def test_no_step_of_a_row_files_its_source_and_sources_are_found_by_their_key(tmp_path: Path) -> None:
     ledger = Ledger.open(f"sqlite:///{tmp_path / 'ledger.db'}")
     batch = running_batch(ledger, 2)
     asked = asked_of(ledger)
     worker = hand(ledger)
     held = ledger.claim_slice(whole(batch), worker.number)
     worker.mark(held)
+    worker.record(answer(held[0], names_row=True), answer(held[1]))
     steps = [one for one in asked if one[0].startswith("UPDATE rows")]
-    worker.record(answer(held[0]), answer(held[1]))
-    recorded = [one for one in asked if one[0].startswith("UPDATE rows") and one not in steps]
-    looks = [one for one in asked if "rows.source_id IN" in one[0]]
-    assert steps
-    assert recorded
+    looks = [one for one in asked if "sources.source_id IN" in one[0]]
+    assert len(steps) >= 3
     for one in steps:
-        assert not written_by(ledger, *one) & roots(ledger, "rows_by_new_source", "rows_by_source"), one
-    assert looks
-    for statement, values in looks:
-        with ledger._read() as connection:
-            plan = str(connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values).all())
-        assert "USING INDEX rows_by_new_source (source_id=?)" in plan, plan
-        assert "USING INDEX rows_by_source (source_id=?)" in plan, plan
+        assert not written_by(ledger, *one) & roots(ledger, "sources"), one
+    ((statement, values),) = looks
+    assert len([one for one in values if str(one).startswith("src_")]) == 1, "the other answer named its row"
+    with ledger._read() as connection:
+        plan = str(connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values).all())
+    assert "SEARCH sources USING PRIMARY KEY (source_id=?)" in plan, plan
+    assert "SEARCH rows USING PRIMARY KEY (batch_id=? AND record=?)" in plan, plan
     ledger.close()
 
 
-def test_filed_sources_are_found_like_new_ones(tmp_path: Path) -> None:
+def test_a_batchs_sources_are_filed_in_their_order_by_one_reading_of_its_rows(tmp_path: Path) -> None:
     ledger = Ledger.open(f"sqlite:///{tmp_path / 'ledger.db'}")
-    batch = running_batch(ledger, 3)
+    batch = running_batch(ledger, 1)
     worker = hand(ledger)
     held = ledger.claim_slice(whole(batch), worker.number)
     worker.mark(held)
-    worker.record(answer(held[0], source_id="src_a"))
+    worker.record(answer(held[0]))
     asked = asked_of(ledger)
-    ledger.file_sources()
-    (filing,) = [one for one in asked if one[0].startswith("UPDATE rows")]
+    assert ledger.close_batch(batch)
+    assert not [one for one in asked if "JOIN" in one[0]], "nothing is contested"
+    ((statement, values),) = [one for one in asked if one[0].startswith("INSERT INTO sources")]
     with ledger._read() as connection:
-        plan = str(connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {filing[0]}", filing[1]).all())
-    assert "rows_by_new_source" in plan, plan
-    worker.record(answer(held[1], source_id="src_a"))
-    assert ledger.count_states(batch)[RowState.UNCLEAR] == 1
-    with pytest.raises(LedgerError, match=f"record 1 of batch {batch}"):
-        ledger.resolve(batch, 2, RowState.CREATED, source_id="src_a", who="somebody")
-    with ledger._read() as connection:
-        filed = connection.execute(text("select record from rows where source_filed")).scalars().all()
-    assert filed == [1]
+        plan = str(connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values).all())
+    assert "rows_by_state (batch_id=? AND state=?)" in plan or "PRIMARY KEY (batch_id=?)" in plan, plan
+    assert "USE TEMP B-TREE FOR ORDER BY" in plan, plan
     ledger.close()
