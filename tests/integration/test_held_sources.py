@@ -11,7 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from factories import Command, answer, hand, new_row, running_batch, whole
+from factories import Command, Simulator, answer, hand, new_row, running_batch, whole, write_csv
 from sqlalchemy import text
 
 from tasks.errors import LedgerError
@@ -329,3 +329,19 @@ def test_the_upgrade_command_reports_them(tmp_path: Path) -> None:
     assert command.json("ledger", "upgrade")["shared_sources"] == [
         {"source_id": "src_a", "rows": [[batch, 1], [batch, 2]]}
     ]
+
+
+def test_a_report_of_an_unfinished_batch_calls_no_row_created_with_another_rows_source(
+    tmp_path: Path, simulator: Simulator
+) -> None:
+    command = Command(tmp_path, simulator)
+    assert command.json("run", "--canary", 3, write_csv(tmp_path / "rows.csv", 6))["books"]["created"] == 3
+    ledger = Ledger.open(command.ledger_url)
+    with ledger._write() as connection:
+        connection.execute(text("update rows set source_id = 'src_a' where record in (2, 3)"))
+        connection.execute(text("delete from sources"))  # what the first report has compared
+    said = command.json("report", 1)
+    assert [row.state for row in ledger.report_rows(1)] == ["created", "unclear", "unclear"] + ["waiting"] * 3
+    lines = Path(said["reports"]["results"]).read_text().splitlines()
+    assert sum("src_" in line for line in lines) == 1
+    ledger.close()
