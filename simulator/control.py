@@ -20,8 +20,9 @@ GET   /_sim/statistics              the books of the run:
     distinct_keys_seen       different rows (customer, method, resource, reference) that createSource was asked for
 
 GET   /_sim/sources?offset=&limit=  {"total": N, "sources": [{"id", "customerId", "paymentMethod", "reference",
-                                    "status"}, ...]} in the order of creation; limit 1000 by default, 100000 at most;
-                                    with &secrets=true also "credential" and "cardholder", which nobody may pass on
+                                    "status", "liveMode"}, ...]} in the order of creation; limit 1000 by default,
+                                    100000 at most; with &secrets=true also "credential" and "cardholder", which
+                                    nobody may pass on
 POST  /_sim/sources/{id}/status     {"status": "active"}: the end user authorises, fails, cancels
 GET   /_sim/control                 every knob
 POST  /_sim/control                 {knob: value, ...}, PATCH as well: changed at once, answers every knob; 400 with the
@@ -101,6 +102,7 @@ class ControlRoom:
                     "paymentMethod": record.payment_method,
                     "reference": record.reference,
                     "status": sources.status(position),
+                    "liveMode": record.live_mode,
                     **(answers.secrets_of(sources, position) if secrets else {}),
                 }
             )

@@ -68,10 +68,10 @@ def follow_up(
 
     with ThreadPoolExecutor(THREADS, thread_name_prefix="follow-up") as threads:
         while not (stop.is_set() or stopping() or time.monotonic() >= ends):
-            if halted := ledger.halted_batches(live=rules.live):
+            if halted := ledger.halted_batches():
                 said.stopped_by = f"batch {halted[0]} is halted"
                 break
-            claimed = ledger.claim_follow_ups(PAGE_ROWS, live=rules.live)
+            claimed = ledger.claim_follow_ups(PAGE_ROWS)
             if not claimed:
                 break
             over = partial(_is_over, stop, stopping, ends)

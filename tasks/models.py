@@ -138,6 +138,25 @@ class Source:
     customer_id: str = ""  #: "": the answer does not say (edition A lacks it)
 
 
+class Account(NamedTuple):
+    """Where requests go: elepay's test or live mode, and its address. A batch is sent there and nowhere else."""
+
+    live: bool = False
+    address: str = ""  #: scheme, host, port and path
+
+    @property
+    def key(self) -> str:
+        """What stands for it in the names of things that are shared through Redis: `test:1f0c93aa`."""
+        return f"{'live' if self.live else 'test'}:{hashlib.sha256(self.address.encode()).hexdigest()[:8]}"
+
+    def __str__(self) -> str:
+        return f"{'live' if self.live else 'test'} mode at {self.address}"
+
+
+#: A ledger that nothing is sent from may do without one.
+NO_ACCOUNT = Account()
+
+
 @dataclass(frozen=True, slots=True)
 class Batch:
     """One accepted file."""
@@ -154,6 +173,8 @@ class Batch:
     parent_id: int | None = None
     file_format: Mapping[str, Any] = field(default_factory=dict)
     deadline_at: float | None = None
+    address: str | None = None  #: of elepay, where it is sent; None: from before addresses were stored
+    hours: str | None = None  #: its nightly window, as `window.Window` writes it; None: not stored either
     verify: bool = False  #: its rows are looked up before they are sent
     dropped_at: float | None = None  #: when its file and personal data were dropped (ONBOARD_KEEP_DAYS)
     canary: int = 0  #: last record that runs before a person approves the rest; 0: none, or approved

@@ -49,12 +49,12 @@ class AcceptRules:
     """The settings that decide about a file."""
 
     intake: IntakeRules
-    live: bool
     slice_rows: int
     lease_seconds: float
     again: bool = False
     verify: bool = False  #: the ledger may have been lost: look every identity up before it is sent
     canary_rows: int = 0
+    hours: str = ""  #: when its rows may be sent, as `window.Window` writes it
     deadline_at: float | None = None
     max_invalid_share: float = 1.0
     require_valid_row: bool = False
@@ -82,7 +82,7 @@ def accept_file(path: Path, *, ledger: Ledger, files: Path, rules: AcceptRules) 
     except UnusableFile as error:
         with contextlib.suppress(OSError), path.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-            batch_id = ledger.add_unusable_batch(path.name, sha256, live=rules.live, reason=str(error), code=error.code)
+            batch_id = ledger.add_unusable_batch(path.name, sha256, reason=str(error), code=error.code)
             log.warning("file rejected", batch=batch_id, code=error.code, line=error.line)
         raise
 
@@ -98,10 +98,10 @@ def _accept_file(path: Path, ledger: Ledger, files: Path, rules: AcceptRules) ->
         batch_id = ledger.add_batch(
             name=path.name,
             sha256=opened.sha256,
-            live=rules.live,
             file_format=opened.format.to_dict(),
             reader=reader,
             parent_id=rules.parent_id or _parent(ledger, opened),
+            hours=rules.hours,
             deadline_at=rules.deadline_at,
             verify=rules.verify,
         )
@@ -134,7 +134,7 @@ def _going_on(ledger: Ledger, opened: OpenedFile, rules: AcceptRules) -> Accepte
                 detail=f"batch {batch.id}",
                 hint=f"`onboard report {batch.id}` writes its reports again; --again makes one more source a row.",
             )
-        if batch.state in GOES_ON and batch.live == rules.live:
+        if batch.state in GOES_ON and ledger.take_orders(batch.id, rules.hours):
             ledger.set_deadline(batch.id, rules.deadline_at)
             if rules.verify:
                 ledger.verify_from_now_on(batch.id)

@@ -81,7 +81,7 @@ def gather(ours: Resources, batch: Batch, folder: Path | None = None) -> ReportF
 def waits_for_next_night(ours: Resources, batch: Batch) -> float | None:
     """Return when an unfinished batch goes on, if the window is closed now."""
     now = ours.ledger.now()
-    opens_at = ours.settings.window.span(now).opens_at
+    opens_at = ours.settings.window.span_with(ours.ledger.sending_hours(batch.id), now).opens_at
     return opens_at if batch.state is BatchState.RUNNING and opens_at > now else None
 
 

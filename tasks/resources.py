@@ -14,7 +14,7 @@ from tasks.flights import Deadlines
 from tasks.following import FollowUpRules
 from tasks.intake import IntakeRules
 from tasks.ledger import Ledger
-from tasks.models import Batch
+from tasks.models import Account, Batch
 from tasks.onboarding import register
 from tasks.outcomes import Rules
 from tasks.rate_limit import RateLimit, connect
@@ -48,6 +48,10 @@ class Resources:
         """Folder of the accepted files."""
         return self.settings.home / "files"
 
+    def is_of_account(self, batch: Batch) -> bool:
+        """Tell whether a batch is sent with this key to this address; one of an earlier version has no address."""
+        return batch.live == self.settings.live and batch.address in (None, self.settings.address)
+
     def kept_file(self, batch: Batch) -> Path:
         """Where the accepted copy of a batch's file is."""
         return self.files / f"{batch.sha256}.csv"
@@ -69,10 +73,15 @@ class Resources:
         """LEDGER_URL, or SQLite in ONBOARD_HOME."""
         return self.settings.ledger_url or f"sqlite:///{(self.settings.home / 'ledger.db').absolute()}"
 
+    @property
+    def account(self) -> Account:
+        """Where this installation's requests go."""
+        return Account(self.settings.live, self.settings.address)
+
     @cached_property
     def ledger(self) -> Ledger:
         """The ledger."""
-        return Ledger.open(self.ledger_url)
+        return Ledger.open(self.ledger_url, self.account)
 
     @cached_property
     def api(self) -> ElepayApi:
@@ -99,7 +108,7 @@ class Resources:
 
     @property
     def _rate_key(self) -> str:
-        return f"onboard:rate:{self.settings.mode}"
+        return f"onboard:rate:{self.account.key}"
 
     @property
     def follow_up_rules(self) -> FollowUpRules:

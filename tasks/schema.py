@@ -31,14 +31,15 @@ from tasks.models import OWNING_STATES
 metadata = MetaData()
 
 #: The migration that makes these tables (`tasks/migrations`); code and ledger must agree on it.
-VERSION = "0005"
+VERSION = "0006"
 
 #: 64 bits on PostgreSQL; on SQLite only INTEGER numbers itself.
 _Id = BigInteger().with_variant(Integer, "sqlite")
 
 #: One accepted file. `reader` is the worker that reads it into the ledger while it is `reading`; `canary` the number of
 #: rows that run before a person approves the rest (0: none, or approved). `verify`: its rows are looked up before they
-#: are sent. `dropped_at`: when its file and personal data were dropped.
+#: are sent. `dropped_at`: when its file and personal data were dropped. `live` and `address` say where it is sent, and
+#: `hours` when (`window.Window`); NULL, of a batch of an earlier version: nobody sends it until a command names it.
 batches = Table(
     "batches",
     metadata,
@@ -59,6 +60,8 @@ batches = Table(
     Column("canary", Integer, nullable=False, server_default="0"),
     Column("verify", Boolean, nullable=False, server_default=false()),
     Column("dropped_at", Float(53)),
+    Column("address", Text),
+    Column("hours", Text),
     sqlite_autoincrement=True,
 )
 

@@ -369,6 +369,15 @@ class Settings(BaseSettings):
         return Window.of(self.not_before, self.until, self.time_zone)
 
     @property
+    def address(self) -> str:
+        """ELEPAY_BASE_URL as the ledger keeps it: with a host in lower case and without a default port."""
+        parts = urlsplit(self.base_url)
+        host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+        default = {"http": 80, "https": 443}[parts.scheme]
+        port = "" if parts.port in (None, default) else f":{parts.port}"
+        return f"{parts.scheme}://{host}{port}{parts.path}"
+
+    @property
     def limit_requests_per_second(self) -> float:
         """The fleet's limit as the rate limiter takes it."""
         return self.requests_per_second or UNLIMITED_REQUESTS_PER_SECOND

@@ -215,13 +215,14 @@ class WaveLoop:
         """Send (and look up) what is due in the slice; return when the outcome of everything sent is committed.
 
         What was not sent in `slice_seconds`, or because the window closes, or the batch or the process stops, is given
-        back. Outside of the window the slice is put off to its opening. Returns how many rows were claimed.
+        back. Outside of the batch's window, or of this process's own, the slice is put off to the opening. Returns how
+        many rows were claimed.
         """
         if self._stopping:
             self._ledger.ring_again(one)
             return 0
         now = self._ledger.now()
-        window = self._window.span(now)
+        window = self._window.span_with(self._ledger.sending_hours(one.batch_id), now)
         if window.opens_at > now:
             self._ledger.put_off(one, window.opens_at)
             return 0

@@ -36,6 +36,19 @@ class Window:
             raise ValueError("a window needs a beginning and an end that differ; always: leave both empty")
         return cls(beginning, end, zone)
 
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Return the window that `str` wrote. Raises ValueError."""
+        hours, _, zone = text.partition(" ")
+        not_before, _, until = hours.partition("-")
+        return cls.of(not_before, until, zone or "UTC")
+
+    def __str__(self) -> str:
+        """Return it as the ledger keeps it: `01:00-06:00 Asia/Tokyo`; always: nothing."""
+        if self._not_before is None or self._until is None:
+            return ""
+        return f"{self._not_before.isoformat()}-{self._until.isoformat()} {self._zone.key}"
+
     @property
     def always(self) -> bool:
         """True if it never closes."""
@@ -59,6 +72,15 @@ class Window:
             if now < closes and opens < closes:
                 return Span(opens, closes)
         raise AssertionError("a window opens every night")  # pragma: no cover - no zone skips three nights
+
+    def span_with(self, other: Window, now: float) -> Span:
+        """Return the next opening in which both windows are open, or until when they are; it may be closed by then.
+
+        Whoever finds one of them closed at `opens_at` asks again.
+        """
+        first, second = sorted((self.span(now), other.span(now)))
+        closes_at = min(first.closes_at, second.closes_at)
+        return Span(second.opens_at, closes_at if closes_at > second.opens_at else second.closes_at)
 
     def is_open(self, now: float) -> bool:
         """Tell whether sending is allowed now."""

@@ -78,7 +78,7 @@ def hand(ledger: Ledger, lease_seconds: float = 60.0) -> Hand:
 def running_batch(ledger: Ledger, rows: int | list[NewRow] = 10, *, slice_rows: int = 100, again: bool = False) -> int:
     """A batch that runs, with so many waiting rows."""
     reader = ledger.add_worker("elsewhere", 1, "", 60.0)
-    batch = ledger.add_batch(name="f.csv", sha256="0" * 64, live=False, file_format={}, reader=reader, parent_id=None)
+    batch = ledger.add_batch(name="f.csv", sha256="0" * 64, file_format={}, reader=reader, parent_id=None)
     new = [new_row(record) for record in range(1, rows + 1)] if isinstance(rows, int) else rows
     ledger.add_rows(batch, new, again=again)
     ledger.start_batch(batch, slice_rows)

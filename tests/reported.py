@@ -44,10 +44,10 @@ class Reported:
         file.write_bytes(content.encode() if isinstance(content, str) else content)
         return self.accept_path(file, **rules)
 
-    def accept_path(self, file: Path, *, live: bool = False, **rules: Any) -> Batch:
+    def accept_path(self, file: Path, **rules: Any) -> Batch:
         """Bring a file that exists into the ledger."""
         accept = onboarding.AcceptRules(
-            intake=self.ours.intake_rules(), live=live, slice_rows=1_000_000, lease_seconds=60.0, **rules
+            intake=self.ours.intake_rules(), slice_rows=1_000_000, lease_seconds=60.0, **rules
         )
         return onboarding.accept_file(file, ledger=self.ledger, files=self.ours.files, rules=accept).batch
 

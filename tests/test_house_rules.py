@@ -36,12 +36,12 @@ from tasks.errors import (
     TryLater,
     Unclear,
 )
-from tasks.models import BatchState, RowState
+from tasks.models import Account, BatchState, RowState
 from tasks.reasons import CODES
 from tasks.reports.csv_files import EXCEL_SAFE_COLUMN, OWN_COLUMNS
 from tasks.reports.writing import FILES
 from tasks.schema import VERSION
-from tasks.settings import FILE_SUFFIX, SECRETS_DIR, setting_names
+from tasks.settings import FILE_SUFFIX, SECRETS_DIR, load_settings, setting_names
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("tasks", "worker", "simulator")
@@ -447,7 +447,7 @@ def test_the_dashboard_shows_every_metric_and_no_other() -> None:
 def test_queue_names_in_code_and_documents_agree() -> None:
     from worker.celery_app import make_app
 
-    app = make_app("redis://localhost/0", 40.0)
+    app = make_app("redis://localhost/0", Account(True, load_settings({}).address), 40.0)
     assert app.conf.task_default_queue == QUEUE
     assert set(app.conf.task_queues) == {QUEUE}
     prefix = app.conf.broker_transport_options["global_keyprefix"]

@@ -14,7 +14,7 @@ from typing import Any
 
 from rich.console import Console
 
-from tasks import auditing, following, tidying
+from tasks import auditing, following, reporting, tidying
 from tasks.auditing import Audit
 from tasks.errors import ElepayError, LedgerError, RateLimitUnavailable, SettingsError
 from tasks.ledger import ENDED_STATUSES, SourceLine
@@ -24,7 +24,7 @@ from tasks.reports.texts import Texts
 from tasks.resources import Resources
 from worker import screen
 from worker.run import Interrupts
-from worker.running import with_redis
+from worker.running import require_account, with_redis
 
 #: Lines that are shown; the file has all.
 SHOWN = 20
@@ -37,7 +37,7 @@ def follow_up(ours: Resources, console: Console) -> tuple[int, dict[str, Any]]:
     """Ask elepay what became of every pending source that is due; return how it went."""
     ours.settings.require_key()
     with Interrupts() as interrupts, interrupts.counted(), with_redis(ours, console):
-        due = ours.ledger.follow_ups_due(live=ours.settings.live)
+        due = ours.ledger.follow_ups_due()
         console.print(f"{due:,} sources are due")
         said = following.follow_up(
             ours.ledger,
@@ -97,12 +97,11 @@ def audit(
     settings, batch = ours.settings, ours.ledger.batch(batch_id)
     if batch.state in (BatchState.READING, BatchState.UNUSABLE):
         raise LedgerError(f"batch {batch_id} is {batch.state}: it has nothing to audit")
-    if batch.state is BatchState.RUNNING and settings.window.is_open(ours.ledger.now()):
+    if batch.state is BatchState.RUNNING and reporting.waits_for_next_night(ours, batch) is None:
         raise LedgerError(f"batch {batch_id} is running: audit it when it has finished, or pause it first")
     if dropped := ours.dropped(batch):
         raise LedgerError(f"{dropped}: it cannot be audited any more")
-    if batch.live != settings.live:
-        raise SettingsError(f"batch {batch_id} is of the other mode: set ELEPAY_MODE and the key to it")
+    require_account(ours, batch)
     settings.require_key()
     folder = folder or ours.reports / str(batch_id)
     journal = folder / "audit.part"

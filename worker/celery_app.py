@@ -18,6 +18,7 @@ from kombu.exceptions import OperationalError
 
 from tasks import celery_tasks
 from tasks.celery_tasks import QUEUE, SCHEDULE
+from tasks.models import Account
 from tasks.settings import load_settings
 from worker import logs
 
@@ -48,8 +49,11 @@ def broker_url(redis_url: str) -> str:
     return redis_url.replace("unix://", "redis+socket://", 1) if redis_url.startswith("unix://") else redis_url
 
 
-def make_app(redis_url: str, total_timeout_seconds: float) -> Celery:
-    """Return the Celery app with the settings that were checked against lost and doubled messages."""
+def make_app(redis_url: str, account: Account, total_timeout_seconds: float) -> Celery:
+    """Return the Celery app with the settings that were checked against lost and doubled messages.
+
+    Fleets of different accounts may share a Redis: the names of everything there begin with the account.
+    """
     app = Celery("onboard", broker=broker_url(redis_url), include=["tasks.celery_tasks"])
     app.conf.update(
         task_default_queue=QUEUE,
@@ -80,7 +84,7 @@ def make_app(redis_url: str, total_timeout_seconds: float) -> Celery:
             "socket_timeout": 30,
             **({} if redis_url.startswith("unix") else {"socket_connect_timeout": 5, "socket_keepalive": True}),
             "health_check_interval": 20,
-            "global_keyprefix": "onboard:",
+            "global_keyprefix": f"onboard:{account.key}:",
         },
         beat_schedule={
             name: {"task": name, "schedule": seconds, "options": {"queue": QUEUE, "expires": seconds}}
@@ -92,7 +96,11 @@ def make_app(redis_url: str, total_timeout_seconds: float) -> Celery:
 
 
 _settings = load_settings()
-app = make_app(_settings.redis_url or "redis://localhost:6379/0", _settings.total_timeout_seconds)
+app = make_app(
+    _settings.redis_url or "redis://localhost:6379/0",
+    Account(_settings.live, _settings.address),
+    _settings.total_timeout_seconds,
+)
 app.set_default()
 
 

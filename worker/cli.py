@@ -189,11 +189,23 @@ def pause(batch: BatchArgument, json_output: JsonOption = False) -> None:
 
 
 @app.command()
-def resume(batch: BatchArgument, json_output: JsonOption = False) -> None:
-    """Let a paused or halted batch go on (`onboard run` with its file does the same and waits for the end)."""
+def resume(
+    batch: BatchArgument,
+    not_before: Annotated[
+        str | None, typer.Option(help="HH:MM; with --until: its nightly window from now on.", show_default=False)
+    ] = None,
+    until: Annotated[str | None, typer.Option(help="HH:MM; nothing is sent from then on.", show_default=False)] = None,
+    at_any_time: Annotated[bool, typer.Option("--at-any-time", help="Take its nightly window away.")] = False,
+    json_output: JsonOption = False,
+) -> None:
+    """Let a paused or halted batch go on (`onboard run` with its file does the same and waits for the end).
+
+    A batch keeps the nightly window that it was brought with; only these options change it.
+    """
     from worker import deciding
 
-    _leave(lambda ours, console: deciding.resume(ours, batch, console), json_output=json_output)
+    hours = deciding.Hours(not_before, until, at_any_time)
+    _leave(lambda ours, console: deciding.resume(ours, batch, hours, console), json_output=json_output)
 
 
 @app.command()

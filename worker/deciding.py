@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from rich.console import Console
 from rich.text import Text
@@ -12,8 +12,9 @@ from tasks.errors import ElepayError, LedgerError, SettingsError
 from tasks.models import Batch, BatchState, Reason, RowState
 from tasks.resources import Resources
 from tasks.retrying import retrying_look_up
+from tasks.window import Window
 from worker import screen
-from worker.running import result, who
+from worker.running import require_account, result, who
 
 
 def pause(ours: Resources, batch_id: int, console: Console) -> tuple[int, dict[str, Any]]:
@@ -23,16 +24,47 @@ def pause(ours: Resources, batch_id: int, console: Console) -> tuple[int, dict[s
     return _say(ours, batch_id, console, f"batch {batch_id} is paused; onboard resume {batch_id} goes on")
 
 
-def resume(ours: Resources, batch_id: int, console: Console) -> tuple[int, dict[str, Any]]:
+class Hours(NamedTuple):
+    """How somebody wants the nightly window of a batch to be from now on; nothing said: as it is."""
+
+    not_before: str | None = None
+    until: str | None = None
+    at_any_time: bool = False
+
+    def read(self, zone: str) -> Window | None:
+        """Return the new window; None: as it is. Raises SettingsError."""
+        if not self.at_any_time and self.not_before is None and self.until is None:
+            return None
+        if self.at_any_time and (self.not_before or self.until):
+            raise SettingsError("--at-any-time takes the window away: give it, or --not-before and --until")
+        try:
+            return Window.of(self.not_before or "", self.until or "", zone)
+        except ValueError as error:
+            raise SettingsError(f"--not-before and --until: {error}") from None
+
+
+def resume(ours: Resources, batch_id: int, hours: Hours, console: Console) -> tuple[int, dict[str, Any]]:
     """Let a stopped batch go on; the fleet's workers take it up."""
-    if not onboarding.resume(ours.ledger, batch_id, who()):
-        raise _cannot(ours.ledger.batch(batch_id), "resumed", "a paused or halted")
+    window = hours.read(ours.settings.time_zone)
+    batch = ours.ledger.batch(batch_id)
+    require_account(ours, batch)
+    if batch.state is BatchState.PAUSED and ours.ledger.waits_for_approval(batch_id):
+        raise LedgerError(
+            f"the canary rows of batch {batch_id} have run: `onboard approve {batch_id}` lets the rest go"
+        )
+    if window is not None and batch.state in onboarding.GOES_ON:
+        ours.ledger.change_hours(batch_id, str(window), who())
+    if not onboarding.resume(ours.ledger, batch_id, who()) and (
+        window is None or batch.state is not BatchState.RUNNING
+    ):
+        raise _cannot(batch, "resumed", "a paused or halted")
     ours.ledger.set_deadline(batch_id, None)
     return _say(ours, batch_id, console, f"batch {batch_id} goes on{_where(ours, batch_id)}")
 
 
 def approve(ours: Resources, batch_id: int, console: Console) -> tuple[int, dict[str, Any]]:
     """Let the rest of a batch run after its canary rows."""
+    require_account(ours, ours.ledger.batch(batch_id))
     if not ours.ledger.approve_batch(batch_id, who()):
         raise LedgerError(f"batch {batch_id} does not wait for approval (it is {ours.ledger.batch(batch_id).state})")
     return _say(ours, batch_id, console, f"batch {batch_id} is approved{_where(ours, batch_id)}")

@@ -185,7 +185,8 @@ def watch_batches(
     """
     from worker.celery_app import BrokerUnreachable
 
-    closes_at = settings.window.span(ledger.now()).closes_at
+    now = ledger.now()
+    closes_at = max(settings.window.span_with(ledger.sending_hours(batch_id), now).closes_at for batch_id in batches)
     troubled = ""
     while not interrupts.count:
         try:

@@ -20,7 +20,7 @@ from tasks import onboarding, reporting
 from tasks.elepay_api import PaymentMethod
 from tasks.errors import ElepayError, Halted, LedgerError, RateLimitUnavailable, SettingsError, UnusableFile
 from tasks.intake import load_mapping
-from tasks.models import OPEN_STATES, Batch, BatchState, Books, RowState
+from tasks.models import OPEN_STATES, Account, Batch, BatchState, Books, RowState
 from tasks.resources import Resources
 from tasks.retrying import retrying_look_up
 from worker import screen
@@ -74,7 +74,7 @@ def run(ours: Resources, options: Options, console: Console) -> tuple[int, dict[
             accepted = _accept(ours, options, progress, interrupts)
             if accepted.goes_on:
                 console.print(f"batch {accepted.batch.id} goes on where it stopped")
-            _say_when(ours, console)
+            _say_when(ours, accepted.batch.id, console)
             ending = _finish(ours, [accepted.batch.id], workers, progress, interrupts)
         return _tell(ours, options, console, accepted.batch.id, started, ending)
 
@@ -89,6 +89,7 @@ def retry(
         raise LedgerError(f"batch {batch_id} is {parent.state}: only a finished or cancelled batch can be retried")
     if dropped := ours.dropped(parent):
         raise LedgerError(f"{dropped}: it cannot be retried")
+    require_account(ours, parent)
     options = Options(file=Path(parent.name), verify_first=parent.verify)
     started = time.time()
     with (
@@ -106,11 +107,21 @@ def retry(
             if again:
                 child = replace(options, file=target)
                 batches.append(_accept(ours, child, progress, interrupts, parent_id=batch_id).batch.id)
-            _say_when(ours, console)
+            _say_when(ours, batches[-1], console)
             ending = _finish(ours, batches, processes, progress, interrupts)
         if ending is Ending.OVER and looked_up and again:
             reporting.write(ours, ours.ledger.batch(batch_id))
         return _tell(ours, options, console, batches[-1], started, ending)
+
+
+def require_account(ours: Resources, batch: Batch) -> None:
+    """Raise LedgerError if a batch belongs to another mode or address; one of an earlier version gets this one."""
+    if not ours.is_of_account(batch) or not ours.ledger.take_orders(batch.id, str(ours.settings.window)):
+        theirs = Account(batch.live, batch.address or "")
+        raise LedgerError(
+            f"batch {batch.id} belongs to {theirs}, and the settings say {ours.account}:"
+            " set ELEPAY_MODE, ELEPAY_BASE_URL and ELEPAY_SECRET_KEY to those of the batch"
+        )
 
 
 def who() -> str:
@@ -213,12 +224,12 @@ def accept(
 
     rules = onboarding.AcceptRules(
         intake=ours.intake_rules(mapping=load_mapping(mapping) if mapping else {}, sendable=sendable_methods(ours)),
-        live=settings.live,
         slice_rows=settings.slice_rows,
         lease_seconds=settings.lease_seconds,
         again=again,
         verify=verify_first,
         canary_rows=settings.canary if canary is None else canary,
+        hours=str(settings.window),
         deadline_at=deadline_at,
         max_invalid_share=settings.max_invalid_share,
         require_valid_row=settings.require_valid_row,
@@ -236,12 +247,12 @@ def _deadline(until: str | None, zone: str) -> float | None:
         raise SettingsError(f"--until takes a time of day such as 06:00, not {until!r}") from None
 
 
-def _say_when(ours: Resources, console: Console) -> None:
+def _say_when(ours: Resources, batch_id: int, console: Console) -> None:
     """Say that the window is closed, and until when, if it is."""
-    now, window = ours.ledger.now(), ours.settings.window
-    if not window.is_open(now):
-        opens = screen.clock_time(window.span(now).opens_at, ours.settings.time_zone)
-        console.print(f"nothing is sent before {opens}: waiting")
+    now = ours.ledger.now()
+    opens_at = ours.settings.window.span_with(ours.ledger.sending_hours(batch_id), now).opens_at
+    if opens_at > now:
+        console.print(f"nothing is sent before {screen.clock_time(opens_at, ours.settings.time_zone)}: waiting")
 
 
 def _finish(

@@ -42,23 +42,26 @@ class Batches(HeldSources):
         *,
         name: str,
         sha256: str,
-        live: bool,
         file_format: Mapping[str, Any],
         reader: int,
         parent_id: int | None,
+        hours: str = "",
         deadline_at: float | None = None,
         verify: bool = False,
     ) -> int:
-        """Add a batch in state `reading`; `reader` is the worker that will add its rows.
+        """Add a batch of this process's account in state `reading`; `reader` is the worker that will add its rows.
 
-        The rows of a batch that `verify`s are looked up before they are sent.
+        It is sent in its `hours` only (`window.Window`). The rows of a batch that `verify`s are looked up before they
+        are sent.
         """
         with self._write() as connection:
             result = connection.execute(
                 insert(batches).values(
                     name=name,
                     sha256=sha256,
-                    live=live,
+                    live=self.account.live,
+                    address=self.account.address,
+                    hours=hours,
                     state=BatchState.READING,
                     file_format=orjson.dumps(dict(file_format)).decode(),
                     created_at=self.now(),
@@ -70,7 +73,7 @@ class Batches(HeldSources):
             )
             return new_id(result)
 
-    def add_unusable_batch(self, name: str, sha256: str, *, live: bool, reason: str, code: str = "") -> int:
+    def add_unusable_batch(self, name: str, sha256: str, *, reason: str, code: str = "") -> int:
         """Remember a file that could not be onboarded as a whole, and why; people are told the `code` only."""
         now = self.now()
         with self._write() as connection:
@@ -78,7 +81,8 @@ class Batches(HeldSources):
                 insert(batches).values(
                     name=name,
                     sha256=sha256,
-                    live=live,
+                    live=self.account.live,
+                    address=self.account.address,
                     state=BatchState.UNUSABLE,
                     state_reason=reason,
                     created_at=now,
@@ -164,13 +168,17 @@ class Batches(HeldSources):
 
     def pause_after_canary(self, batch_id: int) -> bool:
         """Pause a running batch whose canary rows have all come to an end; True for the one caller that did it."""
+        if not self.waits_for_approval(batch_id):
+            return False
+        reason = f"the canary rows have run: look at them (onboard status {batch_id}), then onboard approve {batch_id}"
+        return self.change_batch_state(batch_id, BatchState.PAUSED, reason, only_from=[BatchState.RUNNING])
+
+    def waits_for_approval(self, batch_id: int) -> bool:
+        """Tell whether all canary rows of a batch have come to an end, and nobody has approved the others."""
         canary = select(batches.c.canary).where(batches.c.id == batch_id).scalar_subquery()
         left = exists().where(rows.c.batch_id == batch_id, rows.c.record <= canary, NOT_SETTLED)
         with self._read() as connection:
-            if not connection.execute(select(and_(canary > 0, ~left))).scalar_one():
-                return False
-        reason = f"the canary rows have run: look at them (onboard status {batch_id}), then onboard approve {batch_id}"
-        return self.change_batch_state(batch_id, BatchState.PAUSED, reason, only_from=[BatchState.RUNNING])
+            return bool(connection.execute(select(and_(canary > 0, ~left))).scalar_one())
 
     def approve_batch(self, batch_id: int, who: str) -> bool:
         """Let the rest of a batch run after its canary rows; False if it does not wait for that."""
@@ -201,6 +209,25 @@ class Batches(HeldSources):
                 only_from=[BatchState.RUNNING],
             )
         ]
+
+    def take_orders(self, batch_id: int, hours: str) -> bool:
+        """Tell whether a batch is of this process's account; one of an earlier version becomes it, with these hours."""
+        with self._write() as connection:
+            connection.execute(
+                update(batches)
+                .where(batches.c.id == batch_id, batches.c.address.is_(None), batches.c.live == self.account.live)
+                .values(address=self.account.address, hours=hours)
+            )
+            return bool(
+                connection.execute(select(exists().where(batches.c.id == batch_id, self._of_account))).scalar_one()
+            )
+
+    def change_hours(self, batch_id: int, hours: str, who: str) -> None:
+        """Give a batch other hours in which its rows may be sent (`window.Window`)."""
+        with self._write() as connection:
+            connection.execute(update(batches).where(batches.c.id == batch_id).values(hours=hours))
+            self._tell(connection, batch_id, 0, f"is sent {hours}" if hours else "is sent at any time", who)
+            self._make_due(connection, batch_id)
 
     def set_deadline(self, batch_id: int, deadline_at: float | None) -> None:
         """Give a batch another deadline, or none."""
@@ -299,6 +326,8 @@ def _batch(row: Row[Any]) -> Batch:
         file_format=orjson.loads(row.file_format),
         deadline_at=row.deadline_at,
         canary=row.canary,
+        address=row.address,
+        hours=row.hours,
         verify=row.verify,
         dropped_at=row.dropped_at,
         warnings=tuple(tuple(one) for one in orjson.loads(row.warnings)),

@@ -19,6 +19,7 @@ from tasks.models import (
     Slice,
 )
 from tasks.schema import batches, rows, slices
+from tasks.window import Window
 
 #: A rung slice that nobody took is rung again after this; the broker may have lost its message.
 RING_AGAIN_SECONDS = 20.0
@@ -34,24 +35,28 @@ class Doorbell(Store):
     def ring(self, room: int = RUNG_AT_ONCE) -> list[Slice]:
         """Take slices that are due, fairly between the running batches, at most so many that `room` lie unread.
 
+        Only of batches of this process's account, and while their own windows are open.
+
         The batch with the fewest unread messages comes first, so that a small file need not wait for the slices of a
         large one. The caller sends a message for each slice. One that gets lost is due again after
         RING_AGAIN_SECONDS.
         """
         now = self.now()
         due_batches = (
-            select(slices.c.batch_id)
+            select(slices.c.batch_id, batches.c.hours)
             .join(batches, batches.c.id == slices.c.batch_id)
-            .where(slices.c.due_at <= now, batches.c.state == BatchState.RUNNING)
+            .where(slices.c.due_at <= now, batches.c.state == BatchState.RUNNING, self._of_account)
             .distinct()
         )
         unread_messages = (
             select(slices.c.batch_id, func.count())
-            .where(slices.c.rung, slices.c.due_at > now)
+            .join(batches, batches.c.id == slices.c.batch_id)
+            .where(slices.c.rung, slices.c.due_at > now, self._of_account)
             .group_by(slices.c.batch_id)
         )
         with self._read() as connection:
-            due = connection.execute(due_batches).scalars().all()
+            found = connection.execute(due_batches).all()
+        due = [batch_id for batch_id, hours in found if Window.parse(hours or "").is_open(now)]
         if not due:
             return []
         with self._write() as connection:
@@ -80,10 +85,18 @@ class Doorbell(Store):
     def ring_again(self, one: Slice | None = None) -> None:
         """Make slices whose message nobody will act on due at once: one, or (the broker is new and empty) all."""
         again = update(slices).where(slices.c.rung)
+        if one is None:
+            again = again.where(slices.c.batch_id.in_(select(batches.c.id).where(self._of_account)))
         if one is not None:
             again = again.where(slices.c.batch_id == one.batch_id, slices.c.first_record == one.first_record)
         with self._write() as connection:
             connection.execute(again.values(rung=False, due_at=self.now()))
+
+    def sending_hours(self, batch_id: int) -> Window:
+        """Return when rows of a batch may be sent."""
+        with self._read() as connection:
+            hours = connection.execute(select(batches.c.hours).where(batches.c.id == batch_id)).scalar_one()
+        return Window.parse(hours or "")
 
     def put_off(self, one: Slice, until: float) -> None:
         """Make a slice due at a time, because nobody may work on it before."""

@@ -52,16 +52,16 @@ class SourceLine(NamedTuple):
 class Following(Store):
     """Follows created sources up."""
 
-    def claim_follow_ups(self, limit: int, *, live: bool) -> list[Followed]:
-        """Take created rows of this mode whose status is due, the longest due first.
+    def claim_follow_ups(self, limit: int) -> list[Followed]:
+        """Take created rows of this account whose status is due, the longest due first.
 
         The claim moves them CLAIM_SECONDS on, so nobody else takes them, and one whose taker dies is not forgotten.
         """
         now = self.now()
-        of_mode = select(batches.c.id).where(batches.c.live == live)
+        of_account = select(batches.c.id).where(self._may_be_of_account)
         due = (
             select(rows.c.batch_id, rows.c.record)
-            .where(rows.c.follow_up_at <= now, rows.c.batch_id.in_(of_mode))
+            .where(rows.c.follow_up_at <= now, rows.c.batch_id.in_(of_account))
             .order_by(rows.c.follow_up_at)
             .limit(limit)
         )
@@ -127,16 +127,16 @@ class Following(Store):
                     .values(follow_up_at=self.now())
                 )
 
-    def follow_ups_due(self, *, live: bool) -> int:
-        """Return how many rows of this mode are due now."""
-        of_mode = select(batches.c.id).where(batches.c.live == live)
-        query = select(func.count()).where(rows.c.follow_up_at <= self.now(), rows.c.batch_id.in_(of_mode))
+    def follow_ups_due(self) -> int:
+        """Return how many rows of this account are due now."""
+        of_account = select(batches.c.id).where(self._may_be_of_account)
+        query = select(func.count()).where(rows.c.follow_up_at <= self.now(), rows.c.batch_id.in_(of_account))
         with self._read() as connection:
             return int(connection.execute(query).scalar_one())
 
-    def halted_batches(self, *, live: bool) -> list[int]:
-        """Return the batches of this mode that are halted: something is wrong with key, account or elepay."""
-        query = select(batches.c.id).where(batches.c.state == BatchState.HALTED, batches.c.live == live)
+    def halted_batches(self) -> list[int]:
+        """Return the batches of this account that are halted: something is wrong with key, account or elepay."""
+        query = select(batches.c.id).where(batches.c.state == BatchState.HALTED, self._may_be_of_account)
         with self._read() as connection:
             return list(connection.execute(query.order_by(batches.c.id)).scalars())
 

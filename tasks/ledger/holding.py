@@ -92,9 +92,9 @@ class Holding(HeldSources):
     def claim_slice(self, one: Slice, worker: int) -> list[HeldRow]:
         """Take every row of the slice that is due: to be sent, or to be looked up.
 
-        Nothing is taken while the batch does not run. In a batch that verifies, a row that was never sent becomes
-        `unclear` first, which is looked up: as one whose request, of a ledger that was lost, ended before the batch
-        was accepted.
+        Nothing is taken while the batch does not run, or if it belongs to another account. In a batch that verifies, a
+        row that was never sent becomes `unclear` first, which is looked up: as one whose request, of a ledger that was
+        lost, ended before the batch was accepted.
         """
         now = self.now()
         in_slice = and_(
@@ -102,7 +102,7 @@ class Holding(HeldSources):
             rows.c.record.between(one.first_record, one.last_record),
             rows.c.worker.is_(None),
         )
-        runs = exists().where(batches.c.id == one.batch_id, batches.c.state == BatchState.RUNNING)
+        runs = exists().where(batches.c.id == one.batch_id, batches.c.state == BatchState.RUNNING, self._of_account)
         is_due = or_(
             and_(rows.c.state == RowState.WAITING, or_(rows.c.not_before.is_(None), rows.c.not_before <= now)),
             and_(rows.c.state == RowState.UNCLEAR, rows.c.not_before <= now),

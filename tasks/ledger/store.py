@@ -17,6 +17,7 @@ from sqlalchemy import (
     Engine,
     Float,
     Update,
+    and_,
     cast,
     create_engine,
     event,
@@ -38,7 +39,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 
 from tasks.errors import LedgerError
 from tasks.ledger.conditions import TO_DO
-from tasks.models import BatchState, NewsKind
+from tasks.models import NO_ACCOUNT, Account, BatchState, NewsKind
 from tasks.schema import VERSION, batches, history, news, rows, slices
 
 #: Number of the lock under which one process at a time migrates a PostgreSQL ledger.
@@ -68,8 +69,9 @@ class UnwritableValue(LedgerError):
 class Store:
     """One database: connections, transactions, versions, the clock; safe to share between threads."""
 
-    def __init__(self, engine: Engine, lock_path: Path | None = None) -> None:
+    def __init__(self, engine: Engine, account: Account, lock_path: Path | None = None) -> None:
         self._engine = engine
+        self.account = account  #: whose batches this process adds, claims and rings for
         self._lock_path = lock_path
         self._lock = threading.Lock()
         self._sqlite = engine.dialect.name == "sqlite"
@@ -79,12 +81,13 @@ class Store:
         self._dialect_insert: Any = sqlite.insert if self._sqlite else postgresql.insert
 
     @classmethod
-    def open(cls, url: str) -> Self:
+    def open(cls, url: str, account: Account = NO_ACCOUNT) -> Self:
         """Return the ledger behind an SQLAlchemy URL, with its tables made if there are none.
 
+        Batches of another account can be read and stopped, but their rows are never given out to be sent.
         Raises LedgerError with a sentence if it cannot be reached, or is of another version than this code.
         """
-        ledger = cls._connect(url)
+        ledger = cls._connect(url, account)
         try:
             ledger._check_version()
         except LedgerError:
@@ -111,7 +114,7 @@ class Store:
         return before, VERSION
 
     @classmethod
-    def _connect(cls, url: str) -> Self:
+    def _connect(cls, url: str, account: Account = NO_ACCOUNT) -> Self:
         try:
             parsed = make_url(url)
         except ArgumentError as error:
@@ -139,7 +142,7 @@ class Store:
                 hide_parameters=True,
             )
             event.listen(engine, "connect", _set_up_postgres)
-        return cls(engine, lock_path)
+        return cls(engine, account, lock_path)
 
     def _check_version(self) -> None:
         """Make the tables of an empty ledger; refuse one that this code does not fit."""
@@ -190,6 +193,17 @@ class Store:
         with self._read() as connection:
             theirs = connection.execute(select(cast(extract("epoch", func.clock_timestamp()), Float(53)))).scalar_one()
         return float(theirs) - (before + time.time()) / 2
+
+    @property
+    def _of_account(self) -> ColumnElement[bool]:
+        """Whether a batch is sent with the key, and to the address, of this process."""
+        return and_(batches.c.live == self.account.live, batches.c.address == self.account.address)
+
+    @property
+    def _may_be_of_account(self) -> ColumnElement[bool]:
+        """The same for what sends nothing: a batch of an earlier version, without an address, counts as well."""
+        same_address = or_(batches.c.address == self.account.address, batches.c.address.is_(None))
+        return and_(batches.c.live == self.account.live, same_address)
 
     @property
     def _now(self) -> ColumnElement[float]:

@@ -201,12 +201,11 @@ class Sweeping(Store):
         """Return a few rows whose source elepay surely has, to see what its lists show.
 
         First the one that was sent the soonest `after` a time, of those with a neighbouring or a high record number
-        and of those in newer batches; then others, the youngest first: of this batch, else of others in its mode. A
+        and of those in newer batches; then others, the youngest first: of this batch, else of others of this account. A
         source that was found in a list by a row never sent counts only if it was pending then, as a new one is: lists
         may hide those.
         """
         batch = batches.alias()
-        same_mode = select(batches.c.live).where(batches.c.id == batch_id).scalar_subquery()
         base = (
             select(rows.c.customer_id, rows.c.identity, GENERATION, rows.c.sent_at)
             .where(
@@ -222,7 +221,7 @@ class Sweeping(Store):
         )
         here = base.where(rows.c.batch_id == batch_id)
         elsewhere = base.join(batch, batch.c.id == rows.c.batch_id).where(
-            batch.c.live == same_mode, rows.c.batch_id != batch_id
+            batch.c.live == self.account.live, batch.c.address == self.account.address, rows.c.batch_id != batch_id
         )
         queries = [
             here.where(rows.c.record > record).order_by(rows.c.record),

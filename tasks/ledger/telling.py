@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from sqlalchemy import exists, select, update
+from sqlalchemy import exists, or_, select, update
 
 from tasks.ledger.store import Store
 from tasks.models import News, NewsKind
-from tasks.schema import channels, news, tellings
+from tasks.schema import batches, channels, news, tellings
 
 
 class Claimed(NamedTuple):
@@ -36,12 +36,17 @@ class Telling(Store):
                 connection.execute(self._dialect_insert(channels).on_conflict_do_nothing(), new)
 
     def untold_news(self, channel: str, newest_at: float, oldest_at: float) -> list[News]:
-        """Return news between these times that nobody has made a telling of for this channel, oldest first."""
+        """Return news between these times that nobody has made a telling of for this channel, oldest first.
+
+        News of batches of another account is left to the processes of that account.
+        """
         since = select(channels.c.since).where(channels.c.name == channel).scalar_subquery()
+        of_account = select(batches.c.id).where(self._may_be_of_account)
         planned = exists().where(tellings.c.news_id == news.c.id, tellings.c.channel == channel)
         query = (
             select(news)
             .where(news.c.at >= since, news.c.at >= oldest_at, news.c.at <= newest_at, ~planned)
+            .where(or_(news.c.batch_id.is_(None), news.c.batch_id.in_(of_account)))
             .order_by(news.c.id)
         )
         with self._read() as connection:

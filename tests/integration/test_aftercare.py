@@ -18,7 +18,7 @@ from tasks.elepay_api import SourceList
 from tasks.errors import ElepayError, Halted, Maintenance, NotSent, RateLimitUnavailable, Refused, Unclear
 from tasks.following import FollowUpRules, next_question
 from tasks.ledger import AuditedRow, Followed, Ledger, SeenStatus
-from tasks.models import BatchState, Outcome, RowState, Source, decode_reasons, reference_of
+from tasks.models import Account, BatchState, Outcome, RowState, Source, decode_reasons, reference_of
 
 RULES = FollowUpRules(live=False, gaps_hours=(1.0, 6.0, 24.0), days=30.0)
 
@@ -35,7 +35,7 @@ def created_batch(ledger: Ledger, rows: int = 4, *, due_in: float = 0.0, status:
 
 
 def due(ledger: Ledger, limit: int = 100) -> list[Followed]:
-    return ledger.claim_follow_ups(limit, live=False)
+    return ledger.claim_follow_ups(limit)
 
 
 def follow(ledger: Ledger, say: Callable[[str], str]) -> following.FollowedUp:
@@ -60,7 +60,7 @@ def test_only_created_and_pending_rows_are_ever_due(ledger: Ledger) -> None:
     assert due(ledger) == []
     created_batch(ledger, due_in=3600)
     assert due(ledger) == [], "not yet"
-    assert ledger.follow_ups_due(live=False) == 0
+    assert ledger.follow_ups_due() == 0
 
 
 def test_a_row_that_is_due_is_claimed_once_by_however_many(ledger: Ledger) -> None:
@@ -77,9 +77,15 @@ def test_a_row_that_is_due_is_claimed_once_by_however_many(ledger: Ledger) -> No
     assert ledger.batch(batch).state is BatchState.FINISHED
 
 
-def test_a_claim_is_of_the_declared_mode_only(ledger: Ledger) -> None:
-    created_batch(ledger)
-    assert ledger.claim_follow_ups(10, live=True) == []
+@pytest.mark.parametrize("other", [Account(True, "here"), Account(False, "there")])
+def test_a_claim_is_of_the_own_account_only(ledger_url: str, other: Account) -> None:
+    here, elsewhere = Ledger.open(ledger_url, Account(False, "here")), Ledger.open(ledger_url, other)
+    created_batch(here)
+    assert elsewhere.follow_ups_due() == 0
+    assert elsewhere.claim_follow_ups(10) == []
+    assert here.claim_follow_ups(10)
+    here.close()
+    elsewhere.close()
 
 
 def test_what_elepay_says_is_recorded_and_gaps_grow(ledger: Ledger) -> None:
@@ -132,8 +138,8 @@ def test_a_failure_that_is_not_one_sources_ends_the_round_and_loses_nothing(
     said = follow(ledger, say)
     assert error.code in said.stopped_by
     assert said.changed == 0
-    assert ledger.follow_ups_due(live=False) >= 30 - following.THREADS
-    assert counts or ledger.follow_ups_due(live=False) == 30
+    assert ledger.follow_ups_due() >= 30 - following.THREADS
+    assert counts or ledger.follow_ups_due() == 30
 
 
 def test_without_redis_nobody_is_asked(ledger: Ledger) -> None:
@@ -145,7 +151,7 @@ def test_without_redis_nobody_is_asked(ledger: Ledger) -> None:
 
     said = following.follow_up(ledger, None, [Gone()], RULES, ends=math.inf)  # type: ignore[arg-type, list-item]
     assert said.stopped_by == "Redis does not answer"
-    assert ledger.follow_ups_due(live=False) == 3
+    assert ledger.follow_ups_due() == 3
 
 
 def test_while_a_batch_is_halted_nobody_is_asked(ledger: Ledger) -> None:

@@ -296,9 +296,7 @@ class Interleavings(RuleBasedStateMachine):
     def drop(self, customers: list[int], *, again: bool, slice_rows: int) -> None:
         """A file with customers that other files may have, too."""
         reader = self.ledger.add_worker("reader", 1, "", LEASE_SECONDS)
-        batch = self.ledger.add_batch(
-            name="f.csv", sha256="0" * 64, live=False, file_format={}, reader=reader, parent_id=None
-        )
+        batch = self.ledger.add_batch(name="f.csv", sha256="0" * 64, file_format={}, reader=reader, parent_id=None)
         self.ledger.add_rows(batch, [_row(n, customer) for n, customer in enumerate(customers, 1)], again=again)
         self.ledger.start_batch(batch, slice_rows)
         self.ledger.end_worker(reader)

@@ -261,7 +261,7 @@ def test_two_files_read_at_once_share_no_identity(ledger: Ledger) -> None:
 
 def test_a_reader_that_died_leaves_nothing(ledger: Ledger) -> None:
     reader = ledger.add_worker("elsewhere", 1, "", 60)
-    batch = ledger.add_batch(name="f", sha256="1" * 64, live=False, file_format={}, reader=reader, parent_id=None)
+    batch = ledger.add_batch(name="f", sha256="1" * 64, file_format={}, reader=reader, parent_id=None)
     ledger.add_rows(batch, [new_row(1)])
     ledger.discard_dead_readings()
     assert ledger.batch(batch).state is BatchState.READING, "its reader may still be at it"
@@ -399,7 +399,7 @@ def test_no_number_is_given_twice_not_even_after_its_line_was_deleted(ledger: Le
     assert ledger.worker_processes() == []
     second = ledger.add_worker("host", 2, "", 30)
     assert second != first
-    told = {"name": "f.csv", "sha256": "0" * 64, "live": False, "file_format": {}, "reader": second, "parent_id": None}
+    told = {"name": "f.csv", "sha256": "0" * 64, "file_format": {}, "reader": second, "parent_id": None}
     batch = ledger.add_batch(**told)
     ledger.discard_batch(batch)
     assert ledger.add_batch(**told) != batch

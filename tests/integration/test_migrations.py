@@ -76,7 +76,7 @@ def test_a_ledger_of_the_first_version_is_brought_up_and_its_pending_sources_are
     assert Ledger.upgrade(ledger_url) == ("0001", VERSION)
     ledger = Ledger.open(ledger_url)
     assert ledger.books(1).created == 2
-    assert [row.record for row in ledger.claim_follow_ups(10, live=False)] == [1]
+    assert [row.record for row in ledger.claim_follow_ups(10)] == [1]
     assert not ledger.batch(1).verify
     ledger.close()
 
@@ -102,7 +102,7 @@ def test_rows_that_were_refused_or_skipped_before_have_yielded_their_identities(
     assert Ledger.upgrade(ledger_url) == ("0003", VERSION)
     ledger = Ledger.open(ledger_url)
     reader = ledger.add_worker("elsewhere", 1, "", 60.0)
-    batch = ledger.add_batch(name="g", sha256="y", live=False, file_format={}, reader=reader, parent_id=None)
+    batch = ledger.add_batch(name="g", sha256="y", file_format={}, reader=reader, parent_id=None)
     ledger.add_rows(batch, [new_row(record) for record in range(1, 9)])
     found = {row.record: row.state for row in ledger.report_rows(batch)}
     kept_out = {record for record, state in found.items() if state == "skipped"}

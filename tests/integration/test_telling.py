@@ -193,7 +193,7 @@ def test_every_event_of_a_batch_is_told_in_its_order_and_twice_if_it_happened_tw
     assert mine.ledger.change_batch_state(batch, BatchState.HALTED, reason, only_from=[BatchState.RUNNING])
     assert onboarding.resume(mine.ledger, batch)
     assert mine.ledger.close_batch(batch)
-    mine.ledger.add_unusable_batch("broken.csv", "0" * 64, live=True, reason="cus_secret is no title", code="no_header")
+    mine.ledger.add_unusable_batch("broken.csv", "0" * 64, reason="cus_secret is no title", code="no_header")
     wait_until(lambda: len(told_by_hook(tmp_path)) == 5, what="the telling")
     told = told_by_hook(tmp_path)
     assert [one["event"] for one in told] == ["paused", "paused", "halted", "finished", "rejected"]

@@ -53,6 +53,7 @@ def test_a_window_that_closes_in_mid_run_sends_nothing_afterwards_and_goes_on_th
     assert summary["times"]["goes_on_at"]
     assert "rows wait for the next night" in said["stderr"]
     command.environment.update(ONBOARD_NOT_BEFORE="", ONBOARD_UNTIL="", ELEPAY_REQUESTS_PER_SECOND="150")
+    assert command("resume", 1, "--at-any-time").returncode == 0
     night.judge(command, night.run(command, file).json(90))
 
 
@@ -100,6 +101,7 @@ def test_a_watched_file_that_the_night_leaves_unfinished_is_reported_and_goes_on
     assert again.wait() == 3
     assert list(drop.outbox.iterdir()) == [folder], "one night, one report"
     command.environment.update(ONBOARD_NOT_BEFORE="", ONBOARD_UNTIL="", ELEPAY_REQUESTS_PER_SECOND="150")
+    assert command("resume", 1, "--at-any-time").returncode == 0
     assert night.start(command, "watch", "--once", "--json").json(90)["exit"] == 0
     assert set(drop.handed_out()) == {folder.name, "1-a"}
     at_the_simulator(command, night.simulator, ROWS)

@@ -1,0 +1,15 @@
+"""Where and when a batch is sent stands in the batch; of those that are there already nobody knows it."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0006"
+down_revision = "0005"
+
+
+def upgrade() -> None:
+    """Go forward; unfinished batches wait for the first command that names them."""
+    op.add_column("batches", sa.Column("address", sa.Text(), nullable=True))
+    op.add_column("batches", sa.Column("hours", sa.Text(), nullable=True))

@@ -1,0 +1,156 @@
+"""A batch is sent with the key, to the address and in the hours that it was brought with, whoever runs."""
+
+from __future__ import annotations
+
+import signal
+import time
+from datetime import datetime
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+from factories import KEY, Command, Simulator, hand, new_row, running_batch, wait_until, whole, write_csv
+from sqlalchemy import text
+
+from tasks.ledger import Ledger
+from tasks.models import Account, BatchState, Slice
+
+LIVE_KEY = KEY.replace("test", "live")
+HERE, LIVE, THERE = Account(False, "https://here"), Account(True, "https://here"), Account(False, "https://there")
+
+
+def hour(hours_from_now: float) -> str:
+    """A time of day in Tokyo."""
+    return datetime.fromtimestamp(time.time() + 3600 * hours_from_now, ZoneInfo("Asia/Tokyo")).strftime("%H:%M")
+
+
+def interrupted(command: Command, simulator: Simulator, *arguments: object, rows: int = 60) -> int:
+    """Stop a run of so many rows by Ctrl-C; return how many sources it made."""
+    run = command.start("run", "--json", *arguments, write_csv(command.folder / "stopped.csv", rows))
+    wait_until(lambda: simulator.statistics()["created"] >= 5, what="the first rows")
+    run.send_signal(signal.SIGINT)
+    run.communicate(timeout=60)
+    return int(simulator.statistics()["created"])
+
+
+@pytest.mark.parametrize("other", [LIVE, THERE])
+def test_nobody_claims_or_rings_for_a_batch_of_another_account(ledger_url: str, other: Account) -> None:
+    ours, theirs = Ledger.open(ledger_url, HERE), Ledger.open(ledger_url, other)
+    batch = running_batch(ours, 3)
+    foreign = running_batch(theirs, [new_row(n, customer=f"foreign_{n}") for n in (1, 2)])
+    assert theirs.claim_slice(whole(batch), hand(theirs).number) == []
+    assert [one.batch_id for one in theirs.ring()] == [foreign]
+    assert [one.batch_id for one in ours.ring()] == [batch]
+    assert len(ours.claim_slice(whole(batch), hand(ours).number)) == 3
+    ours.close()
+    theirs.close()
+
+
+def test_a_message_that_reaches_a_stranger_is_due_again_at_once(ledger_url: str) -> None:
+    ours, theirs = Ledger.open(ledger_url, HERE), Ledger.open(ledger_url, LIVE)
+    batch = running_batch(ours, 3)
+    (rung,) = ours.ring()
+    assert ours.ring() == []
+    assert theirs.claim_slice(rung, hand(theirs).number) == []
+    theirs.finish_slice(rung)
+    assert ours.ring() == [rung] == [Slice(batch, 1, 3)]
+    ours.close()
+    theirs.close()
+
+
+def test_the_unread_messages_of_another_account_take_no_room(ledger_url: str) -> None:
+    ours, theirs = Ledger.open(ledger_url, HERE), Ledger.open(ledger_url, LIVE)
+    running_batch(theirs, [new_row(n, customer=f"foreign_{n}") for n in range(1, 5)], slice_rows=1)
+    assert len(theirs.ring(4)) == 4
+    running_batch(ours, 4, slice_rows=1)
+    assert len(ours.ring(4)) == 4
+    ours.close()
+    theirs.close()
+
+
+def test_a_test_batch_that_was_stopped_is_not_sent_with_the_live_key_of_another_run(
+    tmp_path: Path, simulator: Simulator
+) -> None:
+    simulator.control(live=True)
+    test = Command(tmp_path, simulator, ELEPAY_REQUESTS_PER_SECOND=20)
+    made = interrupted(test, simulator)
+    live = Command(tmp_path, simulator, ELEPAY_SECRET_KEY=LIVE_KEY, ELEPAY_MODE="live")
+    said = live.json("run", write_csv(tmp_path / "live.csv", 30, prefix="live_"))
+    assert (said["exit"], said["books"]["created"]) == (0, 30)
+    sources = simulator.sources()
+    assert sum(source["liveMode"] for source in sources) == 30
+    assert len(sources) == made + 30
+    for words in (["resume", 1], ["approve", 1]):
+        done = live(*words)
+        assert done.returncode == 2
+        assert "batch 1 belongs to test mode at" in done.stderr
+        assert "ELEPAY_MODE" in done.stderr
+    assert test.json("run", tmp_path / "stopped.csv")["books"]["created"] == 60
+    assert sum(not source["liveMode"] for source in simulator.sources()) == 60
+
+
+def test_a_batch_for_one_address_is_not_sent_to_another(tmp_path: Path, simulator: Simulator) -> None:
+    command = Command(tmp_path, simulator, ELEPAY_REQUESTS_PER_SECOND=20)
+    made = interrupted(command, simulator)
+    with Simulator() as elsewhere:
+        other = Command(tmp_path, elsewhere)
+        assert other.json("run", write_csv(tmp_path / "b.csv", 10, prefix="b_"))["books"]["created"] == 10
+        assert elsewhere.statistics()["created"] == 10
+        assert simulator.statistics()["created"] == made
+        done = other("retry", 2)
+        assert "has no row that could be tried again" in done.stderr
+        done = other("retry", 1)
+        assert done.returncode == 2
+
+
+def test_a_nightly_window_holds_whoever_runs(tmp_path: Path, simulator: Simulator) -> None:
+    """A run of another file at noon sends nothing of a batch that is for the night."""
+    nightly = Command(tmp_path, simulator, ONBOARD_NOT_BEFORE=hour(3), ONBOARD_UNTIL=hour(4))
+    run = nightly.start("run", "--json", write_csv(tmp_path / "night.csv", 20))
+    ledger: Ledger | None = None
+
+    def accepted() -> bool:
+        nonlocal ledger
+        ledger = ledger or Ledger.open(nightly.ledger_url) if Path(nightly.home / "ledger.db").exists() else None
+        return ledger is not None and ledger.running_batches() == [1]
+
+    wait_until(accepted, what="the batch")
+    assert ledger is not None
+    run.send_signal(signal.SIGINT)
+    run.communicate(timeout=60)
+    at_noon = Command(tmp_path, simulator)
+    assert at_noon.json("run", write_csv(tmp_path / "noon.csv", 10, prefix="noon_"))["books"]["created"] == 10
+    assert simulator.statistics()["created"] == 10
+    assert ledger.batch(1).hours == f"{hour(3)}:00-{hour(4)}:00 Asia/Tokyo"
+    assert at_noon("resume", 1, "--at-any-time", "--until", "05:00").returncode == 2
+    assert at_noon("resume", 1, "--not-before", "01:00").returncode == 2
+    assert at_noon("resume", 1, "--at-any-time").returncode == 0
+    assert ledger.history(1, 0)[-1]["what"] == "is sent at any time"
+    assert at_noon.json("run", tmp_path / "night.csv")["books"]["created"] == 20
+    ledger.close()
+
+
+def test_a_batch_of_an_earlier_version_belongs_to_the_first_command_that_names_it(
+    tmp_path: Path, simulator: Simulator
+) -> None:
+    command = Command(tmp_path, simulator, ELEPAY_REQUESTS_PER_SECOND=20)
+    made = interrupted(command, simulator)
+    ledger = Ledger.open(command.ledger_url)
+    with ledger._write() as connection:
+        connection.execute(text("update batches set address = null, hours = null"))
+    again = Command(tmp_path, simulator)
+    assert again.json("run", write_csv(tmp_path / "b.csv", 10, prefix="b_"))["books"]["created"] == 10
+    assert simulator.statistics()["created"] == made + 10
+    assert again.json("run", tmp_path / "stopped.csv")["books"]["created"] == 60
+    assert ledger.batch(1).address == simulator.url
+    assert ledger.batch(1).state is BatchState.FINISHED
+    ledger.close()
+
+
+def test_resume_of_a_canary_says_that_approve_is_the_word(tmp_path: Path, simulator: Simulator) -> None:
+    command = Command(tmp_path, simulator)
+    assert command.json("run", "--canary", 3, write_csv(tmp_path / "a.csv", 6))["state"] == "paused"
+    done = command("resume", 1)
+    assert done.returncode == 2
+    assert "onboard approve 1" in done.stderr
+    assert command("approve", 1).returncode == 0
