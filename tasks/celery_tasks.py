@@ -53,7 +53,6 @@ def sweep() -> None:
     settings = ours.settings
     onboarding.sweep(
         ours.ledger,
-        total_timeout_seconds=settings.total_timeout_seconds,
         look_up_delay_seconds=settings.look_up_delay_seconds,
     )
     onboarding.ring(ours.ledger, send, settings.window)

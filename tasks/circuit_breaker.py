@@ -25,6 +25,9 @@ OPEN_AFTER = 20
 #: The first gap between tries, doubled with each failure up to the last, in seconds.
 FIRST_GAP_SECONDS = 1.0
 LAST_GAP_SECONDS = 60.0
+#: ... as long as elepay answers the questions: then only creates get lost, each is settled by a look-up, and a small
+#: file should not take a quarter of an hour.
+LAST_GAP_WITH_ANSWERS_SECONDS = 8.0
 #: The whole fleet pauses with gaps up to this; longer ones are this process's own, because it may be the only one that
 #: is cut off. In an outage of elepay the other processes have found out for themselves by then.
 MOST_FLEET_PAUSE_SECONDS = 8.0
@@ -131,10 +134,11 @@ class CircuitBreaker:
         assert self._gaps is not None, "it is open"
         self._gaps += 1
         gap = self._next_gap()
-        return gap if gap <= MOST_FLEET_PAUSE_SECONDS else None
+        return gap if FIRST_GAP_SECONDS * 2.0**self._gaps <= MOST_FLEET_PAUSE_SECONDS else None
 
     def _next_gap(self) -> float:
-        gap = min(FIRST_GAP_SECONDS * 2.0 ** (self._gaps or 0), LAST_GAP_SECONDS)
+        last = LAST_GAP_WITH_ANSWERS_SECONDS if self._elepay_answers else LAST_GAP_SECONDS
+        gap = min(FIRST_GAP_SECONDS * 2.0 ** (self._gaps or 0), last)
         self.try_at, self._elepay_answers = self._clock() + gap, False
         return gap
 

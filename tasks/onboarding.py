@@ -234,10 +234,10 @@ def _parent(ledger: Ledger, opened: OpenedFile) -> int | None:
     return next((known[name] for name in opened.parent_batches if name in known), None)
 
 
-def register(ledger: Ledger, lease_seconds: float) -> int:
-    """Register this process in the ledger as one that will hold rows."""
+def register(ledger: Ledger, lease_seconds: float, longest_request_seconds: float = 0.0) -> int:
+    """Register this process in the ledger as one that will hold rows, and perhaps send them."""
     pid = os.getpid()
-    return ledger.add_worker(processes.host(), pid, processes.started(pid), lease_seconds)
+    return ledger.add_worker(processes.host(), pid, processes.started(pid), lease_seconds, longest_request_seconds)
 
 
 def ring(ledger: Ledger, send: Callable[[Slice], None], window: Window | None = None) -> int:
@@ -267,13 +267,13 @@ def settle_batch(ledger: Ledger, batch_id: int) -> None:
         log.info("canary rows have run, batch waits for approval", batch=batch_id)
 
 
-def sweep(ledger: Ledger, *, total_timeout_seconds: float, look_up_delay_seconds: float) -> int:
+def sweep(ledger: Ledger, *, look_up_delay_seconds: float) -> int:
     """Take back what dead workers hold, and close batches that nobody closed; return how many rows were taken back.
 
     A worker of this machine whose process is gone is dead at once; of any other only its lease tells.
     """
     _end_dead_workers(ledger)
-    swept = ledger.sweep(total_timeout_seconds=total_timeout_seconds, look_up_delay_seconds=look_up_delay_seconds)
+    swept = ledger.sweep(look_up_delay_seconds=look_up_delay_seconds)
     if swept:
         log.warning("rows of dead workers taken back", rows=swept)
     for batch_id in ledger.pause_overdue():

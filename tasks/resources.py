@@ -134,7 +134,7 @@ class Resources:
                 longest_outage_seconds=settings.maintenance_seconds,
                 follow_up_seconds=settings.follow_up_hours[0] * 3600,
             ),
-            register=lambda: register(self.ledger, settings.lease_seconds),
+            register=lambda: register(self.ledger, settings.lease_seconds, settings.total_timeout_seconds),
             in_flight=settings.in_flight,
             slice_seconds=settings.slice_seconds,
             lease_seconds=settings.lease_seconds,

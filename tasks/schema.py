@@ -164,8 +164,9 @@ slices = Table(
 _DUE = slices.c.due_at.is_not(None)
 Index("slices_due", slices.c.due_at, sqlite_where=_DUE, postgresql_where=_DUE)
 
-#: A process that holds rows. Its rows are its own until `lease_ends_at`, or until it is surely dead. Its number, like a
-#: batch's, is never given twice: a process that wakes after its line was deleted must not pass for another one.
+#: A process that holds rows. Its rows are its own until `lease_ends_at`, or until it is surely dead; those that it is
+#: sending stay so for its `longest_request_seconds` more, whatever the settings of whoever takes them back. Its number,
+#: like a batch's, is never given twice: a process that wakes after its line was deleted must not pass for another one.
 workers = Table(
     "workers",
     metadata,
@@ -174,6 +175,7 @@ workers = Table(
     Column("pid", Integer, nullable=False),
     Column("process_started", Text, nullable=False),
     Column("lease_ends_at", Float(53), nullable=False),
+    Column("longest_request_seconds", Float(53), nullable=False, server_default="60"),
     sqlite_autoincrement=True,
 )
 

@@ -70,9 +70,9 @@ class Hand:
         self.ledger.write_wave(self.number, outcomes, [], self.lease_seconds)
 
 
-def hand(ledger: Ledger, lease_seconds: float = 60.0) -> Hand:
+def hand(ledger: Ledger, lease_seconds: float = 60.0, longest_request_seconds: float = 40.0) -> Hand:
     """Register a worker on a machine that nobody can examine."""
-    return Hand(ledger, ledger.add_worker("elsewhere", 1, "", lease_seconds), lease_seconds)
+    return Hand(ledger, ledger.add_worker("elsewhere", 1, "", lease_seconds, longest_request_seconds), lease_seconds)
 
 
 def running_batch(ledger: Ledger, rows: int | list[NewRow] = 10, *, slice_rows: int = 100, again: bool = False) -> int:

@@ -165,7 +165,6 @@ def sweep(ledger: Ledger, settings: Settings) -> None:
     """Take back what dead workers hold, and close what is done."""
     onboarding.sweep(
         ledger,
-        total_timeout_seconds=settings.total_timeout_seconds,
         look_up_delay_seconds=settings.look_up_delay_seconds,
     )
 

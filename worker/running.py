@@ -283,7 +283,6 @@ def _finish(
             workers.stop(interrupts, settings.total_timeout_seconds + 15)
         onboarding.sweep(
             ours.ledger,
-            total_timeout_seconds=settings.total_timeout_seconds,
             look_up_delay_seconds=settings.look_up_delay_seconds,
         )
     return ending

@@ -55,12 +55,18 @@ class Wave(NamedTuple):
 class Holding(HeldSources):
     """What a worker does with rows."""
 
-    def add_worker(self, host: str, pid: int, process_started: str, lease_seconds: float) -> int:
-        """Register a process that will hold rows; return its number."""
+    def add_worker(
+        self, host: str, pid: int, process_started: str, lease_seconds: float, longest_request_seconds: float = 0.0
+    ) -> int:
+        """Register a process that will hold rows; return its number. 0 as its longest request: it sends none."""
         with self._write() as connection:
             result = connection.execute(
                 insert(workers).values(
-                    host=host, pid=pid, process_started=process_started, lease_ends_at=self._now + lease_seconds
+                    host=host,
+                    pid=pid,
+                    process_started=process_started,
+                    lease_ends_at=self._now + lease_seconds,
+                    longest_request_seconds=longest_request_seconds,
                 )
             )
             return new_id(result)

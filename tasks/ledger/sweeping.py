@@ -53,15 +53,15 @@ class Witness(NamedTuple):
 class Sweeping(Store):
     """Takes back, closes, and remembers."""
 
-    def sweep(self, *, total_timeout_seconds: float, look_up_delay_seconds: float) -> int:
+    def sweep(self, *, look_up_delay_seconds: float) -> int:
         """Take back what dead workers hold; return how many rows.
 
         Claimed rows wait again at once. Rows being sent become `unclear` once no request of theirs can still be under
-        way: at once for a worker that surely is dead (`end_worker`), else a request's longest time after its lease.
+        way: at once for a worker that surely is dead (`end_worker`), else its longest request after its lease.
         """
         expired = select(workers.c.id).where(workers.c.lease_ends_at <= self._now)
         overdue = select(workers.c.id).where(
-            or_(workers.c.lease_ends_at <= 0, workers.c.lease_ends_at + total_timeout_seconds <= self._now)
+            or_(workers.c.lease_ends_at <= 0, workers.c.lease_ends_at + workers.c.longest_request_seconds <= self._now)
         )
         known = select(workers.c.id)
         with self._read() as connection:

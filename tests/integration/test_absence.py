@@ -282,7 +282,7 @@ def test_a_row_of_a_dead_worker_ended_when_that_was_noticed(desk: Desk) -> None:
     desk.worker.mark([row])
     desk.elepay.now += 300.0
     desk.ledger.end_worker(desk.worker.number)
-    desk.ledger.sweep(total_timeout_seconds=0, look_up_delay_seconds=0)
+    desk.ledger.sweep(look_up_delay_seconds=0)
     (taken,) = [one for one in desk.ledger.claim_slice(whole(desk.batch), hand(desk.ledger).number) if one.look_up]
     assert taken.ended_at == desk.elepay.now
     assert taken.sent_at is not None

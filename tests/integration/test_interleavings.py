@@ -166,7 +166,7 @@ class Process(WaveLoop):
                 list_lag_seconds=LIST_LAG_SECONDS,
                 retry=RetryPolicy(unreachable_seconds=60.0, maintenance_seconds=120.0),
             ),
-            register=lambda: ledger.add_worker(f"machine{number}", number, "", LEASE_SECONDS),
+            register=lambda: ledger.add_worker(f"machine{number}", number, "", LEASE_SECONDS, TOTAL_SECONDS),
             in_flight=4,
             slice_seconds=30.0,
             lease_seconds=LEASE_SECONDS,
@@ -397,7 +397,7 @@ class Interleavings(RuleBasedStateMachine):
         self.clock.now += seconds
         while same_machine and self.dead:
             self.ledger.end_worker(self.dead.pop())
-        onboarding.sweep(self.ledger, total_timeout_seconds=TOTAL_SECONDS, look_up_delay_seconds=LOOK_UP_DELAY_SECONDS)
+        onboarding.sweep(self.ledger, look_up_delay_seconds=LOOK_UP_DELAY_SECONDS)
 
     # ------------------------------------------------------------------ people
 

@@ -82,7 +82,7 @@ def test_a_late_answer_settles_a_row_that_was_swept_but_not_sent_again(ledger: L
     (row,) = ledger.claim_slice(whole(batch), mine.number)
     mine.mark([row])
     ledger.end_worker(mine.number)
-    assert ledger.sweep(total_timeout_seconds=40, look_up_delay_seconds=0) == 1
+    assert ledger.sweep(look_up_delay_seconds=0) == 1
     assert ledger.count_states(batch) == {RowState.UNCLEAR: 1}
     mine.record(answer(row, source_id="src_late"))
     assert ledger.count_states(batch) == {RowState.CREATED: 1}
@@ -94,7 +94,7 @@ def test_a_late_answer_to_a_row_sent_again_is_kept_in_the_history(ledger: Ledger
     (row,) = ledger.claim_slice(whole(batch), mine.number)
     mine.mark([row])
     ledger.end_worker(mine.number)
-    ledger.sweep(total_timeout_seconds=40, look_up_delay_seconds=0)
+    ledger.sweep(look_up_delay_seconds=0)
     (again,) = ledger.claim_slice(whole(batch), other.number)
     assert again.look_up
     other.record(answer(again, RowState.CLAIMED, worker=other.number))
@@ -109,9 +109,9 @@ def test_claimed_rows_of_a_dead_worker_wait_again_and_sent_ones_become_unclear(l
     mine = hand(ledger)
     rows = ledger.claim_slice(whole(batch), mine.number)
     mine.mark(rows[:2])
-    assert ledger.sweep(total_timeout_seconds=40, look_up_delay_seconds=5) == 0, "its lease has not ended"
+    assert ledger.sweep(look_up_delay_seconds=5) == 0, "its lease has not ended"
     ledger.end_worker(mine.number)
-    assert ledger.sweep(total_timeout_seconds=40, look_up_delay_seconds=0) == 5
+    assert ledger.sweep(look_up_delay_seconds=0) == 5
     assert ledger.count_states(batch) == {RowState.WAITING: 3, RowState.UNCLEAR: 2}
     held = ledger.claim_slice(whole(batch), hand(ledger).number)
     assert [(row.record, row.look_up) for row in held] == [(1, True), (2, True), (3, False), (4, False), (5, False)]
@@ -127,13 +127,25 @@ def test_a_silent_worker_keeps_what_it_sends_until_no_request_can_be_under_way(l
         with ledger._write() as connection:
             connection.execute(text("update workers set lease_ends_at = lease_ends_at - :s"), {"s": seconds})
 
-    assert ledger.sweep(total_timeout_seconds=40, look_up_delay_seconds=0) == 0
+    assert ledger.sweep(look_up_delay_seconds=0) == 0
     let_time_pass(61)
-    assert ledger.sweep(total_timeout_seconds=40, look_up_delay_seconds=0) == 1
+    assert ledger.sweep(look_up_delay_seconds=0) == 1
     assert ledger.count_states(batch) == {RowState.SENDING: 1, RowState.WAITING: 1}
     let_time_pass(40)
-    assert ledger.sweep(total_timeout_seconds=40, look_up_delay_seconds=0) == 1
+    assert ledger.sweep(look_up_delay_seconds=0) == 1
     assert ledger.count_states(batch) == {RowState.UNCLEAR: 1, RowState.WAITING: 1}
+
+
+def test_rows_are_taken_back_by_the_longest_request_of_their_holder(ledger: Ledger) -> None:
+    batch = running_batch(ledger, 2)
+    quick, slow = hand(ledger, longest_request_seconds=10.0), hand(ledger, longest_request_seconds=300.0)
+    for worker, record in ((quick, 1), (slow, 2)):
+        worker.mark(ledger.claim_slice(Slice(batch, record, record), worker.number))
+    for seconds, states in ((71.0, ["unclear", "sending"]), (288.0, ["unclear", "sending"]), (2.0, ["unclear"] * 2)):
+        with ledger._write() as connection:
+            connection.execute(text("update workers set lease_ends_at = lease_ends_at - :s"), {"s": seconds})
+        ledger.sweep(look_up_delay_seconds=0)
+        assert [row.state for row in ledger.report_rows(batch)] == states
 
 
 def test_a_worker_that_was_given_up_for_dead_learns_it_and_marks_nothing(ledger: Ledger) -> None:
@@ -149,7 +161,7 @@ def test_a_worker_that_was_given_up_for_dead_learns_it_and_marks_nothing(ledger:
 def test_rows_of_an_unknown_worker_are_taken_back(ledger: Ledger) -> None:
     batch = running_batch(ledger, 2)
     ledger.claim_slice(whole(batch), 4711)
-    assert ledger.sweep(total_timeout_seconds=40, look_up_delay_seconds=0) == 2
+    assert ledger.sweep(look_up_delay_seconds=0) == 2
     assert ledger.count_states(batch) == {RowState.WAITING: 2}
 
 
@@ -395,7 +407,7 @@ def test_no_number_is_given_twice_not_even_after_its_line_was_deleted(ledger: Le
     """A process that wakes after its line was deleted must not pass for another one."""
     first = ledger.add_worker("host", 1, "", 30)
     ledger.end_worker(first)
-    ledger.sweep(total_timeout_seconds=1, look_up_delay_seconds=1)
+    ledger.sweep(look_up_delay_seconds=1)
     assert ledger.worker_processes() == []
     second = ledger.add_worker("host", 2, "", 30)
     assert second != first

@@ -318,7 +318,7 @@ def test_a_stopped_batch_is_told_when_nobody_holds_its_rows(ours: Any, tellers: 
     time.sleep(0.3)
     assert tellings(mine) == []
     mine.ledger.end_worker(worker)
-    mine.ledger.sweep(total_timeout_seconds=40, look_up_delay_seconds=1)
+    mine.ledger.sweep(look_up_delay_seconds=1)
     wait_until(lambda: len(told_by_hook(tmp_path)) == 1, what="the telling")
 
 

@@ -31,7 +31,7 @@ def test_a_dead_worker_leaves_them_to_be_looked_up_again(ledger: Ledger) -> None
     worker = hand(ledger)
     ledger.claim_slice(whole(batch), worker.number)
     ledger.end_worker(worker.number)
-    assert ledger.sweep(total_timeout_seconds=0, look_up_delay_seconds=0) == 3
+    assert ledger.sweep(look_up_delay_seconds=0) == 3
     assert ledger.unclear_for_people() == [], "no person is needed"
     assert [row.never_sent for row in ledger.claim_slice(whole(batch), hand(ledger).number)] == [True] * 3
 

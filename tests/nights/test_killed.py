@@ -41,7 +41,7 @@ def test_all_workers_killed_between_request_and_answer_leave_no_row_behind(night
     if place:
         night.fleet(command)
     started = night.run(command, night.file(), *(["--no-workers"] if place else []))
-    night.until_asked(40)
+    night.until_asked(55)  # 20 have been answered: a batch starts slowly
     for pid in workers_of(night, place, started):
         night.kills += kill(pid)
     night.simulator.control(latency_ms=10)

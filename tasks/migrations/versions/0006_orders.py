@@ -1,4 +1,4 @@
-"""Where and when a batch is sent stands in the batch; of those that are there already nobody knows it."""
+"""Where and when a batch is sent stands in the batch, and a worker's longest request beside its lease."""
 
 from __future__ import annotations
 
@@ -13,3 +13,5 @@ def upgrade() -> None:
     """Go forward; unfinished batches wait for the first command that names them."""
     op.add_column("batches", sa.Column("address", sa.Text(), nullable=True))
     op.add_column("batches", sa.Column("hours", sa.Text(), nullable=True))
+    longest = sa.Column("longest_request_seconds", sa.Float(precision=53), nullable=False, server_default="60")
+    op.add_column("workers", longest)

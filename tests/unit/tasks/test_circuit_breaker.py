@@ -7,6 +7,7 @@ import pytest
 from tasks.circuit_breaker import (
     FIRST_GAP_SECONDS,
     LAST_GAP_SECONDS,
+    LAST_GAP_WITH_ANSWERS_SECONDS,
     MOST_FLEET_PAUSE_SECONDS,
     NO_QUESTION_SECONDS,
     OPEN_AFTER,
@@ -121,6 +122,25 @@ def test_the_gaps_grow_with_each_try_that_fails(breaker: CircuitBreaker, clock: 
     assert fleet == [gap for gap in gaps if gap <= MOST_FLEET_PAUSE_SECONDS], (
         "one that is cut off stops nobody for long"
     )
+
+
+def test_while_questions_are_answered_the_gaps_stay_short_and_the_fleet_is_not_stopped_for_ever(
+    breaker: CircuitBreaker, clock: Clock
+) -> None:
+    gaps, fleet = [open_it(breaker)], [FIRST_GAP_SECONDS]
+    clock.now += FIRST_GAP_SECONDS
+    for _ in range(9):
+        look_up(breaker, definite=True)
+        started = clock.now
+        fleet += answer(breaker, definite=False)
+        while breaker.look_ups_allowed() == 0:
+            clock.now += 0.5
+        gaps.append(clock.now - started)
+    assert gaps == [min(FIRST_GAP_SECONDS * 2**n, LAST_GAP_WITH_ANSWERS_SECONDS) for n in range(10)]
+    assert fleet == [1.0, 2.0, 4.0, 8.0]
+    look_up(breaker, definite=False)
+    clock.now += LAST_GAP_WITH_ANSWERS_SECONDS
+    assert breaker.look_ups_allowed() == 0, "elepay does not answer them any more"
 
 
 def test_answers_to_what_left_before_do_not_count_as_tries(breaker: CircuitBreaker, clock: Clock) -> None:
