@@ -14,7 +14,7 @@ from factories import KEY, Command, Simulator, hand, wait_until, write_csv
 from listeners import MailServer, free_port
 
 from tasks.ledger import Ledger
-from tasks.models import BatchState, RowState
+from tasks.models import Account, BatchState, RowState
 
 CLEAN = "customer_id,payment_method,resource\n"
 
@@ -422,7 +422,7 @@ def test_a_ledger_written_by_people_is_theirs_too(tmp_path: Path, simulator: Sim
     onboard = Command(tmp_path, simulator)
     file = write_csv(tmp_path / "a.csv", 6)
     onboard("run", "--canary", 2, file)
-    ledger = Ledger.open(onboard.ledger_url)
+    ledger = Ledger.open(onboard.ledger_url, Account(False, simulator.url))
     ledger.approve_batch(1, "test")
     gone = hand(ledger)
     (one,) = ledger.ring()
