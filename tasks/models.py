@@ -150,7 +150,7 @@ class Account(NamedTuple):
         return f"{'live' if self.live else 'test'}:{hashlib.sha256(self.address.encode()).hexdigest()[:8]}"
 
     def __str__(self) -> str:
-        return f"{'live' if self.live else 'test'} mode at {self.address}"
+        return f"{'live' if self.live else 'test'} mode" + (f" at {self.address}" if self.address else "")
 
 
 #: A ledger that nothing is sent from may do without one.
@@ -265,12 +265,13 @@ class ReportRow(NamedTuple):
     needs_person: bool = False
 
 
-def identity_of(customer_id: str, payment_method: str, resource: str, reference: str) -> bytes:
-    """Return the 16 bytes that name what one row is about.
+def identity_of(customer_id: str, payment_method: str, resource: str, reference: str, live: bool = False) -> bytes:
+    """Return the 16 bytes that name what one row is about, in test or in live mode.
 
     The fields are hashed with U+001F between them, which intake lets into none of them.
     """
-    key = f"{customer_id}\x1f{payment_method}\x1f{resource}\x1f{reference}"
+    mode = "live" if live else "test"
+    key = f"{mode}\x1f{customer_id}\x1f{payment_method}\x1f{resource}\x1f{reference}"
     return hashlib.blake2b(key.encode(), digest_size=16).digest()
 
 

@@ -156,4 +156,5 @@ class Resources:
             catalogue=load_catalogue(settings.extra_payment_methods, settings.extra_resources),
             mapping=mapping or {},
             sendable_methods=sendable,
+            live=settings.live,
         )

@@ -63,6 +63,7 @@ class IntakeRules:
     catalogue: Catalogue = field(default_factory=load_catalogue)
     mapping: Mapping[str, str] = field(default_factory=dict)  #: more titles, from `load_mapping`
     sendable_methods: frozenset[str] | None = None  #: of this key, by GET /payment-methods; None: not asked
+    live: bool = False  #: elepay's mode: a rehearsal in test mode must not keep a row out of the live run
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,19 +190,19 @@ def _next_rows(
             return []
         chunk = new_chunk(batch, opened.columns, warnings, guarded=opened.guarded)
         check(chunk, rules.catalogue, rules.sendable_methods)
-        return _rows_of(chunk, rules.catalogue)
+        return _rows_of(chunk, rules)
 
 
-def _rows_of(chunk: Chunk, catalogue: Catalogue) -> list[NewRow]:
+def _rows_of(chunk: Chunk, rules: IntakeRules) -> list[NewRow]:
     if not chunk.reasons:
-        return _waiting_rows(chunk, list(range(len(chunk.batch))))
+        return _waiting_rows(chunk, list(range(len(chunk.batch))), live=rules.live)
     valid = [at for at in range(len(chunk.batch)) if at not in chunk.reasons]
-    rows = dict(zip(valid, _waiting_rows(chunk, valid), strict=True))
-    rows.update(_invalid_rows(chunk, catalogue))
+    rows = dict(zip(valid, _waiting_rows(chunk, valid, live=rules.live), strict=True))
+    rows.update(_invalid_rows(chunk, rules.catalogue))
     return [rows[at] for at in range(len(chunk.batch))]
 
 
-def _waiting_rows(chunk: Chunk, positions: list[int]) -> list[NewRow]:
+def _waiting_rows(chunk: Chunk, positions: list[int], *, live: bool) -> list[NewRow]:
     """Return the rows at `positions`, column by column."""
     batch: RecordBatch = chunk.batch
     frame = chunk.frame if len(positions) == len(batch) else chunk.frame.iloc[positions]
@@ -215,7 +216,7 @@ def _waiting_rows(chunk: Chunk, positions: list[int]) -> list[NewRow]:
             map(batch.first_record.__add__, positions),
             map(batch.lines.__getitem__, positions),
             [RowState.WAITING.value] * count,
-            map(identity_of, customers, methods, resources, references),
+            map(identity_of, customers, methods, resources, references, [live] * count),
             customers,
             methods,
             resources,

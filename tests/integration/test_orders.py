@@ -89,6 +89,18 @@ def test_a_test_batch_that_was_stopped_is_not_sent_with_the_live_key_of_another_
     assert sum(not source["liveMode"] for source in simulator.sources()) == 60
 
 
+def test_what_was_rehearsed_in_test_mode_is_created_in_live_mode(tmp_path: Path, simulator: Simulator) -> None:
+    """On the same ledger: a row that is skipped because a test source exists would be a customer without one."""
+    simulator.control(live=True)
+    file = write_csv(tmp_path / "a.csv", 10)
+    assert Command(tmp_path, simulator).json("run", file)["books"]["created"] == 10
+    live = Command(tmp_path, simulator, ELEPAY_SECRET_KEY=LIVE_KEY, ELEPAY_MODE="live")
+    assert live.json("run", file)["books"]["created"] == 10
+    assert live.json("run", write_csv(tmp_path / "b.csv", 11))["books"]["skipped"] == 10
+    modes = [source["liveMode"] for source in simulator.sources()]
+    assert sorted(modes) == [False] * 10 + [True] * 11
+
+
 def test_a_batch_for_one_address_is_not_sent_to_another(tmp_path: Path, simulator: Simulator) -> None:
     command = Command(tmp_path, simulator, ELEPAY_REQUESTS_PER_SECOND=20)
     made = interrupted(command, simulator)

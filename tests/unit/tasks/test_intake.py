@@ -134,6 +134,13 @@ def test_whatever_the_bytes_are_intake_answers_with_rows_or_one_clear_error(
     assert all((row.state == "waiting") == (row.identity is not None) == (row.reasons is None) for row in found)
 
 
+def test_test_and_live_mode_have_identities_of_their_own(tmp_path: Path) -> None:
+    path = write(tmp_path, f"{HEADER}\ncus_1,paypay,web,,,,,\n")
+    ((test,), (live,)) = (read(path, IntakeRules(live=mode)) for mode in (False, True))
+    assert live.identity == identity_of("cus_1", "paypay", "web", "", live=True)
+    assert test.identity == identity_of("cus_1", "paypay", "web", "") != live.identity
+
+
 def _assert_says_what_the_record_says(row: NewRow, fields: list[str]) -> None:
     """The plain way to make a row, against which the vectorised one is held."""
     cells = dict(zip(HEADER.split(","), [*fields, *[""] * 8], strict=False))
