@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
+from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
 from tasks.catalogue import load_catalogue
@@ -71,7 +72,10 @@ class Resources:
     @property
     def ledger_url(self) -> str:
         """LEDGER_URL, or SQLite in ONBOARD_HOME."""
-        return self.settings.ledger_url or f"sqlite:///{(self.settings.home / 'ledger.db').absolute()}"
+        path = quote(
+            str((self.settings.home / "ledger.db").absolute())
+        )  # a folder may have `?`, `#` or `%` in its name
+        return self.settings.ledger_url or f"sqlite:///{path}"
 
     @property
     def account(self) -> Account:

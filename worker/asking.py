@@ -19,6 +19,7 @@ from worker.running import exit_code, result
 def status(ours: Resources, batch_id: int | None, console: Console) -> tuple[int, dict[str, Any]]:
     """List the newest batches, or show one; with the fleet's current rate if it has a Redis."""
     rate = _rate(ours)
+    screen.print_place(console, ours.account, ours.ledger.place)
     if batch_id is not None:
         batch, books = ours.ledger.batch(batch_id), ours.ledger.books(batch_id)
         console.print(f"batch {batch.id}: {batch.name}, {batch.state}")

@@ -96,9 +96,10 @@ def make_app(redis_url: str, account: Account, total_timeout_seconds: float) -> 
 
 
 _settings = load_settings()
+_account = Account(_settings.live, _settings.address)
 app = make_app(
     _settings.redis_url or "redis://localhost:6379/0",
-    Account(_settings.live, _settings.address),
+    _account,
     _settings.total_timeout_seconds,
 )
 app.set_default()
@@ -111,7 +112,9 @@ def _set_up_logging(**_: Any) -> None:
 
 @worker_ready.connect
 def _ready(**_: Any) -> None:
-    structlog.get_logger("onboard").info("worker ready", pid=os.getpid())
+    structlog.get_logger("onboard").info(
+        "worker ready", pid=os.getpid(), account=str(_account), ledger=celery_tasks.resources().ledger.place
+    )
 
 
 @worker_shutting_down.connect

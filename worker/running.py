@@ -155,6 +155,7 @@ def at_work(ours: Resources, console: Console, *, workers: int | None, no_worker
     settings = ours.settings
     if no_workers and settings.redis_url is None:
         raise SettingsError("--no-workers needs a fleet: set REDIS_URL to the Redis that its workers use")
+    screen.print_place(console, ours.account, ours.ledger.place)
     with contextlib.ExitStack() as stack:
         interrupts = stack.enter_context(Interrupts())
         server = stack.enter_context(with_redis(ours, console))

@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tasks.ledger import LookUpsToCome
-from tasks.models import Batch, BatchState, Books, RowState
+from tasks.models import Account, Batch, BatchState, Books, RowState
 
 #: Colour of each state, in the order in which they are shown.
 COLOURS = {
@@ -175,6 +175,12 @@ def verdict(batch: Batch, books: Books) -> str:
     if batch.state is BatchState.FINISHED:
         return f"{done}; {books.need_a_person:,} need you"
     return f"{done}; {batch.state}, {books.open + books.unclear:,} not done yet"
+
+
+def print_place(console: Console, account: Account, ledger: str) -> None:
+    """Say which mode, address and ledger a command works with; live mode cannot be overlooked."""
+    mode = Text(" LIVE ", style="bold white on red") if account.live else Text("test")
+    console.print(Text.assemble(mode, f" mode at {account.address}, ledger {ledger}"), soft_wrap=True)
 
 
 def print_books(console: Console, batch: Batch, books: Books, *, seconds: float | None = None) -> None:

@@ -161,6 +161,12 @@ class Store:
                 + ("install the program that made it, or a newer one" if newer else "run `onboard ledger upgrade`")
             )
 
+    @property
+    def place(self) -> str:
+        """Where it is, for people: a path, or host and database; never a password."""
+        url = self._engine.url
+        return str(url.database) if self._sqlite else f"{url.host or 'this machine'}/{url.database}"
+
     def version(self) -> str | None:
         """Return the migration that the ledger is at; None if it is empty."""
         with self._read() as connection:

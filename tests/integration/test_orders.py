@@ -166,3 +166,21 @@ def test_resume_of_a_canary_says_that_approve_is_the_word(tmp_path: Path, simula
     assert done.returncode == 2
     assert "onboard approve 1" in done.stderr
     assert command("approve", 1).returncode == 0
+
+
+@pytest.mark.parametrize("name", ["a?b#c", "per%20cent %d", "顧客 blank"])
+def test_a_folder_with_any_name_can_be_home_and_is_named(tmp_path: Path, simulator: Simulator, name: str) -> None:
+    folder = tmp_path / name
+    folder.mkdir()
+    command = Command(folder, simulator)
+    said = command("run", write_csv(folder / "a.csv", 2))
+    assert said.returncode == 0, said.stderr
+    place = f"test mode at {simulator.url}, ledger {folder / 'home' / 'ledger.db'}"
+    assert place in said.stdout
+    assert place in command("status").stdout
+    assert sorted(path.name for path in folder.iterdir()) == ["a.csv", "home"]
+
+
+def test_live_mode_cannot_be_overlooked(tmp_path: Path, simulator: Simulator) -> None:
+    live = Command(tmp_path, simulator, ELEPAY_SECRET_KEY=LIVE_KEY, ELEPAY_MODE="live")
+    assert "LIVE  mode at" in live("status").stdout
