@@ -164,6 +164,14 @@ slices = Table(
 _DUE = slices.c.due_at.is_not(None)
 Index("slices_due", slices.c.due_at, sqlite_where=_DUE, postgresql_where=_DUE)
 
+#: The modes of elepay for which somebody has created this ledger by a command; test mode needs none.
+created_for = Table(
+    "created_for",
+    metadata,
+    Column("live", Boolean, primary_key=True),
+    Column("created_at", Float(53), nullable=False),
+)
+
 #: A process that holds rows. Its rows are its own until `lease_ends_at`, or until it is surely dead; those that it is
 #: sending stay so for its `longest_request_seconds` more, whatever the settings of whoever takes them back. Its number,
 #: like a batch's, is never given twice: a process that wakes after its line was deleted must not pass for another one.

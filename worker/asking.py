@@ -75,9 +75,17 @@ def report(
     return exit_code(batch, books), result(batch, books, paths)
 
 
+def create_ledger(ours: Resources, console: Console) -> tuple[int, dict[str, Any]]:
+    """Make the ledger of a new installation; in live mode nothing else does."""
+    is_new = Ledger.create(ours.ledger_url, ours.account)
+    screen.print_place(console, ours.account, ours.ledger.place)
+    console.print("the ledger is made" if is_new else "the ledger is there already")
+    return 0, {"created": is_new, "ledger": ours.ledger.place}
+
+
 def upgrade_ledger(ours: Resources, console: Console) -> tuple[int, dict[str, Any]]:
     """Bring the ledger up to this program's version."""
-    before, after = Ledger.upgrade(ours.ledger_url)
+    before, after = Ledger.upgrade(ours.ledger_url, ours.account)
     console.print(f"the ledger was {before or 'empty'} and is {after}")
     shared = ours.ledger.shared_sources()
     for source in shared:

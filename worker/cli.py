@@ -290,6 +290,17 @@ app.add_typer(ledger_commands, name="ledger")
 
 
 @ledger_commands.command()
+def create(json_output: JsonOption = False) -> None:
+    """Make the ledger of a new installation (in test mode the first command does it by itself).
+
+    Where there was a ledger, restore it instead: an empty one does not know which sources exist.
+    """
+    from worker import asking
+
+    _leave(asking.create_ledger, json_output=json_output)
+
+
+@ledger_commands.command()
 def upgrade(json_output: JsonOption = False) -> None:
     """Bring the ledger up to the version that this program needs (make a backup first)."""
     from worker import asking

@@ -40,7 +40,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from tasks.errors import LedgerError
 from tasks.ledger.conditions import TO_DO
 from tasks.models import NO_ACCOUNT, Account, BatchState, NewsKind
-from tasks.schema import VERSION, batches, history, news, rows, slices
+from tasks.schema import VERSION, batches, created_for, history, news, rows, slices
 
 #: Number of the lock under which one process at a time migrates a PostgreSQL ledger.
 _MIGRATION_LOCK = 7_263_548
@@ -82,27 +82,63 @@ class Store:
 
     @classmethod
     def open(cls, url: str, account: Account = NO_ACCOUNT) -> Self:
-        """Return the ledger behind an SQLAlchemy URL, with its tables made if there are none.
+        """Return the ledger behind an SQLAlchemy URL; in test mode its tables are made if there are none.
 
-        Batches of another account can be read and stopped, but their rows are never given out to be sent.
-        Raises LedgerError with a sentence if it cannot be reached, or is of another version than this code.
+        In live mode only `create` makes a ledger: an empty one in the place of one that was lost knows nothing of the
+        sources that exist. Batches of another account can be read and stopped, but their rows are never given out to
+        be sent. Raises LedgerError with a sentence if there is none, if it cannot be reached, or is of another version
+        than this code.
         """
-        ledger = cls._connect(url, account)
+        ledger = cls._connect(url, account, must_exist=account.live)
         try:
             ledger._check_version()
+            if account.live and not ledger._is_live():
+                raise _no_ledger(ledger.place)
         except LedgerError:
             ledger.close()
             raise
         return ledger
 
     @classmethod
-    def upgrade(cls, url: str) -> tuple[str | None, str]:
-        """Bring a ledger of an earlier version up to this one; return the versions before and after."""
+    def create(cls, url: str, account: Account) -> bool:
+        """Make a ledger for an account's mode; False if it is there already.
+
+        Raises LedgerError if one of another version is there.
+        """
         from tasks import migrations
 
-        ledger = cls._connect(url)
+        ledger = cls._connect(url, account)
+        try:
+            is_new = ledger.version() is None
+            if not is_new:
+                ledger._check_version()
+            with ledger._write() as connection:
+                if not ledger._sqlite:
+                    connection.execute(select(func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
+                migrations.upgrade(connection)
+                mark = ledger._dialect_insert(created_for).values(live=account.live, created_at=ledger.now())
+                marked = connection.execute(mark.on_conflict_do_nothing()).rowcount
+        finally:
+            ledger.close()
+        return is_new or bool(account.live and marked)
+
+    def _is_live(self) -> bool:
+        with self._read() as connection:
+            return bool(connection.execute(select(exists().where(created_for.c.live))).scalar_one())
+
+    @classmethod
+    def upgrade(cls, url: str, account: Account = NO_ACCOUNT) -> tuple[str | None, str]:
+        """Bring a ledger of an earlier version up to this one; return the versions before and after.
+
+        An empty one is made in test mode only.
+        """
+        from tasks import migrations
+
+        ledger = cls._connect(url, account, must_exist=account.live)
         try:
             before = ledger.version()
+            if before is None and account.live:
+                raise _no_ledger(ledger.place)
             if before is not None and before > VERSION:
                 ledger._check_version()
             with ledger._write() as connection:
@@ -114,7 +150,7 @@ class Store:
         return before, VERSION
 
     @classmethod
-    def _connect(cls, url: str, account: Account = NO_ACCOUNT) -> Self:
+    def _connect(cls, url: str, account: Account = NO_ACCOUNT, *, must_exist: bool = False) -> Self:
         try:
             parsed = make_url(url)
         except ArgumentError as error:
@@ -124,6 +160,8 @@ class Store:
             if not parsed.database or parsed.database == ":memory:":
                 raise LedgerError("LEDGER_URL: a ledger in memory would be lost; give it a file")
             path = Path(parsed.database)
+            if must_exist and not path.exists():
+                raise _no_ledger(str(path))
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             path.touch(mode=0o600)
             lock_path = path.with_name(path.name + ".lock")
@@ -147,6 +185,8 @@ class Store:
     def _check_version(self) -> None:
         """Make the tables of an empty ledger; refuse one that this code does not fit."""
         found = self.version()
+        if found is None and self.account.live:
+            raise _no_ledger(self.place)
         if found is None:
             from tasks import migrations
 
@@ -311,6 +351,14 @@ def _told() -> Iterator[None]:
         raise UnwritableValue(why) from None  # the driver's own error quotes the value
     except SQLAlchemyError as error:
         raise LedgerError(f"the ledger failed: {_short(error)}") from error
+
+
+def _no_ledger(place: str) -> LedgerError:
+    return LedgerError(
+        f"there is no live ledger at {place}. Where there was one, restore it: an empty one does not know which sources"
+        " exist, and would make all of them again (docs/operations.md, the ledger and its backups). A new installation"
+        " makes its own: `onboard ledger create`"
+    )
 
 
 def _set_up_sqlite(connection: Any, _record: Any) -> None:

@@ -24,6 +24,13 @@ def hour(hours_from_now: float) -> str:
     return datetime.fromtimestamp(time.time() + 3600 * hours_from_now, ZoneInfo("Asia/Tokyo")).strftime("%H:%M")
 
 
+def live_command(folder: Path, simulator: Simulator) -> Command:
+    """An installation in live mode, with its ledger."""
+    live = Command(folder, simulator, ELEPAY_SECRET_KEY=LIVE_KEY, ELEPAY_MODE="live")
+    assert live("ledger", "create").returncode == 0
+    return live
+
+
 def interrupted(command: Command, simulator: Simulator, *arguments: object, rows: int = 60) -> int:
     """Stop a run of so many rows by Ctrl-C; return how many sources it made."""
     run = command.start("run", "--json", *arguments, write_csv(command.folder / "stopped.csv", rows))
@@ -74,7 +81,7 @@ def test_a_test_batch_that_was_stopped_is_not_sent_with_the_live_key_of_another_
     simulator.control(live=True)
     test = Command(tmp_path, simulator, ELEPAY_REQUESTS_PER_SECOND=20)
     made = interrupted(test, simulator)
-    live = Command(tmp_path, simulator, ELEPAY_SECRET_KEY=LIVE_KEY, ELEPAY_MODE="live")
+    live = live_command(tmp_path, simulator)
     said = live.json("run", write_csv(tmp_path / "live.csv", 30, prefix="live_"))
     assert (said["exit"], said["books"]["created"]) == (0, 30)
     sources = simulator.sources()
@@ -94,7 +101,7 @@ def test_what_was_rehearsed_in_test_mode_is_created_in_live_mode(tmp_path: Path,
     simulator.control(live=True)
     file = write_csv(tmp_path / "a.csv", 10)
     assert Command(tmp_path, simulator).json("run", file)["books"]["created"] == 10
-    live = Command(tmp_path, simulator, ELEPAY_SECRET_KEY=LIVE_KEY, ELEPAY_MODE="live")
+    live = live_command(tmp_path, simulator)
     assert live.json("run", file)["books"]["created"] == 10
     assert live.json("run", write_csv(tmp_path / "b.csv", 11))["books"]["skipped"] == 10
     modes = [source["liveMode"] for source in simulator.sources()]
@@ -182,5 +189,44 @@ def test_a_folder_with_any_name_can_be_home_and_is_named(tmp_path: Path, simulat
 
 
 def test_live_mode_cannot_be_overlooked(tmp_path: Path, simulator: Simulator) -> None:
-    live = Command(tmp_path, simulator, ELEPAY_SECRET_KEY=LIVE_KEY, ELEPAY_MODE="live")
+    live = live_command(tmp_path, simulator)
     assert "LIVE  mode at" in live("status").stdout
+
+
+def test_a_live_ledger_is_made_by_a_command_only(tmp_path: Path, simulator: Simulator) -> None:
+    """Deleted, emptied, or the test ledger of the same folder: nothing is sent, and the sentence says what to do."""
+    simulator.control(live=True)
+    live = Command(tmp_path, simulator, ELEPAY_SECRET_KEY=LIVE_KEY, ELEPAY_MODE="live")
+    file = write_csv(tmp_path / "a.csv", 5)
+
+    def has_none() -> None:
+        for words in (["run", file], ["status"], ["ledger", "upgrade"]):
+            done = live(*words)
+            assert done.returncode == 2, words
+            assert "there is no live ledger at" in done.stderr
+            assert "onboard ledger create" in done.stderr
+
+    has_none()
+    path = live.home / "ledger.db"
+    assert not path.exists(), "asking makes none"
+    assert Command(tmp_path, simulator).json("run", file)["books"]["created"] == 5
+    has_none()
+    assert live.json("ledger", "create")["created"]
+    assert not live.json("ledger", "create")["created"]
+    assert live.json("run", file)["books"]["created"] == 5
+    for lost in (lambda: path.write_bytes(b""), path.unlink):
+        lost()
+        for name in ("ledger.db-wal", "ledger.db-shm"):
+            (live.home / name).unlink(missing_ok=True)
+        has_none()
+    assert simulator.statistics()["created"] == 10
+
+
+def test_a_live_ledger_on_postgresql_is_made_by_a_command_only(
+    tmp_path: Path, simulator: Simulator, postgres_url: str
+) -> None:
+    settings = {"ELEPAY_SECRET_KEY": LIVE_KEY, "ELEPAY_MODE": "live", "LEDGER_URL": postgres_url}
+    live = Command(tmp_path, simulator, **settings)
+    assert "there is no live ledger at" in live("status").stderr
+    assert live("ledger", "create").returncode == 0
+    assert live("status").returncode == 0

@@ -27,6 +27,7 @@ def test_a_test_fleet_and_a_live_fleet_share_ledger_and_redis_and_each_sends_its
     night.simulator.control(live=True)
     place: dict[str, Any] = {"REDIS_URL": valkey.url, "LEDGER_URL": postgres_url, "ELEPAY_REQUESTS_PER_SECOND": 60}
     test, live = night.machine(**place), night.machine(**place, **LIVE)
+    assert live("ledger", "create").returncode == 0
     night.fleet(test)
     night.fleet(live)
     files = {mode: write_csv(night.folder / f"{mode}.csv", ROWS, prefix=f"{mode}_") for mode in ("test", "live")}
@@ -49,6 +50,7 @@ def test_a_live_fleet_leaves_a_test_batch_on_its_ledger_alone(night: Night, valk
     night.simulator.control(live=True)
     place = {"REDIS_URL": valkey.url, "LEDGER_URL": postgres_url}
     test, live = night.machine(**place), night.machine(**place, **LIVE)
+    assert live("ledger", "create").returncode == 0
     started = night.run(test, night.file(), "--no-workers")
     ledger = Ledger.open(postgres_url)
     wait_until(lambda: ledger.running_batches() == [1], 60, "the test batch")

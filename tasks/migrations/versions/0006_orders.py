@@ -1,4 +1,4 @@
-"""Where and when a batch is sent stands in the batch, and a worker's longest request beside its lease."""
+"""Where and when a batch is sent, a worker's longest request, and for which modes the ledger was created."""
 
 from __future__ import annotations
 
@@ -15,3 +15,9 @@ def upgrade() -> None:
     op.add_column("batches", sa.Column("hours", sa.Text(), nullable=True))
     longest = sa.Column("longest_request_seconds", sa.Float(precision=53), nullable=False, server_default="60")
     op.add_column("workers", longest)
+    op.create_table(
+        "created_for",
+        sa.Column("live", sa.Boolean(), primary_key=True),
+        sa.Column("created_at", sa.Float(precision=53), nullable=False),
+    )
+    op.execute("INSERT INTO created_for SELECT live, min(created_at) FROM batches WHERE live GROUP BY live")
