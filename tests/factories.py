@@ -21,7 +21,7 @@ import requests
 
 from tasks.intake.request_json import content_of, request_of
 from tasks.ledger import Ledger
-from tasks.models import HeldRow, NewRow, Outcome, RowState, Slice, identity_of
+from tasks.models import Account, HeldRow, NewRow, Outcome, RowState, Slice, identity_of
 
 ROOT = Path(__file__).parent.parent
 KEY = "sk_test_0123456789"
@@ -73,6 +73,12 @@ class Hand:
 def hand(ledger: Ledger, lease_seconds: float = 60.0, longest_request_seconds: float = 40.0) -> Hand:
     """Register a worker on a machine that nobody can examine."""
     return Hand(ledger, ledger.add_worker("elsewhere", 1, "", lease_seconds, longest_request_seconds), lease_seconds)
+
+
+def ledger_of(url: str, account: Account) -> Ledger:
+    """The ledger of an account, made if there is none."""
+    Ledger.create(url, account)
+    return Ledger.open(url, account)
 
 
 def running_batch(ledger: Ledger, rows: int | list[NewRow] = 10, *, slice_rows: int = 100, again: bool = False) -> int:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from factories import answer, hand, new_row, running_batch, whole
+from factories import answer, hand, ledger_of, new_row, running_batch, whole
 from sqlalchemy import text
 
 from tasks import following, tidying
@@ -79,7 +79,7 @@ def test_a_row_that_is_due_is_claimed_once_by_however_many(ledger: Ledger) -> No
 
 @pytest.mark.parametrize("other", [Account(True, "here"), Account(False, "there")])
 def test_a_claim_is_of_the_own_account_only(ledger_url: str, other: Account) -> None:
-    here, elsewhere = Ledger.open(ledger_url, Account(False, "here")), Ledger.open(ledger_url, other)
+    here, elsewhere = ledger_of(ledger_url, Account(False, "here")), ledger_of(ledger_url, other)
     created_batch(here)
     assert elsewhere.follow_ups_due() == 0
     assert elsewhere.claim_follow_ups(10) == []

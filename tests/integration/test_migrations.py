@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import warnings
 from pathlib import Path
 
@@ -114,3 +115,19 @@ def test_the_command_says_from_which_version_to_which(tmp_path: Path) -> None:
     done = Command(tmp_path)("ledger", "upgrade")
     assert done.returncode == 0, done.stderr
     assert VERSION in done.stdout
+
+
+def test_ledgers_that_are_made_at_once_by_threads_of_a_process_are_all_whole(tmp_path: Path) -> None:
+    made: list[Ledger] = []
+    threads = [
+        threading.Thread(target=lambda n=n: made.append(Ledger.open(f"sqlite:///{tmp_path / f'{n}.db'}")))
+        for n in range(8)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert [ledger.version() for ledger in made] == [VERSION] * 8
+    for ledger in made:
+        running_batch(ledger, 1)
+        ledger.close()

@@ -9,7 +9,7 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
-from factories import KEY, Command, Simulator, hand, new_row, running_batch, wait_until, whole, write_csv
+from factories import KEY, Command, Simulator, hand, ledger_of, new_row, running_batch, wait_until, whole, write_csv
 from sqlalchemy import text
 
 from tasks.ledger import Ledger
@@ -42,7 +42,7 @@ def interrupted(command: Command, simulator: Simulator, *arguments: object, rows
 
 @pytest.mark.parametrize("other", [LIVE, THERE])
 def test_nobody_claims_or_rings_for_a_batch_of_another_account(ledger_url: str, other: Account) -> None:
-    ours, theirs = Ledger.open(ledger_url, HERE), Ledger.open(ledger_url, other)
+    ours, theirs = ledger_of(ledger_url, HERE), ledger_of(ledger_url, other)
     batch = running_batch(ours, 3)
     foreign = running_batch(theirs, [new_row(n, customer=f"foreign_{n}") for n in (1, 2)])
     assert theirs.claim_slice(whole(batch), hand(theirs).number) == []
@@ -54,7 +54,7 @@ def test_nobody_claims_or_rings_for_a_batch_of_another_account(ledger_url: str, 
 
 
 def test_a_message_that_reaches_a_stranger_is_due_again_at_once(ledger_url: str) -> None:
-    ours, theirs = Ledger.open(ledger_url, HERE), Ledger.open(ledger_url, LIVE)
+    ours, theirs = ledger_of(ledger_url, HERE), ledger_of(ledger_url, LIVE)
     batch = running_batch(ours, 3)
     (rung,) = ours.ring()
     assert ours.ring() == []
@@ -66,7 +66,7 @@ def test_a_message_that_reaches_a_stranger_is_due_again_at_once(ledger_url: str)
 
 
 def test_the_unread_messages_of_another_account_take_no_room(ledger_url: str) -> None:
-    ours, theirs = Ledger.open(ledger_url, HERE), Ledger.open(ledger_url, LIVE)
+    ours, theirs = ledger_of(ledger_url, HERE), ledger_of(ledger_url, LIVE)
     running_batch(theirs, [new_row(n, customer=f"foreign_{n}") for n in range(1, 5)], slice_rows=1)
     assert len(theirs.ring(4)) == 4
     running_batch(ours, 4, slice_rows=1)
