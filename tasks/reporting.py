@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import shlex
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
@@ -12,12 +13,19 @@ from pathlib import Path
 from tasks.csv_records import FileFormat
 from tasks.ledger import Ledger
 from tasks.models import Batch, BatchState
-from tasks.reports import FILES, write_reports
+from tasks.reports import FILES, BooksError, write_reports
 from tasks.reports.facts import Commands, FileWarning, ReportFacts, TimelinePoint
 from tasks.resources import Resources
 
 #: Packages whose versions stand in summary.json.
 _VERSIONS = ("elepay-onboarding", "celery", "redis", "requests", "pandas", "sqlalchemy", "tenacity")
+
+
+#: A batch that has stopped may have its last answers judged once more (a halt takes refusals back) between the counting
+#: of books and the reading of rows: its reports are tried so often, with so many seconds between.
+TRIES = 5
+AGAIN_SECONDS = 0.5
+_ENDED = (BatchState.FINISHED, BatchState.CANCELLED)
 
 
 def write(
@@ -35,18 +43,25 @@ def write(
     Raises what `write_reports` raises; nothing of an earlier set is lost before the new one is whole.
     """
     folder = folder or ours.reports / str(batch.id)
-    if batch.state not in (BatchState.FINISHED, BatchState.CANCELLED):
+    if batch.state not in _ENDED:
         ours.ledger.file_sources(batch.id)  # no report may say that a row has another row's source
-    facts = gather(ours, batch, folder)
-    if mend is not None:
-        facts = replace(facts, commands=replace(facts.commands, mend=mend))
-    return write_reports(
-        folder,
-        facts,
-        lambda: ours.ledger.report_rows(batch.id),
-        lang=lang or ours.settings.lang,
-        excel_safe=excel_safe,
-    )
+    for tries_left in reversed(range(TRIES)):
+        facts = gather(ours, batch, folder)
+        if mend is not None:
+            facts = replace(facts, commands=replace(facts.commands, mend=mend))
+        try:
+            return write_reports(
+                folder,
+                facts,
+                lambda: ours.ledger.report_rows(batch.id),
+                lang=lang or ours.settings.lang,
+                excel_safe=excel_safe,
+            )
+        except BooksError:
+            if batch.state in _ENDED or not tries_left:
+                raise
+            time.sleep(AGAIN_SECONDS)
+    raise AssertionError("the last try returns or raises")  # pragma: no cover
 
 
 def gather(ours: Resources, batch: Batch, folder: Path | None = None) -> ReportFacts:

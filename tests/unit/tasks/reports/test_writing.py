@@ -15,6 +15,8 @@ import pytest
 from factories import ROOT, answer
 from reported import HEADER, Reported, cells, refused
 
+from tasks import reporting
+from tasks.ledger import Ledger
 from tasks.models import Batch, BatchState, Books, HeldRow, Outcome, ReportRow, RowState
 from tasks.reports import BooksError, write_reports
 from tasks.reports.folder import MANIFEST
@@ -249,3 +251,19 @@ def test_a_folder_that_cannot_be_written_is_an_error_of_the_system(reported: Rep
     (reported.folder / "file").write_text("", encoding="utf-8")
     with pytest.raises(OSError, match="file"):
         reported.write(batch, folder=reported.folder / "file" / "reports")
+
+
+def test_a_halt_that_takes_refusals_back_meanwhile_does_not_spoil_the_reports(reported: Reported) -> None:
+    batch = reported.settle(reported.accept(HEADER + "cus_1,paypay,web,\ncus_2,paypay,web,\n"), refused("M002003"))
+    assert reported.ledger.change_batch_state(batch.id, BatchState.HALTED, "the key", only_from=list(BatchState))
+
+    class Judging(Ledger):
+        def books(self, batch_id: int) -> Books:
+            found = super().books(batch_id)
+            self.take_back_refusals(batch_id, "M002003")
+            return found
+
+    reported.ours.__dict__["ledger"] = judging = Judging.open(reported.ours.ledger_url)
+    paths = reporting.write(reported.ours, judging.batch(batch.id))
+    assert json.loads(paths["summary"].read_bytes())["books"]["open"] == 2
+    judging.close()
