@@ -29,7 +29,6 @@ THREADS = 8
 class FollowUpRules:
     """The settings that decide."""
 
-    live: bool
     gaps_hours: tuple[float, ...]  #: from one question to the next; the last goes on for ever
     days: float  #: after so many days a pending source is left alone
 

@@ -127,7 +127,8 @@ def _accept_file(path: Path, ledger: Ledger, files: Path, rules: AcceptRules) ->
 def _going_on(ledger: Ledger, opened: OpenedFile, rules: AcceptRules) -> Accepted | None:
     """Return the unfinished batch of exactly this content, resumed, if there is one."""
     for batch in ledger.batches_of_file(opened.sha256):
-        if batch.state is BatchState.FINISHED and rules.refuse_finished_file and not rules.again:
+        same_mode = batch.live == ledger.account.live
+        if batch.state is BatchState.FINISHED and same_mode and rules.refuse_finished_file and not rules.again:
             raise UnusableFile(
                 "finished_before",
                 f"Exactly this file finished before, as batch {batch.id}.",

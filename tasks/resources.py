@@ -118,7 +118,7 @@ class Resources:
     def follow_up_rules(self) -> FollowUpRules:
         """When elepay is asked what became of a source."""
         settings = self.settings
-        return FollowUpRules(settings.live, settings.follow_up_hours, settings.follow_up_days)
+        return FollowUpRules(settings.follow_up_hours, settings.follow_up_days)
 
     @cached_property
     def waves(self) -> WaveLoop:

@@ -156,7 +156,11 @@ def test_the_settings_of_the_compose_file_can_be_read(name: str) -> None:
 
 def test_worker_and_watcher_agree_on_everything() -> None:
     assert OURS["worker"]["environment"] == OURS["watcher"]["environment"]
-    assert OURS["worker"]["environment"]["REDIS_URL"] == OURS["beat"]["environment"]["REDIS_URL"]
+
+
+def test_beat_sends_to_the_queue_that_the_workers_read() -> None:
+    for name in ("REDIS_URL", "ELEPAY_MODE", "ELEPAY_BASE_URL"):
+        assert OURS["beat"]["environment"][name] == OURS["worker"]["environment"][name]
 
 
 def test_accepted_files_are_shared_and_every_volume_is_declared() -> None:

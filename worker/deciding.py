@@ -111,6 +111,7 @@ def resolve(
         return _list_unclear(ours, batch_id, console)
     if sum(decisions) != 1:
         raise SettingsError("say one of --created SOURCE_ID, --absent (send it again) and --give-up")
+    require_account(ours, ours.ledger.batch(batch_id))  # else elepay would be asked about another account's customer
     record = ours.ledger.record_at(batch_id, line)
     state = RowState.CREATED if created else RowState.WAITING if absent else RowState.UNCLEAR
     if created:

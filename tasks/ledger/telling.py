@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from sqlalchemy import exists, or_, select, update
+from sqlalchemy import ColumnElement, exists, or_, select, update
 
 from tasks.ledger.store import Store
 from tasks.models import News, NewsKind
@@ -41,12 +41,11 @@ class Telling(Store):
         News of batches of another account is left to the processes of that account.
         """
         since = select(channels.c.since).where(channels.c.name == channel).scalar_subquery()
-        of_account = select(batches.c.id).where(self._may_be_of_account)
         planned = exists().where(tellings.c.news_id == news.c.id, tellings.c.channel == channel)
         query = (
             select(news)
             .where(news.c.at >= since, news.c.at >= oldest_at, news.c.at <= newest_at, ~planned)
-            .where(or_(news.c.batch_id.is_(None), news.c.batch_id.in_(of_account)))
+            .where(self._may_tell())
             .order_by(news.c.id)
         )
         with self._read() as connection:
@@ -54,6 +53,10 @@ class Telling(Store):
                 News(row.id, NewsKind(row.kind), row.at, row.batch_id, row.code, row.why)
                 for row in connection.execute(query)
             ]
+
+    def _may_tell(self) -> ColumnElement[bool]:
+        of_account = select(batches.c.id).where(self._may_be_of_account)
+        return or_(news.c.batch_id.is_(None), news.c.batch_id.in_(of_account))
 
     def plan_tellings(self, channel: str, news_ids: Iterable[int]) -> None:
         """Make these news due for a channel; those that are there already are left alone."""
@@ -68,7 +71,7 @@ class Telling(Store):
         due = (
             select(news, tellings.c.tries)
             .join(tellings, tellings.c.news_id == news.c.id)
-            .where(tellings.c.channel == channel, tellings.c.due_at <= now)
+            .where(tellings.c.channel == channel, tellings.c.due_at <= now, self._may_tell())
             .order_by(news.c.id)
             .limit(1)
         )

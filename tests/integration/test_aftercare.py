@@ -20,7 +20,7 @@ from tasks.following import FollowUpRules, next_question
 from tasks.ledger import AuditedRow, Followed, Ledger, SeenStatus
 from tasks.models import Account, BatchState, Outcome, RowState, Source, decode_reasons, reference_of
 
-RULES = FollowUpRules(live=False, gaps_hours=(1.0, 6.0, 24.0), days=30.0)
+RULES = FollowUpRules(gaps_hours=(1.0, 6.0, 24.0), days=30.0)
 
 
 def created_batch(ledger: Ledger, rows: int = 4, *, due_in: float = 0.0, status: str = "pending") -> int:

@@ -87,7 +87,7 @@ def test_a_test_batch_that_was_stopped_is_not_sent_with_the_live_key_of_another_
     sources = simulator.sources()
     assert sum(source["liveMode"] for source in sources) == 30
     assert len(sources) == made + 30
-    for words in (["resume", 1], ["approve", 1]):
+    for words in (["resume", 1], ["approve", 1], ["resolve", 1, 2, "--absent"], ["resolve", 1, 2, "--give-up"]):
         done = live(*words)
         assert done.returncode == 2
         assert "batch 1 belongs to test mode at" in done.stderr
@@ -102,7 +102,9 @@ def test_what_was_rehearsed_in_test_mode_is_created_in_live_mode(tmp_path: Path,
     file = write_csv(tmp_path / "a.csv", 10)
     assert Command(tmp_path, simulator).json("run", file)["books"]["created"] == 10
     live = live_command(tmp_path, simulator)
+    live.environment["ONBOARD_REFUSE_FINISHED_FILE"] = "1"
     assert live.json("run", file)["books"]["created"] == 10
+    assert live("run", file).returncode == 2, "it finished in live mode now"
     assert live.json("run", write_csv(tmp_path / "b.csv", 11))["books"]["skipped"] == 10
     modes = [source["liveMode"] for source in simulator.sources()]
     assert sorted(modes) == [False] * 10 + [True] * 11

@@ -22,7 +22,7 @@ from sqlalchemy import text
 from tasks import onboarding
 from tasks.errors import SettingsError
 from tasks.ledger import Ledger
-from tasks.models import BatchState, NewsKind
+from tasks.models import Account, BatchState, NewsKind
 from tasks.resources import Resources
 from tasks.settings import load_settings
 from worker import telling
@@ -201,6 +201,22 @@ def test_every_event_of_a_batch_is_told_in_its_order_and_twice_if_it_happened_tw
     assert reason in told[2]["text"]
     assert told[4]["code"] == "no_header"
     assert "cus_secret" not in str(told), "what a rejected file says is not told"
+
+
+def test_news_of_a_batch_is_told_by_its_own_account_only(ledger_url: str) -> None:
+    """Two fleets on one ledger may call their channels the same."""
+    mine, other = (Ledger.open(ledger_url, Account(False, address)) for address in ("https://here", "https://there"))
+    finished(mine)
+    mine.know_channels(["mailto-1"], 0.0)
+    (news,) = mine.untold_news("mailto-1", mine.now(), 0.0)
+    assert other.untold_news("mailto-1", other.now(), 0.0) == []
+    mine.plan_tellings("mailto-1", [news.id])
+    assert other.claim_telling("mailto-1", 60.0) is None
+    claimed = mine.claim_telling("mailto-1", 60.0)
+    assert claimed is not None
+    assert claimed.news == news
+    mine.close()
+    other.close()
 
 
 def test_nothing_that_happened_before_a_channel_was_known_is_told(ours: Any, tellers: Any, tmp_path: Path) -> None:
