@@ -49,7 +49,7 @@ tools:           ## what the tests of the pages need from Debian: a browser, Lib
 
 lock: install    ## bring requirements.lock up to date with pyproject.toml
 	$(BIN)/uv pip compile pyproject.toml --all-extras --group bench --group dev --universal --python-version 3.11 --generate-hashes \
-	  --no-emit-index-url --custom-compile-command "make lock" --quiet --output-file requirements.lock
+	  --custom-compile-command "make lock" --quiet --output-file requirements.lock
 
 clean:           ## remove .venv and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage

@@ -174,7 +174,7 @@ class Batch:
     file_format: Mapping[str, Any] = field(default_factory=dict)
     deadline_at: float | None = None
     address: str | None = None  #: of elepay, where it is sent; None: from before addresses were stored
-    hours: str | None = None  #: its nightly window, as `window.Window` writes it; None: not stored either
+    window: str | None = None  #: its nightly window, as `window.Window` writes it; None: not stored either
     verify: bool = False  #: its rows are looked up before they are sent
     dropped_at: float | None = None  #: when its file and personal data were dropped (ONBOARD_KEEP_DAYS)
     canary: int = 0  #: last record that runs before a person approves the rest; 0: none, or approved

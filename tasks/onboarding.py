@@ -54,7 +54,7 @@ class AcceptRules:
     again: bool = False
     verify: bool = False  #: the ledger may have been lost: look every identity up before it is sent
     canary_rows: int = 0
-    hours: str = ""  #: when its rows may be sent, as `window.Window` writes it
+    window: str = ""  #: when its rows may be sent, as `window.Window` writes it
     deadline_at: float | None = None
     max_invalid_share: float = 1.0
     require_valid_row: bool = False
@@ -101,7 +101,7 @@ def _accept_file(path: Path, ledger: Ledger, files: Path, rules: AcceptRules) ->
             file_format=opened.format.to_dict(),
             reader=reader,
             parent_id=rules.parent_id or _parent(ledger, opened),
-            hours=rules.hours,
+            window=rules.window,
             deadline_at=rules.deadline_at,
             verify=rules.verify,
         )
@@ -135,7 +135,7 @@ def _going_on(ledger: Ledger, opened: OpenedFile, rules: AcceptRules) -> Accepte
                 detail=f"batch {batch.id}",
                 hint=f"`onboard report {batch.id}` writes its reports again; --again makes one more source a row.",
             )
-        if batch.state in GOES_ON and ledger.take_orders(batch.id, rules.hours):
+        if batch.state in GOES_ON and ledger.bring_to_account(batch.id, rules.window):
             ledger.set_deadline(batch.id, rules.deadline_at)
             if rules.verify:
                 ledger.verify_from_now_on(batch.id)

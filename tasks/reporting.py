@@ -45,7 +45,8 @@ def write(
     folder = folder or ours.reports / str(batch.id)
     if batch.state not in _ENDED:
         ours.ledger.file_sources(batch.id)  # no report may say that a row has another row's source
-    for tries_left in reversed(range(TRIES)):
+    tries = 0
+    while True:
         facts = gather(ours, batch, folder)
         if mend is not None:
             facts = replace(facts, commands=replace(facts.commands, mend=mend))
@@ -58,10 +59,10 @@ def write(
                 excel_safe=excel_safe,
             )
         except BooksError:
-            if batch.state in _ENDED or not tries_left:
+            tries += 1
+            if batch.state in _ENDED or tries == TRIES:
                 raise
             time.sleep(AGAIN_SECONDS)
-    raise AssertionError("the last try returns or raises")  # pragma: no cover
 
 
 def gather(ours: Resources, batch: Batch, folder: Path | None = None) -> ReportFacts:
@@ -96,7 +97,7 @@ def gather(ours: Resources, batch: Batch, folder: Path | None = None) -> ReportF
 def waits_for_next_night(ours: Resources, batch: Batch) -> float | None:
     """Return when an unfinished batch goes on, if the window is closed now."""
     now = ours.ledger.now()
-    opens_at = ours.settings.window.span_with(ours.ledger.sending_hours(batch.id), now).opens_at
+    opens_at = ours.settings.window.span_with(ours.ledger.window_of(batch.id), now).opens_at
     return opens_at if batch.state is BatchState.RUNNING and opens_at > now else None
 
 

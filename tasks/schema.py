@@ -39,7 +39,8 @@ _Id = BigInteger().with_variant(Integer, "sqlite")
 #: One accepted file. `reader` is the worker that reads it into the ledger while it is `reading`; `canary` the number of
 #: rows that run before a person approves the rest (0: none, or approved). `verify`: its rows are looked up before they
 #: are sent. `dropped_at`: when its file and personal data were dropped. `live` and `address` say where it is sent, and
-#: `hours` when (`window.Window`); NULL, of a batch of an earlier version: nobody sends it until a command names it.
+#: `window` when (as `window.Window` writes it); NULL, of a batch of an earlier version: nobody sends it until a command
+#: names it.
 batches = Table(
     "batches",
     metadata,
@@ -61,7 +62,7 @@ batches = Table(
     Column("verify", Boolean, nullable=False, server_default=false()),
     Column("dropped_at", Float(53)),
     Column("address", Text),
-    Column("hours", Text),
+    Column("window", Text),
     sqlite_autoincrement=True,
 )
 

@@ -222,7 +222,7 @@ class WaveLoop:
             self._ledger.ring_again(one)
             return 0
         now = self._ledger.now()
-        window = self._window.span_with(self._ledger.sending_hours(one.batch_id), now)
+        window = self._window.span_with(self._ledger.window_of(one.batch_id), now)
         if window.opens_at > now:
             self._ledger.put_off(one, window.opens_at)
             return 0

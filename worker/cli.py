@@ -204,8 +204,8 @@ def resume(
     """
     from worker import deciding
 
-    hours = deciding.Hours(not_before, until, at_any_time)
-    _leave(lambda ours, console: deciding.resume(ours, batch, hours, console), json_output=json_output)
+    window = deciding.NewWindow(not_before, until, at_any_time)
+    _leave(lambda ours, console: deciding.resume(ours, batch, window, console), json_output=json_output)
 
 
 @app.command()

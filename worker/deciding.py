@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from rich.console import Console
 from rich.text import Text
 
-from tasks import onboarding, reasons
+from tasks import onboarding, reasons, reporting
 from tasks.errors import ElepayError, LedgerError, SettingsError
 from tasks.models import Batch, BatchState, Reason, RowState
 from tasks.resources import Resources
@@ -24,7 +24,7 @@ def pause(ours: Resources, batch_id: int, console: Console) -> tuple[int, dict[s
     return _say(ours, batch_id, console, f"batch {batch_id} is paused; onboard resume {batch_id} goes on")
 
 
-class Hours(NamedTuple):
+class NewWindow(NamedTuple):
     """How somebody wants the nightly window of a batch to be from now on; nothing said: as it is."""
 
     not_before: str | None = None
@@ -43,9 +43,9 @@ class Hours(NamedTuple):
             raise SettingsError(f"--not-before and --until: {error}") from None
 
 
-def resume(ours: Resources, batch_id: int, hours: Hours, console: Console) -> tuple[int, dict[str, Any]]:
+def resume(ours: Resources, batch_id: int, new: NewWindow, console: Console) -> tuple[int, dict[str, Any]]:
     """Let a stopped batch go on; the fleet's workers take it up."""
-    window = hours.read(ours.settings.time_zone)
+    window = new.read(ours.settings.time_zone)
     batch = ours.ledger.batch(batch_id)
     require_account(ours, batch)
     if batch.state is BatchState.PAUSED and ours.ledger.waits_for_approval(batch_id):
@@ -53,13 +53,15 @@ def resume(ours: Resources, batch_id: int, hours: Hours, console: Console) -> tu
             f"the canary rows of batch {batch_id} have run: `onboard approve {batch_id}` lets the rest go"
         )
     if window is not None and batch.state in onboarding.GOES_ON:
-        ours.ledger.change_hours(batch_id, str(window), who())
+        ours.ledger.change_window(batch_id, str(window), who())
     if not onboarding.resume(ours.ledger, batch_id, who()) and (
         window is None or batch.state is not BatchState.RUNNING
     ):
         raise _cannot(batch, "resumed", "a paused or halted")
     ours.ledger.set_deadline(batch_id, None)
-    return _say(ours, batch_id, console, f"batch {batch_id} goes on{_where(ours, batch_id)}")
+    opens_at = reporting.waits_for_next_night(ours, ours.ledger.batch(batch_id))
+    later = "" if opens_at is None else f" at {screen.clock_time(opens_at, ours.settings.time_zone)}"
+    return _say(ours, batch_id, console, f"batch {batch_id} goes on{later}{_where(ours, batch_id)}")
 
 
 def approve(ours: Resources, batch_id: int, console: Console) -> tuple[int, dict[str, Any]]:

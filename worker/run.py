@@ -22,6 +22,7 @@ from tasks.errors import LedgerError
 from tasks.ledger import Ledger
 from tasks.models import RowState
 from tasks.settings import Settings
+from tasks.window import Window
 
 log = structlog.get_logger("onboard")
 
@@ -184,11 +185,12 @@ def watch_batches(
     """
     from worker.celery_app import BrokerUnreachable
 
-    now = ledger.now()
-    closes_at = max(settings.window.span_with(ledger.sending_hours(batch_id), now).closes_at for batch_id in batches)
+    closes_at: float | None = None
     troubled = ""
     while not interrupts.count:
         try:
+            if closes_at is None:
+                closes_at = _last_closing(ledger, batches, settings.window)
             sweep(ledger, settings)
             if ledger.now() < closes_at:
                 onboarding.ring(ledger, celery_tasks.send, settings.window)
@@ -206,6 +208,12 @@ def watch_batches(
             workers.look_after()
         time.sleep(TICK_SECONDS)
     return Ending.INTERRUPTED
+
+
+def _last_closing(ledger: Ledger, batches: Sequence[int], window: Window) -> float:
+    """Return when the last of these batches stops being sent, for tonight or for the night to come."""
+    now = ledger.now()
+    return max(window.span_with(ledger.window_of(batch_id), now).closes_at for batch_id in batches)
 
 
 def _is_held(ledger: Ledger, batch_id: int) -> bool:

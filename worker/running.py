@@ -116,7 +116,7 @@ def retry(
 
 def require_account(ours: Resources, batch: Batch) -> None:
     """Raise LedgerError if a batch belongs to another mode or address; one of an earlier version gets this one."""
-    if not ours.is_of_account(batch) or not ours.ledger.take_orders(batch.id, str(ours.settings.window)):
+    if not ours.ledger.bring_to_account(batch.id, str(ours.settings.window)):
         theirs = Account(batch.live, batch.address or "")
         raise LedgerError(
             f"batch {batch.id} belongs to {theirs}, and the settings say {ours.account}:"
@@ -230,7 +230,7 @@ def accept(
         again=again,
         verify=verify_first,
         canary_rows=settings.canary if canary is None else canary,
-        hours=str(settings.window),
+        window=str(settings.window),
         deadline_at=deadline_at,
         max_invalid_share=settings.max_invalid_share,
         require_valid_row=settings.require_valid_row,
@@ -250,9 +250,8 @@ def _deadline(until: str | None, zone: str) -> float | None:
 
 def _say_when(ours: Resources, batch_id: int, console: Console) -> None:
     """Say that the window is closed, and until when, if it is."""
-    now = ours.ledger.now()
-    opens_at = ours.settings.window.span_with(ours.ledger.sending_hours(batch_id), now).opens_at
-    if opens_at > now:
+    opens_at = reporting.waits_for_next_night(ours, ours.ledger.batch(batch_id))
+    if opens_at is not None:
         console.print(f"nothing is sent before {screen.clock_time(opens_at, ours.settings.time_zone)}: waiting")
 
 

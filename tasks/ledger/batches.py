@@ -45,14 +45,14 @@ class Batches(HeldSources):
         file_format: Mapping[str, Any],
         reader: int,
         parent_id: int | None,
-        hours: str = "",
+        window: str = "",
         deadline_at: float | None = None,
         verify: bool = False,
     ) -> int:
         """Add a batch of this process's account in state `reading`; `reader` is the worker that will add its rows.
 
-        It is sent in its `hours` only (`window.Window`). The rows of a batch that `verify`s are looked up before they
-        are sent.
+        It is sent in its `window` only (as `window.Window` writes it). The rows of a batch that `verify`s are looked up
+        before they are sent.
         """
         with self._write() as connection:
             result = connection.execute(
@@ -61,7 +61,7 @@ class Batches(HeldSources):
                     sha256=sha256,
                     live=self.account.live,
                     address=self.account.address,
-                    hours=hours,
+                    window=window,
                     state=BatchState.READING,
                     file_format=orjson.dumps(dict(file_format)).decode(),
                     created_at=self.now(),
@@ -210,23 +210,23 @@ class Batches(HeldSources):
             )
         ]
 
-    def take_orders(self, batch_id: int, hours: str) -> bool:
-        """Tell whether a batch is of this process's account; one of an earlier version becomes it, with these hours."""
+    def bring_to_account(self, batch_id: int, window: str) -> bool:
+        """Tell whether a batch is of this process's account; one of an earlier version becomes it, with this window."""
         with self._write() as connection:
             connection.execute(
                 update(batches)
                 .where(batches.c.id == batch_id, batches.c.address.is_(None), batches.c.live == self.account.live)
-                .values(address=self.account.address, hours=hours)
+                .values(address=self.account.address, window=window)
             )
             return bool(
                 connection.execute(select(exists().where(batches.c.id == batch_id, self._of_account))).scalar_one()
             )
 
-    def change_hours(self, batch_id: int, hours: str, who: str) -> None:
-        """Give a batch other hours in which its rows may be sent (`window.Window`)."""
+    def change_window(self, batch_id: int, window: str, who: str) -> None:
+        """Give a batch another window, as `window.Window` writes it."""
         with self._write() as connection:
-            connection.execute(update(batches).where(batches.c.id == batch_id).values(hours=hours))
-            self._tell(connection, batch_id, 0, f"is sent {hours}" if hours else "is sent at any time", who)
+            connection.execute(update(batches).where(batches.c.id == batch_id).values(window=window))
+            self._tell(connection, batch_id, 0, f"is sent {window}" if window else "is sent at any time", who)
             self._make_due(connection, batch_id)
 
     def set_deadline(self, batch_id: int, deadline_at: float | None) -> None:
@@ -327,7 +327,7 @@ def _batch(row: Row[Any]) -> Batch:
         deadline_at=row.deadline_at,
         canary=row.canary,
         address=row.address,
-        hours=row.hours,
+        window=row.window,
         verify=row.verify,
         dropped_at=row.dropped_at,
         warnings=tuple(tuple(one) for one in orjson.loads(row.warnings)),

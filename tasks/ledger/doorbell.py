@@ -43,7 +43,7 @@ class Doorbell(Store):
         """
         now = self.now()
         due_batches = (
-            select(slices.c.batch_id, batches.c.hours)
+            select(slices.c.batch_id, batches.c.window)
             .join(batches, batches.c.id == slices.c.batch_id)
             .where(slices.c.due_at <= now, batches.c.state == BatchState.RUNNING, self._of_account)
             .distinct()
@@ -56,7 +56,7 @@ class Doorbell(Store):
         )
         with self._read() as connection:
             found = connection.execute(due_batches).all()
-        due = [batch_id for batch_id, hours in found if Window.parse(hours or "").is_open(now)]
+        due = [batch_id for batch_id, window in found if Window.parse(window or "").is_open(now)]
         if not due:
             return []
         with self._write() as connection:
@@ -87,16 +87,16 @@ class Doorbell(Store):
         again = update(slices).where(slices.c.rung)
         if one is None:
             again = again.where(slices.c.batch_id.in_(select(batches.c.id).where(self._of_account)))
-        if one is not None:
+        else:
             again = again.where(slices.c.batch_id == one.batch_id, slices.c.first_record == one.first_record)
         with self._write() as connection:
             connection.execute(again.values(rung=False, due_at=self.now()))
 
-    def sending_hours(self, batch_id: int) -> Window:
+    def window_of(self, batch_id: int) -> Window:
         """Return when rows of a batch may be sent."""
         with self._read() as connection:
-            hours = connection.execute(select(batches.c.hours).where(batches.c.id == batch_id)).scalar_one()
-        return Window.parse(hours or "")
+            window = connection.execute(select(batches.c.window).where(batches.c.id == batch_id)).scalar_one()
+        return Window.parse(window or "")
 
     def put_off(self, one: Slice, until: float) -> None:
         """Make a slice due at a time, because nobody may work on it before."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
-from sqlalchemy import Connection, and_, case, func, insert, literal, select, update
+from sqlalchemy import ColumnElement, Connection, FromClause, and_, case, func, insert, literal, select, update
 
 from tasks.ledger.store import Store
 from tasks.models import BatchState, Outcome, RowState
@@ -118,15 +118,7 @@ class HeldSources(Store):
             .add_columns(_holder.c.adopted)
             .select_from(rows)
             .join(sources, sources.c.source_id == rows.c.source_id)
-            .outerjoin(
-                _holder,
-                and_(
-                    _holder.c.batch_id == sources.c.batch_id,
-                    _holder.c.record == sources.c.record,
-                    _holder.c.source_id == sources.c.source_id,
-                    _holder.c.state == RowState.CREATED,
-                ),
-            )
+            .outerjoin(_holder, _still_holds(_holder))
             .where(rows.c.batch_id == batch_id, _CREATED, ~is_own)
             .order_by(rows.c.record)
         )
@@ -159,15 +151,8 @@ class HeldSources(Store):
         query = (
             select(rows.c.source_id, rows.c.batch_id, rows.c.record, rows.c.adopted)
             .select_from(sources)
-            .join(
-                rows,
-                and_(
-                    rows.c.batch_id == sources.c.batch_id,
-                    rows.c.record == sources.c.record,
-                    rows.c.source_id == sources.c.source_id,
-                ),
-            )
-            .where(sources.c.source_id.in_(source_ids), rows.c.state == RowState.CREATED)
+            .join(rows, _still_holds(rows))
+            .where(sources.c.source_id.in_(source_ids))
         )
         return {
             source_id: Holder(batch_id, record, bool(adopted))
@@ -228,6 +213,16 @@ class HeldSources(Store):
                 )
         for batch_id in sorted({row.batch_id for _, row in doubted}):
             self._reopen(connection, batch_id)
+
+
+def _still_holds(row: FromClause) -> ColumnElement[bool]:
+    """Return whether the row that is filed for a source has not given it up."""
+    return and_(
+        row.c.batch_id == sources.c.batch_id,
+        row.c.record == sources.c.record,
+        row.c.source_id == sources.c.source_id,
+        row.c.state == RowState.CREATED,
+    )
 
 
 def _doubt(outcome: Outcome, now: float, look_up_at: float) -> None:

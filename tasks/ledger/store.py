@@ -116,11 +116,12 @@ class Store:
                 if not ledger._sqlite:
                     connection.execute(select(func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
                 migrations.upgrade(connection)
-                mark = ledger._dialect_insert(created_for).values(live=account.live, created_at=ledger.now())
-                marked = connection.execute(mark.on_conflict_do_nothing()).rowcount
+                if account.live:
+                    mark = ledger._dialect_insert(created_for).values(live=True, created_at=ledger.now())
+                    is_new |= connection.execute(mark.on_conflict_do_nothing()).rowcount == 1
         finally:
             ledger.close()
-        return is_new or bool(account.live and marked)
+        return is_new
 
     def _is_live(self) -> bool:
         with self._read() as connection:

@@ -1,4 +1,4 @@
-"""A batch is sent with the key, to the address and in the hours that it was brought with, whoever runs."""
+"""A batch is sent with the key, to the address and in the nightly window that it was brought with, whoever runs."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ LIVE_KEY = KEY.replace("test", "live")
 HERE, LIVE, THERE = Account(False, "https://here"), Account(True, "https://here"), Account(False, "https://there")
 
 
-def hour(hours_from_now: float) -> str:
+def hour(hours_from_now: float, form: str = "%H:%M") -> str:
     """A time of day in Tokyo."""
-    return datetime.fromtimestamp(time.time() + 3600 * hours_from_now, ZoneInfo("Asia/Tokyo")).strftime("%H:%M")
+    return datetime.fromtimestamp(time.time() + 3600 * hours_from_now, ZoneInfo("Asia/Tokyo")).strftime(form)
 
 
 def live_command(folder: Path, simulator: Simulator) -> Command:
@@ -142,9 +142,11 @@ def test_a_nightly_window_holds_whoever_runs(tmp_path: Path, simulator: Simulato
     at_noon = Command(tmp_path, simulator)
     assert at_noon.json("run", write_csv(tmp_path / "noon.csv", 10, prefix="noon_"))["books"]["created"] == 10
     assert simulator.statistics()["created"] == 10
-    assert ledger.batch(1).hours == f"{hour(3)}:00-{hour(4)}:00 Asia/Tokyo"
+    assert ledger.batch(1).window == f"{hour(3)}:00-{hour(4)}:00 Asia/Tokyo"
     assert at_noon("resume", 1, "--at-any-time", "--until", "05:00").returncode == 2
     assert at_noon("resume", 1, "--not-before", "01:00").returncode == 2
+    later = at_noon("resume", 1, "--not-before", hour(2), "--until", hour(4))
+    assert f"batch 1 goes on at {hour(2)}" in later.stdout.replace(f"{hour(2, '%Y-%m-%d')} ", "")
     assert at_noon("resume", 1, "--at-any-time").returncode == 0
     assert ledger.history(1, 0)[-1]["what"] == "is sent at any time"
     assert at_noon.json("run", tmp_path / "night.csv")["books"]["created"] == 20
@@ -158,7 +160,7 @@ def test_a_batch_of_an_earlier_version_belongs_to_the_first_command_that_names_i
     made = interrupted(command, simulator)
     ledger = Ledger.open(command.ledger_url)
     with ledger._write() as connection:
-        connection.execute(text("update batches set address = null, hours = null"))
+        connection.execute(text('update batches set address = null, "window" = null'))
     again = Command(tmp_path, simulator)
     assert again.json("run", write_csv(tmp_path / "b.csv", 10, prefix="b_"))["books"]["created"] == 10
     assert simulator.statistics()["created"] == made + 10

@@ -12,7 +12,7 @@ down_revision = "0005"
 def upgrade() -> None:
     """Go forward; unfinished batches wait for the first command that names them."""
     op.add_column("batches", sa.Column("address", sa.Text(), nullable=True))
-    op.add_column("batches", sa.Column("hours", sa.Text(), nullable=True))
+    op.add_column("batches", sa.Column("window", sa.Text(), nullable=True))
     longest = sa.Column("longest_request_seconds", sa.Float(precision=53), nullable=False, server_default="60")
     op.add_column("workers", longest)
     op.create_table(
