@@ -61,9 +61,11 @@ def test_a_fleet_tells_each_event_once_with_a_dead_webhook_and_a_killed_worker(
             ONBOARD_LOG_LEVEL="DEBUG",
         )
         first, second = night.fleet(command)
+        night.simulator.control(latency_ms=4_000)  # so that no machine is slow enough to finish before the pause
         started = night.run(command, night.file(prefix="cus_recognise_"), "--no-workers")
-        night.until_asked(60)
+        night.until_asked(1)
         assert command("pause", 1).returncode == 0
+        night.simulator.control(latency_ms=20)
         assert started.json()["state"] == "paused"
         wait_until(lambda: ("paused", "mailto-1", True) in told(command), 60, "that the pause is told")
         pages = f"http://127.0.0.1:{metrics_port}/metrics"
