@@ -99,7 +99,8 @@ def audit(
             if stopping():  # then some were not asked about
                 raise KeyboardInterrupt
             known = ledger.created_references(_strange(groups))
-            found = [one for group in groups for one in compare(group.rows, group.listed, statuses, known, batch.live)]
+            live = batch.account.live
+            found = [one for group in groups for one in compare(group.rows, group.listed, statuses, known, live)]
             ledger.refresh_statuses(batch.id, list(_changed_statuses(groups, statuses)))
             last = parts[-1][-1]
             after = (last.customer_id, last.payment_method, last.record)

@@ -165,7 +165,7 @@ class Batch:
     name: str  #: the file's own name, without folders
     sha256: str
     state: BatchState
-    live: bool
+    account: Account  #: where it is sent
     records: int
     created_at: float  #: UTC epoch seconds, like every `_at`
     finished_at: float | None = None
@@ -173,8 +173,7 @@ class Batch:
     parent_id: int | None = None
     file_format: Mapping[str, Any] = field(default_factory=dict)
     deadline_at: float | None = None
-    address: str | None = None  #: of elepay, where it is sent; None: from before addresses were stored
-    window: str | None = None  #: its nightly window, as `window.Window` writes it; None: not stored either
+    window: str = ""  #: its nightly window, as `window.Window` writes it
     verify: bool = False  #: its rows are looked up before they are sent
     dropped_at: float | None = None  #: when its file and personal data were dropped (ONBOARD_KEEP_DAYS)
     canary: int = 0  #: last record that runs before a person approves the rest; 0: none, or approved

@@ -127,7 +127,7 @@ def _accept_file(path: Path, ledger: Ledger, files: Path, rules: AcceptRules) ->
 def _going_on(ledger: Ledger, opened: OpenedFile, rules: AcceptRules) -> Accepted | None:
     """Return the unfinished batch of exactly this content, resumed, if there is one."""
     for batch in ledger.batches_of_file(opened.sha256):
-        same_mode = batch.live == ledger.account.live
+        same_mode = batch.account.live == ledger.account.live
         if batch.state is BatchState.FINISHED and same_mode and rules.refuse_finished_file and not rules.again:
             raise UnusableFile(
                 "finished_before",
@@ -135,7 +135,7 @@ def _going_on(ledger: Ledger, opened: OpenedFile, rules: AcceptRules) -> Accepte
                 detail=f"batch {batch.id}",
                 hint=f"`onboard report {batch.id}` writes its reports again; --again makes one more source a row.",
             )
-        if batch.state in GOES_ON and ledger.bring_to_account(batch.id, rules.window):
+        if batch.state in GOES_ON and batch.account == ledger.account:
             ledger.set_deadline(batch.id, rules.deadline_at)
             if rules.verify:
                 ledger.verify_from_now_on(batch.id)

@@ -49,10 +49,6 @@ class Resources:
         """Folder of the accepted files."""
         return self.settings.home / "files"
 
-    def is_of_account(self, batch: Batch) -> bool:
-        """Tell whether a batch is sent with this key to this address; one of an earlier version has no address."""
-        return batch.live == self.settings.live and batch.address in (None, self.settings.address)
-
     def kept_file(self, batch: Batch) -> Path:
         """Where the accepted copy of a batch's file is."""
         return self.files / f"{batch.sha256}.csv"

@@ -31,16 +31,18 @@ from tasks.models import OWNING_STATES
 metadata = MetaData()
 
 #: The migration that makes these tables (`tasks/migrations`); code and ledger must agree on it.
-VERSION = "0006"
+VERSION = "0001"
 
 #: 64 bits on PostgreSQL; on SQLite only INTEGER numbers itself.
 _Id = BigInteger().with_variant(Integer, "sqlite")
 
 #: One accepted file. `reader` is the worker that reads it into the ledger while it is `reading`; `canary` the number of
 #: rows that run before a person approves the rest (0: none, or approved). `verify`: its rows are looked up before they
-#: are sent. `dropped_at`: when its file and personal data were dropped. `live` and `address` say where it is sent, and
-#: `window` when (as `window.Window` writes it); NULL, of a batch of an earlier version: nobody sends it until a command
-#: names it.
+#: are sent; `sample_due_at`: when some of its rows are to be looked up before the first of all is sent (NULL: done, or
+#: not asked for). `dropped_at`: when its file and personal data were dropped.
+#: Its orders: `live` and `address` say where it is sent, `window` when (as `window.Window` writes it), and `runner` by
+#: which command (NULL: by the fleet's workers and by those of a watcher). `brought_by` is the command that accepted it,
+#: and `stop_code` why it is paused or halted (`models.StopCode`).
 batches = Table(
     "batches",
     metadata,
@@ -61,8 +63,12 @@ batches = Table(
     Column("canary", Integer, nullable=False, server_default="0"),
     Column("verify", Boolean, nullable=False, server_default=false()),
     Column("dropped_at", Float(53)),
-    Column("address", Text),
-    Column("window", Text),
+    Column("address", Text, nullable=False),
+    Column("window", Text, nullable=False, server_default=""),
+    Column("runner", Integer),
+    Column("brought_by", String(16), nullable=False, server_default=""),
+    Column("stop_code", String(16)),
+    Column("sample_due_at", Float(53)),
     sqlite_autoincrement=True,
 )
 
@@ -73,6 +79,7 @@ batches = Table(
 #: dead worker: when that was noticed; of a row never sent: when its batch was accepted), and `absent_at` when a
 #: complete list first lacked its source since then. `yielded` is true of a row that does not own its identity (refused,
 #: skipped): an index that asked for the state would be written anew, in a random place, with every step of every row.
+#: `spelling` is a digest of how the identity was written, NULL where that is its folded form (`models.identity_of`).
 rows = Table(
     "rows",
     metadata,
@@ -108,6 +115,7 @@ rows = Table(
     Column("yielded", Boolean),
     Column("ended_at", Float(53)),
     Column("absent_at", Float(53)),
+    Column("spelling", LargeBinary(8)),
     PrimaryKeyConstraint("batch_id", "record"),
     sqlite_with_rowid=False,
 )
@@ -173,9 +181,33 @@ created_for = Table(
     Column("created_at", Float(53), nullable=False),
 )
 
+#: Which ledger this is, and a number that only grows while it is written to: one that is older than what was seen of it
+#: before, or another one in its place, does not know of every source (`tasks/ledger/memory.py`). One line.
+ledger_identity = Table(
+    "ledger_identity",
+    metadata,
+    Column("ledger_id", String(32), primary_key=True),
+    Column("change_counter", BigInteger, nullable=False, server_default="0"),
+)
+
+#: A command that works on batches with workers of its own (`onboard run`, `retry`, `resume`, `approve`). Its batches
+#: are nobody else's until `lease_ends_at`; then they are interrupted, and wait until somebody names them. A command
+#: that was only asleep prolongs its lease, and has those back that nobody has taken since.
+runners = Table(
+    "runners",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("host", Text, nullable=False),
+    Column("pid", Integer, nullable=False),
+    Column("process_started", Text, nullable=False),
+    Column("lease_ends_at", Float(53), nullable=False),
+    sqlite_autoincrement=True,
+)
+
 #: A process that holds rows. Its rows are its own until `lease_ends_at`, or until it is surely dead; those that it is
 #: sending stay so for its `longest_request_seconds` more, whatever the settings of whoever takes them back. Its number,
 #: like a batch's, is never given twice: a process that wakes after its line was deleted must not pass for another one.
+#: `runner` is the command that it works for (NULL: the fleet, or a watcher).
 workers = Table(
     "workers",
     metadata,
@@ -184,7 +216,8 @@ workers = Table(
     Column("pid", Integer, nullable=False),
     Column("process_started", Text, nullable=False),
     Column("lease_ends_at", Float(53), nullable=False),
-    Column("longest_request_seconds", Float(53), nullable=False, server_default="60"),
+    Column("longest_request_seconds", Float(53), nullable=False),
+    Column("runner", Integer),
     sqlite_autoincrement=True,
 )
 

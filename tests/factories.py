@@ -171,6 +171,7 @@ class Command:
 
     def __init__(self, folder: Path, simulator: Simulator | None = None, **settings: Any) -> None:
         self.folder = folder
+        self.source = ROOT  #: where the program is
         self.environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith(("ELEPAY_", "ONBOARD_"))},
             "ELEPAY_SECRET_KEY": KEY,
@@ -199,7 +200,7 @@ class Command:
         return subprocess.Popen(
             [sys.executable, "-m", "worker.cli", *map(str, arguments)],
             cwd=self.folder,
-            env={**self.environment, "PYTHONPATH": str(ROOT)},
+            env={**self.environment, "PYTHONPATH": str(self.source)},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

@@ -20,7 +20,7 @@ from tasks import onboarding, reporting
 from tasks.elepay_api import PaymentMethod
 from tasks.errors import ElepayError, Halted, LedgerError, RateLimitUnavailable, SettingsError, UnusableFile
 from tasks.intake import load_mapping
-from tasks.models import OPEN_STATES, Account, Batch, BatchState, Books, RowState
+from tasks.models import OPEN_STATES, Batch, BatchState, Books, RowState
 from tasks.resources import Resources
 from tasks.retrying import retrying_look_up
 from worker import screen
@@ -115,11 +115,10 @@ def retry(
 
 
 def require_account(ours: Resources, batch: Batch) -> None:
-    """Raise LedgerError if a batch belongs to another mode or address; one of an earlier version gets this one."""
-    if not ours.ledger.bring_to_account(batch.id, str(ours.settings.window)):
-        theirs = Account(batch.live, batch.address or "")
+    """Raise LedgerError if a batch belongs to another mode or address."""
+    if batch.account != ours.account:
         raise LedgerError(
-            f"batch {batch.id} belongs to {theirs}, and the settings say {ours.account}:"
+            f"batch {batch.id} belongs to {batch.account}, and the settings say {ours.account}:"
             " set ELEPAY_MODE, ELEPAY_BASE_URL and ELEPAY_SECRET_KEY to those of the batch"
         )
 

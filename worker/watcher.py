@@ -407,7 +407,7 @@ class Watcher:
         found = self._ledger.batches_of_file(sha256)
         if claim.facts.get("sha256") != sha256:
             claim.note(sha256=sha256, after=max((batch.id for batch in found), default=0), batch=None)
-        known = [each for each in found if ours.is_of_account(each) and each.state in _KNOWN]
+        known = [each for each in found if each.account == ours.account and each.state in _KNOWN]
         own = next((batch for batch in known if self._is_own(claim, batch)), None)
         if own is not None:
             onboarding.keep_file(claim.file, ours.files, sha256)  # another watcher may have kept it elsewhere

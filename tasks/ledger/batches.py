@@ -23,6 +23,7 @@ from tasks.ledger.conditions import NOT_SETTLED, some_not_settled
 from tasks.ledger.held_sources import HeldSources
 from tasks.ledger.store import new_id
 from tasks.models import (
+    Account,
     Batch,
     BatchState,
     NewsKind,
@@ -210,18 +211,6 @@ class Batches(HeldSources):
             )
         ]
 
-    def bring_to_account(self, batch_id: int, window: str) -> bool:
-        """Tell whether a batch is of this process's account; one of an earlier version becomes it, with this window."""
-        with self._write() as connection:
-            connection.execute(
-                update(batches)
-                .where(batches.c.id == batch_id, batches.c.address.is_(None), batches.c.live == self.account.live)
-                .values(address=self.account.address, window=window)
-            )
-            return bool(
-                connection.execute(select(exists().where(batches.c.id == batch_id, self._of_account))).scalar_one()
-            )
-
     def change_window(self, batch_id: int, window: str, who: str) -> None:
         """Give a batch another window, as `window.Window` writes it."""
         with self._write() as connection:
@@ -317,7 +306,7 @@ def _batch(row: Row[Any]) -> Batch:
         name=row.name,
         sha256=row.sha256,
         state=BatchState(row.state),
-        live=row.live,
+        account=Account(row.live, row.address),
         records=row.records,
         created_at=row.created_at,
         finished_at=row.finished_at,
@@ -326,7 +315,6 @@ def _batch(row: Row[Any]) -> Batch:
         file_format=orjson.loads(row.file_format),
         deadline_at=row.deadline_at,
         canary=row.canary,
-        address=row.address,
         window=row.window,
         verify=row.verify,
         dropped_at=row.dropped_at,

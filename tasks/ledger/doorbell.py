@@ -56,7 +56,7 @@ class Doorbell(Store):
         )
         with self._read() as connection:
             found = connection.execute(due_batches).all()
-        due = [batch_id for batch_id, window in found if Window.parse(window or "").is_open(now)]
+        due = [batch_id for batch_id, window in found if Window.parse(window).is_open(now)]
         if not due:
             return []
         with self._write() as connection:
@@ -96,7 +96,7 @@ class Doorbell(Store):
         """Return when rows of a batch may be sent."""
         with self._read() as connection:
             window = connection.execute(select(batches.c.window).where(batches.c.id == batch_id)).scalar_one()
-        return Window.parse(window or "")
+        return Window.parse(window)
 
     def put_off(self, one: Slice, until: float) -> None:
         """Make a slice due at a time, because nobody may work on it before."""

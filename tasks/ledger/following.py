@@ -58,7 +58,7 @@ class Following(Store):
         The claim moves them CLAIM_SECONDS on, so nobody else takes them, and one whose taker dies is not forgotten.
         """
         now = self.now()
-        of_account = select(batches.c.id).where(self._may_be_of_account)
+        of_account = select(batches.c.id).where(self._of_account)
         due = (
             select(rows.c.batch_id, rows.c.record)
             .where(rows.c.follow_up_at <= now, rows.c.batch_id.in_(of_account))
@@ -129,14 +129,14 @@ class Following(Store):
 
     def follow_ups_due(self) -> int:
         """Return how many rows of this account are due now."""
-        of_account = select(batches.c.id).where(self._may_be_of_account)
+        of_account = select(batches.c.id).where(self._of_account)
         query = select(func.count()).where(rows.c.follow_up_at <= self.now(), rows.c.batch_id.in_(of_account))
         with self._read() as connection:
             return int(connection.execute(query).scalar_one())
 
     def halted_batches(self) -> list[int]:
         """Return the batches of this account that are halted: something is wrong with key, account or elepay."""
-        query = select(batches.c.id).where(batches.c.state == BatchState.HALTED, self._may_be_of_account)
+        query = select(batches.c.id).where(batches.c.state == BatchState.HALTED, self._of_account)
         with self._read() as connection:
             return list(connection.execute(query.order_by(batches.c.id)).scalars())
 

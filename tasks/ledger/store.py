@@ -247,12 +247,6 @@ class Store:
         return and_(batches.c.live == self.account.live, batches.c.address == self.account.address)
 
     @property
-    def _may_be_of_account(self) -> ColumnElement[bool]:
-        """The same for what sends nothing: a batch of an earlier version, without an address, counts as well."""
-        same_address = or_(batches.c.address == self.account.address, batches.c.address.is_(None))
-        return and_(batches.c.live == self.account.live, same_address)
-
-    @property
     def _now(self) -> ColumnElement[float]:
         """The time that leases are measured by: the server's, so that machines need not agree."""
         if self._sqlite:

@@ -55,7 +55,7 @@ class Telling(Store):
             ]
 
     def _may_tell(self) -> ColumnElement[bool]:
-        of_account = select(batches.c.id).where(self._may_be_of_account)
+        of_account = select(batches.c.id).where(self._of_account)
         return or_(news.c.batch_id.is_(None), news.c.batch_id.in_(of_account))
 
     def plan_tellings(self, channel: str, news_ids: Iterable[int]) -> None:

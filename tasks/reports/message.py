@@ -63,11 +63,11 @@ def compose(
             parts.append([f"{texts.number(rows)} × {title(code, texts.lang)} ({code})" for code, rows in reasons])
     parts.append([link])
     text = "\n\n".join("\n".join(line for line in lines if line) for lines in parts if any(lines))
-    mode = texts("mode_live" if batch.live else "mode_test")
+    mode = texts("mode_live" if batch.account.live else "mode_test")
     facts |= {
         "batch": batch.id,
         "file": news.why if repeats else batch.name,
-        "live": batch.live,
+        "live": batch.account.live,
         "verdict": said.text,
         "why": "" if repeats else news.why,
         "code": news.code,

@@ -79,7 +79,7 @@ def _batch(facts: ReportFacts) -> dict[str, Any]:
         "name": batch.name,
         "state": batch.state.value,
         "state_reason": batch.state_reason,
-        "live": batch.live,
+        "live": batch.account.live,
         "parent": facts.parent,
         "parent_id": batch.parent_id,
     }

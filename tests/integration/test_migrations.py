@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 import warnings
 from pathlib import Path
@@ -10,10 +11,9 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from factories import Command, new_row, running_batch
+from factories import ROOT, Command, running_batch
 from sqlalchemy import text
 
-from tasks import migrations
 from tasks.errors import LedgerError
 from tasks.ledger import Ledger
 from tasks.schema import VERSION, metadata
@@ -53,62 +53,61 @@ def test_an_upgrade_makes_an_empty_ledger_and_keeps_a_full_one(ledger_url: str) 
     ledger.close()
 
 
-def test_a_ledger_of_the_first_version_is_brought_up_and_its_pending_sources_are_followed_up(ledger_url: str) -> None:
-    first = Ledger._connect(ledger_url)
-    with first._write() as connection:
-        migrations.upgrade(connection, "0001")
-        connection.execute(
-            text(
-                "insert into batches (name, sha256, state, state_reason, live, records, file_format, created_at)"
-                " values ('f.csv', 'x', 'finished', '', false, 3, '{}', 0)"
-            )
-        )
-        for record, state, status in [(1, "created", "pending"), (2, "created", "active"), (3, "refused", None)]:
-            connection.execute(
-                text(
-                    "insert into rows (batch_id, record, line, state, source_id, source_status, sent_at)"
-                    " values (1, :r, :r, :s, 'src', :t, 1000.0)"
-                ),
-                {"r": record, "s": state, "t": status},
-            )
-    first.close()
-    with pytest.raises(LedgerError, match="onboard ledger upgrade"):
-        Ledger.open(ledger_url)
-    assert Ledger.upgrade(ledger_url) == ("0001", VERSION)
-    ledger = Ledger.open(ledger_url)
-    assert ledger.books(1).created == 2
-    assert [row.record for row in ledger.claim_follow_ups(10)] == [1]
-    assert not ledger.batch(1).verify
-    ledger.close()
+NEXT_MIGRATION = """
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0002"
+down_revision = "0001"
 
 
-def test_rows_that_were_refused_or_skipped_before_have_yielded_their_identities(ledger_url: str) -> None:
-    old = Ledger._connect(ledger_url)
-    states = ["waiting", "claimed", "sending", "created", "unclear", "refused", "skipped", "invalid"]
-    with old._write() as connection:
-        migrations.upgrade(connection, "0003")
-        connection.execute(
-            text(
-                "insert into batches (name, sha256, state, state_reason, live, records, file_format, created_at)"
-                " values ('f.csv', 'x', 'running', '', false, 8, '{}', 0)"
-            )
-        )
-        for record, state in enumerate(states, 1):
-            identity = None if state == "invalid" else new_row(record).identity
-            connection.execute(
-                text("insert into rows (batch_id, record, line, state, identity) values (1, :r, :r, :s, :i)"),
-                {"r": record, "s": state, "i": identity},
-            )
-    old.close()
-    assert Ledger.upgrade(ledger_url) == ("0003", VERSION)
-    ledger = Ledger.open(ledger_url)
-    reader = ledger.add_worker("elsewhere", 1, "", 60.0)
-    batch = ledger.add_batch(name="g", sha256="y", file_format={}, reader=reader, parent_id=None)
-    ledger.add_rows(batch, [new_row(record) for record in range(1, 9)])
-    found = {row.record: row.state for row in ledger.report_rows(batch)}
-    kept_out = {record for record, state in found.items() if state == "skipped"}
-    assert kept_out == {1, 2, 3, 4, 5}
-    ledger.close()
+def upgrade() -> None:
+    op.add_column("batches", sa.Column("later", sa.Text(), server_default="so far", nullable=False))
+    op.drop_index("rows_by_state", "rows")
+    op.create_index("rows_by_state", "rows", ["batch_id", "state", "record", "line"])
+"""
+
+
+def program_of_the_next_version(folder: Path) -> Path:
+    """A copy of this program whose ledger has one more column, and another index."""
+    for name in ("tasks", "worker"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    (folder / "tasks/migrations/versions/0002_later.py").write_text(NEXT_MIGRATION, encoding="utf-8")
+    schema = folder / "tasks/schema.py"
+    for old, new in [
+        (f'VERSION = "{VERSION}"', 'VERSION = "0002"'),
+        ("rows.c.batch_id, rows.c.state, rows.c.record)", "rows.c.batch_id, rows.c.state, rows.c.record, rows.c.line)"),
+        (
+            'Column("address", Text, nullable=False),',
+            'Column("address", Text, nullable=False), Column("later", Text, server_default="so far", nullable=False),',
+        ),
+    ]:
+        text_of_schema = schema.read_text("utf-8")
+        assert old in text_of_schema
+        schema.write_text(text_of_schema.replace(old, new), encoding="utf-8")
+    return folder
+
+
+def test_a_full_ledger_is_brought_to_the_next_version_and_refused_by_the_program_before_it(
+    tmp_path: Path, ledger: Ledger, ledger_url: str
+) -> None:
+    batch = running_batch(ledger, 3)
+    ours = Command(tmp_path, LEDGER_URL=ledger_url)
+    next_one = Command(tmp_path, LEDGER_URL=ledger_url)
+    next_one.source = program_of_the_next_version(tmp_path / "next")
+    too_old = next_one("status")
+    assert too_old.returncode == 2
+    assert "onboard ledger upgrade" in too_old.stderr
+    done = next_one("ledger", "upgrade")
+    assert done.returncode == 0, done.stderr
+    assert "0001" in done.stdout
+    assert "0002" in done.stdout
+    assert next_one.json("status", batch)["books"]["open"] == 3
+    with ledger._read() as connection:
+        assert connection.execute(text("select later from batches")).scalar_one() == "so far"
+    for refused in (ours("status"), ours("ledger", "upgrade")):
+        assert refused.returncode == 2
+        assert "newer" in refused.stderr
 
 
 def test_the_command_says_from_which_version_to_which(tmp_path: Path) -> None:

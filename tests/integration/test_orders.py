@@ -10,10 +10,9 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from factories import KEY, Command, Simulator, hand, ledger_of, new_row, running_batch, wait_until, whole, write_csv
-from sqlalchemy import text
 
 from tasks.ledger import Ledger
-from tasks.models import Account, BatchState, Slice
+from tasks.models import Account, Slice
 
 LIVE_KEY = KEY.replace("test", "live")
 HERE, LIVE, THERE = Account(False, "https://here"), Account(True, "https://here"), Account(False, "https://there")
@@ -150,23 +149,6 @@ def test_a_nightly_window_holds_whoever_runs(tmp_path: Path, simulator: Simulato
     assert at_noon("resume", 1, "--at-any-time").returncode == 0
     assert ledger.history(1, 0)[-1]["what"] == "is sent at any time"
     assert at_noon.json("run", tmp_path / "night.csv")["books"]["created"] == 20
-    ledger.close()
-
-
-def test_a_batch_of_an_earlier_version_belongs_to_the_first_command_that_names_it(
-    tmp_path: Path, simulator: Simulator
-) -> None:
-    command = Command(tmp_path, simulator, ELEPAY_REQUESTS_PER_SECOND=20)
-    made = interrupted(command, simulator)
-    ledger = Ledger.open(command.ledger_url)
-    with ledger._write() as connection:
-        connection.execute(text('update batches set address = null, "window" = null'))
-    again = Command(tmp_path, simulator)
-    assert again.json("run", write_csv(tmp_path / "b.csv", 10, prefix="b_"))["books"]["created"] == 10
-    assert simulator.statistics()["created"] == made + 10
-    assert again.json("run", tmp_path / "stopped.csv")["books"]["created"] == 60
-    assert ledger.batch(1).address == simulator.url
-    assert ledger.batch(1).state is BatchState.FINISHED
     ledger.close()
 
 

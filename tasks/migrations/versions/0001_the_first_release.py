@@ -28,6 +28,14 @@ def upgrade() -> None:
         sa.Column("deadline_at", sa.Float(precision=53), nullable=True),
         sa.Column("warnings", sa.Text(), server_default="[]", nullable=False),
         sa.Column("canary", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("verify", sa.Boolean(), server_default=sa.false(), nullable=False),
+        sa.Column("dropped_at", sa.Float(precision=53), nullable=True),
+        sa.Column("address", sa.Text(), nullable=False),
+        sa.Column("window", sa.Text(), server_default="", nullable=False),
+        sa.Column("runner", sa.Integer(), nullable=True),
+        sa.Column("brought_by", sa.String(length=16), server_default="", nullable=False),
+        sa.Column("stop_code", sa.String(length=16), nullable=True),
+        sa.Column("sample_due_at", sa.Float(precision=53), nullable=True),
         sa.ForeignKeyConstraint(
             ["parent_id"],
             ["batches.id"],
@@ -35,9 +43,13 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id"),
         sqlite_autoincrement=True,
     )
-    with op.batch_alter_table("batches", schema=None) as batch_op:
-        batch_op.create_index(batch_op.f("ix_batches_sha256"), ["sha256"], unique=False)
-
+    op.create_index(op.f("ix_batches_sha256"), "batches", ["sha256"], unique=False)
+    op.create_table(
+        "channels",
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("since", sa.Float(precision=53), nullable=False),
+        sa.PrimaryKeyConstraint("name"),
+    )
     op.create_table(
         "closed_methods",
         sa.Column("batch_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
@@ -47,6 +59,12 @@ def upgrade() -> None:
         sa.Column("line", sa.Integer(), nullable=False),
         sa.Column("until", sa.Float(precision=53), nullable=True),
         sa.PrimaryKeyConstraint("batch_id", "payment_method", "resource"),
+    )
+    op.create_table(
+        "created_for",
+        sa.Column("live", sa.Boolean(), nullable=False),
+        sa.Column("created_at", sa.Float(precision=53), nullable=False),
+        sa.PrimaryKeyConstraint("live"),
     )
     op.create_table(
         "history",
@@ -62,9 +80,25 @@ def upgrade() -> None:
         sa.Column("who", sa.Text(), nullable=True),
         sa.PrimaryKeyConstraint("id"),
     )
-    with op.batch_alter_table("history", schema=None) as batch_op:
-        batch_op.create_index("history_by_row", ["batch_id", "record"], unique=False)
-
+    op.create_index("history_by_row", "history", ["batch_id", "record"], unique=False)
+    op.create_table(
+        "ledger_identity",
+        sa.Column("ledger_id", sa.String(length=32), nullable=False),
+        sa.Column("change_counter", sa.BigInteger(), server_default="0", nullable=False),
+        sa.PrimaryKeyConstraint("ledger_id"),
+    )
+    op.create_table(
+        "news",
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("kind", sa.String(length=16), nullable=False),
+        sa.Column("at", sa.Float(precision=53), nullable=False),
+        sa.Column("batch_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
+        sa.Column("code", sa.Text(), server_default="", nullable=False),
+        sa.Column("why", sa.Text(), server_default="", nullable=False),
+        sa.Column("once", sa.Text(), nullable=True),
+        sa.PrimaryKeyConstraint("id"),
+        sa.UniqueConstraint("once"),
+    )
     op.create_table(
         "rows",
         sa.Column("batch_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
@@ -92,26 +126,56 @@ def upgrade() -> None:
         sa.Column("code", sa.Text(), nullable=True),
         sa.Column("parameter", sa.Text(), nullable=True),
         sa.Column("request_id", sa.Text(), nullable=True),
+        sa.Column("follow_up_at", sa.Float(precision=53), nullable=True),
+        sa.Column("follow_ups", sa.SmallInteger(), nullable=True),
+        sa.Column("source_generation", sa.SmallInteger(), nullable=True),
+        sa.Column("status_at", sa.Float(precision=53), nullable=True),
+        sa.Column("yielded", sa.Boolean(), nullable=True),
+        sa.Column("ended_at", sa.Float(precision=53), nullable=True),
+        sa.Column("absent_at", sa.Float(precision=53), nullable=True),
+        sa.Column("spelling", sa.LargeBinary(length=8), nullable=True),
+        sa.CheckConstraint(
+            "yielded IS NULL OR (state NOT IN ('claimed', 'created', 'sending', 'unclear', 'waiting'))",
+            name="rows_owners_do_not_yield",
+        ),
         sa.PrimaryKeyConstraint("batch_id", "record"),
         sqlite_with_rowid=False,
     )
-    with op.batch_alter_table("rows", schema=None) as batch_op:
-        batch_op.create_index("rows_by_state", ["batch_id", "state", "record"], unique=False)
-        batch_op.create_index(
-            "rows_held",
-            ["worker"],
-            unique=False,
-            sqlite_where=sa.text("worker IS NOT NULL"),
-            postgresql_where=sa.text("worker IS NOT NULL"),
-        )
-        batch_op.create_index(
-            "rows_one_owner",
-            ["identity", "generation"],
-            unique=True,
-            sqlite_where=sa.text("state IN ('claimed', 'created', 'sending', 'unclear', 'waiting')"),
-            postgresql_where=sa.text("state IN ('claimed', 'created', 'sending', 'unclear', 'waiting')"),
-        )
-
+    op.create_index("rows_by_state", "rows", ["batch_id", "state", "record"], unique=False)
+    op.create_index(
+        "rows_followed",
+        "rows",
+        ["follow_up_at"],
+        unique=False,
+        sqlite_where=sa.text("follow_up_at IS NOT NULL"),
+        postgresql_where=sa.text("follow_up_at IS NOT NULL"),
+    )
+    op.create_index(
+        "rows_held",
+        "rows",
+        ["worker"],
+        unique=False,
+        sqlite_where=sa.text("worker IS NOT NULL"),
+        postgresql_where=sa.text("worker IS NOT NULL"),
+    )
+    op.create_index(
+        "rows_one_owner",
+        "rows",
+        ["identity", "generation"],
+        unique=True,
+        sqlite_where=sa.text("yielded IS NULL"),
+        postgresql_where=sa.text("yielded IS NULL"),
+    )
+    op.create_table(
+        "runners",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("host", sa.Text(), nullable=False),
+        sa.Column("pid", sa.Integer(), nullable=False),
+        sa.Column("process_started", sa.Text(), nullable=False),
+        sa.Column("lease_ends_at", sa.Float(precision=53), nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+        sqlite_autoincrement=True,
+    )
     op.create_table(
         "slices",
         sa.Column("batch_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
@@ -121,15 +185,39 @@ def upgrade() -> None:
         sa.Column("rung", sa.Boolean(), nullable=False),
         sa.PrimaryKeyConstraint("batch_id", "first_record"),
     )
-    with op.batch_alter_table("slices", schema=None) as batch_op:
-        batch_op.create_index(
-            "slices_due",
-            ["due_at"],
-            unique=False,
-            sqlite_where=sa.text("due_at IS NOT NULL"),
-            postgresql_where=sa.text("due_at IS NOT NULL"),
-        )
-
+    op.create_index(
+        "slices_due",
+        "slices",
+        ["due_at"],
+        unique=False,
+        sqlite_where=sa.text("due_at IS NOT NULL"),
+        postgresql_where=sa.text("due_at IS NOT NULL"),
+    )
+    op.create_table(
+        "sources",
+        sa.Column("source_id", sa.Text(), nullable=False),
+        sa.Column("batch_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("record", sa.Integer(), nullable=False),
+        sa.PrimaryKeyConstraint("source_id"),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
+        "tellings",
+        sa.Column("news_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("channel", sa.Text(), nullable=False),
+        sa.Column("due_at", sa.Float(precision=53), nullable=True),
+        sa.Column("tries", sa.SmallInteger(), server_default="0", nullable=False),
+        sa.Column("told_at", sa.Float(precision=53), nullable=True),
+        sa.PrimaryKeyConstraint("news_id", "channel"),
+    )
+    op.create_index(
+        "tellings_due",
+        "tellings",
+        ["due_at"],
+        unique=False,
+        sqlite_where=sa.text("due_at IS NOT NULL"),
+        postgresql_where=sa.text("due_at IS NOT NULL"),
+    )
     op.create_table(
         "workers",
         sa.Column("id", sa.Integer(), nullable=False),
@@ -137,6 +225,8 @@ def upgrade() -> None:
         sa.Column("pid", sa.Integer(), nullable=False),
         sa.Column("process_started", sa.Text(), nullable=False),
         sa.Column("lease_ends_at", sa.Float(precision=53), nullable=False),
+        sa.Column("longest_request_seconds", sa.Float(precision=53), nullable=False),
+        sa.Column("runner", sa.Integer(), nullable=True),
         sa.PrimaryKeyConstraint("id"),
         sqlite_autoincrement=True,
     )
