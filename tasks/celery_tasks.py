@@ -12,7 +12,7 @@ from tasks.models import Slice
 from tasks.resources import Resources
 from tasks.settings import load_settings
 
-#: The one queue; slices are short enough that nothing needs to overtake.
+#: The fleet's queue; slices are short enough that nothing needs to overtake. Those of commands have a number behind it.
 QUEUE = "onboard"
 
 #: For how long one message to follow up works at most.
@@ -34,8 +34,8 @@ def resources() -> Resources:
 
 
 def send(one: Slice) -> None:
-    """Put the message of a slice on the queue."""
-    onboard_slice.apply_async(args=tuple(one), queue=QUEUE, ignore_result=True, retry=False)
+    """Put the message of a slice on the queue of this process: the fleet's, or that of its command."""
+    onboard_slice.apply_async(args=tuple(one), ignore_result=True, retry=False)
 
 
 @shared_task(name="onboard.slice", acks_late=True, ignore_result=True)

@@ -8,7 +8,7 @@ import structlog
 
 from tasks.elepay_codes import DOES_NOT_EXIST
 from tasks.ledger import Ledger
-from tasks.models import BatchState, HeldRow, RowState
+from tasks.models import BatchState, HeldRow, RowState, StopCode
 from tasks.outcomes import Decision, Effect
 
 log = structlog.get_logger("onboard")
@@ -76,7 +76,7 @@ class Consequences:
             f" {batch_id}), then onboard resume {batch_id} or onboard cancel {batch_id}"
         )
         last.clear()
-        if self._ledger.change_batch_state(batch_id, BatchState.PAUSED, reason, only_from=[BatchState.RUNNING]):
+        if self._ledger.pause(batch_id, StopCode.BREAKER, reason):
             log.error("batch paused", batch=batch_id, why=reason)
 
     def _guard(self, row: HeldRow) -> None:

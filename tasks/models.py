@@ -41,13 +41,24 @@ class BatchState(StrEnum):
 
     READING = "reading"  #: its file is being read into the ledger
     RUNNING = "running"  #: its rows are being sent
+    INTERRUPTED = "interrupted"  #: the command that ran it is gone; never stored, see `Batch.state`
     FINISHED = "finished"  #: no row is left to be sent or looked up
-    PAUSED = "paused"  #: stopped by a person or by the breaker; goes on with `onboard resume`
+    PAUSED = "paused"  #: stopped for the reason that `StopCode` says; goes on with `onboard resume`
     HALTED = (
         "halted"  #: key, account, maintenance or elepay out of reach; nothing is lost, goes on with `onboard resume`
     )
     CANCELLED = "cancelled"  #: given up by a person; what was not sent stays unsent
     UNUSABLE = "unusable"  #: the file as a whole
+
+
+class StopCode(StrEnum):
+    """Why a batch is paused."""
+
+    PERSON = "person"  #: `onboard pause`
+    INTERRUPT = "interrupt"  #: Ctrl-C or SIGTERM ended the command that ran it
+    DEADLINE = "deadline"  #: its time was over
+    CANARY = "canary"  #: its canary rows have run: `onboard approve`
+    BREAKER = "breaker"  #: too many of the last answers were refusals
 
 
 class NewsKind(StrEnum):
@@ -164,7 +175,7 @@ class Batch:
     id: int
     name: str  #: the file's own name, without folders
     sha256: str
-    state: BatchState
+    state: BatchState  #: `interrupted` if it runs, and belongs to a command of which nothing is at work any more
     account: Account  #: where it is sent
     records: int
     created_at: float  #: UTC epoch seconds, like every `_at`
@@ -174,6 +185,10 @@ class Batch:
     file_format: Mapping[str, Any] = field(default_factory=dict)
     deadline_at: float | None = None
     window: str = ""  #: its nightly window, as `window.Window` writes it
+    runner: int | None = None  #: the command whose workers send it; None: the fleet's, and those of watchers
+    brought_by: str = ""  #: the command that accepted it
+    stop_code: StopCode | None = None  #: why it is paused
+    is_worked_on: bool = False  #: its command, or else a fleet or a watcher, is at work for it
     verify: bool = False  #: its rows are looked up before they are sent
     dropped_at: float | None = None  #: when its file and personal data were dropped (ONBOARD_KEEP_DAYS)
     canary: int = 0  #: last record that runs before a person approves the rest; 0: none, or approved

@@ -22,14 +22,16 @@ from tasks.errors import UnusableFile
 from tasks.intake import IntakeRules, OpenedFile, Warnings, open_file, read_rows
 from tasks.intake.beside import BESIDE_BYTES, read_rows_beside
 from tasks.ledger import Ledger
-from tasks.models import Batch, BatchState, RowState, Slice
+from tasks.models import Batch, BatchState, RowState, Slice, StopCode
 from tasks.waves import WaveLoop
 from tasks.window import Window
 
 log = structlog.get_logger("onboard")
 
-#: States of a batch that the same file, dropped again, goes on with.
-GOES_ON = (BatchState.RUNNING, BatchState.PAUSED, BatchState.HALTED)
+#: States of a batch that the same file, dropped again, is part of.
+GOES_ON = (BatchState.RUNNING, BatchState.INTERRUPTED, BatchState.PAUSED, BatchState.HALTED)
+#: Stops after which the same file, dropped again, goes on; after all others a person looks first.
+_STOPS_OF_PEOPLE = (StopCode.PERSON, StopCode.INTERRUPT, StopCode.DEADLINE)
 #: How often a reader looks whether its turn has come.
 TURN_SECONDS = 0.1
 #: Rows that `onboard retry` brings into a batch of their own.
@@ -54,6 +56,7 @@ class AcceptRules:
     again: bool = False
     verify: bool = False  #: the ledger may have been lost: look every identity up before it is sent
     canary_rows: int = 0
+    brought_by: str = ""  #: the command that accepts it
     window: str = ""  #: when its rows may be sent, as `window.Window` writes it
     deadline_at: float | None = None
     max_invalid_share: float = 1.0
@@ -101,6 +104,7 @@ def _accept_file(path: Path, ledger: Ledger, files: Path, rules: AcceptRules) ->
             file_format=opened.format.to_dict(),
             reader=reader,
             parent_id=rules.parent_id or _parent(ledger, opened),
+            brought_by=rules.brought_by,
             window=rules.window,
             deadline_at=rules.deadline_at,
             verify=rules.verify,
@@ -125,7 +129,10 @@ def _accept_file(path: Path, ledger: Ledger, files: Path, rules: AcceptRules) ->
 
 
 def _going_on(ledger: Ledger, opened: OpenedFile, rules: AcceptRules) -> Accepted | None:
-    """Return the unfinished batch of exactly this content, resumed, if there is one."""
+    """Return the unfinished batch of exactly this content, if there is one.
+
+    It goes on, unless the breaker, a halt or the canary has stopped it; this process sends it, unless others are at it.
+    """
     for batch in ledger.batches_of_file(opened.sha256):
         same_mode = batch.account.live == ledger.account.live
         if batch.state is BatchState.FINISHED and same_mode and rules.refuse_finished_file and not rules.again:
@@ -139,8 +146,10 @@ def _going_on(ledger: Ledger, opened: OpenedFile, rules: AcceptRules) -> Accepte
             ledger.set_deadline(batch.id, rules.deadline_at)
             if rules.verify:
                 ledger.verify_from_now_on(batch.id)
-            if not (batch.state is BatchState.PAUSED and batch.canary):
+            if batch.stop_code in _STOPS_OF_PEOPLE:
                 resume(ledger, batch.id)
+            else:
+                ledger.take(batch.id)
             return Accepted(ledger.batch(batch.id), goes_on=True, warnings=Warnings())
     return None
 
@@ -159,7 +168,7 @@ def _wait_for_turn(ledger: Ledger, batch_id: int, reader: int, rules: AcceptRule
 
 
 def _discard_dead_readings(ledger: Ledger) -> None:
-    _end_dead_workers(ledger)
+    end_dead_workers(ledger)
     ledger.discard_dead_readings()
 
 
@@ -273,10 +282,11 @@ def sweep(ledger: Ledger, *, look_up_delay_seconds: float) -> int:
 
     A worker of this machine whose process is gone is dead at once; of any other only its lease tells.
     """
-    _end_dead_workers(ledger)
+    end_dead_workers(ledger)
     swept = ledger.sweep(look_up_delay_seconds=look_up_delay_seconds)
     if swept:
         log.warning("rows of dead workers taken back", rows=swept)
+    ledger.return_to_drop_folder()
     for batch_id in ledger.pause_overdue():
         log.warning("batch paused, its time is over", batch=batch_id)
     for batch_id in ledger.running_batches():
@@ -284,7 +294,7 @@ def sweep(ledger: Ledger, *, look_up_delay_seconds: float) -> int:
     return swept
 
 
-def _end_dead_workers(ledger: Ledger) -> None:
+def end_dead_workers(ledger: Ledger) -> None:
     """End the leases of this machine's processes that are gone."""
     here = processes.host()
     for worker, host, pid, process_started in ledger.worker_processes():
@@ -293,19 +303,30 @@ def _end_dead_workers(ledger: Ledger) -> None:
             log.warning("worker died", worker=worker, pid=pid)
 
 
+def interrupt(ledger: Ledger, batch_id: int, who: str) -> bool:
+    """Pause a batch because the command that works on it was told to end; False if it is not this process's."""
+    batch = ledger.batch(batch_id)
+    if batch.runner != ledger.runner:
+        return False
+    reason = f"interrupted by {who}; the same command, or onboard resume {batch_id}, goes on"
+    interrupted = ledger.pause(batch_id, StopCode.INTERRUPT, reason, who)
+    if interrupted:
+        log.info("batch paused", batch=batch_id, why="interrupted")
+    return interrupted
+
+
 def pause(ledger: Ledger, batch_id: int, who: str = "") -> bool:
     """Send nothing more of a batch until it is resumed; False if it does not run."""
     reason = f"paused by {who}; onboard resume {batch_id} goes on"
-    paused = ledger.change_batch_state(batch_id, BatchState.PAUSED, reason, only_from=[BatchState.RUNNING], who=who)
+    paused = ledger.pause(batch_id, StopCode.PERSON, reason, who)
     if paused:
         log.info("batch paused", batch=batch_id, why="by a person")
     return paused
 
 
 def resume(ledger: Ledger, batch_id: int, who: str = "") -> bool:
-    """Let a paused or halted batch go on; False if it was not stopped."""
-    stopped = [BatchState.PAUSED, BatchState.HALTED]
-    resumed = ledger.change_batch_state(batch_id, BatchState.RUNNING, "", only_from=stopped, who=who)
+    """Go on with a batch that is stopped, or that nobody works on, from this process; False if it is neither."""
+    resumed = ledger.resume_batch(batch_id, who)
     if resumed:
         log.info("batch goes on", batch=batch_id)
     return resumed
@@ -343,7 +364,10 @@ def write_retry_file(ledger: Ledger, batch_id: int, kept: Path, target: Path) ->
 
 
 def is_over(ledger: Ledger, batch_id: int) -> bool:
-    """Tell whether a batch will not move any more without a person; a stopped one only when nobody holds its rows."""
+    """Tell whether a batch will not move any more without a person; a stopped one only when nobody holds its rows.
+
+    An interrupted one may: the command that asks takes it (`Ledger.take`).
+    """
     state = ledger.batch(batch_id).state
     if state in (BatchState.FINISHED, BatchState.CANCELLED, BatchState.UNUSABLE):
         return True

@@ -29,6 +29,7 @@ class Resources:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        self.runner: int | None = None  #: the command that this process works for (`Ledger.runner`)
         self._redis_url = settings.redis_url
         #: When elepay was last asked what this key may use, by the monotonic clock, and its answer.
         self.sendable_methods: tuple[float, frozenset[str]] | None = None
@@ -81,7 +82,9 @@ class Resources:
     @cached_property
     def ledger(self) -> Ledger:
         """The ledger."""
-        return Ledger.open(self.ledger_url, self.account)
+        ledger = Ledger.open(self.ledger_url, self.account)
+        ledger.runner = self.runner
+        return ledger
 
     @cached_property
     def api(self) -> ElepayApi:

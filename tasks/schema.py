@@ -41,8 +41,8 @@ _Id = BigInteger().with_variant(Integer, "sqlite")
 #: are sent; `sample_due_at`: when some of its rows are to be looked up before the first of all is sent (NULL: done, or
 #: not asked for). `dropped_at`: when its file and personal data were dropped.
 #: Its orders: `live` and `address` say where it is sent, `window` when (as `window.Window` writes it), and `runner` by
-#: which command (NULL: by the fleet's workers and by those of a watcher). `brought_by` is the command that accepted it,
-#: and `stop_code` why it is paused or halted (`models.StopCode`).
+#: whose workers: those of one command (`workers.runner`), or (NULL) those of the fleet and of watchers. `brought_by` is
+#: the command that accepted it, and `stop_code` why it is paused (`models.StopCode`).
 batches = Table(
     "batches",
     metadata,
@@ -190,24 +190,11 @@ ledger_identity = Table(
     Column("change_counter", BigInteger, nullable=False, server_default="0"),
 )
 
-#: A command that works on batches with workers of its own (`onboard run`, `retry`, `resume`, `approve`). Its batches
-#: are nobody else's until `lease_ends_at`; then they are interrupted, and wait until somebody names them. A command
-#: that was only asleep prolongs its lease, and has those back that nobody has taken since.
-runners = Table(
-    "runners",
-    metadata,
-    Column("id", Integer, primary_key=True),
-    Column("host", Text, nullable=False),
-    Column("pid", Integer, nullable=False),
-    Column("process_started", Text, nullable=False),
-    Column("lease_ends_at", Float(53), nullable=False),
-    sqlite_autoincrement=True,
-)
-
 #: A process that holds rows. Its rows are its own until `lease_ends_at`, or until it is surely dead; those that it is
 #: sending stay so for its `longest_request_seconds` more, whatever the settings of whoever takes them back. Its number,
 #: like a batch's, is never given twice: a process that wakes after its line was deleted must not pass for another one.
-#: `runner` is the command that it works for (NULL: the fleet, or a watcher).
+#: `account` is where it sends (`models.Account.key`), and `runner` the command that it works for: the number under
+#: which that command registered first, itself as one that sends nothing (NULL: the fleet, or a watcher).
 workers = Table(
     "workers",
     metadata,
@@ -217,6 +204,7 @@ workers = Table(
     Column("process_started", Text, nullable=False),
     Column("lease_ends_at", Float(53), nullable=False),
     Column("longest_request_seconds", Float(53), nullable=False),
+    Column("account", String(16), nullable=False),
     Column("runner", Integer),
     sqlite_autoincrement=True,
 )

@@ -225,6 +225,11 @@ class Command:
         found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
         return {**found, "exit": done.returncode, "stderr": done.stderr}
 
+    def until_finished(self, batch: int, seconds: float = 60.0) -> dict[str, Any]:
+        """Wait for the end of a batch that others send; return what `status` says of it."""
+        wait_until(lambda: self.json("status", batch)["state"] == "finished", seconds, f"the end of batch {batch}")
+        return self.json("status", batch)
+
 
 def wait_until(condition: Any, seconds: float = 30.0, what: str = "it") -> None:
     """Wait for a condition, and fail when it does not come true."""

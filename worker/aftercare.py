@@ -36,7 +36,7 @@ _STOPPED = 3
 def follow_up(ours: Resources, console: Console) -> tuple[int, dict[str, Any]]:
     """Ask elepay what became of every pending source that is due; return how it went."""
     ours.settings.require_key()
-    with Interrupts() as interrupts, interrupts.counted(), with_redis(ours, console):
+    with Interrupts() as interrupts, interrupts.counted(), with_redis(ours, console, "follow-up"):
         due = ours.ledger.follow_ups_due()
         console.print(f"{due:,} sources are due")
         said = following.follow_up(
@@ -108,7 +108,7 @@ def audit(
     started = time.time()
     if journal.exists():
         console.print("an interrupted audit goes on where it stopped")
-    with Interrupts() as interrupts, interrupts.counted(), with_redis(ours, console):
+    with Interrupts() as interrupts, interrupts.counted(), with_redis(ours, console, "audit"):
         try:
             done = auditing.audit(
                 ours.ledger,

@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.text import Text
 
-from tasks import reporting
+from tasks import onboarding, reporting
 from tasks.errors import LedgerError, RateLimitUnavailable
 from tasks.ledger import Ledger
-from tasks.models import BatchState
+from tasks.models import Batch, BatchState
 from tasks.resources import Resources
 from worker import screen
 from worker.running import exit_code, result
@@ -19,10 +20,11 @@ from worker.running import exit_code, result
 def status(ours: Resources, batch_id: int | None, console: Console) -> tuple[int, dict[str, Any]]:
     """List the newest batches, or show one; with the fleet's current rate if it has a Redis."""
     rate = _rate(ours)
+    onboarding.end_dead_workers(ours.ledger)
     screen.print_place(console, ours.account, ours.ledger.place)
     if batch_id is not None:
         batch, books = ours.ledger.batch(batch_id), ours.ledger.books(batch_id)
-        console.print(f"batch {batch.id}: {batch.name}, {batch.state}")
+        console.print(Text(f"batch {batch.id}: {batch.name}, {_state(batch)}"))
         screen.print_books(console, batch, books)
         if batch.state is BatchState.RUNNING and (to_come := ours.ledger.look_ups_to_come(batch_id)):
             console.print(screen.look_ups_to_come(batch_id, to_come, ours.settings.time_zone))
@@ -34,7 +36,7 @@ def status(ours: Resources, batch_id: int | None, console: Console) -> tuple[int
         books = ours.ledger.books(batch.id)
         since = screen.clock_time(batch.finished_at or batch.created_at, ours.settings.time_zone)
         created = f"{books.created:,}/{books.records:,}"
-        shown.append((str(batch.id), batch.name, batch.state, since, created, f"{books.need_a_person:,}"))
+        shown.append((str(batch.id), batch.name, _state(batch), since, created, f"{books.need_a_person:,}"))
         listed.append(result(batch, books, {}))
     if batches:
         titles = ("batch", "file", "state", "since", "created", "need you")
@@ -45,6 +47,12 @@ def status(ours: Resources, batch_id: int | None, console: Console) -> tuple[int
         paused = f"; nothing is sent for {rate['paused_seconds']:.0f} s" if rate["paused_seconds"] >= 1 else ""
         console.print(f"rate: {rate['rate']:g} of {rate['limit']:g} requests/s{paused}")
     return 0, {"batches": listed, "rate": rate}
+
+
+def _state(batch: Batch) -> str:
+    """Return the state of a batch, and whether nobody works on one that is to be sent."""
+    nobody = batch.state is BatchState.RUNNING and not batch.is_worked_on
+    return f"{batch.state}, nobody at work" if nobody else str(batch.state)
 
 
 def _rate(ours: Resources) -> dict[str, float] | None:

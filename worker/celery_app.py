@@ -26,6 +26,8 @@ from worker import logs
 BrokerUnreachable = OperationalError
 #: Slices of this process that may be open at once; the wave loop mixes them, so a few keep it fed.
 SLICE_THREADS = 4
+#: A command's own queue is dropped after so long without anybody at it.
+QUEUE_EXPIRES_SECONDS = 3600
 #: Seconds between two sweeps of a fleet's worker.
 SWEEP_SECONDS = 2.0
 #: A signal has told this worker to end; without one, its end is a failure.
@@ -103,6 +105,17 @@ app = make_app(
     _settings.total_timeout_seconds,
 )
 app.set_default()
+
+
+def use_queue_of(runner: int | None) -> None:
+    """Send to, and take from, the queue of one command; None: the fleet's. Before the app is used for the first time.
+
+    Redis drops the queue of a command that is gone.
+    """
+    if runner is not None:
+        queue = f"{QUEUE}.{runner}"
+        expires = {"queue_arguments": {"x-expires": QUEUE_EXPIRES_SECONDS * 1000}}
+        app.conf.update(task_default_queue=queue, task_queues={queue: expires})
 
 
 @setup_logging.connect

@@ -198,22 +198,22 @@ def resume(
     at_any_time: Annotated[bool, typer.Option("--at-any-time", help="Take its nightly window away.")] = False,
     json_output: JsonOption = False,
 ) -> None:
-    """Let a paused or halted batch go on (`onboard run` with its file does the same and waits for the end).
+    """Let a stopped batch go on: with the fleet or the watcher that is at work here, else in this command, to its end.
 
     A batch keeps the nightly window that it was brought with; only these options change it.
     """
     from worker import deciding
 
     window = deciding.NewWindow(not_before, until, at_any_time)
-    _leave(lambda ours, console: deciding.resume(ours, batch, window, console), json_output=json_output)
+    _leave(_told(lambda ours, console: deciding.resume(ours, batch, window, console)), json_output=json_output)
 
 
 @app.command()
 def approve(batch: BatchArgument, json_output: JsonOption = False) -> None:
-    """Let the rest of a batch run after its canary rows."""
+    """Let the rest of a batch run after its canary rows, as `onboard resume` does."""
     from worker import deciding
 
-    _leave(lambda ours, console: deciding.approve(ours, batch, console), json_output=json_output)
+    _leave(_told(lambda ours, console: deciding.approve(ours, batch, console)), json_output=json_output)
 
 
 @app.command()

@@ -7,14 +7,14 @@ from typing import Any, NamedTuple
 from rich.console import Console
 from rich.text import Text
 
-from tasks import onboarding, reasons, reporting
+from tasks import onboarding, reasons
 from tasks.errors import ElepayError, LedgerError, SettingsError
 from tasks.models import Batch, BatchState, Reason, RowState
 from tasks.resources import Resources
 from tasks.retrying import retrying_look_up
 from tasks.window import Window
 from worker import screen
-from worker.running import require_account, result, who
+from worker.running import go_on, require_account, result, who
 
 
 def pause(ours: Resources, batch_id: int, console: Console) -> tuple[int, dict[str, Any]]:
@@ -44,32 +44,51 @@ class NewWindow(NamedTuple):
 
 
 def resume(ours: Resources, batch_id: int, new: NewWindow, console: Console) -> tuple[int, dict[str, Any]]:
-    """Let a stopped batch go on; the fleet's workers take it up."""
+    """Let a stopped batch go on: with the fleet or the watcher that is at work, else in this command."""
     window = new.read(ours.settings.time_zone)
+    onboarding.end_dead_workers(ours.ledger)
     batch = ours.ledger.batch(batch_id)
     require_account(ours, batch)
     if batch.state is BatchState.PAUSED and ours.ledger.waits_for_approval(batch_id):
         raise LedgerError(
             f"the canary rows of batch {batch_id} have run: `onboard approve {batch_id}` lets the rest go"
         )
-    if window is not None and batch.state in onboarding.GOES_ON:
+    if batch.state not in onboarding.GOES_ON:
+        raise _cannot(batch, "resumed", "a stopped")
+    if batch.state is BatchState.RUNNING and batch.is_worked_on:
+        if window is None:
+            raise _cannot(batch, "resumed", "a stopped")
         ours.ledger.change_window(batch_id, str(window), who())
-    if not onboarding.resume(ours.ledger, batch_id, who()) and (
-        window is None or batch.state is not BatchState.RUNNING
-    ):
-        raise _cannot(batch, "resumed", "a paused or halted")
-    ours.ledger.set_deadline(batch_id, None)
-    opens_at = reporting.waits_for_next_night(ours, ours.ledger.batch(batch_id))
-    later = "" if opens_at is None else f" at {screen.clock_time(opens_at, ours.settings.time_zone)}"
-    return _say(ours, batch_id, console, f"batch {batch_id} goes on{later}{_where(ours, batch_id)}")
+        return _say(ours, batch_id, console, f"batch {batch_id} is sent {window or 'at any time'} from now on")
+
+    def decide() -> str:
+        if window is not None:
+            ours.ledger.change_window(batch_id, str(window), who())
+        if not onboarding.resume(ours.ledger, batch_id, who()):
+            raise _cannot(ours.ledger.batch(batch_id), "resumed", "a stopped")
+        ours.ledger.set_deadline(batch_id, None)
+        return f"batch {batch_id} goes on"
+
+    return go_on(ours, batch_id, console, decide, "resume")
 
 
 def approve(ours: Resources, batch_id: int, console: Console) -> tuple[int, dict[str, Any]]:
-    """Let the rest of a batch run after its canary rows."""
-    require_account(ours, ours.ledger.batch(batch_id))
-    if not ours.ledger.approve_batch(batch_id, who()):
-        raise LedgerError(f"batch {batch_id} does not wait for approval (it is {ours.ledger.batch(batch_id).state})")
-    return _say(ours, batch_id, console, f"batch {batch_id} is approved{_where(ours, batch_id)}")
+    """Let the rest of a batch run after its canary rows: with the fleet or the watcher, else in this command."""
+    batch = ours.ledger.batch(batch_id)
+    require_account(ours, batch)
+    if batch.state is not BatchState.PAUSED or not batch.canary:
+        raise _not_waiting(batch)
+
+    def decide() -> str:
+        if not ours.ledger.approve_batch(batch_id, who()):
+            raise _not_waiting(ours.ledger.batch(batch_id))
+        return f"batch {batch_id} is approved"
+
+    return go_on(ours, batch_id, console, decide, "approve")
+
+
+def _not_waiting(batch: Batch) -> LedgerError:
+    return LedgerError(f"batch {batch.id} does not wait for approval (it is {batch.state})")
 
 
 def cancel(ours: Resources, batch_id: int, console: Console) -> tuple[int, dict[str, Any]]:

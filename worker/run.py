@@ -14,12 +14,13 @@ from collections.abc import Callable, Iterator, Sequence
 from enum import Enum
 from pathlib import Path
 from types import FrameType
+from typing import IO
 
 import structlog
 
-from tasks import celery_tasks, onboarding
+from tasks import celery_tasks, onboarding, processes
 from tasks.errors import LedgerError
-from tasks.ledger import Ledger
+from tasks.ledger import WATCH, Ledger
 from tasks.models import RowState
 from tasks.settings import Settings
 from tasks.window import Window
@@ -28,17 +29,24 @@ log = structlog.get_logger("onboard")
 
 #: The environment variable by which a worker knows whose child it is; it ends when that process does.
 PARENT = "_ONBOARD_PARENT"
+#: The one by which it knows for which command it works (`Ledger.runner`).
+RUNNER = "_ONBOARD_RUNNER"
 #: A worker that dies is started again, at most so often within RESTARTS_SECONDS.
 RESTARTS = 20
 RESTARTS_SECONDS = 3600.0
 #: How often the ledger is swept and rung from here, in seconds.
 TICK_SECONDS = 0.25
+#: How often a command looks whether batches that it waits for can be taken, in seconds.
+TAKE_SECONDS = 1.0
+#: How often a command that waits for the home folder looks whether it is free, in seconds.
+LOCK_SECONDS = 0.2
 
 
 class Ending(Enum):
     """How the watching of batches ended."""
 
     OVER = "over"  #: no batch moves any more by itself
+    LEFT = "left"  #: the watcher that was to send them is gone
     CLOSED = "closed"  #: the window has closed; the rest waits for its next opening
     INTERRUPTED = "interrupted"  #: by a person
 
@@ -79,9 +87,9 @@ class Interrupts:
 class Workers:
     """The worker processes of this command."""
 
-    def __init__(self, settings: Settings, redis_url: str, count: int) -> None:
-        self._settings, self._redis_url = settings, redis_url
-        self._logs = settings.home / "logs"
+    def __init__(self, home: Path, redis_url: str, count: int, runner: int | None = None) -> None:
+        self._redis_url, self._runner = redis_url, runner
+        self._logs = home / "logs"
         self._logs.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._processes = [self._start(number) for number in range(1, count + 1)]
         self._restarts: deque[float] = deque(maxlen=RESTARTS)  # when, by the monotonic clock
@@ -92,6 +100,8 @@ class Workers:
 
     def _start(self, number: int) -> subprocess.Popen[bytes]:
         environment = {**os.environ, "REDIS_URL": self._redis_url, PARENT: str(os.getpid())}
+        if self._runner is not None:
+            environment[RUNNER] = str(self._runner)
         with (self._logs / f"worker-{number}.log").open("ab") as output:
             return subprocess.Popen(  # noqa: S603 - our own program and arguments
                 [sys.executable, "-P", "-m", "worker.cli", "worker", "--name", f"{os.getpid()}-{number}"],
@@ -135,25 +145,103 @@ class Workers:
             process.wait()
 
 
-@contextlib.contextmanager
-def alone(lock_path: Path, on_wait: Callable[[str], None]) -> Iterator[None]:
-    """Hold the folder's lock, after waiting for another run that has it (`on_wait` is told its process number).
+class Runner:
+    """The running command as the ledger knows it: whose batches its workers send."""
 
-    Two private servers would mean two rate limits and so twice the allowance.
+    def __init__(self, ledger: Ledger, lease_seconds: float) -> None:
+        self._ledger, self._lease_seconds = ledger, lease_seconds
+        self._worker = self._register()
+        self._renewed_at = self._taken_at = time.monotonic()
+
+    def _register(self) -> int:
+        pid = os.getpid()
+        return self._ledger.start_command(processes.host(), pid, processes.started(pid), self._lease_seconds)
+
+    @property
+    def number(self) -> int | None:
+        """The number by which its workers and batches know it."""
+        return self._ledger.runner
+
+    def keep(self, batches: Sequence[int]) -> None:
+        """Prolong the lease, and take those of these batches that nobody works on; to be called again and again.
+
+        A command that slept for longer than its lease registers anew, under the same number.
+        """
+        now = time.monotonic()
+        if now - self._renewed_at >= self._lease_seconds / 4:
+            self._renewed_at = now
+            if not self._ledger.renew_lease(self._worker, self._lease_seconds):
+                self._worker = self._register()
+        if now - self._taken_at >= TAKE_SECONDS:
+            self._taken_at = now
+            for batch_id in batches:
+                if self._ledger.batch(batch_id).runner != self.number:
+                    self._ledger.take(batch_id)
+
+    def end(self) -> None:
+        """Say that this command is over; batches of its that still run are interrupted."""
+        with contextlib.suppress(LedgerError):
+            self._ledger.end_worker(self._worker)
+
+
+class Home:
+    """The lock of a home folder, of which one command is at work in it at a time: two would have two rate limits.
+
+    Its file says who holds it: the process number, the command, and once it is up the address of its Redis.
     """
-    lock_path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with lock_path.open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            on_wait(file.read().strip())
-            fcntl.flock(file, fcntl.LOCK_EX)
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / "run.lock"
+        self.watcher_redis: str | None = None  #: address of the Redis of the watcher that is at work here instead
+
+    @contextlib.contextmanager
+    def held(self, command: str, on_wait: Callable[[str, str], None], *, share: bool) -> Iterator[None]:
+        """Hold the lock, after waiting for another command that has it (`on_wait`: its process number and its name).
+
+        With `share`, a watcher is not waited for: `watcher_redis` is set then.
+        """
+        self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with self._path.open("a+") as file:
+            waiting = False
+            while not _lock(file):
+                file.seek(0)
+                pid, holder, redis_url = (*file.read().splitlines(), "", "", "")[:3]
+                if share and holder == WATCH and redis_url:
+                    self.watcher_redis = redis_url
+                    break
+                if not waiting and not (share and holder == WATCH):
+                    waiting = True
+                    on_wait(pid, holder)
+                time.sleep(LOCK_SECONDS)
+            if self.watcher_redis is None:
+                self._write(file, command)
+            yield
+
+    def say_where_redis_is(self, command: str, url: str) -> None:
+        """Let other commands find the Redis of the command that holds the lock."""
+        with self._path.open("r+") as file:
+            self._write(file, command, url)
+
+    @staticmethod
+    def _write(file: IO[str], command: str, redis_url: str = "") -> None:
         file.seek(0)
         file.truncate()
-        file.write(str(os.getpid()))
+        file.write(f"{os.getpid()}\n{command}\n{redis_url}\n")
         file.flush()
-        yield
+
+    @property
+    def watcher_is_gone(self) -> bool:
+        """Whether nobody holds the lock any more."""
+        with self._path.open("a+") as file:
+            return _lock(file)  # closing the file lets go of it
+
+
+def _lock(file: IO[str]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def sweep_and_ring(ledger: Ledger, settings: Settings) -> None:
@@ -176,12 +264,14 @@ def watch_batches(
     settings: Settings,
     *,
     workers: Workers | None,
+    runner: Runner | None,
     interrupts: Interrupts,
     show: Callable[[], None],
+    left: Callable[[], bool],
 ) -> Ending:
     """Ring, sweep and show until no batch moves any more by itself, the window closes, or a person interrupts.
 
-    A window that is closed at first is waited for.
+    A window that is closed at first is waited for. `left` tells whether those who were to send have gone.
     """
     from worker.celery_app import BrokerUnreachable
 
@@ -189,6 +279,8 @@ def watch_batches(
     troubled = ""
     while not interrupts.count:
         try:
+            if runner is not None:
+                runner.keep(batches)
             if closes_at is None:
                 closes_at = _last_closing(ledger, batches, settings.window)
             sweep(ledger, settings)
@@ -198,6 +290,8 @@ def watch_batches(
                 return Ending.OVER
             if ledger.now() >= closes_at and not any(_is_held(ledger, batch_id) for batch_id in batches):
                 return Ending.CLOSED
+            if left():
+                return Ending.LEFT
             show()
             troubled = ""
         except (LedgerError, BrokerUnreachable, OSError) as error:

@@ -8,29 +8,34 @@ import os
 import socket
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import structlog
 from rich.console import Console
+from rich.text import Text
 
 from tasks import onboarding, reporting
 from tasks.elepay_api import PaymentMethod
 from tasks.errors import ElepayError, Halted, LedgerError, RateLimitUnavailable, SettingsError, UnusableFile
 from tasks.intake import load_mapping
-from tasks.models import OPEN_STATES, Batch, BatchState, Books, RowState
+from tasks.ledger import WATCH
+from tasks.models import OPEN_STATES, Batch, BatchState, Books, RowState, StopCode
 from tasks.resources import Resources
 from tasks.retrying import retrying_look_up
 from worker import screen
 from worker.private_server import PrivateServer
-from worker.run import Ending, Interrupts, Workers, alone, watch_batches
+from worker.run import Ending, Home, Interrupts, Runner, Workers, watch_batches
 
 log = structlog.get_logger("onboard")
 
 #: So long a key's payment methods are taken to be the same: many small files need not ask for each.
 METHODS_SECONDS = 300.0
+#: So many unfinished batches are named by a command that leaves them alone.
+LEFT_ALONE = 5
 #: A wait that ends sooner is not worth a sentence.
 WORTH_SAYING_SECONDS = 3.0
 
@@ -52,12 +57,25 @@ class Options:
     excel_safe: bool = False
 
 
+class Redis(NamedTuple):
+    """The Redis that a command works with."""
+
+    server: PrivateServer | None = None  #: its own; None: the fleet's, or the watcher's
+    watcher: Home | None = None  #: the home in which a watcher is at work, whose Redis it is
+
+
 class AtWork(NamedTuple):
     """What works for a command while it runs."""
 
     interrupts: Interrupts
-    workers: Workers | None  #: None: the fleet's workers send
-    server: PrivateServer | None  #: None: the fleet's Redis
+    workers: Workers | None  #: None: the workers of a fleet, or of a watcher, send
+    runner: Runner | None  #: None: likewise
+    redis: Redis
+
+    @property
+    def left(self) -> bool:
+        """Whether the watcher that was to send is gone."""
+        return self.redis.watcher is not None and self.redis.watcher.watcher_is_gone
 
 
 def run(ours: Resources, options: Options, console: Console) -> tuple[int, dict[str, Any]]:
@@ -69,14 +87,69 @@ def run(ours: Resources, options: Options, console: Console) -> tuple[int, dict[
     if not options.file.is_file():
         raise UnusableFile("unreadable_file", f"There is no file {options.file}.", detail="no such file")
     started = time.time()
-    with at_work(ours, console, workers=options.workers, no_workers=options.no_workers) as (interrupts, workers, _):
-        with interrupts.counted(), screen.Progress(console, settings.requests_per_second or None) as progress:
-            accepted = _accept(ours, options, progress, interrupts)
-            if accepted.goes_on:
-                console.print(f"batch {accepted.batch.id} goes on where it stopped")
-            _say_when(ours, accepted.batch.id, console)
-            ending = _finish(ours, [accepted.batch.id], workers, progress, interrupts)
-        return _tell(ours, options, console, accepted.batch.id, started, ending)
+    with at_work(ours, console, "run", workers=options.workers, no_workers=options.no_workers) as work:
+        with work.interrupts.counted(), screen.Progress(console, settings.requests_per_second or None) as progress:
+            accepted = _accept(ours, options, progress, work.interrupts, "run")
+            batch = accepted.batch
+            if batch.state in (BatchState.PAUSED, BatchState.HALTED):
+                console.print(f"batch {batch.id} has this file, and stays {batch.state}")
+            elif accepted.goes_on:
+                console.print(f"batch {batch.id} goes on where it stopped")
+            _say_what_is_left_alone(ours, [batch.id], console)
+            _say_when(ours, batch.id, console)
+            ending = _finish(ours, [batch.id], work, progress)
+        return _tell(ours, options, console, batch.id, started, ending)
+
+
+def go_on(
+    ours: Resources, batch_id: int, console: Console, decide: Callable[[], str], command: str
+) -> tuple[int, dict[str, Any]]:
+    """Let a stopped batch go on, by whatever makes it (`decide` returns what to say), and work on it to its end.
+
+    A fleet's batches go on with the fleet, and a watcher that is at work in this home takes the batch: both are only
+    told. Everywhere else this command sends the rows, as `onboard run` does.
+    """
+    settings, started = ours.settings, time.time()
+    if settings.redis_url is not None:
+        return _left_to(ours, batch_id, console, decide(), "the fleet's workers send it")
+    settings.require_key()
+    with at_work(ours, console, command, workers=None, no_workers=False) as work:
+        if work.redis.watcher is not None:
+            return _left_to(ours, batch_id, console, decide(), "the watcher that is at work here sends it")
+        with work.interrupts.counted(), screen.Progress(console, settings.requests_per_second or None) as progress:
+            console.print(decide())
+            _say_what_is_left_alone(ours, [batch_id], console)
+            _say_when(ours, batch_id, console)
+            ending = _finish(ours, [batch_id], work, progress)
+        options = Options(file=Path(ours.ledger.batch(batch_id).name))
+        return _tell(ours, options, console, batch_id, started, ending)
+
+
+def _left_to(
+    ours: Resources, batch_id: int, console: Console, decided: str, who_sends: str
+) -> tuple[int, dict[str, Any]]:
+    """Say that others send a batch from now on, and when."""
+    batch = ours.ledger.batch(batch_id)
+    console.print(Text(f"{decided}: {who_sends}"))
+    _say_when(ours, batch_id, console)
+    return 0, result(batch, ours.ledger.books(batch_id), {})
+
+
+def _say_what_is_left_alone(ours: Resources, batches: Sequence[int], console: Console) -> None:
+    """Name the unfinished batches that nobody works on: this command leaves them alone."""
+    others = [one for one in ours.ledger.unfinished(LEFT_ALONE + 1) if one.id not in batches and not one.is_worked_on]
+    for batch in others[:LEFT_ALONE]:
+        books = ours.ledger.books(batch.id)
+        word = "approve" if batch.stop_code is StopCode.CANARY else "resume"
+        console.print(
+            Text(
+                f"batch {batch.id} ({batch.name}) is {batch.state}, {books.open + books.unclear:,} of {books.records:,}"
+                f" rows not done; it is left alone: onboard {word} {batch.id}"
+            ),
+            soft_wrap=True,
+        )
+    if len(others) > LEFT_ALONE:
+        console.print("and more: onboard status")
 
 
 def retry(
@@ -93,7 +166,7 @@ def retry(
     options = Options(file=Path(parent.name), verify_first=parent.verify)
     started = time.time()
     with (
-        at_work(ours, console, workers=workers, no_workers=no_workers) as (interrupts, processes, _),
+        at_work(ours, console, "retry", workers=workers, no_workers=no_workers) as work,
         tempfile.TemporaryDirectory() as folder,
     ):
         target = Path(folder) / f"retry-of-{batch_id}.csv"
@@ -103,12 +176,13 @@ def retry(
             raise LedgerError(f"batch {batch_id} has no row that could be tried again")
         console.print(f"{again:,} rows are sent again, {looked_up:,} unclear rows are looked up again")
         batches = [batch_id] if looked_up else []
-        with interrupts.counted(), screen.Progress(console, ours.settings.requests_per_second or None) as progress:
+        with work.interrupts.counted(), screen.Progress(console, ours.settings.requests_per_second or None) as progress:
             if again:
                 child = replace(options, file=target)
-                batches.append(_accept(ours, child, progress, interrupts, parent_id=batch_id).batch.id)
+                batches.append(_accept(ours, child, progress, work.interrupts, "retry", parent_id=batch_id).batch.id)
+            _say_what_is_left_alone(ours, batches, console)
             _say_when(ours, batches[-1], console)
-            ending = _finish(ours, batches, processes, progress, interrupts)
+            ending = _finish(ours, batches, work, progress)
         if ending is Ending.OVER and looked_up and again:
             reporting.write(ours, ours.ledger.batch(batch_id))
         return _tell(ours, options, console, batches[-1], started, ending)
@@ -133,23 +207,37 @@ def who() -> str:
 
 
 @contextlib.contextmanager
-def with_redis(ours: Resources, console: Console) -> Iterator[PrivateServer | None]:
-    """Have a Redis for the length of a command: the fleet's, or a private one (one command a folder at a time)."""
-    server = None
-    with contextlib.ExitStack() as stack:
-        if ours.settings.redis_url is None:
-            stack.enter_context(alone(ours.settings.home / "run.lock", lambda pid: _waiting(console, pid)))
-            server = stack.enter_context(PrivateServer(ours.settings.home))
+def with_redis(ours: Resources, console: Console, command: str) -> Iterator[Redis]:
+    """Have a Redis for the length of a command: the fleet's, or a private one (one command a folder at a time).
+
+    A watcher that is at work in the folder is not waited for, but by another watcher: its Redis serves.
+    """
+    if ours.settings.redis_url is not None:
+        yield Redis()
+        return
+    home = Home(ours.settings.home)
+    with home.held(command, partial(_waiting, console), share=command != WATCH):
+        if home.watcher_redis is not None:
+            ours.use_redis(home.watcher_redis)
+            os.environ["REDIS_URL"] = home.watcher_redis
+            yield Redis(watcher=home)
+            return
+        with PrivateServer(ours.settings.home) as server:
             os.environ["REDIS_URL"] = server.url
             ours.use_redis(server.url)
-        yield server
+            home.say_where_redis_is(command, server.url)
+            yield Redis(server)
 
 
 @contextlib.contextmanager
-def at_work(ours: Resources, console: Console, *, workers: int | None, no_workers: bool) -> Iterator[AtWork]:
+def at_work(
+    ours: Resources, console: Console, command: str, *, workers: int | None, no_workers: bool
+) -> Iterator[AtWork]:
     """Have workers for the length of a command, and a Redis: the fleet's, or a private one (one command a folder).
 
-    The workers start at once: while they load what they need, the file is read.
+    The workers start at once: while they load what they need, the file is read. Those of a watcher send what belongs to
+    the fleet and to drop folders, those of any other command what it adds and takes. Beside a watcher in the same
+    folder a command has none: that watcher's send.
     """
     settings = ours.settings
     if no_workers and settings.redis_url is None:
@@ -157,18 +245,25 @@ def at_work(ours: Resources, console: Console, *, workers: int | None, no_worker
     screen.print_place(console, ours.account, ours.ledger.place)
     with contextlib.ExitStack() as stack:
         interrupts = stack.enter_context(Interrupts())
-        server = stack.enter_context(with_redis(ours, console))
-        if settings.redis_url is None:
-            ours.ledger.ring_again()
+        redis = stack.enter_context(with_redis(ours, console, command))
+        if redis.watcher is not None:
+            console.print("a watcher is at work in this folder: its workers send")
+        ours.ledger.version()  # its tables are there before workers look for them
         from worker import celery_app
 
+        runner, processes = None, None
+        if not no_workers and redis.watcher is None:
+            if command != WATCH:
+                runner = Runner(ours.ledger, settings.lease_seconds)
+                stack.callback(runner.end)
+                celery_app.use_queue_of(runner.number)
+            elif redis.server is not None:
+                ours.ledger.ring_again()
+            count = workers or settings.workers or os.cpu_count() or 1
+            processes = Workers(settings.home, ours.redis_url, count, ours.ledger.runner)
         celery_app.app.set_current()
-        ours.ledger.version()  # its tables are there before workers look for them
-        processes = None
-        if not no_workers:
-            processes = Workers(settings, ours.redis_url, workers or settings.workers or os.cpu_count() or 1)
         try:
-            yield AtWork(interrupts, processes, server)
+            yield AtWork(interrupts, processes, runner, redis)
         finally:
             interrupts.raises = False
             if processes is not None:
@@ -180,6 +275,7 @@ def _accept(
     options: Options,
     progress: screen.Progress,
     interrupts: Interrupts,
+    command: str,
     *,
     parent_id: int | None = None,
 ) -> onboarding.Accepted:
@@ -188,6 +284,7 @@ def _accept(
         ours,
         options.file,
         interrupts,
+        command,
         mapping=options.mapping,
         canary=options.canary,
         again=options.again,
@@ -202,6 +299,7 @@ def accept(
     ours: Resources,
     file: Path,
     interrupts: Interrupts,
+    command: str,
     *,
     mapping: Path | None,
     canary: int | None,
@@ -211,7 +309,7 @@ def accept(
     parent_id: int | None = None,
     show: Callable[[int], None] = lambda _records: None,
 ) -> onboarding.Accepted:
-    """Bring a file into the ledger as this installation's settings say, from whatever door it comes.
+    """Bring a file into the ledger as this installation's settings say, for the `command` that was given it.
 
     An interrupt leaves nothing of it there (KeyboardInterrupt).
     """
@@ -229,6 +327,7 @@ def accept(
         again=again,
         verify=verify_first,
         canary_rows=settings.canary if canary is None else canary,
+        brought_by=command,
         window=str(settings.window),
         deadline_at=deadline_at,
         max_invalid_share=settings.max_invalid_share,
@@ -254,14 +353,12 @@ def _say_when(ours: Resources, batch_id: int, console: Console) -> None:
         console.print(f"nothing is sent before {screen.clock_time(opens_at, ours.settings.time_zone)}: waiting")
 
 
-def _finish(
-    ours: Resources, batches: list[int], workers: Workers | None, progress: screen.Progress, interrupts: Interrupts
-) -> Ending:
-    """Work until no batch moves any more by itself, the window closes, or a person interrupts.
+def _finish(ours: Resources, batches: list[int], work: AtWork, progress: screen.Progress) -> Ending:
+    """Work until no batch moves any more by itself, the window closes, or a person interrupts, which pauses them.
 
     What the workers still hold then is given back; after work that came to its end they go by themselves.
     """
-    settings = ours.settings
+    settings, workers, interrupts = ours.settings, work.workers, work.interrupts
     if all(onboarding.is_over(ours.ledger, batch_id) for batch_id in batches):
         return Ending.OVER
     ending = Ending.INTERRUPTED
@@ -272,9 +369,13 @@ def _finish(
             batches,
             settings,
             workers=workers,
+            runner=work.runner,
             interrupts=interrupts,
             show=lambda: _show(ours, batches, progress, notice),
+            left=lambda: work.left,
         )
+        if ending is Ending.INTERRUPTED:
+            _interrupt(ours, batches, progress)
     finally:
         if workers is not None and ending is Ending.OVER:
             workers.retire()
@@ -285,6 +386,19 @@ def _finish(
             look_up_delay_seconds=settings.look_up_delay_seconds,
         )
     return ending
+
+
+def _interrupt(ours: Resources, batches: list[int], progress: screen.Progress) -> None:
+    """Say what Ctrl-C does, and pause the batches; with a ledger that is out of reach they count as interrupted."""
+    progress.announce(
+        "stopping: nothing more is sent, and the answers under way are awaited"
+        f" ({ours.settings.total_timeout_seconds:g} s at most). Ctrl-C again ends at once; nothing is lost either way."
+    )
+    for batch_id in batches:
+        try:
+            onboarding.interrupt(ours.ledger, batch_id, who())
+        except LedgerError as error:
+            log.warning("batch could not be paused", batch=batch_id, why=str(error))
 
 
 def sendable_methods(ours: Resources) -> frozenset[str] | None:
@@ -314,10 +428,8 @@ def _ask_for_methods(ours: Resources) -> frozenset[str] | None:
     return frozenset(method.name for method in methods if method.holds_sources)
 
 
-def _waiting(console: Console, pid: str) -> None:
-    console.print(
-        f"another `onboard run` or `onboard watch` (process {pid}) is at work in this folder; waiting for its end"
-    )
+def _waiting(console: Console, pid: str, command: str) -> None:
+    console.print(f"`onboard {command}` (process {pid}) is at work in this folder; waiting for its end")
 
 
 class LookUpNotice:
@@ -377,11 +489,11 @@ def _tell(
         console.print(f"{rest} for the next night ({screen.clock_time(waits, ours.settings.time_zone)})")
     if failed:
         console.print(failed, style="red")
-    elif ending is not Ending.INTERRUPTED:
+    elif paths:
         console.print("reports:")
         screen.print_reports(console, paths)
-    else:
-        console.print("interrupted; nothing is lost, the same command goes on")
+    if ending is Ending.LEFT:
+        console.print(f"the watcher has ended; the next one, or the same command, goes on with batch {batch_id}")
     told = {**result(batch, books, paths, seconds), **({"goes_on_at": waits} if waits else {})}
     return max(exit_code(batch, books), 1 if failed else 0), {**told, **({"error": failed} if failed else {})}
 

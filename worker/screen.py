@@ -89,6 +89,10 @@ class Progress:
         if self._live is None:
             self._console.print(sentence)
 
+    def announce(self, sentence: str) -> None:
+        """Print a sentence, above the live display if there is one."""
+        self._console.print(Text(sentence))
+
     def reading(self, records: int) -> None:
         """Show how far the file has been read."""
         if self._live is not None:

@@ -33,7 +33,7 @@ from rich.text import Text
 from tasks import intake, onboarding, reasons, reporting
 from tasks.errors import OnboardingError, UnusableFile
 from tasks.intake import load_mapping
-from tasks.ledger import Ledger
+from tasks.ledger import WATCH, Ledger
 from tasks.models import Batch, BatchState, NewsKind, RowState
 from tasks.reports import FILES, Notice, write_notice
 from tasks.resources import Resources
@@ -114,7 +114,7 @@ def watch(ours: Resources, options: Options, console: Console) -> tuple[int, dic
     ours.settings.require_key()
     if options.mapping is not None:
         load_mapping(options.mapping)  # what is wrong with it is said now and not with the first file
-    with running.at_work(ours, console, workers=options.workers, no_workers=options.no_workers) as work:
+    with running.at_work(ours, console, WATCH, workers=options.workers, no_workers=options.no_workers) as work:
         running.sendable_methods(ours)  # the same of the key
         intake.load()
         watcher = Watcher(ours, options, work)
@@ -285,7 +285,7 @@ class Watcher:
         if time.monotonic() - self._ticked_at < TICK_SECONDS:
             return
         self._ticked_at = time.monotonic()
-        died = self._work.server is not None and self._work.server.look_after()
+        died = self._work.redis.server is not None and self._work.redis.server.look_after()
         if self._work.workers is not None:
             self._work.workers.look_after()
         with self._troubles.told("ledger and Redis"):
@@ -432,6 +432,7 @@ class Watcher:
                 self._ours,
                 one.claim.file,
                 self._work.interrupts,
+                WATCH,
                 mapping=options.mapping,
                 canary=options.canary,
                 verify_first=options.verify_first,

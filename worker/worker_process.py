@@ -19,7 +19,7 @@ from tasks.collector import collect_from_now_on
 from tasks.errors import LedgerError
 from worker import logs
 from worker.observing import Observing, Pulse, serve
-from worker.run import PARENT
+from worker.run import PARENT, RUNNER
 
 log = structlog.get_logger("onboard")
 
@@ -35,14 +35,17 @@ ANEW_SECONDS = 1.0
 
 def work(name: str) -> int:
     """Work until told to stop; return the exit code. Raises OnboardingError if it cannot."""
-    from worker.celery_app import SLICE_THREADS, SWEEP_SECONDS, app, told_to_end
+    from worker.celery_app import SLICE_THREADS, SWEEP_SECONDS, app, told_to_end, use_queue_of
 
     collect_from_now_on()
     sys.setswitchinterval(SWITCH_SECONDS)
     ours = celery_tasks.resources()
     settings = ours.settings
     logs.configure(settings.log_level)  # Celery does it, too, but later
-    parent = os.environ.get(PARENT)
+    parent, runner = os.environ.get(PARENT), os.environ.get(RUNNER)
+    if runner:
+        ours.runner = int(runner)
+        use_queue_of(ours.runner)
     if parent is not None:  # `onboard run` sweeps for its own workers
         threading.Thread(target=_end_with, args=(int(parent),), name="parent", daemon=True).start()
     else:

@@ -24,7 +24,7 @@ telling      what people are told, once through each channel
 
 from tasks.ledger.adding import ENDED_STATUSES, SETTLED_STATUSES, Adding
 from tasks.ledger.auditing import AuditedRow, Auditing
-from tasks.ledger.batches import Batches
+from tasks.ledger.batches import WATCH, Batches
 from tasks.ledger.counting import Counting, LookUpsToCome, Overview
 from tasks.ledger.deciding import Deciding, UnclearRow
 from tasks.ledger.doorbell import RING_AGAIN_SECONDS, RUNG_AT_ONCE, Doorbell
@@ -40,6 +40,7 @@ __all__ = [
     "RING_AGAIN_SECONDS",
     "RUNG_AT_ONCE",
     "SETTLED_STATUSES",
+    "WATCH",
     "AuditedRow",
     "Claimed",
     "ClosedMethod",

@@ -8,12 +8,15 @@ from typing import Any
 
 import orjson
 from sqlalchemy import (
+    Connection,
     Row,
+    Select,
     and_,
     delete,
     exists,
     func,
     insert,
+    or_,
     select,
     update,
 )
@@ -28,9 +31,12 @@ from tasks.models import (
     BatchState,
     NewsKind,
     RowState,
+    StopCode,
 )
 from tasks.schema import batches, rows, slices, workers
 
+#: The command whose batches belong to a drop folder.
+WATCH = "watch"
 #: What people are told of when a batch gets into this state.
 _TOLD_OF = {BatchState.PAUSED: NewsKind.PAUSED, BatchState.HALTED: NewsKind.HALTED}
 
@@ -46,11 +52,12 @@ class Batches(HeldSources):
         file_format: Mapping[str, Any],
         reader: int,
         parent_id: int | None,
+        brought_by: str = "",
         window: str = "",
         deadline_at: float | None = None,
         verify: bool = False,
     ) -> int:
-        """Add a batch of this process's account in state `reading`; `reader` is the worker that will add its rows.
+        """Add a batch in state `reading`, for this process's command or fleet; `reader` is who will add its rows.
 
         It is sent in its `window` only (as `window.Window` writes it). The rows of a batch that `verify`s are looked up
         before they are sent.
@@ -63,6 +70,8 @@ class Batches(HeldSources):
                     live=self.account.live,
                     address=self.account.address,
                     window=window,
+                    runner=self.runner,
+                    brought_by=brought_by,
                     state=BatchState.READING,
                     file_format=orjson.dumps(dict(file_format)).decode(),
                     created_at=self.now(),
@@ -97,7 +106,7 @@ class Batches(HeldSources):
     def batch(self, batch_id: int) -> Batch:
         """Return one batch. Raises LedgerError if there is none with this id."""
         with self._read() as connection:
-            found = connection.execute(select(batches).where(batches.c.id == batch_id)).one_or_none()
+            found = connection.execute(self._batches.where(batches.c.id == batch_id)).one_or_none()
         if found is None:
             raise LedgerError(f"there is no batch {batch_id} in this ledger; `onboard status` lists those that are")
         return _batch(found)
@@ -105,9 +114,47 @@ class Batches(HeldSources):
     def batches(self, limit: int = 50) -> list[Batch]:
         """Return the newest batches, newest first."""
         with self._read() as connection:
-            return [
-                _batch(row) for row in connection.execute(select(batches).order_by(batches.c.id.desc()).limit(limit))
-            ]
+            return [_batch(row) for row in connection.execute(self._batches.order_by(batches.c.id.desc()).limit(limit))]
+
+    def unfinished(self, limit: int = 50) -> list[Batch]:
+        """Return the batches of this account that have not come to their end, oldest first."""
+        states = (BatchState.RUNNING, BatchState.PAUSED, BatchState.HALTED)
+        query = self._batches.where(batches.c.state.in_(states), self._of_account).order_by(batches.c.id).limit(limit)
+        with self._read() as connection:
+            return [_batch(row) for row in connection.execute(query)]
+
+    @property
+    def _batches(self) -> Select[Any]:
+        """Every batch, with whether somebody is at work for it."""
+        return select(batches, self._is_worked_on.label("is_worked_on"))
+
+    def take(self, batch_id: int) -> bool:
+        """Make an unfinished batch this process's to send, unless others are at work for it; tell whether it is now."""
+        with self._write() as connection:
+            free = and_(batches.c.id == batch_id, self._of_account, ~self._is_worked_on)
+            if connection.execute(update(batches).where(free).values(runner=self.runner)).rowcount:
+                self._forget_messages(connection, [batch_id])
+            return bool(
+                connection.execute(select(exists().where(batches.c.id == batch_id, self._is_ours))).scalar_one()
+            )
+
+    def return_to_drop_folder(self) -> int:
+        """Give what a watcher brought back to watchers and fleet, if the command that went on with it is gone."""
+        query = select(batches.c.id).where(
+            batches.c.state == BatchState.RUNNING,
+            batches.c.brought_by == WATCH,
+            batches.c.runner.is_not(None),
+            ~self._is_worked_on,
+        )
+        with self._read() as connection:
+            found = connection.execute(query).scalars().all()
+        if not found:
+            return 0
+        with self._write() as connection:
+            again = update(batches).where(batches.c.id.in_(found), ~self._is_worked_on)
+            returned = connection.execute(again.values(runner=None)).rowcount
+            self._forget_messages(connection, found)
+        return returned
 
     def running_batches(self) -> list[int]:
         """Return the numbers of the batches that run."""
@@ -117,7 +164,7 @@ class Batches(HeldSources):
 
     def batches_of_file(self, sha256: str) -> list[Batch]:
         """Return every batch made from exactly this content, newest first."""
-        query = select(batches).where(batches.c.sha256 == sha256).order_by(batches.c.id.desc())
+        query = self._batches.where(batches.c.sha256 == sha256).order_by(batches.c.id.desc())
         with self._read() as connection:
             return [_batch(row) for row in connection.execute(query)]
 
@@ -172,7 +219,7 @@ class Batches(HeldSources):
         if not self.waits_for_approval(batch_id):
             return False
         reason = f"the canary rows have run: look at them (onboard status {batch_id}), then onboard approve {batch_id}"
-        return self.change_batch_state(batch_id, BatchState.PAUSED, reason, only_from=[BatchState.RUNNING])
+        return self.pause(batch_id, StopCode.CANARY, reason)
 
     def waits_for_approval(self, batch_id: int) -> bool:
         """Tell whether all canary rows of a batch have come to an end, and nobody has approved the others."""
@@ -182,14 +229,18 @@ class Batches(HeldSources):
             return bool(connection.execute(select(and_(canary > 0, ~left))).scalar_one())
 
     def approve_batch(self, batch_id: int, who: str) -> bool:
-        """Let the rest of a batch run after its canary rows; False if it does not wait for that."""
+        """Let this process's command, or the fleet, go on with a batch after its canary rows.
+
+        False if it does not wait for that.
+        """
         with self._write() as connection:
             approved = connection.execute(
                 update(batches)
                 .where(batches.c.id == batch_id, batches.c.canary > 0, batches.c.state == BatchState.PAUSED)
-                .values(canary=0, state=BatchState.RUNNING, state_reason="")
+                .values(canary=0, state=BatchState.RUNNING, state_reason="", stop_code=None, runner=self.runner)
             ).rowcount
             if approved:
+                self._forget_messages(connection, [batch_id])
                 self._make_due(connection, batch_id)
                 self._tell(connection, batch_id, 0, "approved", who)
         return approved == 1
@@ -203,11 +254,10 @@ class Batches(HeldSources):
         return [
             batch_id
             for batch_id in overdue
-            if self.change_batch_state(
+            if self.pause(
                 batch_id,
-                BatchState.PAUSED,
+                StopCode.DEADLINE,
                 f"its time is over; onboard resume {batch_id} goes on with what was not sent",
-                only_from=[BatchState.RUNNING],
             )
         ]
 
@@ -228,22 +278,59 @@ class Batches(HeldSources):
         with self._write() as connection:
             connection.execute(update(batches).where(batches.c.id == batch_id).values(verify=True))
 
-    def change_batch_state(
-        self, batch_id: int, to: BatchState, reason: str, *, only_from: Iterable[BatchState], who: str = ""
-    ) -> bool:
-        """Move a batch if it is where the caller believes it is; return whether it was.
+    def _forget_messages(self, connection: Connection, batch_ids: Sequence[int]) -> None:
+        """Make the slices due whose messages lie on the queue of a command that has ended, or of whoever had them."""
+        unread = update(slices).where(slices.c.batch_id.in_(batch_ids), slices.c.rung)
+        connection.execute(unread.values(rung=False, due_at=self.now()))
 
-        A batch that goes on (`running`) has its slices rung again.
+    def pause(self, batch_id: int, code: StopCode, reason: str, who: str = "") -> bool:
+        """Pause a running batch; False if it does not run."""
+        return self.change_batch_state(
+            batch_id, BatchState.PAUSED, reason, only_from=[BatchState.RUNNING], who=who, code=code
+        )
+
+    def resume_batch(self, batch_id: int, who: str) -> bool:
+        """Let this process's command, or the fleet, go on with a batch that is stopped, or that nobody works on.
+
+        False if it is neither. Its slices are due at once.
         """
+        stopped = batches.c.state.in_([BatchState.PAUSED.value, BatchState.HALTED.value])
+        abandoned = and_(batches.c.state == BatchState.RUNNING, ~self._is_worked_on)
+        with self._write() as connection:
+            resumed = connection.execute(
+                update(batches)
+                .where(batches.c.id == batch_id, self._of_account, or_(stopped, abandoned))
+                .values(state=BatchState.RUNNING, state_reason="", stop_code=None, runner=self.runner)
+            ).rowcount
+            if resumed:
+                self._forget_messages(connection, [batch_id])
+                self._make_due(connection, batch_id)
+                self._tell(connection, batch_id, 0, str(BatchState.RUNNING), who)
+        return resumed == 1
+
+    def change_batch_state(
+        self,
+        batch_id: int,
+        to: BatchState,
+        reason: str,
+        *,
+        only_from: Iterable[BatchState],
+        who: str = "",
+        code: StopCode | None = None,
+    ) -> bool:
+        """Stop or cancel a batch if it is where the caller believes it is; return whether it was."""
         now = self.now()
         with self._write() as connection:
             moved = connection.execute(
                 update(batches)
                 .where(batches.c.id == batch_id, batches.c.state.in_([state.value for state in only_from]))
-                .values(state=to, state_reason=reason, finished_at=now if to is BatchState.CANCELLED else None)
+                .values(
+                    state=to,
+                    state_reason=reason,
+                    stop_code=code,
+                    finished_at=now if to is BatchState.CANCELLED else None,
+                )
             ).rowcount
-            if moved and to is BatchState.RUNNING:
-                self._make_due(connection, batch_id)
             if moved and to is BatchState.CANCELLED:
                 self._file_sources(connection, batch_id)
             if moved:
@@ -300,12 +387,19 @@ class Batches(HeldSources):
             self.discard_batch(batch_id)
 
 
+def _state(row: Row[Any]) -> BatchState:
+    """Return the state of a batch; one that runs, and whose command is gone, is interrupted."""
+    state = BatchState(row.state)
+    interrupted = state is BatchState.RUNNING and row.runner is not None and not row.is_worked_on
+    return BatchState.INTERRUPTED if interrupted else state
+
+
 def _batch(row: Row[Any]) -> Batch:
     return Batch(
         id=row.id,
         name=row.name,
         sha256=row.sha256,
-        state=BatchState(row.state),
+        state=_state(row),
         account=Account(row.live, row.address),
         records=row.records,
         created_at=row.created_at,
@@ -316,6 +410,10 @@ def _batch(row: Row[Any]) -> Batch:
         deadline_at=row.deadline_at,
         canary=row.canary,
         window=row.window,
+        runner=row.runner,
+        brought_by=row.brought_by,
+        is_worked_on=bool(row.is_worked_on),
+        stop_code=None if row.stop_code is None else StopCode(row.stop_code),
         verify=row.verify,
         dropped_at=row.dropped_at,
         warnings=tuple(tuple(one) for one in orjson.loads(row.warnings)),

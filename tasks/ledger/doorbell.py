@@ -35,7 +35,7 @@ class Doorbell(Store):
     def ring(self, room: int = RUNG_AT_ONCE) -> list[Slice]:
         """Take slices that are due, fairly between the running batches, at most so many that `room` lie unread.
 
-        Only of batches of this process's account, and while their own windows are open.
+        Only of batches that are this process's to send, and while their own windows are open.
 
         The batch with the fewest unread messages comes first, so that a small file need not wait for the slices of a
         large one. The caller sends a message for each slice. One that gets lost is due again after
@@ -45,13 +45,13 @@ class Doorbell(Store):
         due_batches = (
             select(slices.c.batch_id, batches.c.window)
             .join(batches, batches.c.id == slices.c.batch_id)
-            .where(slices.c.due_at <= now, batches.c.state == BatchState.RUNNING, self._of_account)
+            .where(slices.c.due_at <= now, batches.c.state == BatchState.RUNNING, self._is_ours)
             .distinct()
         )
         unread_messages = (
             select(slices.c.batch_id, func.count())
             .join(batches, batches.c.id == slices.c.batch_id)
-            .where(slices.c.rung, slices.c.due_at > now, self._of_account)
+            .where(slices.c.rung, slices.c.due_at > now, self._is_ours)
             .group_by(slices.c.batch_id)
         )
         with self._read() as connection:
@@ -86,7 +86,7 @@ class Doorbell(Store):
         """Make slices whose message nobody will act on due at once: one, or (the broker is new and empty) all."""
         again = update(slices).where(slices.c.rung)
         if one is None:
-            again = again.where(slices.c.batch_id.in_(select(batches.c.id).where(self._of_account)))
+            again = again.where(slices.c.batch_id.in_(select(batches.c.id).where(self._is_ours)))
         else:
             again = again.where(slices.c.batch_id == one.batch_id, slices.c.first_record == one.first_record)
         with self._write() as connection:

@@ -67,9 +67,19 @@ class Holding(HeldSources):
                     process_started=process_started,
                     lease_ends_at=self._now + lease_seconds,
                     longest_request_seconds=longest_request_seconds,
+                    account=self.account.key,
+                    runner=self.runner,
                 )
             )
             return new_id(result)
+
+    def start_command(self, host: str, pid: int, process_started: str, lease_seconds: float) -> int:
+        """Register a command that has workers of its own: what it adds and takes from now on is theirs alone."""
+        worker = self.add_worker(host, pid, process_started, lease_seconds)
+        self.runner = worker if self.runner is None else self.runner
+        with self._write() as connection:
+            connection.execute(update(workers).where(workers.c.id == worker).values(runner=self.runner))
+        return worker
 
     def renew_lease(self, worker: int, lease_seconds: float) -> bool:
         """Prolong a worker's lease; False if it was given up for dead."""
@@ -98,9 +108,9 @@ class Holding(HeldSources):
     def claim_slice(self, one: Slice, worker: int) -> list[HeldRow]:
         """Take every row of the slice that is due: to be sent, or to be looked up.
 
-        Nothing is taken while the batch does not run, or if it belongs to another account. In a batch that verifies, a
-        row that was never sent becomes `unclear` first, which is looked up: as one whose request, of a ledger that was
-        lost, ended before the batch was accepted.
+        Nothing is taken while the batch does not run, or if it is not this process's to send. In a batch that verifies,
+        a row that was never sent becomes `unclear` first, which is looked up: as one whose request, of a ledger that
+        was lost, ended before the batch was accepted.
         """
         now = self.now()
         in_slice = and_(
@@ -108,7 +118,7 @@ class Holding(HeldSources):
             rows.c.record.between(one.first_record, one.last_record),
             rows.c.worker.is_(None),
         )
-        runs = exists().where(batches.c.id == one.batch_id, batches.c.state == BatchState.RUNNING, self._of_account)
+        runs = exists().where(batches.c.id == one.batch_id, batches.c.state == BatchState.RUNNING, self._is_ours)
         is_due = or_(
             and_(rows.c.state == RowState.WAITING, or_(rows.c.not_before.is_(None), rows.c.not_before <= now)),
             and_(rows.c.state == RowState.UNCLEAR, rows.c.not_before <= now),

@@ -40,7 +40,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from tasks.errors import LedgerError
 from tasks.ledger.conditions import TO_DO
 from tasks.models import NO_ACCOUNT, Account, BatchState, NewsKind
-from tasks.schema import VERSION, batches, created_for, history, news, rows, slices
+from tasks.schema import VERSION, batches, created_for, history, news, rows, slices, workers
 
 #: Number of the lock under which one process at a time migrates a PostgreSQL ledger.
 _MIGRATION_LOCK = 7_263_548
@@ -71,7 +71,9 @@ class Store:
 
     def __init__(self, engine: Engine, account: Account, lock_path: Path | None = None) -> None:
         self._engine = engine
-        self.account = account  #: whose batches this process adds, claims and rings for
+        self.account = account  #: where the batches are sent that this process adds, claims and rings for
+        #: The command whose batches these are (`workers.runner`); None: those of the fleet and of watchers.
+        self.runner: int | None = None
         self._lock_path = lock_path
         self._lock = threading.Lock()
         self._sqlite = engine.dialect.name == "sqlite"
@@ -247,6 +249,20 @@ class Store:
         return and_(batches.c.live == self.account.live, batches.c.address == self.account.address)
 
     @property
+    def _is_ours(self) -> ColumnElement[bool]:
+        """Whether this process may send a batch: it is of its account, and of the command that it works for."""
+        return and_(self._of_account, batches.c.runner.is_not_distinct_from(self.runner))
+
+    @property
+    def _is_worked_on(self) -> ColumnElement[bool]:
+        """Whether somebody is at work for a batch: its own command or workers, else any of the fleet or a watcher."""
+        alive = exists().where(workers.c.lease_ends_at > self._now)
+        of_runner = alive.where(workers.c.runner == batches.c.runner)
+        sends = and_(workers.c.runner.is_(None), workers.c.longest_request_seconds > 0)
+        of_fleet = alive.where(sends, workers.c.account == self.account.key)
+        return or_(of_runner, and_(batches.c.runner.is_(None), of_fleet))
+
+    @property
     def _now(self) -> ColumnElement[float]:
         """The time that leases are measured by: the server's, so that machines need not agree."""
         if self._sqlite:
@@ -280,7 +296,7 @@ class Store:
         connection.execute(
             update(batches)
             .where(batches.c.id == batch_id, batches.c.state == BatchState.FINISHED)
-            .values(state=BatchState.RUNNING, finished_at=None, dropped_at=None)
+            .values(state=BatchState.RUNNING, finished_at=None, dropped_at=None, runner=self.runner)
         )
         self._make_due(connection, batch_id)
 

@@ -68,6 +68,10 @@ class Night:
         """Start `onboard worker` as often."""
         return [self.start(command, "worker", "--name", f"{command.folder.name}-{n}") for n in range(count)]
 
+    def until(self, condition: Callable[[], bool], what: str, seconds: float = 60.0) -> None:
+        """Wait until something has come true."""
+        wait_until(condition, seconds, what)
+
     def asked(self, operation: str = "createSource") -> int:
         """How many requests the simulator has seen."""
         return int(self.simulator.statistics()["requests"].get(operation, 0))

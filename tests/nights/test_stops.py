@@ -25,8 +25,9 @@ def test_a_key_revoked_in_mid_run_halts_and_the_new_key_goes_on(night: Night) ->
     assert halted["books"]["refused"] == halted["books"]["unclear"] == 0
     assert KEY not in halted["stderr"] + str(halted)
     command.environment["ELEPAY_SECRET_KEY"] = "sk_test_9876543210"
-    said = night.run(command, file).json()
-    assert said["batch"] == halted["batch"]
+    unasked = night.run(command, file).json()
+    assert (unasked["batch"], unasked["exit"], unasked["state"]) == (halted["batch"], 3, "halted")
+    said = night.start(command, "resume", halted["batch"], "--json").json()
     night.judge(command, said)
 
 
@@ -58,7 +59,7 @@ def test_a_key_of_another_account_halts_after_the_first_answers_and_refuses_noth
     assert halted["books"]["refused"] == 0, "not those either whose answers came after the halt"
     assert night.asked() < ROWS
     night.simulator.control(missing_prefix="missing_")
-    night.judge(command, night.run(command, file).json())
+    night.judge(command, night.start(command, "resume", halted["batch"], "--json").json())
 
 
 def test_maintenance_of_the_system_is_waited_for(night: Night) -> None:

@@ -167,16 +167,6 @@ def upgrade() -> None:
         postgresql_where=sa.text("yielded IS NULL"),
     )
     op.create_table(
-        "runners",
-        sa.Column("id", sa.Integer(), nullable=False),
-        sa.Column("host", sa.Text(), nullable=False),
-        sa.Column("pid", sa.Integer(), nullable=False),
-        sa.Column("process_started", sa.Text(), nullable=False),
-        sa.Column("lease_ends_at", sa.Float(precision=53), nullable=False),
-        sa.PrimaryKeyConstraint("id"),
-        sqlite_autoincrement=True,
-    )
-    op.create_table(
         "slices",
         sa.Column("batch_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("first_record", sa.Integer(), nullable=False),
@@ -226,6 +216,7 @@ def upgrade() -> None:
         sa.Column("process_started", sa.Text(), nullable=False),
         sa.Column("lease_ends_at", sa.Float(precision=53), nullable=False),
         sa.Column("longest_request_seconds", sa.Float(precision=53), nullable=False),
+        sa.Column("account", sa.String(length=16), nullable=False),
         sa.Column("runner", sa.Integer(), nullable=True),
         sa.PrimaryKeyConstraint("id"),
         sqlite_autoincrement=True,

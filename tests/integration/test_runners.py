@@ -1,0 +1,216 @@
+"""Who may send a batch: the command that brought it, or fleet and watchers; what is interrupted, and goes on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from factories import Command, Hand, Simulator, hand, ledger_of, new_row, running_batch, wait_until, whole, write_csv
+
+from tasks import onboarding
+from tasks.errors import LedgerError
+from tasks.ledger import WATCH, Ledger
+from tasks.models import NO_ACCOUNT, Account, BatchState, StopCode
+from worker.run import Runner
+
+LEASE = 60.0
+
+
+def command_of(url: str, lease_seconds: float = LEASE) -> tuple[Ledger, int]:
+    """The ledger as a command with workers of its own sees it, and the command's registration."""
+    ledger = Ledger.open(url)
+    return ledger, ledger.start_command("elsewhere", 1, "", lease_seconds)
+
+
+def worker_of(ledger: Ledger, url: str) -> tuple[Ledger, Hand]:
+    """A worker process of that command."""
+    theirs = Ledger.open(url)
+    theirs.runner = ledger.runner
+    return theirs, hand(theirs)
+
+
+def test_a_commands_batch_is_sent_by_its_own_workers_only(ledger: Ledger, ledger_url: str) -> None:
+    first, _ = command_of(ledger_url)
+    second, _ = command_of(ledger_url)
+    batch = running_batch(first, 3)
+    for other in (ledger, second):
+        assert other.ring() == []
+        assert other.claim_slice(whole(batch), hand(other).number) == []
+    theirs, worker = worker_of(first, ledger_url)
+    assert [one.batch_id for one in first.ring()] == [batch]
+    assert len(theirs.claim_slice(whole(batch), worker.number)) == 3
+    for one in (first, second, theirs):
+        one.close()
+
+
+def test_a_batch_of_the_fleet_is_not_sent_by_a_command(ledger: Ledger, ledger_url: str) -> None:
+    batch = running_batch(ledger, 3)
+    command, _ = command_of(ledger_url)
+    assert command.ring() == []
+    assert command.claim_slice(whole(batch), hand(command).number) == []
+    assert [one.batch_id for one in ledger.ring()] == [batch]
+    command.close()
+
+
+def test_a_message_that_reaches_the_fleet_in_error_is_due_again_at_once(ledger: Ledger, ledger_url: str) -> None:
+    command, _ = command_of(ledger_url)
+    running_batch(command, 3)
+    (rung,) = command.ring()
+    assert command.ring() == []
+    assert ledger.claim_slice(rung, hand(ledger).number) == []
+    ledger.finish_slice(rung)
+    assert command.ring() == [rung]
+    command.close()
+
+
+def test_the_unread_messages_of_a_command_take_no_room_from_the_fleet(ledger: Ledger, ledger_url: str) -> None:
+    command, _ = command_of(ledger_url)
+    running_batch(command, [new_row(n, customer=f"other_{n}") for n in range(1, 41)], slice_rows=1)
+    batch = running_batch(ledger, 40, slice_rows=1)
+    assert len(command.ring(room=10)) == 10
+    assert [one.batch_id for one in ledger.ring(room=10)] == [batch] * 10
+    command.close()
+
+
+def test_a_batch_is_interrupted_while_nothing_of_its_command_is_at_work(ledger: Ledger, ledger_url: str) -> None:
+    command, registration = command_of(ledger_url)
+    batch = running_batch(command, 3)
+    theirs, worker = worker_of(command, ledger_url)
+    assert ledger.batch(batch).state is BatchState.RUNNING
+    command.end_worker(registration)
+    assert ledger.batch(batch).state is BatchState.RUNNING, "its worker is still at work"
+    theirs.end_worker(worker.number)
+    assert ledger.batch(batch).state is BatchState.INTERRUPTED
+    assert [one.state for one in ledger.batches()] == [BatchState.INTERRUPTED]
+    assert [one.id for one in ledger.unfinished()] == [batch]
+    command.start_command("elsewhere", 1, "", LEASE)
+    assert ledger.batch(batch).state is BatchState.RUNNING, "it was only asleep"
+    for one in (command, theirs):
+        one.close()
+
+
+def test_a_command_that_slept_past_its_lease_has_its_batch_back(ledger: Ledger, ledger_url: str) -> None:
+    command = Ledger.open(ledger_url)
+    runner = Runner(command, lease_seconds=0.2)
+    batch = running_batch(command, 3)
+    wait_until(lambda: ledger.batch(batch).state is BatchState.INTERRUPTED, what="the end of its lease")
+    ledger.sweep(look_up_delay_seconds=0.0)  # its registration is gone now
+    runner.keep([batch])
+    assert ledger.batch(batch).state is BatchState.RUNNING
+    assert [one.batch_id for one in command.ring()] == [batch]
+    runner.end()
+    assert ledger.batch(batch).state is BatchState.INTERRUPTED
+    command.close()
+
+
+def test_only_a_batch_that_nobody_works_on_is_taken_and_its_messages_are_sent_anew(ledger_url: str) -> None:
+    first, registration = command_of(ledger_url)
+    batch = running_batch(first, 3)
+    (rung,) = first.ring()
+    second, _ = command_of(ledger_url)
+    assert not second.take(batch)
+    assert second.ring() == []
+    first.end_worker(registration)
+    assert second.take(batch)
+    assert second.take(batch), "it is its own already"
+    assert second.ring() == [rung], "the message of the first command reaches nobody"
+    assert not first.take(batch)
+    for one in (first, second):
+        one.close()
+
+
+def test_a_batch_of_the_fleet_is_taken_only_while_no_fleet_is_there(ledger: Ledger, ledger_url: str) -> None:
+    batch = running_batch(ledger, 3)
+    command, _ = command_of(ledger_url)
+    fleet = hand(ledger)
+    assert not command.take(batch)
+    ledger.end_worker(fleet.number)
+    another_account = ledger_of(ledger_url, Account(live=False, address="https://elsewhere.example"))
+    hand(another_account)
+    assert command.take(batch), "the workers of another account do not count"
+    for one in (command, another_account):
+        one.close()
+
+
+def test_what_a_watcher_brought_goes_back_to_watchers_and_fleet(ledger: Ledger, ledger_url: str) -> None:
+    command, registration = command_of(ledger_url)
+    batches = []
+    for name, brought_by in (("w", WATCH), ("r", "run")):
+        reader = command.add_worker("elsewhere", 1, "", LEASE)
+        batch = command.add_batch(
+            name=name, sha256=name, file_format={}, reader=reader, parent_id=None, brought_by=brought_by
+        )
+        command.add_rows(batch, [new_row(1, customer=f"cus_{name}")])
+        command.start_batch(batch, 10)
+        command.end_worker(reader)
+        batches.append(batch)
+    onboarding.sweep(ledger, look_up_delay_seconds=0.0)
+    assert ledger.ring() == [], "its command is at work"
+    command.end_worker(registration)
+    onboarding.sweep(ledger, look_up_delay_seconds=0.0)
+    assert [one.batch_id for one in ledger.ring()] == [batches[0]]
+    assert ledger.batch(batches[1]).state is BatchState.INTERRUPTED
+    command.close()
+
+
+@pytest.mark.parametrize("stop", ["paused", "halted", "interrupted"])
+def test_a_stopped_batch_goes_on_with_whoever_resumes_it(ledger: Ledger, ledger_url: str, stop: str) -> None:
+    command, registration = command_of(ledger_url)
+    batch = running_batch(command, 3)
+    (rung,) = command.ring()
+    assert not onboarding.resume(ledger, batch, "somebody"), "it runs"
+    if stop == "paused":
+        assert onboarding.pause(ledger, batch, "somebody")
+        assert ledger.batch(batch).stop_code is StopCode.PERSON
+    elif stop == "halted":
+        assert command.change_batch_state(batch, BatchState.HALTED, "the key", only_from=[BatchState.RUNNING])
+    command.end_worker(registration)
+    assert onboarding.resume(ledger, batch, "somebody")
+    now = ledger.batch(batch)
+    assert (now.state, now.runner, now.stop_code, now.state_reason) == (BatchState.RUNNING, None, None, "")
+    assert ledger.ring() == [rung]
+    command.close()
+
+
+def test_a_reopened_batch_belongs_to_whoever_opened_it(ledger: Ledger, ledger_url: str) -> None:
+    command, _ = command_of(ledger_url)
+    batch = running_batch(command, [new_row(1, state="invalid")])
+    assert command.close_batch(batch)
+    with ledger._write() as connection:
+        ledger._reopen(connection, batch)
+    assert (ledger.batch(batch).state, ledger.batch(batch).runner) == (BatchState.RUNNING, None)
+    command.close()
+
+
+@pytest.mark.parametrize(
+    ("code", "goes_on"),
+    [(StopCode.INTERRUPT, True), (StopCode.PERSON, True), (StopCode.DEADLINE, True), (StopCode.BREAKER, False)],
+)
+def test_the_same_file_goes_on_after_the_stops_of_people_only(
+    tmp_path: Path, simulator: Simulator, code: StopCode, goes_on: bool
+) -> None:
+    onboard = Command(tmp_path, simulator)
+    file = write_csv(tmp_path / "a.csv", 8)
+    assert onboard.json("run", "--canary", 3, file)["state"] == "paused"
+    ledger = Ledger.open(onboard.ledger_url, NO_ACCOUNT)
+    with ledger._write() as connection:
+        connection.exec_driver_sql(f"update batches set canary = 0, stop_code = '{code}', state_reason = 'so'")
+        ledger._make_due(connection, 1)
+    ledger.close()
+    said = onboard.json("run", file)
+    assert (said["exit"], said["state"]) == ((0, "finished") if goes_on else (3, "paused")), said["stderr"]
+    if not goes_on:
+        assert "stays paused" in said["stderr"]
+        assert onboard.json("resume", 1)["state"] == "finished"
+    assert simulator.statistics()["created"] == 8
+
+
+def test_a_finished_batch_cannot_be_resumed_or_approved(tmp_path: Path, simulator: Simulator) -> None:
+    onboard = Command(tmp_path, simulator)
+    assert onboard.json("run", write_csv(tmp_path / "a.csv", 2))["exit"] == 0
+    for word in ("resume", "approve"):
+        done = onboard(word, 1)
+        assert done.returncode == 2
+        assert "batch 1" in done.stderr
+    with pytest.raises(LedgerError, match="no batch 7"):
+        Ledger.open(onboard.ledger_url).batch(7)
