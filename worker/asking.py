@@ -28,7 +28,7 @@ def status(ours: Resources, batch_id: int | None, console: Console) -> tuple[int
         screen.print_books(console, batch, books)
         if batch.state is BatchState.RUNNING and (to_come := ours.ledger.look_ups_to_come(batch_id)):
             console.print(screen.look_ups_to_come(batch_id, to_come, ours.settings.time_zone))
-        return exit_code(batch, books), {**result(batch, books, {}), "rate": rate}
+        return exit_code(batch, books), {**result(batch, books, {}), "worked_on": batch.is_worked_on, "rate": rate}
     batches = ours.ledger.batches()
     shown: list[tuple[str, ...]] = []
     listed = []
@@ -37,7 +37,7 @@ def status(ours: Resources, batch_id: int | None, console: Console) -> tuple[int
         since = screen.clock_time(batch.finished_at or batch.created_at, ours.settings.time_zone)
         created = f"{books.created:,}/{books.records:,}"
         shown.append((str(batch.id), batch.name, _state(batch), since, created, f"{books.need_a_person:,}"))
-        listed.append(result(batch, books, {}))
+        listed.append({**result(batch, books, {}), "worked_on": batch.is_worked_on})
     if batches:
         titles = ("batch", "file", "state", "since", "created", "need you")
         screen.print_table(console, titles, shown, right=("batch", "created", "need you"))

@@ -1,7 +1,7 @@
 """The commands people type.
 
 Exit codes: 0 every row is created or skipped, 1 finished with rows to look at, 2 unusable input or settings,
-3 halted, paused or interrupted: nothing is lost, the same command (or `onboard resume`) goes on.
+3 halted, paused or interrupted: nothing is lost, `onboard resume` goes on.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from tasks.reports.texts import Texts
 class Verdict(NamedTuple):
     """How a batch stands."""
 
-    kind: str  #: done, needs_you, running, stopped (paused or halted), cancelled or unusable
+    kind: str  #: done, needs_you, running, stopped (paused, halted or interrupted), cancelled or unusable
     text: str  #: "9,812 of 10,000 created; 188 need you"
     more: str  #: what that means, one sentence
 
@@ -23,6 +23,7 @@ class Verdict(NamedTuple):
 _KINDS = {
     BatchState.READING: "running",
     BatchState.RUNNING: "running",
+    BatchState.INTERRUPTED: "stopped",
     BatchState.PAUSED: "stopped",
     BatchState.HALTED: "stopped",
     BatchState.CANCELLED: "cancelled",
@@ -86,7 +87,7 @@ def _command(facts: ReportFacts, task: Task) -> str:
         return facts.commands.resolve if facts.settled else ""
     if state == RowState.SKIPPED:
         return ""
-    goes_on = facts.batch.state in (BatchState.PAUSED, BatchState.HALTED)
+    goes_on = _KINDS.get(facts.batch.state) == "stopped"
     if state == "open":
         return facts.commands.resume if goes_on else facts.commands.mend
     return facts.commands.mend

@@ -69,8 +69,9 @@ def test_a_run_that_was_frozen_past_its_lease_takes_its_batch_back(night: Night)
     night.simulator.control(latency_ms=20)
     command = night.machine(
         ELEPAY_REQUESTS_PER_SECOND=30,
-        ONBOARD_READ_TIMEOUT_SECONDS=3,
-        ONBOARD_TOTAL_TIMEOUT_SECONDS=5,
+        ONBOARD_READ_TIMEOUT_SECONDS=1,
+        ONBOARD_CONNECT_TIMEOUT_SECONDS=1,
+        ONBOARD_TOTAL_TIMEOUT_SECONDS=2,
         ONBOARD_LEASE_SECONDS=7,
     )
     started = night.run(command, night.file())

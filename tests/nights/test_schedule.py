@@ -53,8 +53,8 @@ def test_a_window_that_closes_in_mid_run_sends_nothing_afterwards_and_goes_on_th
     assert summary["times"]["goes_on_at"]
     assert "rows wait for the next night" in said["stderr"]
     command.environment.update(ONBOARD_NOT_BEFORE="", ONBOARD_UNTIL="", ELEPAY_REQUESTS_PER_SECOND="150")
-    assert command("resume", 1, "--at-any-time").returncode == 0
-    night.judge(command, night.run(command, file).json(90))
+    assert command.json("status", 1)["state"] == "interrupted"
+    night.judge(command, night.start(command, "resume", 1, "--at-any-time", "--json").json(90))
 
 
 def test_a_run_before_its_window_waits_for_the_opening(night: Night) -> None:
