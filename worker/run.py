@@ -184,49 +184,54 @@ class Runner:
             self._ledger.end_worker(self._worker)
 
 
-class Home:
-    """The lock of a home folder, of which one command is at work in it at a time: two would have two rate limits.
+class HomeLock:
+    """The lock of a home folder: one command with a private Redis is at work in it at a time, two had two rate limits.
 
-    Its file says who holds it: the process number, the command, and once it is up the address of its Redis.
+    Its file says who holds it: process number, command, account and ledger, and once it is up the address of its Redis.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, command: str, works_for: str) -> None:
         self._path = folder / "run.lock"
+        self._command, self._works_for = command, works_for
         self.watcher_redis: str | None = None  #: address of the Redis of the watcher that is at work here instead
 
     @contextlib.contextmanager
-    def held(self, command: str, on_wait: Callable[[str, str], None], *, share: bool) -> Iterator[None]:
+    def held(self, on_wait: Callable[[str, str], None]) -> Iterator[None]:
         """Hold the lock, after waiting for another command that has it (`on_wait`: its process number and its name).
 
-        With `share`, a watcher is not waited for: `watcher_redis` is set then.
+        A watcher of the same account and ledger is waited for by another watcher only: else `watcher_redis` is set.
         """
         self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         with self._path.open("a+") as file:
             waiting = False
             while not _lock(file):
                 file.seek(0)
-                pid, holder, redis_url = (*file.read().splitlines(), "", "", "")[:3]
-                if share and holder == WATCH and redis_url:
+                pid, command, works_for, redis_url = (*file.read().splitlines(), "", "", "", "")[:4]
+                shares = command == WATCH and self._command != WATCH and works_for == self._works_for
+                if shares and redis_url and not processes.is_dead(int(pid), ""):
                     self.watcher_redis = redis_url
                     break
-                if not waiting and not (share and holder == WATCH):
+                if not shares and not waiting:
                     waiting = True
-                    on_wait(pid, holder)
+                    on_wait(pid, command)
                 time.sleep(LOCK_SECONDS)
-            if self.watcher_redis is None:
-                self._write(file, command)
-            yield
+            if self.watcher_redis is not None:
+                yield
+                return
+            self._write(file)
+            try:
+                yield
+            finally:
+                file.truncate(0)
 
-    def say_where_redis_is(self, command: str, url: str) -> None:
-        """Let other commands find the Redis of the command that holds the lock."""
+    def say_where_redis_is(self, url: str) -> None:
+        """Let other commands find the Redis of the command that holds the lock, this one."""
         with self._path.open("r+") as file:
-            self._write(file, command, url)
+            self._write(file, url)
 
-    @staticmethod
-    def _write(file: IO[str], command: str, redis_url: str = "") -> None:
-        file.seek(0)
-        file.truncate()
-        file.write(f"{os.getpid()}\n{command}\n{redis_url}\n")
+    def _write(self, file: IO[str], redis_url: str = "") -> None:
+        file.truncate(0)
+        file.write(f"{os.getpid()}\n{self._command}\n{self._works_for}\n{redis_url}\n")
         file.flush()
 
     @property

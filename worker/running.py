@@ -28,7 +28,7 @@ from tasks.resources import Resources
 from tasks.retrying import retrying_look_up
 from worker import screen
 from worker.private_server import PrivateServer
-from worker.run import Ending, Home, Interrupts, Runner, Workers, watch_batches
+from worker.run import Ending, HomeLock, Interrupts, Runner, Workers, watch_batches
 
 log = structlog.get_logger("onboard")
 
@@ -61,7 +61,7 @@ class Redis(NamedTuple):
     """The Redis that a command works with."""
 
     server: PrivateServer | None = None  #: its own; None: the fleet's, or the watcher's
-    watcher: Home | None = None  #: the home in which a watcher is at work, whose Redis it is
+    watcher: HomeLock | None = None  #: held by the watcher that is at work here, whose Redis it is
 
 
 class AtWork(NamedTuple):
@@ -131,13 +131,15 @@ def _left_to(
     """Say that others send a batch from now on, and when."""
     batch = ours.ledger.batch(batch_id)
     console.print(Text(f"{decided}: {who_sends}"))
+    if not batch.is_worked_on:
+        console.print("nobody is at work for it now: start `onboard worker`, or `onboard watch`", style="yellow")
     _say_when(ours, batch_id, console)
     return 0, result(batch, ours.ledger.books(batch_id), {})
 
 
 def _say_what_is_left_alone(ours: Resources, batches: Sequence[int], console: Console) -> None:
     """Name the unfinished batches that nobody works on: this command leaves them alone."""
-    others = [one for one in ours.ledger.unfinished(LEFT_ALONE + 1) if one.id not in batches and not one.is_worked_on]
+    others = [one for one in ours.ledger.unfinished() if one.id not in batches and not one.is_worked_on]
     for batch in others[:LEFT_ALONE]:
         books = ours.ledger.books(batch.id)
         word = "approve" if batch.stop_code is StopCode.CANARY else "resume"
@@ -215,17 +217,17 @@ def with_redis(ours: Resources, console: Console, command: str) -> Iterator[Redi
     if ours.settings.redis_url is not None:
         yield Redis()
         return
-    home = Home(ours.settings.home)
-    with home.held(command, partial(_waiting, console), share=command != WATCH):
-        if home.watcher_redis is not None:
-            ours.use_redis(home.watcher_redis)
-            os.environ["REDIS_URL"] = home.watcher_redis
-            yield Redis(watcher=home)
+    lock = HomeLock(ours.settings.home, command, f"{ours.account.key} {ours.ledger.place}")
+    with lock.held(partial(_waiting, console)):
+        if lock.watcher_redis is not None:
+            ours.use_redis(lock.watcher_redis)
+            os.environ["REDIS_URL"] = lock.watcher_redis
+            yield Redis(watcher=lock)
             return
         with PrivateServer(ours.settings.home) as server:
             os.environ["REDIS_URL"] = server.url
             ours.use_redis(server.url)
-            home.say_where_redis_is(command, server.url)
+            lock.say_where_redis_is(server.url)
             yield Redis(server)
 
 
