@@ -50,6 +50,12 @@ class BatchState(StrEnum):
     UNUSABLE = "unusable"  #: the file as a whole
 
 
+class StopCode(StrEnum):
+    """Why a batch is paused or halted, where the program must know."""
+
+    FORGOTTEN = "forgotten"  #: elepay has sources of its new rows that the ledger does not know
+
+
 class NewsKind(StrEnum):
     """What people are told of (`worker/telling.py`)."""
 
@@ -170,6 +176,7 @@ class Batch:
     created_at: float  #: UTC epoch seconds, like every `_at`
     finished_at: float | None = None
     state_reason: str = ""  #: one sentence: why paused or halted, and what to do
+    stop_code: StopCode | None = None  #: the same for the program, where it must know
     parent_id: int | None = None
     file_format: Mapping[str, Any] = field(default_factory=dict)
     deadline_at: float | None = None

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import structlog
 from rich.console import Console
 from rich.text import Text
 
 from tasks import onboarding, reasons, reporting
 from tasks.errors import ElepayError, LedgerError, SettingsError
-from tasks.models import Batch, BatchState, Reason, RowState
+from tasks.models import Batch, BatchState, Reason, RowState, StopCode
 from tasks.resources import Resources
 from tasks.retrying import retrying_look_up
 from tasks.window import Window
 from worker import screen
 from worker.running import require_account, result, who
+
+log = structlog.get_logger("onboard")
 
 
 def pause(ours: Resources, batch_id: int, console: Console) -> tuple[int, dict[str, Any]]:
@@ -43,8 +46,10 @@ class NewWindow(NamedTuple):
             raise SettingsError(f"--not-before and --until: {error}") from None
 
 
-def resume(ours: Resources, batch_id: int, new: NewWindow, console: Console) -> tuple[int, dict[str, Any]]:
-    """Let a stopped batch go on; the fleet's workers take it up."""
+def resume(
+    ours: Resources, batch_id: int, new: NewWindow, console: Console, *, verify_first: bool = False
+) -> tuple[int, dict[str, Any]]:
+    """Let a stopped batch go on; the fleet's workers take it up. With `verify_first` each row is looked up first."""
     window = new.read(ours.settings.time_zone)
     batch = ours.ledger.batch(batch_id)
     require_account(ours, batch)
@@ -52,11 +57,17 @@ def resume(ours: Resources, batch_id: int, new: NewWindow, console: Console) -> 
         raise LedgerError(
             f"the canary rows of batch {batch_id} have run: `onboard approve {batch_id}` lets the rest go"
         )
+    if batch.stop_code is StopCode.FORGOTTEN and not verify_first:
+        raise LedgerError(
+            f"elepay has sources of batch {batch_id} that this ledger does not know:"
+            f" `onboard resume {batch_id} --verify-first` goes on, and makes none of them again"
+        )
+    if verify_first and batch.state in onboarding.GOES_ON:
+        ours.ledger.verify_from_now_on(batch_id)
     if window is not None and batch.state in onboarding.GOES_ON:
         ours.ledger.change_window(batch_id, str(window), who())
-    if not onboarding.resume(ours.ledger, batch_id, who()) and (
-        window is None or batch.state is not BatchState.RUNNING
-    ):
+    changes = window is not None or verify_first
+    if not onboarding.resume(ours.ledger, batch_id, who()) and not (changes and batch.state is BatchState.RUNNING):
         raise _cannot(batch, "resumed", "a paused or halted")
     ours.ledger.set_deadline(batch_id, None)
     opens_at = reporting.waits_for_next_night(ours, ours.ledger.batch(batch_id))
@@ -79,6 +90,16 @@ def cancel(ours: Resources, batch_id: int, console: Console) -> tuple[int, dict[
     return _say(
         ours, batch_id, console, f"batch {batch_id} is cancelled; onboard report {batch_id} says what was not sent"
     )
+
+
+def accept_ledger(ours: Resources, console: Console) -> tuple[int, dict[str, Any]]:
+    """Go on with a ledger that was restored, or that is another one: nothing in it is sent without a look-up."""
+    batches = ours.ledger.accept_as_it_is(who())
+    log.info("ledger accepted as it is", batches=len(batches))
+    screen.print_place(console, ours.account, ours.ledger.place)
+    console.print(f"the ledger is accepted as it is; {len(batches):,} unfinished batches verify their rows first")
+    console.print("Set ONBOARD_VERIFY_FIRST=1 until the files of the time that is missing here have come again")
+    return 0, {"accepted": True, "batches": batches, "ledger": ours.ledger.place}
 
 
 def _cannot(batch: Batch, done: str, kind: str) -> LedgerError:
@@ -113,6 +134,7 @@ def resolve(
         return _list_unclear(ours, batch_id, console)
     if sum(decisions) != 1:
         raise SettingsError("say one of --created SOURCE_ID, --absent (send it again) and --give-up")
+    ours.ledger.require_memory()
     require_account(ours, ours.ledger.batch(batch_id))  # else elepay would be asked about another account's customer
     record = ours.ledger.record_at(batch_id, line)
     state = RowState.CREATED if created else RowState.WAITING if absent else RowState.UNCLEAR

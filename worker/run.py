@@ -18,7 +18,7 @@ from types import FrameType
 import structlog
 
 from tasks import celery_tasks, onboarding
-from tasks.errors import LedgerError
+from tasks.errors import LedgerError, LedgerReplaced
 from tasks.ledger import Ledger
 from tasks.models import RowState
 from tasks.settings import Settings
@@ -181,7 +181,7 @@ def watch_batches(
 ) -> Ending:
     """Ring, sweep and show until no batch moves any more by itself, the window closes, or a person interrupts.
 
-    A window that is closed at first is waited for.
+    A window that is closed at first is waited for. Raises LedgerReplaced.
     """
     from worker.celery_app import BrokerUnreachable
 
@@ -189,6 +189,7 @@ def watch_batches(
     troubled = ""
     while not interrupts.count:
         try:
+            ledger.require_memory()
             if closes_at is None:
                 closes_at = _last_closing(ledger, batches, settings.window)
             sweep(ledger, settings)
@@ -200,6 +201,8 @@ def watch_batches(
                 return Ending.CLOSED
             show()
             troubled = ""
+        except LedgerReplaced:
+            raise
         except (LedgerError, BrokerUnreachable, OSError) as error:
             if str(error) != troubled:
                 troubled = str(error)

@@ -20,7 +20,7 @@ from sqlalchemy import (
 
 from tasks.errors import LedgerError
 from tasks.ledger.conditions import NOT_SETTLED, some_not_settled
-from tasks.ledger.held_sources import HeldSources
+from tasks.ledger.sampling import Samples
 from tasks.ledger.store import new_id
 from tasks.models import (
     Account,
@@ -28,6 +28,7 @@ from tasks.models import (
     BatchState,
     NewsKind,
     RowState,
+    StopCode,
 )
 from tasks.schema import batches, rows, slices, workers
 
@@ -35,7 +36,7 @@ from tasks.schema import batches, rows, slices, workers
 _TOLD_OF = {BatchState.PAUSED: NewsKind.PAUSED, BatchState.HALTED: NewsKind.HALTED}
 
 
-class Batches(HeldSources):
+class Batches(Samples):
     """What happens to whole batches."""
 
     def add_batch(
@@ -122,9 +123,18 @@ class Batches(HeldSources):
             return [_batch(row) for row in connection.execute(query)]
 
     def start_batch(
-        self, batch_id: int, slice_rows: int, *, canary_rows: int = 0, warnings: Sequence[Sequence[Any]] = ()
+        self,
+        batch_id: int,
+        slice_rows: int,
+        *,
+        canary_rows: int = 0,
+        warnings: Sequence[Sequence[Any]] = (),
+        sample: bool = False,
     ) -> None:
         """Cut the batch's waiting rows into slices that are due now, and let it run.
+
+        With `sample` some of its rows are to be looked up before any is sent, if it has enough of them
+        (`tasks/sampling.py`). Raises LedgerReplaced.
 
         With `canary_rows` the first so many rows are a slice of their own, and only that one is due before
         `approve_batch`. `warnings` are what the reports tell of the file besides its rows, as JSON-able lists.
@@ -138,6 +148,7 @@ class Batches(HeldSources):
         now = self.now()
         with self._write() as connection:
             self._expect_reading(connection, batch_id)
+            self._memory.look(connection)
             waiting = connection.execute(query).scalars()
             canary = list(itertools.islice(waiting, canary_rows))
             parts = itertools.chain(
@@ -163,6 +174,7 @@ class Batches(HeldSources):
                     records=records,
                     reader=None,
                     canary=canary[-1] if canary and len(ranges) > 1 else 0,
+                    sample_due_at=now if sample and self._is_worth_a_sample(connection, batch_id) else None,
                     warnings=orjson.dumps(list(warnings)).decode(),
                 )
             )
@@ -183,10 +195,12 @@ class Batches(HeldSources):
 
     def approve_batch(self, batch_id: int, who: str) -> bool:
         """Let the rest of a batch run after its canary rows; False if it does not wait for that."""
-        with self._write() as connection:
+        with self._write(remembered=True) as connection:
+            self._memory.look(connection)
             approved = connection.execute(
                 update(batches)
                 .where(batches.c.id == batch_id, batches.c.canary > 0, batches.c.state == BatchState.PAUSED)
+                .where(batches.c.sample_due_at.is_(None))
                 .values(canary=0, state=BatchState.RUNNING, state_reason="")
             ).rowcount
             if approved:
@@ -224,23 +238,39 @@ class Batches(HeldSources):
             connection.execute(update(batches).where(batches.c.id == batch_id).values(deadline_at=deadline_at))
 
     def verify_from_now_on(self, batch_id: int) -> None:
-        """Have those rows of a batch that were never sent looked up before they are."""
+        """Have those rows of a batch that were never sent looked up before they are; then it needs no sample."""
         with self._write() as connection:
-            connection.execute(update(batches).where(batches.c.id == batch_id).values(verify=True))
+            verify = update(batches).where(batches.c.id == batch_id)
+            connection.execute(verify.values(verify=True, sample_due_at=None))
 
     def change_batch_state(
-        self, batch_id: int, to: BatchState, reason: str, *, only_from: Iterable[BatchState], who: str = ""
+        self,
+        batch_id: int,
+        to: BatchState,
+        reason: str,
+        *,
+        only_from: Iterable[BatchState],
+        who: str = "",
+        code: StopCode | None = None,
     ) -> bool:
         """Move a batch if it is where the caller believes it is; return whether it was.
 
-        A batch that goes on (`running`) has its slices rung again.
+        A batch that goes on (`running`) has its slices rung again; of a ledger that was replaced none does
+        (LedgerReplaced).
         """
         now = self.now()
-        with self._write() as connection:
+        with self._write(remembered=True) as connection:
+            if to is BatchState.RUNNING:
+                self._memory.look(connection)
             moved = connection.execute(
                 update(batches)
                 .where(batches.c.id == batch_id, batches.c.state.in_([state.value for state in only_from]))
-                .values(state=to, state_reason=reason, finished_at=now if to is BatchState.CANCELLED else None)
+                .values(
+                    state=to,
+                    state_reason=reason,
+                    stop_code=code,
+                    finished_at=now if to is BatchState.CANCELLED else None,
+                )
             ).rowcount
             if moved and to is BatchState.RUNNING:
                 self._make_due(connection, batch_id)
@@ -311,6 +341,7 @@ def _batch(row: Row[Any]) -> Batch:
         created_at=row.created_at,
         finished_at=row.finished_at,
         state_reason=row.state_reason,
+        stop_code=StopCode(row.stop_code) if row.stop_code else None,
         parent_id=row.parent_id,
         file_format=orjson.loads(row.file_format),
         deadline_at=row.deadline_at,
