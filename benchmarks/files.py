@@ -129,7 +129,7 @@ def repeated(step: str, folder: Path, times: int) -> Taken:
     found = []
     for _ in range(times):
         if step == "intake":
-            for old in (folder / "home").glob("ledger.db*"):
+            for old in (folder / "home").glob("ledger*"):
                 old.unlink()
         found.append(run(step, folder))
     return Taken(

@@ -29,6 +29,7 @@ Its rows are sent:
 celery_tasks       `onboarding` as Celery tasks: a few lines each
 resources          builds ledger, API client, limiter and wave loop once per process
 processes          who this process is, and whether another one surely is dead
+sampling           some rows of a new batch are looked up before its first is sent
 waves              the sending loop of one process: mark, pace, send, record, wave by wave
 rate_limit         one allowance for the whole fleet (Redis)
 sending            one request of a row, and the decision about what came back

@@ -42,7 +42,7 @@ def send(one: Slice) -> None:
 def onboard_slice(batch_id: int, first_record: int, last_record: int) -> None:
     """Onboard what is due in a range of records, then ring for the next slices."""
     ours = resources()
-    onboarding.onboard_slice(ours.waves, ours.ledger, Slice(batch_id, first_record, last_record))
+    onboarding.onboard_slice(ours.waves, ours.ledger, ours.sampler, Slice(batch_id, first_record, last_record))
     onboarding.ring(ours.ledger, send, ours.settings.window)
 
 

@@ -6,6 +6,7 @@
     ├── SettingsError            stop at the start; the message names the setting
     ├── UnusableFile             reject the file as a whole; the message says where and what to do
     ├── LedgerError              the ledger is not usable (missing, newer than the code, locked)
+    │   └── LedgerReplaced       it is another one, or older, than before: send nothing, ask a person
     ├── RateLimitUnavailable     Redis is gone: send nothing, keep the rows
     └── ElepayError              elepay, or the way to it, did not create the source
         ├── NotSent              certainly never executed: try again
@@ -66,6 +67,10 @@ class UnusableFile(OnboardingError):
 
 class LedgerError(OnboardingError):
     """The ledger cannot be used; the message says why and what to do."""
+
+
+class LedgerReplaced(LedgerError):
+    """The ledger has forgotten what was sent: it is another one, or older, than was worked with before."""
 
 
 class RateLimitUnavailable(OnboardingError):

@@ -59,6 +59,7 @@ class StopCode(StrEnum):
     DEADLINE = "deadline"  #: its time was over
     CANARY = "canary"  #: its canary rows have run: `onboard approve`
     BREAKER = "breaker"  #: too many of the last answers were refusals
+    FORGOTTEN = "forgotten"  #: elepay has sources of its new rows that the ledger does not know
 
 
 class NewsKind(StrEnum):

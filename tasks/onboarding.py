@@ -23,6 +23,7 @@ from tasks.intake import IntakeRules, OpenedFile, Warnings, open_file, read_rows
 from tasks.intake.beside import BESIDE_BYTES, read_rows_beside
 from tasks.ledger import Ledger
 from tasks.models import Batch, BatchState, RowState, Slice, StopCode
+from tasks.sampling import Sampler
 from tasks.waves import WaveLoop
 from tasks.window import Window
 
@@ -146,7 +147,8 @@ def _going_on(ledger: Ledger, opened: OpenedFile, rules: AcceptRules) -> Accepte
             ledger.set_deadline(batch.id, rules.deadline_at)
             if rules.verify:
                 ledger.verify_from_now_on(batch.id)
-            if batch.stop_code in _STOPS_OF_PEOPLE:
+            verified = batch.stop_code is StopCode.FORGOTTEN and rules.verify
+            if verified or batch.stop_code in _STOPS_OF_PEOPLE:
                 resume(ledger, batch.id)
             else:
                 ledger.take(batch.id)
@@ -189,7 +191,9 @@ def _read_into(
             rules.progress(chunk[-1].record)
     _refuse_if_too_bad(invalid, records, rules)
     told = [[one.code, one.column, one.count, one.first_line, one.detail] for one in warnings]
-    ledger.start_batch(batch_id, rules.slice_rows, canary_rows=rules.canary_rows, warnings=told)
+    ledger.start_batch(
+        batch_id, rules.slice_rows, canary_rows=rules.canary_rows, warnings=told, sample=not rules.verify
+    )
     return warnings
 
 
@@ -263,8 +267,10 @@ def ring(ledger: Ledger, send: Callable[[Slice], None], window: Window | None = 
     return len(taken)
 
 
-def onboard_slice(waves: WaveLoop, ledger: Ledger, one: Slice) -> None:
-    """Do what is due in a slice, and close the batch if that was the last of it."""
+def onboard_slice(waves: WaveLoop, ledger: Ledger, sampler: Sampler, one: Slice) -> None:
+    """Do what is due in a slice, and close the batch if that was the last of it; of a new batch, ask elepay first."""
+    if not waves.retired and not sampler.lets_go(one):
+        return
     waves.run_slice(one)
     settle_batch(ledger, one.batch_id)
 

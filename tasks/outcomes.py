@@ -33,7 +33,7 @@ ASK_AGAIN_SECONDS = 30.0
 #: often does not speak against the row.
 TURNED_AWAY = frozenset({"http_429", "http_503"})
 #: Why a batch is halted when an outage lasts too long.
-_SILENT = "elepay has answered nothing definite for too long: check its status and ELEPAY_BASE_URL, then resume"
+SILENT = "elepay has answered nothing definite for too long: check its status and ELEPAY_BASE_URL, then resume"
 
 
 class Effect(Enum):
@@ -132,7 +132,7 @@ def failed(  # one branch for each thing that can be done about a row
         case Halted():
             outcome.state = RowState.WAITING
             outcome.what = "batch halted"
-            return Decision(outcome, effect=Effect.HALT, reason=_halting(error), definite=True)
+            return Decision(outcome, effect=Effect.HALT, reason=halting(error), definite=True)
         case NotSent() | Throttled() | Maintenance() | TryLater():
             decision = _again(row, outcome, error, situation, rules)
             return decision if isinstance(error, NotSent) else replace(decision, definite=True)
@@ -147,9 +147,9 @@ def _unclear(outcome: Outcome, error: ElepayError, situation: Situation, rules: 
         wait = max(wait, situation.recovery_seconds, error.retry_after_seconds or 0.0)
     decision = replace(_look_up_after(outcome, wait, situation), definite=False)
     if isinstance(error, Halted):
-        return replace(decision, effect=Effect.HALT, reason=_halting(error))
+        return replace(decision, effect=Effect.HALT, reason=halting(error))
     if situation.outage_seconds > rules.longest_outage_seconds:
-        return replace(decision, effect=Effect.HALT, reason=_SILENT)
+        return replace(decision, effect=Effect.HALT, reason=SILENT)
     return decision
 
 
@@ -166,7 +166,7 @@ def _again(row: HeldRow, outcome: Outcome, error: ElepayError, situation: Situat
             return Decision(outcome)
         outcome.state = RowState.WAITING
         outcome.what = "gave up for now"
-        return Decision(outcome, effect=Effect.HALT, reason=_halting(error))
+        return Decision(outcome, effect=Effect.HALT, reason=halting(error))
     outcome.state, outcome.worker, outcome.not_before = RowState.CLAIMED, situation.worker, situation.now + wait
     outcome.what = "not executed, to be tried again"
     one_method = isinstance(error, Maintenance) and error.code in ONE_METHOD_ONLY
@@ -238,7 +238,7 @@ def look_up_failed(row: HeldRow, error: ElepayError, situation: Situation, *, ru
         gap = situation.recovery_seconds or look_up_gap(1, rules.look_up_delay_seconds)
         gap = max(gap, error.retry_after_seconds or 0.0, 1.0)
         put_off = replace(_look_up_after(outcome, gap, situation), definite=definite)
-        return replace(put_off, effect=Effect.HALT, reason=_halting(error)) if isinstance(error, Halted) else put_off
+        return replace(put_off, effect=Effect.HALT, reason=halting(error)) if isinstance(error, Halted) else put_off
     why = f"look-up failed: {error.code}"
     return replace(_inconclusive(row, outcome, why, situation, rules), definite=definite)
 
@@ -287,7 +287,7 @@ def _outcome(row: HeldRow, error: ElepayError, latency_ms: int | None) -> Outcom
     )
 
 
-def _halting(error: ElepayError) -> str:
+def halting(error: ElepayError) -> str:
     """Return the sentence that stands on a halted batch: why, and what to do."""
     request = f", request {error.request_id}" if error.request_id else ""
     answer = f"elepay answered {error.code}{request}"

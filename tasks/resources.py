@@ -20,6 +20,7 @@ from tasks.onboarding import register
 from tasks.outcomes import Rules
 from tasks.rate_limit import RateLimit, connect
 from tasks.retrying import RetryPolicy
+from tasks.sampling import Sampler
 from tasks.settings import Settings
 from tasks.waves import WaveLoop
 
@@ -82,7 +83,7 @@ class Resources:
     @cached_property
     def ledger(self) -> Ledger:
         """The ledger."""
-        ledger = Ledger.open(self.ledger_url, self.account)
+        ledger = Ledger.open(self.ledger_url, self.account, home=self.settings.home)
         ledger.runner = self.runner
         return ledger
 
@@ -101,6 +102,15 @@ class Resources:
     def rate_limit(self) -> RateLimit:
         """The fleet's allowance."""
         return RateLimit(connect(self.redis_url), self.settings.limit_requests_per_second, self._rate_key)
+
+    @cached_property
+    def sampler(self) -> Sampler:
+        """What looks some rows of a new batch up before its first is sent."""
+        return Sampler(self.ledger, self.api, self.rate_limit, self._retry, stopping=lambda: self.waves.retired)
+
+    @property
+    def _retry(self) -> RetryPolicy:
+        return RetryPolicy(self.settings.unreachable_seconds, self.settings.maintenance_seconds)
 
     @cached_property
     def follow_up_limits(self) -> tuple[RateLimit, RateLimit]:
@@ -132,7 +142,7 @@ class Resources:
                 look_up_delay_seconds=settings.look_up_delay_seconds,
                 look_ups=settings.look_ups,
                 resends=settings.resends,
-                retry=RetryPolicy(settings.unreachable_seconds, settings.maintenance_seconds),
+                retry=self._retry,
                 list_lag_seconds=settings.list_lag_seconds,
                 longest_outage_seconds=settings.maintenance_seconds,
                 follow_up_seconds=settings.follow_up_hours[0] * 3600,

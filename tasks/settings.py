@@ -139,6 +139,12 @@ class Settings(BaseSettings):
         gt=0,
     )
 
+    verify_first: bool = _field(
+        "ONBOARD_VERIFY_FIRST",
+        False,
+        "Every new batch looks each row up before it is sent, as with --verify-first: for the nights after a restore.",
+    )
+
     # files
     encodings: Names = _field(
         "ONBOARD_ENCODINGS", ("utf-8-sig", "cp932"), "Encodings to try, strictly and in this order, comma-separated."

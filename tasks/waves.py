@@ -286,6 +286,8 @@ class WaveLoop:
             self._changed.wait_for(self._worth_a_wave, timeout=self._patience())
             self._retire()
             if self._stopping and not self._works and not self._landed and not self._flying:
+                with contextlib.suppress(LedgerError):
+                    self._ledger.remember(at_once=True)
                 return False
             rows = self._pick()
             landed = self._take_landed()
@@ -293,6 +295,7 @@ class WaveLoop:
             if rows or landed or self._clock() - self._lease_renewed > self._lease_seconds / 4:
                 self._wave(rows, landed)
             self._audit()
+            self._ledger.remember()
             if self._outage:
                 log.info("goes on", after=self._outage)
                 self._outage = ""

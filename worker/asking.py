@@ -22,6 +22,7 @@ def status(ours: Resources, batch_id: int | None, console: Console) -> tuple[int
     rate = _rate(ours)
     onboarding.end_dead_workers(ours.ledger)
     screen.print_place(console, ours.account, ours.ledger.place)
+    screen.print_trouble(console, ours.ledger.replaced)
     if batch_id is not None:
         batch, books = ours.ledger.batch(batch_id), ours.ledger.books(batch_id)
         console.print(Text(f"batch {batch.id}: {batch.name}, {_state(batch)}"))
@@ -77,6 +78,7 @@ def report(
         raise LedgerError(f"batch {batch_id} has no reports, its file was unusable: {batch.state_reason}")
     if dropped := ours.dropped(batch):
         raise LedgerError(f"{dropped}: no report can be made of it; `onboard status {batch_id}` still has its books")
+    screen.print_trouble(console, ours.ledger.replaced)
     paths = reporting.write(ours, batch, folder=folder, lang=lang, excel_safe=excel_safe)
     screen.print_books(console, batch, books)
     screen.print_reports(console, paths)
@@ -85,7 +87,7 @@ def report(
 
 def create_ledger(ours: Resources, console: Console) -> tuple[int, dict[str, Any]]:
     """Make the ledger of a new installation; in live mode nothing else does."""
-    is_new = Ledger.create(ours.ledger_url, ours.account)
+    is_new = Ledger.create(ours.ledger_url, ours.account, home=ours.settings.home)
     screen.print_place(console, ours.account, ours.ledger.place)
     console.print("the ledger is made" if is_new else "the ledger is there already")
     return 0, {"created": is_new, "ledger": ours.ledger.place}
@@ -93,7 +95,7 @@ def create_ledger(ours: Resources, console: Console) -> tuple[int, dict[str, Any
 
 def upgrade_ledger(ours: Resources, console: Console) -> tuple[int, dict[str, Any]]:
     """Bring the ledger up to this program's version."""
-    before, after = Ledger.upgrade(ours.ledger_url, ours.account)
+    before, after = Ledger.upgrade(ours.ledger_url, ours.account, home=ours.settings.home)
     console.print(f"the ledger was {before or 'empty'} and is {after}")
     shared = ours.ledger.shared_sources()
     for source in shared:

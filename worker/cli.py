@@ -196,6 +196,9 @@ def resume(
     ] = None,
     until: Annotated[str | None, typer.Option(help="HH:MM; nothing is sent from then on.", show_default=False)] = None,
     at_any_time: Annotated[bool, typer.Option("--at-any-time", help="Take its nightly window away.")] = False,
+    verify_first: Annotated[
+        bool, typer.Option("--verify-first", help="Look each row up at elepay before it is sent: the ledger was lost.")
+    ] = False,
     json_output: JsonOption = False,
 ) -> None:
     """Let a stopped batch go on: with the fleet or the watcher that is at work here, else in this command, to its end.
@@ -205,7 +208,10 @@ def resume(
     from worker import deciding
 
     window = deciding.NewWindow(not_before, until, at_any_time)
-    _leave(_told(lambda ours, console: deciding.resume(ours, batch, window, console)), json_output=json_output)
+    _leave(
+        _told(lambda ours, console: deciding.resume(ours, batch, window, console, verify_first=verify_first)),
+        json_output=json_output,
+    )
 
 
 @app.command()
@@ -298,6 +304,17 @@ def create(json_output: JsonOption = False) -> None:
     from worker import asking
 
     _leave(asking.create_ledger, json_output=json_output)
+
+
+@ledger_commands.command()
+def accept(json_output: JsonOption = False) -> None:
+    """Go on with a ledger that is older than before, or another one: what it has not sent is looked up at elepay first.
+
+    Stop workers, watchers and beat before, and set ONBOARD_VERIFY_FIRST=1 for the nights to come.
+    """
+    from worker import deciding
+
+    _leave(deciding.accept_ledger, json_output=json_output)
 
 
 @ledger_commands.command()

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import structlog
 from rich.console import Console
 from rich.text import Text
 
 from tasks import onboarding, reasons
 from tasks.errors import ElepayError, LedgerError, SettingsError
-from tasks.models import Batch, BatchState, Reason, RowState
+from tasks.models import Batch, BatchState, Reason, RowState, StopCode
 from tasks.resources import Resources
 from tasks.retrying import retrying_look_up
 from tasks.window import Window
 from worker import screen
 from worker.running import go_on, require_account, result, who
+
+log = structlog.get_logger("onboard")
 
 
 def pause(ours: Resources, batch_id: int, console: Console) -> tuple[int, dict[str, Any]]:
@@ -43,8 +46,13 @@ class NewWindow(NamedTuple):
             raise SettingsError(f"--not-before and --until: {error}") from None
 
 
-def resume(ours: Resources, batch_id: int, new: NewWindow, console: Console) -> tuple[int, dict[str, Any]]:
-    """Let a stopped batch go on: with the fleet or the watcher that is at work, else in this command."""
+def resume(
+    ours: Resources, batch_id: int, new: NewWindow, console: Console, *, verify_first: bool = False
+) -> tuple[int, dict[str, Any]]:
+    """Let a stopped batch go on: with the fleet or the watcher that is at work, else in this command.
+
+    With `verify_first` each row is looked up before it is sent.
+    """
     window = new.read(ours.settings.time_zone)
     onboarding.end_dead_workers(ours.ledger)
     batch = ours.ledger.batch(batch_id)
@@ -55,15 +63,26 @@ def resume(ours: Resources, batch_id: int, new: NewWindow, console: Console) -> 
         )
     if batch.state not in onboarding.GOES_ON:
         raise _cannot(batch, "resumed", "a stopped")
-    if batch.state is BatchState.RUNNING and batch.is_worked_on:
-        if window is None:
-            raise _cannot(batch, "resumed", "a stopped")
-        ours.ledger.change_window(batch_id, str(window), who())
-        return _say(ours, batch_id, console, f"batch {batch_id} is sent {window or 'at any time'} from now on")
+    if batch.stop_code is StopCode.FORGOTTEN and not verify_first:
+        raise LedgerError(
+            f"elepay has sources of batch {batch_id} that this ledger does not know:"
+            f" `onboard resume {batch_id} --verify-first` goes on, and makes none of them again"
+        )
 
-    def decide() -> str:
+    def change() -> None:
+        if verify_first:
+            ours.ledger.verify_from_now_on(batch_id)
         if window is not None:
             ours.ledger.change_window(batch_id, str(window), who())
+
+    if batch.state is BatchState.RUNNING and batch.is_worked_on:
+        if window is None and not verify_first:
+            raise _cannot(batch, "resumed", "a stopped")
+        change()
+        return _say(ours, batch_id, console, f"batch {batch_id} goes on with its new orders")
+
+    def decide() -> str:
+        change()
         if not onboarding.resume(ours.ledger, batch_id, who()):
             raise _cannot(ours.ledger.batch(batch_id), "resumed", "a stopped")
         ours.ledger.set_deadline(batch_id, None)
@@ -100,6 +119,16 @@ def cancel(ours: Resources, batch_id: int, console: Console) -> tuple[int, dict[
     )
 
 
+def accept_ledger(ours: Resources, console: Console) -> tuple[int, dict[str, Any]]:
+    """Go on with a ledger that was restored, or that is another one: nothing in it is sent without a look-up."""
+    batches = ours.ledger.accept_as_it_is(who())
+    log.info("ledger accepted as it is", batches=len(batches))
+    screen.print_place(console, ours.account, ours.ledger.place)
+    console.print(f"the ledger is accepted as it is; {len(batches):,} unfinished batches verify their rows first")
+    console.print("Set ONBOARD_VERIFY_FIRST=1 until the files of the time that is missing here have come again")
+    return 0, {"accepted": True, "batches": batches, "ledger": ours.ledger.place}
+
+
 def _cannot(batch: Batch, done: str, kind: str) -> LedgerError:
     return LedgerError(f"batch {batch.id} is {batch.state}: only {kind} batch can be {done}")
 
@@ -132,6 +161,7 @@ def resolve(
         return _list_unclear(ours, batch_id, console)
     if sum(decisions) != 1:
         raise SettingsError("say one of --created SOURCE_ID, --absent (send it again) and --give-up")
+    ours.ledger.require_memory()
     require_account(ours, ours.ledger.batch(batch_id))  # else elepay would be asked about another account's customer
     record = ours.ledger.record_at(batch_id, line)
     state = RowState.CREATED if created else RowState.WAITING if absent else RowState.UNCLEAR

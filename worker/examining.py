@@ -44,7 +44,7 @@ class Finding(NamedTuple):
 def doctor(ours: Resources, console: Console, *, notify: bool = False) -> tuple[int, dict[str, Any]]:
     """Examine everything, and send a test message through every channel (`notify`); exit 2 if anything is wrong."""
     telling = _told if notify else _telling
-    examinations: list[Callable[[Resources], Finding]] = [_settings, _key, _elepay, _redis, _ledger, _folders]
+    examinations: list[Callable[[Resources], Finding]] = [_settings, _key, _elepay, _redis, _ledger, _memory, _folders]
     examinations += [_disk, _clocks, _metrics, telling]
     findings = [examine(ours) for examine in examinations]
     table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
@@ -107,6 +107,14 @@ def _ledger(ours: Resources) -> Finding:
     except (OnboardingError, OSError) as error:
         return Finding("ledger", False, f"{error}; check LEDGER_URL and ONBOARD_HOME")
     return Finding("ledger", True, f"{'LEDGER_URL' if ours.settings.ledger_url else 'SQLite'}, {number} batches")
+
+
+def _memory(ours: Resources) -> Finding:
+    try:
+        replaced = ours.ledger.replaced
+    except (OnboardingError, OSError) as error:
+        return Finding("memory", False, f"the ledger cannot be asked: {error}")
+    return Finding("memory", not replaced, replaced or "the ledger is the one of before, and as new")
 
 
 def _folders(ours: Resources) -> Finding:

@@ -19,7 +19,7 @@ from typing import IO
 import structlog
 
 from tasks import celery_tasks, onboarding, processes
-from tasks.errors import LedgerError
+from tasks.errors import LedgerError, LedgerReplaced
 from tasks.ledger import WATCH, Ledger
 from tasks.models import RowState
 from tasks.settings import Settings
@@ -276,7 +276,8 @@ def watch_batches(
 ) -> Ending:
     """Ring, sweep and show until no batch moves any more by itself, the window closes, or a person interrupts.
 
-    A window that is closed at first is waited for. `left` tells whether those who were to send have gone.
+    A window that is closed at first is waited for. `left` tells whether those who were to send have gone. Raises
+    LedgerReplaced.
     """
     from worker.celery_app import BrokerUnreachable
 
@@ -284,6 +285,7 @@ def watch_batches(
     troubled = ""
     while not interrupts.count:
         try:
+            ledger.require_memory()
             if runner is not None:
                 runner.keep(batches)
             if closes_at is None:
@@ -299,6 +301,8 @@ def watch_batches(
                 return Ending.LEFT
             show()
             troubled = ""
+        except LedgerReplaced:
+            raise
         except (LedgerError, BrokerUnreachable, OSError) as error:
             if str(error) != troubled:
                 troubled = str(error)

@@ -82,8 +82,10 @@ def run(ours: Resources, options: Options, console: Console) -> tuple[int, dict[
     """Onboard one file; return the exit code and what `--json` prints."""
     settings = ours.settings
     settings.require_key()
-    if options.again and options.verify_first:
-        raise SettingsError("--again makes one more source, --verify-first none where one is: say one of the two")
+    if options.again and (options.verify_first or settings.verify_first):
+        raise SettingsError(
+            "--again makes one more source, --verify-first (ONBOARD_VERIFY_FIRST) none where one is: say one of the two"
+        )
     if not options.file.is_file():
         raise UnusableFile("unreadable_file", f"There is no file {options.file}.", detail="no such file")
     started = time.time()
@@ -245,6 +247,7 @@ def at_work(
     if no_workers and settings.redis_url is None:
         raise SettingsError("--no-workers needs a fleet: set REDIS_URL to the Redis that its workers use")
     screen.print_place(console, ours.account, ours.ledger.place)
+    ours.ledger.require_memory()
     with contextlib.ExitStack() as stack:
         interrupts = stack.enter_context(Interrupts())
         redis = stack.enter_context(with_redis(ours, console, command))
@@ -327,7 +330,7 @@ def accept(
         slice_rows=settings.slice_rows,
         lease_seconds=settings.lease_seconds,
         again=again,
-        verify=verify_first,
+        verify=verify_first or settings.verify_first,
         canary_rows=settings.canary if canary is None else canary,
         brought_by=command,
         window=str(settings.window),

@@ -187,6 +187,12 @@ def print_place(console: Console, account: Account, ledger: str) -> None:
     console.print(Text.assemble(mode, f" mode at {account.address}, ledger {ledger}"), soft_wrap=True)
 
 
+def print_trouble(console: Console, sentence: str) -> None:
+    """Print what is wrong with all of it, if anything is."""
+    if sentence:
+        console.print(Text(sentence, style="bold red"), soft_wrap=True)
+
+
 def print_books(console: Console, batch: Batch, books: Books, *, seconds: float | None = None) -> None:
     """Print verdict and books."""
     well = books.need_a_person == 0 and books.balance and batch.state is not BatchState.UNUSABLE

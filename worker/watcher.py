@@ -31,7 +31,7 @@ from rich.console import Console
 from rich.text import Text
 
 from tasks import intake, onboarding, reasons, reporting
-from tasks.errors import OnboardingError, UnusableFile
+from tasks.errors import LedgerReplaced, OnboardingError, UnusableFile
 from tasks.intake import load_mapping
 from tasks.ledger import WATCH, Ledger
 from tasks.models import Batch, BatchState, NewsKind, RowState
@@ -280,7 +280,8 @@ class Watcher:
     def _tick_if_due(self) -> None:
         """Keep Redis, workers and ledger going, for every batch that runs; whoever brought it.
 
-        Raises OnboardingError if Redis or workers cannot be kept alive: a supervisor must start the whole anew.
+        Raises OnboardingError if Redis or workers cannot be kept alive: a supervisor must start the whole anew; and
+        LedgerReplaced.
         """
         if time.monotonic() - self._ticked_at < TICK_SECONDS:
             return
@@ -289,6 +290,7 @@ class Watcher:
         if self._work.workers is not None:
             self._work.workers.look_after()
         with self._troubles.told("ledger and Redis"):
+            self._ledger.require_memory()
             if died:
                 log.warning("the private Valkey had died and was started again")
                 self._ledger.ring_again()
@@ -523,11 +525,13 @@ class Troubles:
 
     @contextmanager
     def told(self, what: str) -> Iterator[None]:
-        """Say what goes wrong inside of the block, and go on: it is tried again."""
+        """Say what goes wrong inside of the block, and go on: it is tried again. Raises LedgerReplaced."""
         from worker.celery_app import BrokerUnreachable
 
         try:
             yield
+        except LedgerReplaced:
+            raise
         except (OSError, OnboardingError, BrokerUnreachable) as error:
             self.say(what, error)
         else:

@@ -16,7 +16,7 @@ import structlog
 
 from tasks import celery_tasks
 from tasks.collector import collect_from_now_on
-from tasks.errors import LedgerError
+from tasks.errors import LedgerError, LedgerReplaced
 from worker import logs
 from worker.observing import Observing, Pulse, serve
 from worker.run import PARENT, RUNNER
@@ -25,8 +25,8 @@ log = structlog.get_logger("onboard")
 
 #: How long one thread may keep the others waiting. Python's 5 ms, times the threads that send, would make rows late.
 SWITCH_SECONDS = 0.0005
-#: Exit code of a worker that its watchdog has ended.
-STUCK = 75
+#: Exit code of a worker that its watchdog has ended, and of one whose ledger was replaced.
+STUCK, REPLACED = 75, 2
 #: How long a starting worker waits for a ledger that cannot be used.
 STARTING_SECONDS = 60.0
 #: How long a worker whose consumer has failed waits before it starts anew.
@@ -77,11 +77,17 @@ def work(name: str) -> int:
 
 
 def _start_waves() -> None:
-    """Start the sending loop, without which there is no worker; a ledger that is away is waited for, for a while."""
+    """Start the sending loop, without which there is no worker; a ledger that is away is waited for, for a while.
+
+    Raises LedgerReplaced at once.
+    """
     ends = time.monotonic() + STARTING_SECONDS
     while True:
         try:
+            celery_tasks.resources().ledger.require_memory()
             celery_tasks.resources().waves  # noqa: B018 - building it starts it
+        except LedgerReplaced:
+            raise
         except LedgerError as error:
             if time.monotonic() > ends:
                 raise
@@ -138,7 +144,10 @@ def _trouble() -> str:
 
 
 def _watch() -> None:
-    """End this process, as failed, when its loop has, or when its rows are open and none has moved for too long."""
+    """End this process, as failed, when its loop has, or when its rows are open and none has moved for too long.
+
+    End it, too, when its ledger is no longer the one that it has worked with.
+    """
     ours = celery_tasks.resources()
     limit = ours.settings.watchdog_seconds
     while True:
@@ -150,3 +159,11 @@ def _watch() -> None:
         if stuck > limit:
             log.error("no row has moved, so this worker ends to be started again", seconds=round(stuck))
             os._exit(STUCK)
+        try:
+            ours.ledger.require_memory()
+        except LedgerReplaced as error:
+            log.error("the ledger was replaced, so this worker ends", why=str(error))  # noqa: TRY400 - it says it all
+            ours.waves.stop(ours.settings.total_timeout_seconds + 5)
+            os._exit(REPLACED)
+        except LedgerError:  # out of reach: the sending loop says so
+            continue

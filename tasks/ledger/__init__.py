@@ -5,9 +5,11 @@ move by compare-and-set, and a row that somebody else has moved meanwhile is lef
 through a lock file besides, which keeps the worst wait a tenth of what SQLite's own retrying gives.
 
 ===========  ==================================================================
+memory       is it the ledger of before, and as new: its id, its counter, and their copy in the home
 store        connections, transactions, versions, the clock
 conditions   what is asked about rows in several places
 batches      batches: added, started, stopped, closed
+sampling     rows of a new batch that are looked up before its first is sent
 adding       records on their way in: one owner for every identity
 doorbell     which slices are due
 holding      a worker's rows: claimed, marked, recorded, released
@@ -16,12 +18,14 @@ sweeping     the rescue of the abandoned; closed methods, wrong keys, witnesses
 deciding     what people decide about rows
 following    what became of created sources
 auditing     what an audit holds against elepay
+accepting    a ledger that somebody accepts as it is
 forgetting   personal data of batches that ended long ago
 counting     counting and paging
 telling      what people are told, once through each channel
 ===========  ==================================================================
 """
 
+from tasks.ledger.accepting import Accepting
 from tasks.ledger.adding import ENDED_STATUSES, SETTLED_STATUSES, Adding
 from tasks.ledger.auditing import AuditedRow, Auditing
 from tasks.ledger.batches import WATCH, Batches
@@ -32,6 +36,7 @@ from tasks.ledger.following import Followed, Following, SeenStatus, SourceLine
 from tasks.ledger.forgetting import Forgetting
 from tasks.ledger.held_sources import SharedSource
 from tasks.ledger.holding import Holding, Wave
+from tasks.ledger.sampling import SampledRow
 from tasks.ledger.sweeping import ClosedMethod, Sweeping, Witness
 from tasks.ledger.telling import Claimed, Telling
 
@@ -48,6 +53,7 @@ __all__ = [
     "Ledger",
     "LookUpsToCome",
     "Overview",
+    "SampledRow",
     "SeenStatus",
     "SharedSource",
     "SourceLine",
@@ -58,6 +64,17 @@ __all__ = [
 
 
 class Ledger(
-    Batches, Adding, Doorbell, Holding, Sweeping, Deciding, Following, Auditing, Forgetting, Counting, Telling
+    Batches,
+    Adding,
+    Doorbell,
+    Holding,
+    Sweeping,
+    Deciding,
+    Following,
+    Auditing,
+    Accepting,
+    Forgetting,
+    Counting,
+    Telling,
 ):
     """The ledger behind one SQLAlchemy URL; `Ledger.open(url)` makes its tables if there are none."""

@@ -23,7 +23,7 @@ from sqlalchemy import (
 
 from tasks.errors import LedgerError
 from tasks.ledger.conditions import NOT_SETTLED, some_not_settled
-from tasks.ledger.held_sources import HeldSources
+from tasks.ledger.sampling import Samples
 from tasks.ledger.store import new_id
 from tasks.models import (
     Account,
@@ -41,7 +41,7 @@ WATCH = "watch"
 _TOLD_OF = {BatchState.PAUSED: NewsKind.PAUSED, BatchState.HALTED: NewsKind.HALTED}
 
 
-class Batches(HeldSources):
+class Batches(Samples):
     """What happens to whole batches."""
 
     def add_batch(
@@ -169,9 +169,18 @@ class Batches(HeldSources):
             return [_batch(row) for row in connection.execute(query)]
 
     def start_batch(
-        self, batch_id: int, slice_rows: int, *, canary_rows: int = 0, warnings: Sequence[Sequence[Any]] = ()
+        self,
+        batch_id: int,
+        slice_rows: int,
+        *,
+        canary_rows: int = 0,
+        warnings: Sequence[Sequence[Any]] = (),
+        sample: bool = False,
     ) -> None:
         """Cut the batch's waiting rows into slices that are due now, and let it run.
+
+        With `sample` some of its rows are to be looked up before any is sent, if it has enough of them
+        (`tasks/sampling.py`). Raises LedgerReplaced.
 
         With `canary_rows` the first so many rows are a slice of their own, and only that one is due before
         `approve_batch`. `warnings` are what the reports tell of the file besides its rows, as JSON-able lists.
@@ -185,6 +194,7 @@ class Batches(HeldSources):
         now = self.now()
         with self._write() as connection:
             self._expect_reading(connection, batch_id)
+            self._memory.look(connection)
             waiting = connection.execute(query).scalars()
             canary = list(itertools.islice(waiting, canary_rows))
             parts = itertools.chain(
@@ -210,6 +220,7 @@ class Batches(HeldSources):
                     records=records,
                     reader=None,
                     canary=canary[-1] if canary and len(ranges) > 1 else 0,
+                    sample_due_at=now if sample and self._is_worth_a_sample(connection, batch_id) else None,
                     warnings=orjson.dumps(list(warnings)).decode(),
                 )
             )
@@ -233,10 +244,12 @@ class Batches(HeldSources):
 
         False if it does not wait for that.
         """
-        with self._write() as connection:
+        with self._write(remembered=True) as connection:
+            self._memory.look(connection)
             approved = connection.execute(
                 update(batches)
                 .where(batches.c.id == batch_id, batches.c.canary > 0, batches.c.state == BatchState.PAUSED)
+                .where(batches.c.sample_due_at.is_(None))
                 .values(canary=0, state=BatchState.RUNNING, state_reason="", stop_code=None, runner=self.runner)
             ).rowcount
             if approved:
@@ -274,9 +287,10 @@ class Batches(HeldSources):
             connection.execute(update(batches).where(batches.c.id == batch_id).values(deadline_at=deadline_at))
 
     def verify_from_now_on(self, batch_id: int) -> None:
-        """Have those rows of a batch that were never sent looked up before they are."""
+        """Have those rows of a batch that were never sent looked up before they are; then it needs no sample."""
         with self._write() as connection:
-            connection.execute(update(batches).where(batches.c.id == batch_id).values(verify=True))
+            verify = update(batches).where(batches.c.id == batch_id)
+            connection.execute(verify.values(verify=True, sample_due_at=None))
 
     def _forget_messages(self, connection: Connection, batch_ids: Sequence[int]) -> None:
         """Make the slices due whose messages lie on the queue of a command that has ended, or of whoever had them."""
@@ -292,11 +306,12 @@ class Batches(HeldSources):
     def resume_batch(self, batch_id: int, who: str) -> bool:
         """Let this process's command, or the fleet, go on with a batch that is stopped, or that nobody works on.
 
-        False if it is neither. Its slices are due at once.
+        False if it is neither. Its slices are due at once. Raises LedgerReplaced.
         """
         stopped = batches.c.state.in_([BatchState.PAUSED.value, BatchState.HALTED.value])
         abandoned = and_(batches.c.state == BatchState.RUNNING, ~self._is_worked_on)
-        with self._write() as connection:
+        with self._write(remembered=True) as connection:
+            self._memory.look(connection)
             resumed = connection.execute(
                 update(batches)
                 .where(batches.c.id == batch_id, self._of_account, or_(stopped, abandoned))
@@ -320,7 +335,7 @@ class Batches(HeldSources):
     ) -> bool:
         """Stop or cancel a batch if it is where the caller believes it is; return whether it was."""
         now = self.now()
-        with self._write() as connection:
+        with self._write(remembered=True) as connection:
             moved = connection.execute(
                 update(batches)
                 .where(batches.c.id == batch_id, batches.c.state.in_([state.value for state in only_from]))
@@ -405,6 +420,7 @@ def _batch(row: Row[Any]) -> Batch:
         created_at=row.created_at,
         finished_at=row.finished_at,
         state_reason=row.state_reason,
+        stop_code=StopCode(row.stop_code) if row.stop_code else None,
         parent_id=row.parent_id,
         file_format=orjson.loads(row.file_format),
         deadline_at=row.deadline_at,
@@ -413,7 +429,6 @@ def _batch(row: Row[Any]) -> Batch:
         runner=row.runner,
         brought_by=row.brought_by,
         is_worked_on=bool(row.is_worked_on),
-        stop_code=None if row.stop_code is None else StopCode(row.stop_code),
         verify=row.verify,
         dropped_at=row.dropped_at,
         warnings=tuple(tuple(one) for one in orjson.loads(row.warnings)),

@@ -108,9 +108,10 @@ class Holding(HeldSources):
     def claim_slice(self, one: Slice, worker: int) -> list[HeldRow]:
         """Take every row of the slice that is due: to be sent, or to be looked up.
 
-        Nothing is taken while the batch does not run, or if it is not this process's to send. In a batch that verifies,
-        a row that was never sent becomes `unclear` first, which is looked up: as one whose request, of a ledger that
-        was lost, ended before the batch was accepted.
+        Nothing is taken while the batch does not run, or if it is not this process's to send, and nothing is taken to
+        be sent before the batch's sample was looked up. Raises LedgerReplaced. In a batch that verifies, a row that was
+        never sent becomes `unclear` first, which is looked up: as one whose request, of a ledger that was lost, ended
+        before the batch was accepted.
         """
         now = self.now()
         in_slice = and_(
@@ -119,8 +120,9 @@ class Holding(HeldSources):
             rows.c.worker.is_(None),
         )
         runs = exists().where(batches.c.id == one.batch_id, batches.c.state == BatchState.RUNNING, self._is_ours)
+        sampled = exists().where(batches.c.id == one.batch_id, batches.c.sample_due_at.is_(None))
         is_due = or_(
-            and_(rows.c.state == RowState.WAITING, or_(rows.c.not_before.is_(None), rows.c.not_before <= now)),
+            and_(rows.c.state == RowState.WAITING, sampled, or_(rows.c.not_before.is_(None), rows.c.not_before <= now)),
             and_(rows.c.state == RowState.UNCLEAR, rows.c.not_before <= now),
         )
         verifies = exists().where(batches.c.id == one.batch_id, batches.c.verify)
@@ -142,6 +144,7 @@ class Holding(HeldSources):
             .returning(rows)
         )
         with self._write() as connection:
+            self._memory.look(connection)
             claimed = connection.execute(claim).all()
             connection.execute(
                 update(slices)
@@ -163,7 +166,8 @@ class Holding(HeldSources):
 
         Only the rows in `marked` may be sent; `attempts` of those has been raised by one. Outcomes that are not
         recorded as they are (their source is another row's, or the database cannot hold a value) are changed in place:
-        those rows are `unclear` and in nobody's hands, to be looked up after `look_up_delay_seconds`.
+        those rows are `unclear` and in nobody's hands, to be looked up after `look_up_delay_seconds`. Raises
+        LedgerReplaced, with nothing written, if rows are to be marked in a ledger that has forgotten some.
         """
         now = self.now()
         look_up_at = now + look_up_delay_seconds
@@ -183,12 +187,13 @@ class Holding(HeldSources):
         write: Callable[[Connection, Sequence[Outcome], float, float], int],
     ) -> Wave:
         batch_ids = {row.batch_id for row in to_send}
-        with self._write() as connection:
+        with self._write(remembered=bool(outcomes or to_send)) as connection:
             doubted = write(connection, outcomes, now, look_up_at)
             lease_kept = self._renew(connection, worker, lease_seconds)
             stopped: set[int] = set()
             marked: set[tuple[int, int]] = set()
             if lease_kept and to_send:
+                self._memory.look(connection)
                 running = select(batches.c.id).where(batches.c.id.in_(batch_ids), batches.c.state == BatchState.RUNNING)
                 stopped = batch_ids - set(connection.execute(running).scalars())
                 marked = self._mark(connection, worker, [row for row in to_send if row.batch_id not in stopped], now)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from sqlalchemy import (
+    URL,
     ColumnElement,
     Connection,
     CursorResult,
@@ -37,8 +38,9 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DataError, SQLAlchemyError
 from sqlalchemy.sql.compiler import SQLCompiler
 
-from tasks.errors import LedgerError
+from tasks.errors import LedgerError, LedgerReplaced
 from tasks.ledger.conditions import TO_DO
+from tasks.ledger.memory import Memory, Seen, copy_of, name_ledger
 from tasks.models import NO_ACCOUNT, Account, BatchState, NewsKind
 from tasks.schema import VERSION, batches, created_for, history, news, rows, slices, workers
 
@@ -69,8 +71,9 @@ class UnwritableValue(LedgerError):
 class Store:
     """One database: connections, transactions, versions, the clock; safe to share between threads."""
 
-    def __init__(self, engine: Engine, account: Account, lock_path: Path | None = None) -> None:
+    def __init__(self, engine: Engine, account: Account, memory: Memory, lock_path: Path | None = None) -> None:
         self._engine = engine
+        self._memory = memory
         self.account = account  #: where the batches are sent that this process adds, claims and rings for
         #: The command whose batches these are (`workers.runner`); None: those of the fleet and of watchers.
         self.runner: int | None = None
@@ -83,15 +86,18 @@ class Store:
         self._dialect_insert: Any = sqlite.insert if self._sqlite else postgresql.insert
 
     @classmethod
-    def open(cls, url: str, account: Account = NO_ACCOUNT) -> Self:
+    def open(cls, url: str, account: Account = NO_ACCOUNT, *, home: Path | None = None) -> Self:
         """Return the ledger behind an SQLAlchemy URL; in test mode its tables are made if there are none.
+
+        `home` is the folder that keeps what was last seen of it. A ledger that is older than that, or another one, can
+        be read, but nothing is sent from it (`require_memory`).
 
         In live mode only `create` makes a ledger: an empty one in the place of one that was lost knows nothing of the
         sources that exist. Batches of another account can be read and stopped, but their rows are never given out to
         be sent. Raises LedgerError with a sentence if there is none, if it cannot be reached, or is of another version
         than this code.
         """
-        ledger = cls._connect(url, account, must_exist=account.live)
+        ledger = cls._connect(url, account, home, must_exist=account.live)
         try:
             ledger._check_version()
             if account.live and not ledger._is_live():
@@ -102,69 +108,79 @@ class Store:
         return ledger
 
     @classmethod
-    def create(cls, url: str, account: Account) -> bool:
-        """Make a ledger for an account's mode; False if it is there already.
+    def create(cls, url: str, account: Account, *, home: Path | None = None) -> bool:
+        """Make a ledger for an account's mode, whatever was there before; False if it is there already.
 
         Raises LedgerError if one of another version is there.
         """
-        from tasks import migrations
-
-        ledger = cls._connect(url, account)
+        ledger = cls._connect(url, account, home, makes=True)
         try:
-            is_new = ledger.version() is None
-            if not is_new:
+            was_empty = ledger.version() is None
+            if not was_empty:
                 ledger._check_version()
             with ledger._write() as connection:
-                if not ledger._sqlite:
-                    connection.execute(select(func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
-                migrations.upgrade(connection)
+                seen = ledger._migrate(connection)
+                is_new = was_empty
                 if account.live:
                     mark = ledger._dialect_insert(created_for).values(live=True, created_at=ledger.now())
                     is_new |= connection.execute(mark.on_conflict_do_nothing()).rowcount == 1
+            if was_empty:
+                ledger._memory.adopt(seen)
         finally:
             ledger.close()
         return is_new
+
+    def _migrate(self, connection: Connection) -> Seen:
+        """Bring the tables to this version, one process at a time, and give the ledger an id if it has none."""
+        from tasks import migrations
+
+        if not self._sqlite:
+            connection.execute(select(func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
+        migrations.upgrade(connection)
+        return name_ledger(connection)
 
     def _is_live(self) -> bool:
         with self._read() as connection:
             return bool(connection.execute(select(exists().where(created_for.c.live))).scalar_one())
 
     @classmethod
-    def upgrade(cls, url: str, account: Account = NO_ACCOUNT) -> tuple[str | None, str]:
+    def upgrade(cls, url: str, account: Account = NO_ACCOUNT, *, home: Path | None = None) -> tuple[str | None, str]:
         """Bring a ledger of an earlier version up to this one; return the versions before and after.
 
-        An empty one is made in test mode only.
+        An empty one is made in test mode only, and only where there was none before.
         """
-        from tasks import migrations
-
-        ledger = cls._connect(url, account, must_exist=account.live)
+        ledger = cls._connect(url, account, home, must_exist=account.live)
         try:
             before = ledger.version()
-            if before is None and account.live:
-                raise _no_ledger(ledger.place)
-            if before is not None and before > VERSION:
+            if before is None:
+                ledger._require_new_place()
+            elif before > VERSION:
                 ledger._check_version()
             with ledger._write() as connection:
-                if not ledger._sqlite:
-                    connection.execute(select(func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
-                migrations.upgrade(connection)
+                ledger._migrate(connection)
         finally:
             ledger.close()
         return before, VERSION
 
     @classmethod
-    def _connect(cls, url: str, account: Account = NO_ACCOUNT, *, must_exist: bool = False) -> Self:
+    def _connect(
+        cls, url: str, account: Account, home: Path | None, *, must_exist: bool = False, makes: bool = False
+    ) -> Self:
         try:
             parsed = make_url(url)
         except ArgumentError as error:
             raise LedgerError("LEDGER_URL is not an SQLAlchemy URL such as postgresql+psycopg://host/name") from error
         lock_path = None
+        copy = None if home is None else copy_of(home, parsed)
         if parsed.get_backend_name() == "sqlite":
             if not parsed.database or parsed.database == ":memory:":
                 raise LedgerError("LEDGER_URL: a ledger in memory would be lost; give it a file")
             path = Path(parsed.database)
+            memory = Memory(_place_of(parsed), copy, [path, path.with_name(path.name + "-wal")])
             if must_exist and not path.exists():
                 raise _no_ledger(str(path))
+            if not makes and not path.exists():
+                memory.require_new_place()
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             path.touch(mode=0o600)
             lock_path = path.with_name(path.name + ".lock")
@@ -174,6 +190,7 @@ class Store:
             event.listen(engine, "connect", _set_up_sqlite)
             event.listen(engine, "begin", _begin_sqlite)
         else:
+            memory = Memory(_place_of(parsed), copy)
             engine = create_engine(
                 parsed,
                 connect_args=_POSTGRES_CONNECTION,
@@ -183,20 +200,22 @@ class Store:
                 hide_parameters=True,
             )
             event.listen(engine, "connect", _set_up_postgres)
-        return cls(engine, account, lock_path)
+        event.listen(engine, "connect", lambda *_: memory.look_again())
+        return cls(engine, account, memory, lock_path)
+
+    def _require_new_place(self) -> None:
+        """Raise LedgerError if this empty ledger may not be made one that is used."""
+        if self.account.live:
+            raise _no_ledger(self.place)
+        self._memory.require_new_place()
 
     def _check_version(self) -> None:
         """Make the tables of an empty ledger; refuse one that this code does not fit."""
         found = self.version()
-        if found is None and self.account.live:
-            raise _no_ledger(self.place)
         if found is None:
-            from tasks import migrations
-
+            self._require_new_place()
             with self._write() as connection:
-                if not self._sqlite:
-                    connection.execute(select(func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
-                migrations.upgrade(connection)
+                self._migrate(connection)
         elif found != VERSION:
             newer = found > VERSION
             raise LedgerError(
@@ -207,8 +226,7 @@ class Store:
     @property
     def place(self) -> str:
         """Where it is, for people: a path, or host and database; never a password."""
-        url = self._engine.url
-        return str(url.database) if self._sqlite else f"{url.host or 'this machine'}/{url.database}"
+        return _place_of(self._engine.url)
 
     def version(self) -> str | None:
         """Return the migration that the ledger is at; None if it is empty."""
@@ -219,7 +237,40 @@ class Store:
 
     def close(self) -> None:
         """Let go of every connection."""
+        with contextlib.suppress(LedgerError):
+            self.remember(at_once=True)
         self._engine.dispose()
+
+    def require_memory(self) -> None:
+        """Raise LedgerReplaced if this is not the ledger that was worked with before, or an older copy of it.
+
+        It is asked about once a second; in between nothing happens. Other failures are LedgerErrors as ever.
+        """
+        if self._memory.is_look_due:
+            with self._read() as connection:
+                self._memory.look(connection)
+
+    @property
+    def replaced(self) -> str:
+        """Why nothing may be sent from this ledger, and what to do; "" if all is well."""
+        try:
+            self.require_memory()
+        except LedgerReplaced as error:
+            return str(error)
+        return ""
+
+    def remember(self, *, at_once: bool = False) -> None:
+        """Let the ledger's counter grow and copy it to the home, if anything was committed since; once a second."""
+        if not self._memory.is_growth_due(at_once=at_once):
+            return
+        if self._sqlite:
+            with self._write() as connection:
+                seen = self._memory.grow(connection)
+        else:  # without a transaction: nobody who falls asleep in one can hold up the others
+            with _told(), self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+                seen = self._memory.grow(connection)
+        if seen is not None:
+            self._memory.keep(seen)
 
     def now(self) -> float:
         """Return the ledger's time, in UTC epoch seconds, so that machines whose clocks differ agree on what is due.
@@ -327,7 +378,13 @@ class Store:
         return connection.execute(statement).one_or_none() is not None
 
     @contextlib.contextmanager
-    def _write(self) -> Iterator[Connection]:
+    def _write(self, *, remembered: bool = False) -> Iterator[Connection]:
+        """Begin a transaction that writes; one that is `remembered` lets the ledger's counter grow.
+
+        On SQLite the counter grows in it. On PostgreSQL it grows just after it, so that nobody waits with rows in his
+        hands for somebody else's counting; that a commit was not counted is no reason to say that it failed.
+        """
+        seen = None
         with contextlib.ExitStack() as stack, _told():
             if self._sqlite:
                 stack.enter_context(self._lock)
@@ -335,6 +392,16 @@ class Store:
             connection = stack.enter_context(self._engine.connect().execution_options(writes=True))
             with connection.begin():
                 yield connection
+                if remembered:
+                    self._memory.changed()
+                    if self._sqlite and self._memory.is_growth_due():
+                        seen = self._memory.grow(connection)
+        if seen is not None:
+            self._memory.keep(seen)
+        elif remembered:
+            self._memory.changed()
+            with contextlib.suppress(LedgerError):
+                self.remember()
 
     @contextlib.contextmanager
     def _read(self) -> Iterator[Connection]:
@@ -362,6 +429,12 @@ def _told() -> Iterator[None]:
         raise UnwritableValue(why) from None  # the driver's own error quotes the value
     except SQLAlchemyError as error:
         raise LedgerError(f"the ledger failed: {_short(error)}") from error
+
+
+def _place_of(url: URL) -> str:
+    if url.get_backend_name() == "sqlite":
+        return str(url.database)
+    return f"{url.host or 'this machine'}/{url.database}"
 
 
 def _no_ledger(place: str) -> LedgerError:

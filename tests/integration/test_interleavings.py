@@ -92,13 +92,13 @@ class ClockedLedger(Ledger):
         return literal(self.clock.now, Float(53))
 
     @contextlib.contextmanager
-    def _write(self) -> Iterator[Connection]:
+    def _write(self, *, remembered: bool = False) -> Iterator[Connection]:
         how, after = self.strike
         self.strike = (how, after - 1) if after else ("fine", 0)
         fate = "fine" if after else how
         if fate == "refused":
             raise LedgerError("out of reach")
-        with super()._write() as connection:
+        with super()._write(remembered=remembered) as connection:
             yield connection
             if fate == "killed before":
                 raise Killed

@@ -13,8 +13,10 @@ OLD = 250
 
 
 def lose_the_ledger(command: Command) -> None:
+    """Let all of it be gone, and begin anew: nobody has a backup."""
     for path in command.home.glob("ledger.db*"):
         path.unlink()
+    assert command("ledger", "create").returncode == 0
 
 
 def test_after_a_lost_ledger_verify_first_creates_nothing_twice(night: Night) -> None:

@@ -1,0 +1,203 @@
+"""Before a new batch's first create, elepay is asked about some of its rows: a ledger that forgot is found out so."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+from factories import Command, Simulator, hand, ledger_of, new_row, running_batch, whole, write_csv
+
+from tasks.elepay_api import SourceList
+from tasks.errors import ElepayError, Halted, Maintenance, NotSent, Refused, Throttled, Unclear
+from tasks.ledger import Ledger
+from tasks.models import Account, Batch, BatchState, Source, StopCode
+from tasks.rate_limit import RateLimit, connect
+from tasks.retrying import RetryPolicy
+from tasks.sampling import Sampler
+
+
+class Elepay:
+    """An elepay that lists what it is told to, or fails."""
+
+    def __init__(self) -> None:
+        self.sources: dict[str, str] = {}  #: customer -> reference
+        self.failure: ElepayError | None = None
+        self.asked: list[str] = []
+
+    def list_sources(self, customer_id: str, payment_method: str, *, fresh: bool = False) -> SourceList:
+        assert fresh
+        self.asked.append(customer_id)
+        if self.failure is not None:
+            raise self.failure
+        reference = self.sources.get(customer_id)
+        listed = [Source("src_1", "pending", False, payment_method, reference, has_metadata=True)] if reference else []
+        return SourceList(listed, complete=True)
+
+
+def sampled(ledger: Ledger, rows: int = 10, customers: str = "cus") -> int:
+    """A batch whose sample is due."""
+    reader = ledger.add_worker("elsewhere", 1, "", 60.0)
+    batch = ledger.add_batch(name="f.csv", sha256="0" * 64, file_format={}, reader=reader, parent_id=None)
+    new = [new_row(record, customer=f"{customers}_{record:06d}") for record in range(1, rows + 1)]
+    ledger.add_rows(batch, new, again=False)
+    ledger.start_batch(batch, 100, sample=True)
+    ledger.end_worker(reader)
+    return batch
+
+
+def sampler(ledger: Ledger, elepay: Elepay, redis_url: str, *, unreachable: float = 60.0, seed: int = 1) -> Sampler:
+    return Sampler(
+        ledger,
+        elepay,  # type: ignore[arg-type]
+        RateLimit(connect(redis_url), 10_000.0),
+        RetryPolicy(unreachable, 60.0),
+        sleep=lambda _seconds: None,
+        dice=random.Random(seed),
+    )
+
+
+def test_nothing_is_claimed_before_the_sample_and_all_of_it_after(ledger: Ledger, redis_url: str) -> None:
+    batch, elepay = sampled(ledger), Elepay()
+    assert ledger.claim_slice(whole(batch), hand(ledger).number) == []
+    assert sampler(ledger, elepay, redis_url).lets_go(whole(batch))
+    assert len(set(elepay.asked)) == len(elepay.asked) == 5
+    assert {"cus_000001", "cus_000002"} < set(elepay.asked)
+    assert sampler(ledger, elepay, redis_url).lets_go(whole(batch))
+    assert len(elepay.asked) == 5, "it is taken once"
+    assert len(ledger.claim_slice(whole(batch), hand(ledger).number)) == 10
+
+
+def test_a_sample_falls_anywhere_in_the_file(ledger: Ledger) -> None:
+    batch = sampled(ledger, 200)
+    seen = {row.record for seed in range(20) for row in ledger.rows_to_sample(batch, random.Random(seed))}
+    assert {1, 2} < seen
+    assert len({record // 50 for record in seen}) >= 4
+    assert len(ledger.rows_to_sample(sampled_small(ledger), random.Random(1))) == 5
+
+
+def sampled_small(ledger: Ledger) -> int:
+    return running_batch(ledger, [new_row(n, customer=f"small_{n}") for n in range(1, 6)])
+
+
+@pytest.mark.parametrize("generation", ["", "-2"])
+def test_a_source_that_the_ledger_does_not_know_pauses_the_batch(
+    ledger: Ledger, redis_url: str, generation: str
+) -> None:
+    batch, elepay = sampled(ledger), Elepay()
+    reference = ledger.report_row(batch, 2).reference
+    elepay.sources["cus_000002"] = reference + generation
+    assert not sampler(ledger, elepay, redis_url).lets_go(whole(batch))
+    found = ledger.batch(batch)
+    assert (found.state, found.stop_code) == (BatchState.PAUSED, StopCode.FORGOTTEN)
+    assert found.state_reason.startswith("1 of 5 rows")
+    assert f"onboard resume {batch} --verify-first" in found.state_reason
+    ledger.change_batch_state(batch, BatchState.RUNNING, "", only_from=[BatchState.PAUSED])
+    assert ledger.claim_slice(whole(batch), hand(ledger).number) == [], "whoever resumes it"
+    ledger.verify_from_now_on(batch)
+    assert [row.look_up for row in ledger.claim_slice(whole(batch), hand(ledger).number)] == [True] * 10
+
+
+def test_sources_of_others_and_of_known_rows_prove_nothing(ledger: Ledger, redis_url: str) -> None:
+    batch, elepay = sampled(ledger), Elepay()
+    elepay.sources = {f"cus_{n:06d}": reference for n, reference in enumerate(["", "x", "order 7", "-2"], 1)}
+    assert sampler(ledger, elepay, redis_url).lets_go(whole(batch))
+    assert ledger.batch(batch).state is BatchState.RUNNING
+
+
+def test_small_batches_are_sampled_in_live_mode_only(ledger_url: str) -> None:
+    for live, least in ((False, 5), (True, 1)):
+        ledger = ledger_of(ledger_url, Account(live, f"https://{live}"))
+        assert ledger.sample_due_at(sampled(ledger, least, f"enough_{live}")) is not None
+        if least > 1:
+            assert ledger.sample_due_at(sampled(ledger, least - 1, f"few_{live}")) is None
+        ledger.close()
+
+
+@pytest.mark.parametrize(
+    "failure", [NotSent("connection_refused"), Throttled("M005000"), Maintenance("S002000"), Unclear("S001000")]
+)
+def test_while_elepay_cannot_be_asked_the_batch_waits(ledger: Ledger, redis_url: str, failure: ElepayError) -> None:
+    batch, elepay = sampled(ledger), Elepay()
+    elepay.failure = failure
+    asking = sampler(ledger, elepay, redis_url)
+    assert not asking.lets_go(whole(batch))
+    assert ledger.batch(batch).state is BatchState.RUNNING
+    assert ledger.claim_slice(whole(batch), hand(ledger).number) == []
+    assert ledger.ring() == [], "its slice is put off"
+    elepay.failure = None
+    ledger.put_off_sample(batch, 0.0)
+    assert asking.lets_go(whole(batch))
+
+
+def test_a_wrong_key_and_an_elepay_out_of_reach_halt_the_batch(ledger: Ledger, redis_url: str) -> None:
+    for failure, why in (
+        (Halted("M004001", http_status=401), "the secret key is not valid"),
+        (NotSent("connection_refused"), "elepay could not be reached"),
+    ):
+        batch, elepay = sampled(ledger), Elepay()
+        elepay.failure = failure
+        assert not sampler(ledger, elepay, redis_url, unreachable=1e-9).lets_go(whole(batch))
+        halted: Batch = ledger.batch(batch)
+        assert halted.state is BatchState.HALTED
+        assert halted.state_reason.startswith(why)
+        ledger.change_batch_state(batch, BatchState.CANCELLED, "", only_from=[BatchState.HALTED])
+
+
+def test_a_customer_that_elepay_does_not_know_has_no_source(ledger: Ledger, redis_url: str) -> None:
+    batch, elepay = sampled(ledger), Elepay()
+    elepay.failure = Refused("M002003", http_status=400)
+    assert sampler(ledger, elepay, redis_url).lets_go(whole(batch))
+
+
+def test_one_asks_and_the_others_wait(ledger: Ledger, redis_url: str) -> None:
+    batch, elepay = sampled(ledger), Elepay()
+    assert ledger.claim_sample(batch, 30.0)
+    assert not ledger.claim_sample(batch, 30.0)
+    ledger.ring()
+    assert not sampler(ledger, elepay, redis_url).lets_go(whole(batch))
+    assert elepay.asked == []
+    assert ledger.ring() == [], "put off, and not for 20 seconds"
+    ledger.end_sample(batch)
+    assert [one.batch_id for one in ledger.ring()] == [batch]
+
+
+# ------------------------------------------------------------------------------------------------------ as people type
+
+
+def test_a_second_home_with_the_same_file_is_noticed_before_its_first_create(
+    tmp_path: Path, simulator: Simulator
+) -> None:
+    """As the same user from another folder, or another user on another machine: an empty ledger of its own."""
+    file = write_csv(tmp_path / "a.csv", 30)
+    assert Command(tmp_path, simulator).json("run", file)["books"]["created"] == 30
+    (tmp_path / "second").mkdir()
+    second = Command(tmp_path / "second", simulator)
+    said = second.json("run", file)
+    assert (said["exit"], said["state"]) == (3, "paused")
+    assert "5 of 5 rows" in said["state_reason"]
+    plain = second("resume", 1)
+    assert plain.returncode == 2
+    assert "onboard resume 1 --verify-first" in plain.stderr
+    assert second("approve", 1).returncode == 2
+    assert second.json("run", file)["state"] == "paused", "the same file does not resume it either"
+    statistics = simulator.statistics()
+    assert statistics["requests"]["createSource"] == statistics["created"] == 30
+    assert second.json("resume", 1, "--verify-first")["state"] == "running"
+    done = second.json("run", file)
+    assert done["exit"] == 0
+    assert done["books"]["created"] == 30
+    assert simulator.statistics()["requests"]["createSource"] == 30
+    third = Command(tmp_path / "second", simulator, ONBOARD_VERIFY_FIRST=1, ONBOARD_HOME=tmp_path / "third")
+    assert third.json("run", file)["books"]["created"] == 30
+    assert third("run", "--again", file).returncode == 2
+    assert simulator.statistics()["requests"]["createSource"] == 30
+
+
+def test_one_more_source_by_again_is_no_reason_to_stop(tmp_path: Path, simulator: Simulator) -> None:
+    command, file = Command(tmp_path, simulator), write_csv(tmp_path / "a.csv", 6)
+    assert command.json("run", file)["exit"] == 0
+    asked = simulator.statistics()["requests"]["listSources"]
+    assert asked == 5
+    assert command.json("run", "--again", file)["books"]["created"] == 6
+    assert simulator.statistics()["requests"]["listSources"] == 10
