@@ -283,7 +283,7 @@ def written_reasons() -> set[str]:
             ):
                 texts = [node.value]
             elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
-                texts = node.args if node.func.attr == "change_batch_state" else []
+                texts = node.args if node.func.attr in {"change_batch_state", "pause"} else []
             found |= {head for text in texts if (head := head_of(text))}
     return found
 

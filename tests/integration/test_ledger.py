@@ -176,7 +176,7 @@ def test_nothing_leaves_a_batch_that_was_stopped(ledger: Ledger) -> None:
     ledger.release(mine.number, rows, {})
     assert ledger.ring() == []
     assert ledger.claim_slice(whole(batch), mine.number) == []
-    assert ledger.change_batch_state(batch, BatchState.RUNNING, "", only_from=[BatchState.HALTED])
+    assert ledger.resume_batch(batch, "somebody")
     assert len(ledger.ring()) == 1
 
 
