@@ -33,7 +33,7 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.engine import make_url
+from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DataError, SQLAlchemyError
 from sqlalchemy.sql.compiler import SQLCompiler
 
@@ -152,19 +152,21 @@ class Store:
 
     @classmethod
     def _connect(cls, url: str, account: Account = NO_ACCOUNT, *, must_exist: bool = False) -> Self:
-        try:
-            parsed = make_url(url)
-        except ArgumentError as error:
-            raise LedgerError("LEDGER_URL is not an SQLAlchemy URL such as postgresql+psycopg://host/name") from error
+        parsed = _parse(url)
         lock_path = None
         if parsed.get_backend_name() == "sqlite":
             if not parsed.database or parsed.database == ":memory:":
                 raise LedgerError("LEDGER_URL: a ledger in memory would be lost; give it a file")
             path = Path(parsed.database)
             if must_exist and not path.exists():
-                raise _no_ledger(str(path))
-            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            path.touch(mode=0o600)
+                raise _no_ledger(_place(parsed))
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+                path.touch(mode=0o600)
+            except OSError as error:
+                raise LedgerError(
+                    f"the ledger cannot be kept at {path} ({error.strerror}): set ONBOARD_HOME to a writable folder"
+                ) from error
             lock_path = path.with_name(path.name + ".lock")
             engine = create_engine(
                 parsed, connect_args={"timeout": 60, "check_same_thread": False}, pool_size=8, hide_parameters=True
@@ -204,9 +206,13 @@ class Store:
 
     @property
     def place(self) -> str:
-        """Where it is, for people: a path, or host and database; never a password."""
-        url = self._engine.url
-        return str(url.database) if self._sqlite else f"{url.host or 'this machine'}/{url.database}"
+        """Where it is, for people: an absolute path, or host and database; never a password."""
+        return _place(self._engine.url)
+
+    @staticmethod
+    def place_of(url: str) -> str:
+        """Return `place` of the ledger behind an SQLAlchemy URL without opening it. Raises LedgerError."""
+        return _place(_parse(url))
 
     def version(self) -> str | None:
         """Return the migration that the ledger is at; None if it is empty."""
@@ -346,6 +352,19 @@ def _told() -> Iterator[None]:
         raise UnwritableValue(why) from None  # the driver's own error quotes the value
     except SQLAlchemyError as error:
         raise LedgerError(f"the ledger failed: {_short(error)}") from error
+
+
+def _parse(url: str) -> URL:
+    try:
+        return make_url(url)
+    except ArgumentError as error:
+        raise LedgerError("LEDGER_URL is not an SQLAlchemy URL such as postgresql+psycopg://host/name") from error
+
+
+def _place(url: URL) -> str:
+    if url.get_backend_name() == "sqlite":
+        return str(Path(str(url.database)).absolute())
+    return f"{url.host or 'this machine'}/{url.database}"
 
 
 def _no_ledger(place: str) -> LedgerError:
