@@ -28,6 +28,8 @@ log = structlog.get_logger("onboard")
 
 #: The environment variable by which a worker knows whose child it is; it ends when that process does.
 PARENT = "_ONBOARD_PARENT"
+#: The environment variable by which a run knows that it is a rehearsal: it tells nobody to type anything afterwards.
+REHEARSAL = "_ONBOARD_REHEARSAL"
 #: A worker that dies is started again, at most so often within RESTARTS_SECONDS.
 RESTARTS = 20
 RESTARTS_SECONDS = 3600.0

@@ -21,11 +21,12 @@ from tasks.elepay_api import PaymentMethod
 from tasks.errors import ElepayError, Halted, LedgerError, RateLimitUnavailable, SettingsError, UnusableFile
 from tasks.intake import load_mapping
 from tasks.models import OPEN_STATES, Batch, BatchState, Books, RowState
+from tasks.reports.facts import NO_COMMANDS
 from tasks.resources import Resources
 from tasks.retrying import retrying_look_up
 from worker import screen
 from worker.private_server import PrivateServer
-from worker.run import Ending, Interrupts, Workers, alone, watch_batches
+from worker.run import REHEARSAL, Ending, Interrupts, Workers, alone, watch_batches
 
 log = structlog.get_logger("onboard")
 
@@ -366,7 +367,12 @@ def _tell(
     if ending is not Ending.INTERRUPTED:
         try:
             paths = reporting.write(
-                ours, batch, folder=options.reports, lang=options.lang, excel_safe=options.excel_safe
+                ours,
+                batch,
+                folder=options.reports,
+                lang=options.lang,
+                excel_safe=options.excel_safe,
+                commands=NO_COMMANDS if REHEARSAL in os.environ else None,
             )
         except OSError as error:
             failed = f"the reports could not be written ({error.strerror}); make room, then: onboard report {batch_id}"
@@ -381,7 +387,8 @@ def _tell(
         console.print("reports:")
         screen.print_reports(console, paths)
     else:
-        console.print("interrupted; nothing is lost, the same command goes on")
+        goes_on = "begins anew" if REHEARSAL in os.environ else "goes on"
+        console.print(f"interrupted; nothing is lost, the same command {goes_on}")
     told = {**result(batch, books, paths, seconds), **({"goes_on_at": waits} if waits else {})}
     return max(exit_code(batch, books), 1 if failed else 0), {**told, **({"error": failed} if failed else {})}
 
