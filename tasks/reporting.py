@@ -36,10 +36,11 @@ def write(
     lang: str | None = None,
     excel_safe: bool = False,
     mend: str | None = None,
+    commands: Commands | None = None,
 ) -> dict[str, Path]:
     """Write every report of a batch as it stands now; return name -> path.
 
-    `mend` is what they tell people to type after failures.csv was corrected, if that is not `onboard run`.
+    `commands` are what they tell people to type next, if not the usual; `mend` is the one for a corrected failures.csv.
     Raises what `write_reports` raises; nothing of an earlier set is lost before the new one is whole.
     """
     folder = folder or ours.reports / str(batch.id)
@@ -48,6 +49,8 @@ def write(
     tries = 0
     while True:
         facts = gather(ours, batch, folder)
+        if commands is not None:
+            facts = replace(facts, commands=commands)
         if mend is not None:
             facts = replace(facts, commands=replace(facts.commands, mend=mend))
         try:

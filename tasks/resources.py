@@ -70,10 +70,10 @@ class Resources:
     @property
     def ledger_url(self) -> str:
         """LEDGER_URL, or SQLite in ONBOARD_HOME."""
-        path = quote(
-            str((self.settings.home / "ledger.db").absolute())
-        )  # a folder may have `?`, `#` or `%` in its name
-        return self.settings.ledger_url or f"sqlite:///{path}"
+        if self.settings.ledger_url:
+            return self.settings.ledger_url
+        path = quote(str(self.settings.home / "ledger.db"))  # a folder may have `?`, `#` or `%` in its name
+        return f"sqlite:///{path}"
 
     @property
     def account(self) -> Account:

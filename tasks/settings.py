@@ -2,13 +2,15 @@
 
 Settings come, in this order, from the environment, a `.env` file in the working directory, `NAME_FILE` (the path of a
 file that holds the value), and files named like the setting in `ONBOARD_SECRETS_DIR`. Names are case-sensitive.
+
+No default depends on the working directory: the same file from two of them must meet the same ledger.
 """
 
 from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
@@ -30,6 +32,9 @@ FILE_SUFFIX = "_FILE"
 SECRETS_DIR = "ONBOARD_SECRETS_DIR"
 #: The one other machine to which a test key may go unencrypted: the simulator's container, by its name there.
 SIMULATOR_HOST = "simulator"
+#: Where home and drop folder were by default before, in the working directory, and what shows that they were used.
+FORMER_HOME, FORMER_LEDGER = "onboarding", "ledger.db"
+FORMER_DROP_FOLDER, FORMER_INBOX = "drop", "inbox"
 #: Stands for "no limit of ours" inside the rate limiter: far above what one fleet can send.
 UNLIMITED_REQUESTS_PER_SECOND = 10_000.0
 
@@ -65,7 +70,11 @@ class Settings(BaseSettings):
     ledger_url: str | None = _field(
         "LEDGER_URL", None, "The ledger in SQLAlchemy's form; by default SQLite in ONBOARD_HOME."
     )
-    home: Path = _field("ONBOARD_HOME", Path("onboarding"), "Folder for the ledger, accepted files and reports.")
+    home_folder: Path = _field(
+        "ONBOARD_HOME",
+        Path("~/.local/state/onboard"),
+        "Folder for the ledger, accepted files and reports; `XDG_STATE_HOME/onboard` by default if that is set.",
+    )
 
     # sending
     workers: int = _field("ONBOARD_WORKERS", 0, "Worker processes of `onboard run`; 0: one a core.", ge=0, le=64)
@@ -204,7 +213,9 @@ class Settings(BaseSettings):
 
     # dropped files
     drop_folder: Path = _field(
-        "ONBOARD_DROP_FOLDER", Path("drop"), "Folder of `onboard watch`, with inbox, archive and outbox in it."
+        "ONBOARD_DROP_FOLDER",
+        Path("~/.local/state/onboard/drop"),
+        "Folder of `onboard watch`, with inbox, archive and outbox in it; by default `drop` in ONBOARD_HOME.",
     )
     settle_seconds: float = _field(
         "ONBOARD_SETTLE_SECONDS",
@@ -266,6 +277,10 @@ class Settings(BaseSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = _field(
         "ONBOARD_LOG_LEVEL", "INFO", "The least level that is logged."
     )
+
+    # no settings: what is left where home and drop folder were by default before, if nothing says where they are
+    former_home: Path | None = None
+    former_drop_folder: Path | None = None
 
     @field_validator("encodings", "extra_payment_methods", "extra_resources", mode="before")
     @classmethod
@@ -393,6 +408,27 @@ class Settings(BaseSettings):
         """True in live mode."""
         return self.mode == "live"
 
+    @property
+    def home(self) -> Path:
+        """ONBOARD_HOME, absolute.
+
+        Raises SettingsError while it is not set and a ledger lies where it was by default before.
+        """
+        if self.former_home is not None:
+            why = "what one ledger knows would be sent again with the other"
+            raise SettingsError(_which_of_two("ONBOARD_HOME", self.former_home, self.home_folder, why))
+        return self.home_folder
+
+    def require_drop_folder(self) -> Path:
+        """Return ONBOARD_DROP_FOLDER, absolute.
+
+        Raises SettingsError while it is not set and an inbox lies where it was by default before.
+        """
+        if self.former_drop_folder is not None:
+            why = "files that lie in one would not be seen in the other"
+            raise SettingsError(_which_of_two("ONBOARD_DROP_FOLDER", self.former_drop_folder, self.drop_folder, why))
+        return self.drop_folder
+
     def require_key(self) -> SecretStr:
         """Return the key after checking it against the declared mode (docs/elepay-api.md §1).
 
@@ -440,13 +476,79 @@ def setting_names() -> dict[str, str]:
 def load_settings(environment: Mapping[str, str] | None = None, *, folder: Path | None = None) -> Settings:
     """Return the settings of this process.
 
-    Raises SettingsError that names every malformed or unknown setting. `folder` is where `.env` is looked for.
+    Raises SettingsError that names every malformed or unknown setting. `folder` is the working directory: where `.env`
+    is looked for, and what folders without a leading slash are relative to.
     """
-    values = _collect(dict(os.environ if environment is None else environment), folder or Path.cwd())
+    environment = os.environ if environment is None else environment
+    folder = (folder or Path.cwd()).absolute()
+    values = _collect(environment, folder, setting_names())
     try:
-        return Settings.model_validate(values)
+        return Settings.model_validate({**values, **_folders(values, environment, folder)})
     except ValidationError as error:
         raise SettingsError("; ".join(_say(problem) for problem in error.errors(include_input=False))) from None
+
+
+def given_settings(names: Iterable[str]) -> dict[str, str]:
+    """Return those of the named settings that are given somewhere, as text; others are not read.
+
+    Raises SettingsError for unknown settings and for files that cannot be read.
+    """
+    return _collect(os.environ, Path.cwd(), names)
+
+
+def without_settings(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return an environment without any setting of ours, for a program that must not see them."""
+    return {name: value for name, value in environment.items() if not name.startswith((*PREFIXES, *PLAIN_NAMES))}
+
+
+def _folders(values: Mapping[str, str], environment: Mapping[str, str], folder: Path) -> dict[str, Path | None]:
+    """Return home and drop folder, absolute, and what is left where they were by default before."""
+
+    def absolute(text: str) -> Path:
+        return _user_home(environment) / text[2:] if text.startswith("~/") else folder / text
+
+    home, drop = values.get("ONBOARD_HOME"), values.get("ONBOARD_DROP_FOLDER")
+    home_folder = absolute(home) if home else _state_folder(environment) / "onboard"
+    drop_folder = absolute(drop) if drop else home_folder / "drop"
+    former_home, former_drop = folder / FORMER_HOME, folder / FORMER_DROP_FOLDER
+    home_is_open = not home and not values.get("LEDGER_URL") and (former_home / FORMER_LEDGER).exists()
+    drop_is_open = not drop and (former_drop / FORMER_INBOX).is_dir()
+    return {
+        "ONBOARD_HOME": home_folder,
+        "ONBOARD_DROP_FOLDER": drop_folder,
+        "former_home": former_home if home_is_open and former_home.resolve() != home_folder.resolve() else None,
+        "former_drop_folder": former_drop if drop_is_open and former_drop.resolve() != drop_folder.resolve() else None,
+    }
+
+
+def _state_folder(environment: Mapping[str, str]) -> Path:
+    """Return the folder for what programs keep, by the XDG Base Directory Specification; it ignores relative values."""
+    chosen = Path(environment.get("XDG_STATE_HOME", ""))
+    return chosen if chosen.is_absolute() else _user_home(environment) / ".local" / "state"
+
+
+def _user_home(environment: Mapping[str, str]) -> Path:
+    home = Path(environment.get("HOME", ""))
+    if not home.is_absolute():
+        raise SettingsError(
+            "ONBOARD_HOME has no default here, because HOME is not set to an absolute path: set ONBOARD_HOME to the"
+            " folder for the ledger, accepted files and reports"
+        )
+    return home
+
+
+def _which_of_two(name: str, former: Path, now: Path, why: str) -> str:
+    """Return the sentence, and the commands, that let a person choose between a former default and today's."""
+    ways = [f"to go on with it, wherever onboard is started:  export {name}={shlex.quote(str(former))}"]
+    if now.exists():
+        ways.append(f"to use the other:  export {name}={shlex.quote(str(now))}")
+    else:
+        move = f"mkdir -p {shlex.quote(str(now.parent))} && mv {shlex.quote(str(former))} {shlex.quote(str(now))}"
+        ways.insert(0, f"to move it, while nothing uses it:  {move}")
+    return (
+        f"{name} is not set, and {former} is in use: it was the default before, now that is {now}. Nothing was done:"
+        f" {why}. Choose one:\n  " + "\n  ".join(ways)
+    )
 
 
 def _say(problem: Mapping[str, Any]) -> str:
@@ -455,8 +557,8 @@ def _say(problem: Mapping[str, Any]) -> str:
     return f"{where}: {message}" if where else message
 
 
-def _collect(environment: dict[str, str], folder: Path) -> dict[str, str]:
-    """Gather our settings from environment, `.env`, NAME_FILE and the secrets folder, in this order of precedence."""
+def _collect(environment: Mapping[str, str], folder: Path, wanted: Iterable[str]) -> dict[str, str]:
+    """Gather the wanted settings from environment, `.env`, NAME_FILE and the secrets folder, in this order."""
     names = setting_names()
     dotenv = {key: value for key, value in dotenv_values(folder / ".env").items() if value is not None}
     given = {**dotenv, **environment}
@@ -474,7 +576,7 @@ def _collect(environment: dict[str, str], folder: Path) -> dict[str, str]:
     secrets = Path(given[SECRETS_DIR]) if given.get(SECRETS_DIR) else None
     if secrets is not None and not secrets.is_dir():
         raise SettingsError(f"{SECRETS_DIR}: there is no folder {secrets}")
-    for name in names:
+    for name in wanted:
         if name in given:
             values[name] = given[name]
         elif given.get(name + FILE_SUFFIX):

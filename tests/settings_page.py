@@ -21,6 +21,10 @@ A setting is looked for in this order; the first place that has it wins:
 3. the file that `NAME_FILE` names, e.g. `ELEPAY_SECRET_KEY_FILE=/run/secrets/elepay`;
 4. a file called like the setting in the folder `ONBOARD_SECRETS_DIR`.
 
+No default depends on the working directory. A folder that you set without a leading slash does: it is relative to the
+working directory, which is where `.env` is. `~/` is your home directory; without `HOME` and `XDG_STATE_HOME`,
+`ONBOARD_HOME` must be set.
+
 Names are case-sensitive. A setting that is malformed, or starts with `ELEPAY_` or `ONBOARD_` and does not exist, stops
 the program at its start, and the message names it. The key is never taken from the command line.
 
@@ -33,6 +37,8 @@ def page() -> str:
     """Return the page that the code deserves."""
     lines = []
     for field in Settings.model_fields.values():
+        if field.validation_alias is None:  # no setting
+            continue
         name = field.validation_alias.choices[0]
         lines.append(f"| `{name}` | {shown(field.default)} | {field.description} |\n")
     return HEAD + "".join(lines)

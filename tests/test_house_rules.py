@@ -447,7 +447,7 @@ def test_the_dashboard_shows_every_metric_and_no_other() -> None:
 def test_queue_names_in_code_and_documents_agree() -> None:
     from worker.celery_app import make_app
 
-    app = make_app("redis://localhost/0", Account(True, load_settings({}).address), 40.0)
+    app = make_app("redis://localhost/0", Account(True, load_settings({"HOME": "/home/one"}).address), 40.0)
     assert app.conf.task_default_queue == QUEUE
     assert set(app.conf.task_queues) == {QUEUE}
     prefix = app.conf.broker_transport_options["global_keyprefix"]

@@ -2,7 +2,8 @@
 
 =================  ====================================================================
 cli                the commands people type
-demo               `make demo`: simulator, run, and what the two say of each other
+demo               `make demo`: a rehearsal of the sample file
+rehearsing         `onboard rehearse`: a whole run against the simulator, apart from the real installation
 running            `onboard run` and `onboard retry`: from a file to its reports
 watcher            `onboard watch`: dropped files, each to its end
 drop_folder        inbox, processing, archive, rejected, outbox: what is complete, whose it is, every move

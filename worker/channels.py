@@ -22,7 +22,7 @@ import orjson
 
 from tasks.errors import SettingsError
 from tasks.reports.message import Message
-from tasks.settings import PLAIN_NAMES, PREFIXES, Settings
+from tasks.settings import Settings, without_settings
 
 #: A command that tells people has so long.
 COMMAND_SECONDS = 30.0
@@ -129,14 +129,12 @@ class Command:
     def send(self, message: Message) -> bool:
         """Run it, without a shell and without our settings; it has COMMAND_SECONDS."""
         facts = {**message.facts, "title": message.title}
-        ours = (*PREFIXES, *PLAIN_NAMES)
-        environment = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
         process = subprocess.Popen(  # noqa: S603 - the operator's own program
             self._words,
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            env=environment,
+            env=without_settings(os.environ),
             start_new_session=True,
         )
         try:

@@ -10,6 +10,7 @@ import gc
 import json
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -409,6 +410,36 @@ def watch(
     _leave(_told(lambda ours, console: watcher.watch(ours, options, console)), json_output=json_output, lang=lang)
 
 
+@app.command(
+    epilog="Examples:  onboard rehearse customers.csv  ·  onboard rehearse --profile clean --lang ja customers.csv"
+)
+def rehearse(
+    file: FileArgument,
+    profile: Annotated[str, typer.Option(help="Name of a profile of the simulator, or a TOML file.")] = "rough_night",
+    seed: Annotated[int, typer.Option(help="The same seed gives the same faults.")] = 1,
+    reports: Annotated[Path | None, typer.Option(help="Folder for the reports.", show_default=False)] = None,
+    workers: Annotated[int | None, typer.Option(help="Worker processes; default: ONBOARD_WORKERS.", min=1)] = None,
+    mapping: MappingOption = None,
+    lang: LangOption = None,
+    json_output: JsonOption = False,
+) -> None:
+    """Rehearse FILE from reading to reports, against the simulator and with a ledger of its own.
+
+    Whatever the settings say, neither elepay nor your ledger, Redis or channels are reached.
+    """
+    from tasks.settings import Settings
+    from worker import rehearsing
+
+    options = rehearsing.Options(
+        file=file, profile=profile, seed=seed, reports=reports, workers=workers, mapping=mapping, lang=lang
+    )
+    _leave(
+        lambda _, console: rehearsing.rehearse(options, console, json_output=json_output),
+        json_output=json_output,
+        settings_from=Settings,
+    )
+
+
 @app.command(epilog="Example:  onboard simulator --port 8130 --profile rough_night --seed 7")
 def simulator(
     port: Annotated[int, typer.Option(help="0: any free one.")] = 8130,
@@ -449,8 +480,13 @@ def _told(command: Any) -> Any:
     return run_and_tell
 
 
-def _leave(command: Any, *, json_output: bool, lang: str | None = None) -> NoReturn:
-    """Run a command between settings and exit code; the only place where errors become sentences."""
+def _leave(
+    command: Any, *, json_output: bool, lang: str | None = None, settings_from: Callable[[], Settings] | None = None
+) -> NoReturn:
+    """Run a command between settings and exit code; the only place where errors become sentences.
+
+    `settings_from` is for a command that does without those of this installation.
+    """
     from rich.console import Console
 
     from tasks import reasons
@@ -461,7 +497,7 @@ def _leave(command: Any, *, json_output: bool, lang: str | None = None) -> NoRet
 
     console = Console(stderr=json_output, highlight=False)
     try:
-        settings: Settings = load_settings()
+        settings = (settings_from or load_settings)()
         logs.configure(settings.log_level)
         ours: Resources = Resources(settings)
         collect_from_now_on()

@@ -15,7 +15,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from tasks.errors import ElepayError, OnboardingError
+from tasks.errors import ElepayError, LedgerError, OnboardingError
+from tasks.ledger import Ledger
 from tasks.models import News, NewsKind
 from tasks.rate_limit import clock_ahead_seconds, is_up
 from tasks.reports.message import compose
@@ -23,6 +24,7 @@ from tasks.reports.texts import Texts
 from tasks.resources import Resources
 from tasks.retrying import retrying_look_up
 from tasks.settings import setting_names
+from worker import screen
 from worker.channels import Channel, open_channels
 from worker.observing import is_served
 from worker.private_server import find_server
@@ -43,6 +45,8 @@ class Finding(NamedTuple):
 
 def doctor(ours: Resources, console: Console, *, notify: bool = False) -> tuple[int, dict[str, Any]]:
     """Examine everything, and send a test message through every channel (`notify`); exit 2 if anything is wrong."""
+    place = _place(ours)
+    screen.print_place(console, ours.account, place)
     telling = _told if notify else _telling
     examinations: list[Callable[[Resources], Finding]] = [_settings, _key, _elepay, _redis, _ledger, _memory, _folders]
     examinations += [_disk, _clocks, _metrics, telling]
@@ -53,7 +57,21 @@ def doctor(ours: Resources, console: Console, *, notify: bool = False) -> tuple[
         table.add_row(mark, finding.subject, Text(finding.says))
     console.print(table)
     well = all(finding.ok for finding in findings)
-    return (0 if well else 2), {"ok": well, "findings": [finding._asdict() for finding in findings]}
+    return (0 if well else 2), {
+        "ok": well,
+        "mode": ours.settings.mode,
+        "address": ours.account.address,
+        "ledger": place,
+        "findings": [finding._asdict() for finding in findings],
+    }
+
+
+def _place(ours: Resources) -> str:
+    """Return where the ledger is, whether or not there is one."""
+    try:
+        return Ledger.place_of(ours.ledger_url)
+    except LedgerError:
+        return "unknown"
 
 
 def _settings(ours: Resources) -> Finding:
@@ -125,7 +143,7 @@ def _folders(ours: Resources) -> Finding:
                 file.write(b"ok")
         except OSError as error:
             return Finding("folders", False, f"cannot write in {folder}: {error.strerror}; check ONBOARD_HOME")
-    return Finding("folders", True, f"{Path(ours.settings.home)} is writable")
+    return Finding("folders", True, f"{ours.settings.home} is writable")
 
 
 def _disk(ours: Resources) -> Finding:

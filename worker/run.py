@@ -31,6 +31,8 @@ log = structlog.get_logger("onboard")
 PARENT = "_ONBOARD_PARENT"
 #: The one by which it knows for which command it works (`Ledger.runner`).
 RUNNER = "_ONBOARD_RUNNER"
+#: The environment variable by which a run knows that it is a rehearsal: it tells nobody to type anything afterwards.
+REHEARSAL = "_ONBOARD_REHEARSAL"
 #: A worker that dies is started again, at most so often within RESTARTS_SECONDS.
 RESTARTS = 20
 RESTARTS_SECONDS = 3600.0

@@ -24,11 +24,12 @@ from tasks.errors import ElepayError, Halted, LedgerError, RateLimitUnavailable,
 from tasks.intake import load_mapping
 from tasks.ledger import WATCH
 from tasks.models import OPEN_STATES, Batch, BatchState, Books, RowState, StopCode
+from tasks.reports.facts import NO_COMMANDS
 from tasks.resources import Resources
 from tasks.retrying import retrying_look_up
 from worker import screen
 from worker.private_server import PrivateServer
-from worker.run import Ending, HomeLock, Interrupts, Runner, Workers, watch_batches
+from worker.run import REHEARSAL, Ending, HomeLock, Interrupts, Runner, Workers, watch_batches
 
 log = structlog.get_logger("onboard")
 
@@ -483,11 +484,18 @@ def _tell(
     if ending is not Ending.INTERRUPTED:
         try:
             paths = reporting.write(
-                ours, batch, folder=options.reports, lang=options.lang, excel_safe=options.excel_safe
+                ours,
+                batch,
+                folder=options.reports,
+                lang=options.lang,
+                excel_safe=options.excel_safe,
+                commands=NO_COMMANDS if REHEARSAL in os.environ else None,
             )
         except OSError as error:
             failed = f"the reports could not be written ({error.strerror}); make room, then: onboard report {batch_id}"
     console.print()
+    if REHEARSAL in os.environ and ending is Ending.INTERRUPTED:
+        batch = replace(batch, state_reason="interrupted; the same command begins anew")
     screen.print_books(console, batch, books, seconds=seconds)
     if waits := reporting.waits_for_next_night(ours, batch):
         rest = f"{books.open:,} rows wait" if not books.unclear else f"{books.open:,} rows, and look-ups, wait"

@@ -141,7 +141,7 @@ class Watcher:
         self._ledger: Ledger = ours.ledger
         self._lang = options.lang or settings.lang
         self.folder = DropFolder(
-            (options.folder or settings.drop_folder).absolute(),
+            (options.folder or settings.require_drop_folder()).absolute(),
             time_zone=settings.time_zone,
             settle_seconds=settings.settle_seconds,
             silent_seconds=2 * settings.lease_seconds,

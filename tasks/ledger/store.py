@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, Self
 
 from sqlalchemy import (
-    URL,
     ColumnElement,
     Connection,
     CursorResult,
@@ -34,7 +33,7 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.engine import make_url
+from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DataError, SQLAlchemyError
 from sqlalchemy.sql.compiler import SQLCompiler
 
@@ -166,23 +165,25 @@ class Store:
     def _connect(
         cls, url: str, account: Account, home: Path | None, *, must_exist: bool = False, makes: bool = False
     ) -> Self:
-        try:
-            parsed = make_url(url)
-        except ArgumentError as error:
-            raise LedgerError("LEDGER_URL is not an SQLAlchemy URL such as postgresql+psycopg://host/name") from error
+        parsed = _parse(url)
         lock_path = None
         copy = None if home is None else copy_of(home, parsed)
         if parsed.get_backend_name() == "sqlite":
             if not parsed.database or parsed.database == ":memory:":
                 raise LedgerError("LEDGER_URL: a ledger in memory would be lost; give it a file")
             path = Path(parsed.database)
-            memory = Memory(_place_of(parsed), copy, [path, path.with_name(path.name + "-wal")])
+            memory = Memory(_place(parsed), copy, [path, path.with_name(path.name + "-wal")])
             if must_exist and not path.exists():
-                raise _no_ledger(str(path))
+                raise _no_ledger(_place(parsed))
             if not makes and not path.exists():
                 memory.require_new_place()
-            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            path.touch(mode=0o600)
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+                path.touch(mode=0o600)
+            except OSError as error:
+                raise LedgerError(
+                    f"the ledger cannot be kept at {path} ({error.strerror}): set ONBOARD_HOME to a writable folder"
+                ) from error
             lock_path = path.with_name(path.name + ".lock")
             engine = create_engine(
                 parsed, connect_args={"timeout": 60, "check_same_thread": False}, pool_size=8, hide_parameters=True
@@ -190,7 +191,7 @@ class Store:
             event.listen(engine, "connect", _set_up_sqlite)
             event.listen(engine, "begin", _begin_sqlite)
         else:
-            memory = Memory(_place_of(parsed), copy)
+            memory = Memory(_place(parsed), copy)
             engine = create_engine(
                 parsed,
                 connect_args=_POSTGRES_CONNECTION,
@@ -225,8 +226,13 @@ class Store:
 
     @property
     def place(self) -> str:
-        """Where it is, for people: a path, or host and database; never a password."""
-        return _place_of(self._engine.url)
+        """Where it is, for people: an absolute path, or host and database; never a password."""
+        return _place(self._engine.url)
+
+    @staticmethod
+    def place_of(url: str) -> str:
+        """Return `place` of the ledger behind an SQLAlchemy URL without opening it. Raises LedgerError."""
+        return _place(_parse(url))
 
     def version(self) -> str | None:
         """Return the migration that the ledger is at; None if it is empty."""
@@ -431,9 +437,16 @@ def _told() -> Iterator[None]:
         raise LedgerError(f"the ledger failed: {_short(error)}") from error
 
 
-def _place_of(url: URL) -> str:
+def _parse(url: str) -> URL:
+    try:
+        return make_url(url)
+    except ArgumentError as error:
+        raise LedgerError("LEDGER_URL is not an SQLAlchemy URL such as postgresql+psycopg://host/name") from error
+
+
+def _place(url: URL) -> str:
     if url.get_backend_name() == "sqlite":
-        return str(url.database)
+        return str(Path(str(url.database)).absolute())
     return f"{url.host or 'this machine'}/{url.database}"
 
 

@@ -48,6 +48,10 @@ class Commands:
     resolve: str = "onboard resolve"
 
 
+#: After a rehearsal: its numbers of batches and rows are others in the real ledger.
+NO_COMMANDS = Commands("", "", "")
+
+
 @dataclass(frozen=True, slots=True)
 class ReportFacts:
     """All that is known about a batch besides its rows; what is left at its default is left out of the reports."""

@@ -13,7 +13,7 @@ KEY = "sk_test_0123456789"
 
 
 def load(folder: Path, **environment: str) -> Settings:
-    return load_settings(environment, folder=folder)
+    return load_settings({"HOME": "/home/one", **environment}, folder=folder)
 
 
 def test_nothing_needs_to_be_set(tmp_path: Path) -> None:
@@ -110,6 +110,89 @@ def test_a_malformed_value_is_not_quoted_beside_a_key(tmp_path: Path) -> None:
     with pytest.raises(SettingsError) as caught:
         load(tmp_path, ELEPAY_SECRET_KEY=KEY, ONBOARD_LEASE_SECONDS="1")
     assert KEY not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("environment", "home"),
+    [
+        ({}, "/home/one/.local/state/onboard"),
+        ({"XDG_STATE_HOME": "/var/state"}, "/var/state/onboard"),
+        ({"XDG_STATE_HOME": "/var/state", "HOME": ""}, "/var/state/onboard"),
+        ({"XDG_STATE_HOME": "state"}, "/home/one/.local/state/onboard"),
+        ({"ONBOARD_HOME": ""}, "/home/one/.local/state/onboard"),
+        ({"ONBOARD_HOME": "/srv/onboard", "HOME": ""}, "/srv/onboard"),
+        ({"ONBOARD_HOME": "~/onboard"}, "/home/one/onboard"),
+    ],
+)
+def test_home_is_the_same_whatever_the_working_directory(
+    tmp_path: Path, environment: dict[str, str], home: str
+) -> None:
+    settings = load(tmp_path, **environment)
+    assert (settings.home, settings.require_drop_folder()) == (Path(home), Path(home) / "drop")
+
+
+def test_no_default_depends_on_the_working_directory(tmp_path: Path) -> None:
+    assert load(tmp_path / "a") == load(tmp_path / "b")
+
+
+def test_a_relative_folder_is_relative_to_the_working_directory_and_its_dotenv(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("ONBOARD_HOME=mine\nONBOARD_DROP_FOLDER=in\n", encoding="utf-8")
+    settings = load(tmp_path)
+    assert (settings.home, settings.drop_folder) == (tmp_path / "mine", tmp_path / "in")
+
+
+@pytest.mark.parametrize("environment", [{"HOME": ""}, {"HOME": "me"}, {"HOME": "", "ONBOARD_HOME": "~/onboard"}])
+def test_without_a_home_directory_home_must_be_set(tmp_path: Path, environment: dict[str, str]) -> None:
+    with pytest.raises(SettingsError, match="set ONBOARD_HOME"):
+        load(tmp_path, **environment)
+
+
+def former(folder: Path, *names: str) -> Path:
+    """Make what the former defaults would have left in a working directory."""
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.mkdir() if name.endswith("inbox") else path.touch()
+    return folder
+
+
+def test_a_ledger_at_the_former_default_is_never_passed_over(tmp_path: Path) -> None:
+    settings = load(former(tmp_path / "a b", "onboarding/ledger.db"), HOME=str(tmp_path))
+    old, new = tmp_path / "a b" / "onboarding", tmp_path / ".local" / "state" / "onboard"
+    with pytest.raises(SettingsError) as caught:
+        settings.home  # noqa: B018 - it raises
+    assert f"mkdir -p {new.parent} && mv '{old}' {new}" in str(caught.value)
+    assert f"export ONBOARD_HOME='{old}'" in str(caught.value)
+    new.mkdir(parents=True)
+    with pytest.raises(SettingsError) as caught:
+        settings.home  # noqa: B018
+    assert f"export ONBOARD_HOME='{old}'" in str(caught.value)
+    assert f"export ONBOARD_HOME={new}" in str(caught.value)
+    assert "mv " not in str(caught.value), "it would land inside of the other"
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [{"ONBOARD_HOME": "onboarding"}, {"ONBOARD_HOME": "/srv/onboard"}, {"LEDGER_URL": "postgresql://db/onboard"}],
+)
+def test_who_says_where_the_ledger_is_need_not_choose(tmp_path: Path, environment: dict[str, str]) -> None:
+    assert load(former(tmp_path, "onboarding/ledger.db"), **environment).home.is_absolute()
+
+
+def test_a_former_home_that_was_moved_and_linked_is_no_second_one(tmp_path: Path) -> None:
+    moved = former(tmp_path / ".local" / "state", "onboard/ledger.db") / "onboard"
+    (tmp_path / "onboarding").symlink_to(moved)
+    assert load(tmp_path, HOME=str(tmp_path)).home == moved
+
+
+def test_an_inbox_at_the_former_default_is_never_passed_over(tmp_path: Path) -> None:
+    folder = former(tmp_path, "drop/inbox")
+    with pytest.raises(SettingsError) as caught:
+        load(folder).require_drop_folder()
+    assert f"export ONBOARD_DROP_FOLDER={folder / 'drop'}" in str(caught.value)
+    assert "/home/one/.local/state/onboard/drop" in str(caught.value)
+    assert load(folder, ONBOARD_DROP_FOLDER="drop").require_drop_folder() == folder / "drop"
+    assert load(folder).home == Path("/home/one/.local/state/onboard"), "the ledger is not in question"
 
 
 def test_every_setting_has_a_sentence() -> None:

@@ -92,6 +92,9 @@ def test_what_is_no_time_of_day_is_refused(text: str) -> None:
         time_of_day(text)
 
 
+HOME = {"HOME": "/home/one"}
+
+
 @pytest.mark.parametrize(
     ("values", "says"),
     [
@@ -103,10 +106,10 @@ def test_what_is_no_time_of_day_is_refused(text: str) -> None:
 )
 def test_settings_that_are_no_window_stop_the_start(values: dict[str, str], says: str) -> None:
     with pytest.raises(SettingsError, match=says):
-        load_settings(values)
+        load_settings({**HOME, **values})
 
 
 def test_settings_make_the_window() -> None:
-    settings = load_settings({"ONBOARD_NOT_BEFORE": "22:00", "ONBOARD_UNTIL": "05:00"})
+    settings = load_settings({**HOME, "ONBOARD_NOT_BEFORE": "22:00", "ONBOARD_UNTIL": "05:00"})
     assert settings.window.is_open(at("2026-11-25T23:00", TOKYO))
-    assert load_settings({}).window.always
+    assert load_settings(HOME).window.always

@@ -66,7 +66,7 @@ def test_nothing_is_said_when_a_file_arrived(watcher: Watcher) -> None:
 @pytest.mark.parametrize("text", ["2:00", "24:00", "02:60", "noon"])
 def test_a_time_that_is_none_is_refused(tmp_path: Path, text: str) -> None:
     with pytest.raises(SettingsError, match=r"ONBOARD_EXPECT_FILE_BY: .*is not a time of day"):
-        load_settings({"ONBOARD_EXPECT_FILE_BY": text}, folder=tmp_path)
+        load_settings({"HOME": "/home/one", "ONBOARD_EXPECT_FILE_BY": text}, folder=tmp_path)
 
 
 def test_a_trouble_is_said_once_and_its_end_too(tmp_path: Path) -> None:

@@ -1,0 +1,247 @@
+"""`onboard rehearse`: a run from file to reports against the simulator, which leaves no trace in the real installation.
+
+The run is a process of its own. It works in a new folder, so that it reads no `.env`, and its environment holds only
+those settings that say how a file is read: it knows no key, ledger, Redis, channel or port of the real installation.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import urllib.request
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any, NamedTuple
+
+from rich.console import Console
+
+from tasks.errors import SettingsError
+from tasks.models import BatchState
+from tasks.resources import Resources
+from tasks.settings import given_settings, load_settings, without_settings
+from worker.private_server import die_with_parent
+from worker.run import PARENT, REHEARSAL
+
+#: The settings that a rehearsal takes over: how a file is read and reported. All others have their defaults.
+KEPT = (
+    "ONBOARD_ENCODINGS",
+    "ONBOARD_EXTRA_PAYMENT_METHODS",
+    "ONBOARD_EXTRA_RESOURCES",
+    "ONBOARD_MAX_INVALID_SHARE",
+    "ONBOARD_REQUIRE_VALID_ROW",
+    "ONBOARD_TIME_ZONE",
+    "ONBOARD_LANG",
+    "ONBOARD_LOG_LEVEL",
+    "ONBOARD_WORKERS",
+)
+#: What else must not be inherited: Celery believes its own variables more than what it is told.
+_NOT_INHERITED = ("CELERY_", PARENT)
+#: As fast as a rehearsal sends: twice as much as the profile `rough_night` takes.
+REQUESTS_PER_SECOND = 300
+_STOPPED = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What `onboard rehearse` was told."""
+
+    file: Path
+    profile: str = "rough_night"
+    seed: int = 1
+    workers: int | None = None
+    mapping: Path | None = None
+    lang: str | None = None
+    reports: Path | None = None
+
+
+class Ran(NamedTuple):
+    """How the run ended."""
+
+    code: int
+    told: dict[str, Any]  #: what it printed with `--json`; nothing without
+    interrupted: bool  #: by a person: there are no reports
+
+
+def rehearse(options: Options, console: Console, *, json_output: bool = False) -> tuple[int, dict[str, Any]]:
+    """Rehearse a file; return the exit code and what `--json` prints.
+
+    1. make a temporary folder for everything
+    2. start the simulator on a free port of the loopback
+    3. run `onboard run` there, with a key, a ledger and a Valkey of its own, to its end or Ctrl-C
+    4. compare its books with what the simulator counted; the exit code is 1 at least if they do not agree
+
+    The folder stays if the file was accepted and nobody interrupted the run. Raises SettingsError if the simulator
+    cannot be started, or if a setting is malformed that is taken over.
+    """
+    kept = given_settings(KEPT)
+    home = Path(tempfile.mkdtemp(prefix="onboard-rehearsal-"))
+    stays = False
+    try:
+        with _simulator(options, home / "simulator.log") as url:
+            environment = _environment(kept, url, home)
+            ours = Resources(load_settings(environment, folder=home))
+            console.print(f"a rehearsal: elepay is the simulator, profile {options.profile}, seed {options.seed}")
+            ran = _run(options, environment, home, json_output=json_output)
+            stays = not ran.interrupted and _is_accepted(ours)
+            if not stays:
+                return ran.code, ran.told
+            compared = _compare(ours, _get(f"{url}/_sim/statistics"))
+    finally:
+        if not stays:
+            shutil.rmtree(home, ignore_errors=True)
+    _print(console, compared, options.profile, home)
+    told = {**ran.told, "rehearsal": {"folder": str(home), **compared}}
+    return (ran.code if compared["agree"] else max(ran.code, 1)), told
+
+
+@contextlib.contextmanager
+def _simulator(options: Options, log: Path) -> Iterator[str]:
+    """Have a simulator; yields its address. Raises SettingsError with what it says if it does not start."""
+    words = ["--port", "0", "--profile", options.profile, "--seed", str(options.seed)]
+    with log.open("wb") as errors:
+        process = _start(["simulator", *words], without_settings(os.environ), stdout=subprocess.PIPE, stderr=errors)
+    try:
+        said = process.stdout.readline() if process.stdout else ""
+        url = next((word for word in said.split() if word.startswith("http://")), None)
+        if url is None:
+            process.wait()
+            raise SettingsError(log.read_text(errors="replace").strip().removeprefix("onboard: "))
+        yield url
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def _environment(kept: Mapping[str, str], url: str, home: Path) -> dict[str, str]:
+    """Return everything that the run knows: what is kept, what is the rehearsal's own, and no other setting.
+
+    Unclear rows are looked up as soon as this simulator's lists surely show them, and not as late as elepay's might.
+    """
+    knobs = _get(f"{url}/_sim/control")
+    behind_seconds = (knobs["visibility_lag_ms"] + max(knobs["replica_lags_ms"], default=0)) / 1000
+    inherited = {
+        name: value for name, value in without_settings(os.environ).items() if not name.startswith(_NOT_INHERITED)
+    }
+    return {
+        **inherited,
+        **kept,
+        "ELEPAY_MODE": "test",
+        "ELEPAY_SECRET_KEY": "sk_test_rehearsal",
+        "ELEPAY_BASE_URL": url,
+        "ELEPAY_REQUESTS_PER_SECOND": str(REQUESTS_PER_SECOND),
+        "ONBOARD_HOME": str(home),
+        "ONBOARD_LOOK_UP_DELAY_SECONDS": str(max(1.0, knobs["late_commit_seconds"], behind_seconds)),
+        "ONBOARD_LIST_LAG_SECONDS": str(behind_seconds + 2),
+        REHEARSAL: "1",
+    }
+
+
+def _run(options: Options, environment: Mapping[str, str], home: Path, *, json_output: bool) -> Ran:
+    """Run `onboard run` in the rehearsal's folder to its end; what interrupts this process interrupts the run."""
+    words = ["run", *(["--json"] if json_output else [])]
+    words += [] if options.workers is None else ["--workers", str(options.workers)]
+    words += [] if options.lang is None else ["--lang", options.lang]
+    words += [] if options.mapping is None else ["--mapping", str(options.mapping.absolute())]
+    words += [] if options.reports is None else ["--reports", str(options.reports.absolute())]
+    process = _start(
+        [*words, "--", str(options.file.absolute())],
+        environment,
+        cwd=home,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE if json_output else None,
+    )
+    with _passed_on(process) as signals:
+        said, _ = process.communicate()
+    if process.returncode < 0:  # by a signal that came before the run could take it
+        raise KeyboardInterrupt
+    told: dict[str, Any] = json.loads(said.splitlines()[-1]) if said else {}
+    return Ran(process.returncode, told, interrupted=bool(signals) and process.returncode == _STOPPED)
+
+
+def _start(words: Sequence[str], environment: Mapping[str, str], **more: Any) -> subprocess.Popen[str]:
+    """Start a command of ours that ends with this process and that Ctrl-C does not reach by itself."""
+    return subprocess.Popen(
+        [sys.executable, "-P", "-m", "worker.cli", *words],
+        env=environment,
+        text=True,
+        start_new_session=True,
+        preexec_fn=die_with_parent,  # noqa: PLW1509 - it takes no lock that a thread could hold
+        **more,
+    )
+
+
+@contextlib.contextmanager
+def _passed_on(process: subprocess.Popen[str]) -> Iterator[list[int]]:
+    """Pass SIGINT and SIGTERM on to a process; yields those that came."""
+    came: list[int] = []
+
+    def pass_on(number: int, _frame: FrameType | None) -> None:
+        came.append(number)
+        process.send_signal(number)
+
+    before = {number: signal.signal(number, pass_on) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield came
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _is_accepted(ours: Resources) -> bool:
+    """Return whether the file became a batch; asking makes no ledger."""
+    made = (ours.settings.home / "ledger.db").exists()
+    return made and any(batch.state is not BatchState.UNUSABLE for batch in ours.ledger.batches())
+
+
+def _compare(ours: Resources, counted: Mapping[str, Any]) -> dict[str, Any]:
+    """Compare what the simulator counted with the books: each created row has one source, and there is no other."""
+    books = ours.ledger.books(1)
+    ours.ledger.close()
+    references = counted["references"]
+    faults = counted["faults"]
+    in_doubt = books.unclear + books.open
+    return {
+        "requests": sum(counted["requests"].values()),
+        "throttled": counted["throttled"],
+        "answers_lost": sum(
+            number for name, number in faults.items() if "commit_then" in name or "after_commit" in name
+        ),
+        "references": references["total"],
+        "doubled": references["doubled_count"],
+        "agree": references["doubled_count"] == 0
+        and books.balance
+        and books.created <= references["total"] <= books.created + in_doubt,
+    }
+
+
+def _print(console: Console, compared: Mapping[str, Any], profile: str, home: Path) -> None:
+    """Print what the simulator saw, and where the rehearsal is."""
+    saw = f"the simulator saw {compared['requests']:,} requests, throttled {compared['throttled']:,}"
+    lines = [
+        "",
+        f"{saw}, and lost {compared['answers_lost']:,} answers after the source was created",
+        f"it holds {compared['references']:,} references, {compared['doubled']:,} of them with more than one source",
+        "exactly one source for every created row"
+        if compared["agree"]
+        else "THIS IS WRONG: books and simulator disagree (what cannot hold, and why: docs/guarantees.md)",
+        f"nothing was sent to elepay; what was refused was refused by the simulator (profile {profile})",
+        f"ledger, reports and logs of this rehearsal, yours to delete: {home}",
+    ]
+    for line in lines:
+        console.print(line, soft_wrap=True)
+
+
+def _get(url: str) -> dict[str, Any]:
+    """Ask the simulator, past every proxy."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with opener.open(url, timeout=30) as answer:
+        found: dict[str, Any] = json.load(answer)
+        return found
