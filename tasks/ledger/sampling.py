@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from typing import NamedTuple
 
-from sqlalchemy import Connection, and_, func, select, update
+from sqlalchemy import Connection, and_, select, update
 
 from tasks.ledger.held_sources import HeldSources
 from tasks.models import BatchState, RowState, reference_of
@@ -60,17 +60,15 @@ class Samples(HeldSources):
     def rows_to_sample(self, batch_id: int, dice: random.Random) -> list[SampledRow]:
         """Return up to SAMPLE_ROWS rows that were never sent: the first of the file, and others at random."""
         mine = and_(rows.c.batch_id == batch_id, _NEVER_SENT)
-        query = (
-            select(rows.c.record, rows.c.customer_id, rows.c.payment_method, rows.c.identity, rows.c.generation)
-            .where(mine)
-            .order_by(rows.c.record)
-        )
+        columns = (rows.c.record, rows.c.customer_id, rows.c.payment_method, rows.c.identity, rows.c.generation)
+        query = select(*columns).where(mine).order_by(rows.c.record)
+        newest = select(rows.c.record).where(mine).order_by(rows.c.record.desc()).limit(1)  # a maximum reads them all
         with self._read() as connection:
             first = connection.execute(query.limit(SAMPLE_ROWS)).all()
-            last = connection.execute(select(func.max(rows.c.record)).where(mine)).scalar_one() or 0
+            last = connection.execute(newest).scalar_one_or_none() or 1
             found = {row.record: row for row in first[:FIRST_ROWS]}
             for _ in range(SAMPLE_ROWS - FIRST_ROWS):
-                at_random = query.where(rows.c.record >= dice.randint(1, max(last, 1))).limit(1)
+                at_random = query.where(rows.c.record >= dice.randint(1, last)).limit(1)
                 found |= {row.record: row for row in connection.execute(at_random)}
         for row in first:  # chance may have met a row twice
             if len(found) < SAMPLE_ROWS:
