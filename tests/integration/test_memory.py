@@ -60,7 +60,7 @@ def refused(ledger: Ledger, batch: int, why: str) -> None:
     with pytest.raises(LedgerReplaced):
         ledger.claim_slice(whole(batch), hand(ledger).number)
     with pytest.raises(LedgerReplaced):
-        ledger.change_batch_state(batch, BatchState.RUNNING, "", only_from=list(BatchState))
+        ledger.resume_batch(batch, "somebody")
     assert ledger.batch(batch).state is BatchState.RUNNING
 
 
