@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -113,6 +114,7 @@ class NewRow(NamedTuple):
     request: bytes | None  #: JSON of description, extra and metadata, see `SourceRequest`
     content: bytes | None  #: 8 bytes, a digest of `request`: same identity, other content is flagged `changed`
     reasons: bytes | None  #: JSON list of `Reason` lists; all of them, for invalid rows (and warnings)
+    spelling: bytes | None = None  #: see `spelling_of`
 
 
 def encode_reasons(reasons: Iterable[Reason]) -> bytes:
@@ -280,14 +282,51 @@ class ReportRow(NamedTuple):
     needs_person: bool = False
 
 
-def identity_of(customer_id: str, payment_method: str, resource: str, reference: str, live: bool = False) -> bytes:
-    """Return the 16 bytes that name what one row is about, in test or in live mode.
+#: One byte pair of cp932 is read as either of two characters, depending on the program: wave dash and full-width tilde,
+#: minus and full-width minus, double vertical line and parallel to, em dash and horizontal bar. Each pair becomes one
+#: character that NFKC leaves as it is.
+_CP932_PAIRS = str.maketrans(
+    {"\u301c": "~", "\uff5e": "~", "\u2212": "-", "\uff0d": "-", "\u2016": "\u2225", "\u2014": "\u2015"}
+)
 
-    The fields are hashed with U+001F between them, which intake lets into none of them.
+
+def fold(text: str) -> str:
+    """Return a text so that spellings of the same text are equal: first the pairs of cp932, then Unicode's NFKC.
+
+    Folding twice changes nothing more: NFKC turns other characters (superscripts, vertical forms) into members of the
+    pairs, so these are replaced once more. No character becomes a control character.
+    """
+    if text.isascii():
+        return text
+    return unicodedata.normalize("NFKC", text.translate(_CP932_PAIRS)).translate(_CP932_PAIRS)
+
+
+def identity_of(customer_id: str, payment_method: str, resource: str, reference: str, live: bool = False) -> bytes:
+    """Return the 16 bytes that name what one row is about, however it is spelled, in test or in live mode.
+
+    The folded fields are hashed with U+001F between them, which intake lets into none of them.
     """
     mode = "live" if live else "test"
     key = f"{mode}\x1f{customer_id}\x1f{payment_method}\x1f{resource}\x1f{reference}"
+    if not key.isascii():
+        key = "\x1f".join((mode, *map(fold, (customer_id, payment_method, resource, reference))))
     return hashlib.blake2b(key.encode(), digest_size=16).digest()
+
+
+def spelling_of(customer_id: str, payment_method: str, resource: str, reference: str) -> bytes | None:
+    """Return 8 bytes that tell spellings of one identity apart; None for the folded spelling."""
+    written = f"{customer_id}\x1f{payment_method}\x1f{resource}\x1f{reference}"
+    if written.isascii() or written == "\x1f".join(map(fold, (customer_id, payment_method, resource, reference))):
+        return None
+    return hashlib.blake2b(written.encode(), digest_size=8).digest()
+
+
+def own_identity_of(identity: bytes, spelling: bytes | None) -> bytes:
+    """Return the identity of one spelling that is onboarded beside another one (ONBOARD_OTHER_SPELLING=own).
+
+    It is no folded identity, also for the folded spelling.
+    """
+    return hashlib.blake2b(identity + (spelling or b""), digest_size=16).digest()
 
 
 #: Base 32 by ten bits at a time, twice as quick as `base64.b32encode`.

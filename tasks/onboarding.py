@@ -55,6 +55,7 @@ class AcceptRules:
     slice_rows: int
     lease_seconds: float
     again: bool = False
+    own_spellings: bool = False  #: a row whose identity is known in another spelling is sent as its own
     verify: bool = False  #: the ledger may have been lost: look every identity up before it is sent
     canary_rows: int = 0
     brought_by: str = ""  #: the command that accepts it
@@ -186,7 +187,7 @@ def _read_into(
         for chunk in chunks:
             records += len(chunk)
             invalid += [row.state for row in chunk].count(RowState.INVALID)
-            ledger.add_rows(batch_id, chunk, again=rules.again)
+            ledger.add_rows(batch_id, chunk, again=rules.again, own_spellings=rules.own_spellings)
             ledger.renew_lease(reader, rules.lease_seconds)
             rules.progress(chunk[-1].record)
     _refuse_if_too_bad(invalid, records, rules)

@@ -79,7 +79,8 @@ batches = Table(
 #: dead worker: when that was noticed; of a row never sent: when its batch was accepted), and `absent_at` when a
 #: complete list first lacked its source since then. `yielded` is true of a row that does not own its identity (refused,
 #: skipped): an index that asked for the state would be written anew, in a random place, with every step of every row.
-#: `spelling` is a digest of how the identity was written, NULL where that is its folded form (`models.identity_of`).
+#: `spelling` is a digest of how the identity was written, NULL where that is its folded form (`models.spelling_of`) and
+#: for rows that were never to be sent.
 rows = Table(
     "rows",
     metadata,
@@ -145,6 +146,18 @@ Index("rows_held", rows.c.worker, sqlite_where=_HELD, postgresql_where=_HELD)
 _FOLLOWED = rows.c.follow_up_at.is_not(None)
 #: Whose status is due; rows that are not created yet are not in it.
 Index("rows_followed", rows.c.follow_up_at, sqlite_where=_FOLLOWED, postgresql_where=_FOLLOWED)
+
+#: A spelling of an identity whose row was sent beside that of another spelling, under an identity of its own
+#: (`models.own_identity_of`). A later row in this spelling always goes by its own identity, and every row of the folded
+#: identity is compared with these too. `spelling` is empty for the folded spelling.
+own_spellings = Table(
+    "own_spellings",
+    metadata,
+    Column("identity", LargeBinary(16), nullable=False),
+    Column("spelling", LargeBinary(8), nullable=False),
+    PrimaryKeyConstraint("identity", "spelling"),
+    sqlite_with_rowid=False,
+)
 
 #: Which row a source stands for, of every batch that has finished: a created row of a running batch is filed here, with
 #: all others of its batch, before the batch finishes. Source ids fall all over their index, so an entry with each wave

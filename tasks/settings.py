@@ -179,6 +179,12 @@ class Settings(BaseSettings):
         "Refuse a file that is byte for byte one that finished before (otherwise its rows are skipped one by one).",
     )
 
+    other_spelling: Literal["invalid", "own"] = _field(
+        "ONBOARD_OTHER_SPELLING",
+        "invalid",
+        "A row whose identity is known in another spelling: invalid (it is not sent), or own (a source of its own).",
+    )
+
     # the night
     not_before: str = _field(
         "ONBOARD_NOT_BEFORE",

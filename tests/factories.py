@@ -22,7 +22,7 @@ import requests
 
 from tasks.intake.request_json import content_of, request_of
 from tasks.ledger import Ledger
-from tasks.models import Account, HeldRow, NewRow, Outcome, RowState, Slice, identity_of
+from tasks.models import Account, HeldRow, NewRow, Outcome, RowState, Slice, identity_of, spelling_of
 
 ROOT = Path(__file__).parent.parent
 KEY = "sk_test_0123456789"
@@ -31,7 +31,12 @@ _databases = itertools.count(1)
 
 
 def new_row(
-    record: int, *, customer: str | None = None, description: str | None = None, state: str = "waiting"
+    record: int,
+    *,
+    customer: str | None = None,
+    reference: str = "",
+    description: str | None = None,
+    state: str = "waiting",
 ) -> NewRow:
     """One record on its way into the ledger."""
     customer = customer or f"cus_{record:06d}"
@@ -40,13 +45,14 @@ def new_row(
         record=record,
         line=record + 1,
         state=state,
-        identity=identity_of(customer, "creditcard", "ios", "") if state == "waiting" else None,
+        identity=identity_of(customer, "creditcard", "ios", reference) if state == "waiting" else None,
         customer_id=customer,
         payment_method="creditcard",
         resource="ios",
         request=request,
         content=content_of(request),
         reasons=None if state == "waiting" else b'[["missing_value","customer_id","",""]]',
+        spelling=spelling_of(customer, "creditcard", "ios", reference) if state == "waiting" else None,
     )
 
 
@@ -82,12 +88,19 @@ def ledger_of(url: str, account: Account) -> Ledger:
     return Ledger.open(url, account)
 
 
-def running_batch(ledger: Ledger, rows: int | list[NewRow] = 10, *, slice_rows: int = 100, again: bool = False) -> int:
+def running_batch(
+    ledger: Ledger,
+    rows: int | list[NewRow] = 10,
+    *,
+    slice_rows: int = 100,
+    again: bool = False,
+    own_spellings: bool = False,
+) -> int:
     """A batch that runs, with so many waiting rows."""
     reader = ledger.add_worker("elsewhere", 1, "", 60.0)
     batch = ledger.add_batch(name="f.csv", sha256="0" * 64, file_format={}, reader=reader, parent_id=None)
     new = [new_row(record) for record in range(1, rows + 1)] if isinstance(rows, int) else rows
-    ledger.add_rows(batch, new, again=again)
+    ledger.add_rows(batch, new, again=again, own_spellings=own_spellings)
     ledger.start_batch(batch, slice_rows)
     ledger.end_worker(reader)
     return batch

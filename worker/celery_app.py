@@ -58,6 +58,8 @@ def make_app(redis_url: str, account: Account, total_timeout_seconds: float) -> 
     """
     app = Celery("onboard", broker=broker_url(redis_url), include=["tasks.celery_tasks"])
     app.conf.update(
+        broker_read_url=broker_url(redis_url),  # else CELERY_BROKER_URL, of some other program, would be used
+        broker_write_url=broker_url(redis_url),
         task_default_queue=QUEUE,
         task_queues={QUEUE: {}},
         task_create_missing_queues=False,

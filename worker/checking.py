@@ -13,7 +13,7 @@ from rich.text import Text
 
 from tasks import reasons
 from tasks.intake import Warnings, load_mapping, open_file, read_rows
-from tasks.models import Reason, RowState, decode_reasons
+from tasks.models import NewRow, Reason, RowState, decode_reasons
 from tasks.resources import Resources
 from worker import screen
 from worker.running import sendable_methods
@@ -36,21 +36,17 @@ def check(
     counted: Counter[str] = Counter()
     shown: list[tuple[int, int, Reason]] = []
     warnings = Warnings()
-    seen: set[bytes] = set()
-    to_send = invalid = repeated = 0
+    seen = _Seen(own_spellings=settings.other_spelling == "own")
+    invalid = 0
     for chunk in read_rows(file, opened, rules, warnings=warnings):
         for row in chunk:
-            if row.state == RowState.INVALID:
-                invalid += 1
-                for reason in decode_reasons(row.reasons):
-                    counted[reason.code] += 1
-                    if len(shown) < SHOWN:
-                        shown.append((row.record, row.line, reason))
-            elif row.identity is not None and _short(row.identity) in seen:
-                repeated += 1
-            elif row.identity is not None:
-                seen.add(_short(row.identity))
-                to_send += 1
+            found = decode_reasons(row.reasons) if row.state == RowState.INVALID else seen.add(row)
+            for reason in found:
+                counted[reason.code] += 1
+                if len(shown) < SHOWN:
+                    shown.append((row.record, row.line, reason))
+            invalid += bool(found)
+    to_send, repeated = seen.to_send, seen.repeated
     rate = settings.requests_per_second
     seconds = to_send / rate if rate else None
     done_at = None if seconds is None else time.time() + seconds
@@ -74,6 +70,34 @@ def check(
         ],
         "forecast": {"requests_per_second": rate, "seconds": seconds, "done_at": done_at, "text": forecast},
     }
+
+
+class _Seen:
+    """The identities of a file so far, as the ledger would take them in if it were empty."""
+
+    def __init__(self, *, own_spellings: bool) -> None:
+        self.to_send = 0
+        self.repeated = 0
+        self._own_spellings = own_spellings
+        self._lines: dict[bytes, int] = {}
+        self._spelled: dict[bytes, set[bytes | None]] = {}  # without those whose only spelling is the folded one
+
+    def add(self, row: NewRow) -> tuple[Reason, ...]:
+        """Count a row that can be sent; return why it cannot if its identity is there in another spelling."""
+        name = _short(row.identity or b"")
+        line = self._lines.setdefault(name, row.line)
+        spellings = self._spelled.get(name, {None})
+        if line != row.line and row.spelling in spellings:
+            self.repeated += 1
+            return ()
+        if line != row.line and not self._own_spellings:
+            return (Reason("other_spelling", detail=f"line {line}"),)
+        if line != row.line:
+            self._spelled[name] = spellings | {row.spelling}
+        elif row.spelling:
+            self._spelled[name] = {row.spelling}
+        self.to_send += 1
+        return ()
 
 
 def _short(identity: bytes) -> bytes:

@@ -331,6 +331,7 @@ def accept(
         slice_rows=settings.slice_rows,
         lease_seconds=settings.lease_seconds,
         again=again,
+        own_spellings=settings.other_spelling == "own",
         verify=verify_first or settings.verify_first,
         canary_rows=settings.canary if canary is None else canary,
         brought_by=command,

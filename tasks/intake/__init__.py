@@ -32,7 +32,7 @@ from tasks.intake.checks import Chunk, check, new_chunk
 from tasks.intake.columns import REQUIRED, Column, column_warnings, is_guarded, load_mapping, read_columns
 from tasks.intake.findings import Warnings
 from tasks.intake.request_json import compose_requests, content_of, decode_request, request_of
-from tasks.models import NewRow, Reason, RowState, encode_reasons, identity_of
+from tasks.models import NewRow, Reason, RowState, encode_reasons, identity_of, spelling_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -223,8 +223,16 @@ def _waiting_rows(chunk: Chunk, positions: list[int], *, live: bool) -> list[New
             requests,
             map(content_of, requests),
             [None] * count,
+            _spellings(customers, methods, resources, references),
         )
     )
+
+
+def _spellings(*keys: list[str]) -> list[bytes | None]:
+    """Return `spelling_of` of each row; where everything is ASCII, without a look at each."""
+    if all("".join(values).isascii() for values in keys):
+        return [None] * len(keys[0])
+    return list(map(spelling_of, *keys))
 
 
 def _values(chunk: Chunk, frame: pd.DataFrame, target: str) -> list[str]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import (
@@ -26,33 +28,72 @@ from tasks.models import (
     Reason,
     RowState,
     encode_reasons,
+    own_identity_of,
 )
 from tasks.schema import OWNING, batches, rows
+from tasks.schema import own_spellings as own_spellings_table
 
 #: What a source's end looks like; its identity may then be onboarded again (docs/elepay-api.md §2.4).
 ENDED_STATUSES = frozenset({"failed", "inactive", "deleted"})
 #: The customer has authorised the source, or it has ended: it is not followed up any more.
 SETTLED_STATUSES = ENDED_STATUSES | {"active"}
+#: Identities that are asked for by one statement.
+_PAGE = 500
+
+
+#: What must be known of a row that owns an identity.
+_OWNER = (
+    rows.c.batch_id,
+    rows.c.record,
+    rows.c.line,
+    rows.c.state,
+    rows.c.attempts,
+    rows.c.identity,
+    rows.c.generation,
+    rows.c.source_generation,
+    rows.c.spelling,
+    rows.c.content,
+    rows.c.source_id,
+    rows.c.source_status,
+)
+
+
+@dataclass(slots=True)
+class _Known:
+    """What the ledger knows of one identity, in all of its spellings."""
+
+    owners: list[Row[Any]] = field(default_factory=list)  #: of each spelling in the order of generations
+    own_spellings: set[bytes | None] = field(default_factory=set)  #: those that go by an identity of their own
+
+    def owner(self, spelling: bytes | None) -> Row[Any] | None:
+        """Return the row of the latest generation that owns the identity in a spelling."""
+        return next((owner for owner in reversed(self.owners) if owner.spelling == spelling), None)
 
 
 class Adding(Store):
     """Adds the rows of a batch that is being read."""
 
-    def add_rows(self, batch_id: int, new_rows: Sequence[NewRow], *, again: bool = False) -> None:
+    def add_rows(
+        self, batch_id: int, new_rows: Sequence[NewRow], *, again: bool = False, own_spellings: bool = False
+    ) -> None:
         """Add records to a batch that is being read.
 
         A row whose identity is owned already becomes `skipped` and says where, unless its earlier source has ended or
-        `again` asks for one more: then it is added with the next generation. Raises LedgerError if the batch is not
+        `again` asks for one more: then it is added with the next generation. If the identity is owned in other
+        spellings only, the row becomes `invalid` (`other_spelling`), whatever `again` says; with `own_spellings` it
+        gets an identity of its own, by which this spelling goes from then on. Raises LedgerError if the batch is not
         being read any more, because its reader was taken for dead.
         """
         with self._write() as connection:
             self._expect_reading(connection, batch_id)
-            added = self._insert_rows(connection, batch_id, new_rows)
+            added = self._insert_rows(connection, batch_id, _without_own_spellings(connection, new_rows))
             if added != len(new_rows):
-                self._add_owned(connection, batch_id, new_rows, again=again)
+                self._add_owned(connection, batch_id, new_rows, again=again, own_spellings=own_spellings)
 
     def _insert_rows(self, connection: Connection, batch_id: int, new_rows: Sequence[NewRow]) -> int:
         """Insert rows, without those whose identity is owned; return how many."""
+        if not new_rows:
+            return 0
         if self._sqlite:  # plain tuples: the driver takes half a second longer over a million named ones
             names, marks = ", ".join(NewRow._fields), ", ".join("?" * len(NewRow._fields))
             statement = f"INSERT INTO rows (batch_id, {names}) VALUES ({batch_id:d}, {marks}) ON CONFLICT DO NOTHING"  # noqa: S608 - constants and a number
@@ -63,49 +104,138 @@ class Adding(Store):
         )
         return len(added.all())
 
-    def _add_owned(self, connection: Connection, batch_id: int, new_rows: Sequence[NewRow], *, again: bool) -> None:
-        """Add those of `new_rows` that the unique index kept out."""
+    def _add_owned(
+        self, connection: Connection, batch_id: int, new_rows: Sequence[NewRow], *, again: bool, own_spellings: bool
+    ) -> None:
+        """Add those of `new_rows` that `_insert_rows` left out."""
         first, last = new_rows[0].record, new_rows[-1].record
         in_range = and_(rows.c.batch_id == batch_id, rows.c.record.between(first, last))
         listed = select(func.aggregate_strings(cast(rows.c.record, String), ",")).where(in_range)
         there = set(map(int, filter(None, (connection.execute(listed).scalar_one() or "").split(","))))
-        kept_out = [row for row in new_rows if row.record not in there]
-        owners: dict[bytes, Row[Any]] = {}
-        for start in range(0, len(kept_out), 500):
-            names = [row.identity for row in kept_out[start : start + 500]]
-            query = select(rows).where(rows.c.identity.in_(names), OWNING).order_by(rows.c.generation)
-            owners.update((bytes(owner.identity), owner) for owner in connection.execute(query))
+        left_out = [row for row in new_rows if row.record not in there]
+        known = _known(connection, [row.identity for row in left_out if row.identity])
+        self._give_up_cancelled(connection, known.values())
         add: list[dict[str, Any]] = []
-        for row in kept_out:
-            owner = owners[row.identity or b""]
-            values: dict[str, Any] = {"batch_id": batch_id, **row._asdict()}
-            once_more = again or owner.source_status in ENDED_STATUSES
-            elsewhere = owner.batch_id != batch_id
-            given_up = elsewhere and _never_sent(owner) and self._give_up_cancelled(connection, owner)
-            if given_up or (elsewhere and once_more and owner.state == RowState.CREATED):
-                values["generation"] = owner.generation if given_up else _generation(owner) + 1
-                insert_it = self._dialect_insert(rows).values(values).on_conflict_do_nothing().returning(rows)
-                added = connection.execute(insert_it).one_or_none()
-                if added is not None:
-                    owners[row.identity or b""] = added
-                    continue
-            add.append(values | _skipped(row, owner, batch_id))
+        for row in left_out:
+            one = known[row.identity or b""]
+            if self._take(connection, batch_id, one, row, again=again, own_spellings=own_spellings):
+                continue
+            owner = one.owner(row.spelling)
+            add.append(
+                {
+                    "batch_id": batch_id,
+                    "record": row.record,
+                    "line": row.line,
+                    "customer_id": row.customer_id,
+                    "payment_method": row.payment_method,
+                    "resource": row.resource,
+                    **(_skipped(row, owner, batch_id) if owner else _other_spelling(one.owners, batch_id)),
+                }
+            )
         if add:
             connection.execute(insert(rows), add)
 
+    def _take(
+        self, connection: Connection, batch_id: int, one: _Known, row: NewRow, *, again: bool, own_spellings: bool
+    ) -> bool:
+        """Insert a row as the owner of its identity, if it may be sent; return whether it was."""
+        while owned := _may_own(one, row, batch_id, again=again, own_spellings=own_spellings):
+            identity, generation = owned
+            values = {"batch_id": batch_id, **row._asdict(), "identity": identity, "generation": generation}
+            taking = self._dialect_insert(rows).values(values)
+            added = connection.execute(taking.on_conflict_do_nothing().returning(*_OWNER)).one_or_none()
+            if added is None:  # another reader was quicker
+                one.owners = _known(connection, [row.identity or b""])[row.identity or b""].owners
+                continue
+            one.owners.append(added)
+            if identity != row.identity:
+                one.own_spellings.add(row.spelling)
+                spelled = {"identity": row.identity, "spelling": row.spelling or b""}
+                connection.execute(self._dialect_insert(own_spellings_table).values(spelled).on_conflict_do_nothing())
+            return True
+        return False
+
     @staticmethod
-    def _give_up_cancelled(connection: Connection, owner: Row[Any]) -> bool:
-        """Take the identity from a row that will never be sent because its batch was cancelled."""
-        cancelled = exists().where(batches.c.id == owner.batch_id, batches.c.state == BatchState.CANCELLED)
-        return bool(
-            connection.execute(
-                update(rows)
-                .where(rows.c.batch_id == owner.batch_id, rows.c.record == owner.record)
-                .where(rows.c.state == owner.state, rows.c.attempts == owner.attempts, cancelled)
-                .where(rows.c.worker.is_(None))
-                .values(identity=None, state=RowState.WAITING, code=None, not_before=None)
-            ).rowcount
-        )
+    def _give_up_cancelled(connection: Connection, known: Iterable[_Known]) -> None:
+        """Take identities from rows that will never be sent because their batch was cancelled."""
+        never_sent = [(one, owner) for one in known for owner in one.owners if _never_sent(owner)]
+        named = {owner.batch_id for _, owner in never_sent}
+        query = select(batches.c.id).where(batches.c.id.in_(named), batches.c.state == BatchState.CANCELLED)
+        cancelled = set(connection.execute(query).scalars()) if named else set()
+        for one, owner in never_sent:
+            if owner.batch_id in cancelled and _give_up(connection, owner):
+                one.owners.remove(owner)
+
+
+def _pages(identities: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
+    return (identities[start : start + _PAGE] for start in range(0, len(identities), _PAGE))
+
+
+def _has_own_spellings(connection: Connection) -> bool:
+    """Tell whether any spelling goes by an identity of its own; in almost every ledger none does."""
+    return bool(connection.execute(select(exists(select(own_spellings_table)))).scalar_one())
+
+
+def _without_own_spellings(connection: Connection, new_rows: Sequence[NewRow]) -> Sequence[NewRow]:
+    """Return the rows of whose identity no spelling goes by its own: the unique index alone decides about these."""
+    if not _has_own_spellings(connection):
+        return new_rows
+    found: set[bytes] = set()
+    for page in _pages([row.identity for row in new_rows if row.identity]):
+        query = select(own_spellings_table.c.identity).where(own_spellings_table.c.identity.in_(page))
+        found.update(map(bytes, connection.execute(query).scalars()))
+    return [row for row in new_rows if row.identity not in found]
+
+
+def _known(connection: Connection, identities: Sequence[bytes]) -> defaultdict[bytes, _Known]:
+    """Return what the ledger knows of each of some (folded) identities."""
+    known: defaultdict[bytes, _Known] = defaultdict(_Known)
+    folded: dict[bytes, bytes] = {}  # identity of a spelling -> the one that it is a spelling of
+    for page in _pages(identities) if _has_own_spellings(connection) else ():
+        query = select(own_spellings_table).where(own_spellings_table.c.identity.in_(page))
+        for identity, spelling in connection.execute(query):
+            known[bytes(identity)].own_spellings.add(bytes(spelling) or None)
+            folded[own_identity_of(bytes(identity), bytes(spelling))] = bytes(identity)
+    for page in _pages([*identities, *folded]):
+        query = select(*_OWNER).where(rows.c.identity.in_(page), OWNING).order_by(rows.c.generation)
+        for owner in connection.execute(query):
+            identity = bytes(owner.identity)
+            known[folded.get(identity, identity)].owners.append(owner)
+    return known
+
+
+def _may_own(one: _Known, row: NewRow, batch_id: int, *, again: bool, own_spellings: bool) -> tuple[bytes, int] | None:
+    """Return identity and generation under which a row is to be sent; None if it must not be.
+
+    1. owned in this spelling: one more only if the source has ended or `again` asks for it
+    2. owned in other spellings: only as its own
+    3. owned by nobody: under the identity by which this spelling goes
+    """
+    identity = row.identity or b""
+    if owner := one.owner(row.spelling):
+        once_more = again or owner.source_status in ENDED_STATUSES
+        if owner.batch_id == batch_id or not once_more or owner.state != RowState.CREATED:
+            return None
+        return bytes(owner.identity), _generation(owner) + 1
+    if one.owners and not own_spellings:
+        return None
+    if one.owners or row.spelling in one.own_spellings:
+        identity = own_identity_of(identity, row.spelling)
+    return identity, 1
+
+
+def _give_up(connection: Connection, owner: Row[Any]) -> bool:
+    """Take the identity from a row of a cancelled batch; False if the row has moved on or somebody holds it."""
+    cancelled = exists().where(batches.c.id == owner.batch_id, batches.c.state == BatchState.CANCELLED)
+    return bool(
+        connection.execute(
+            update(rows)
+            .where(rows.c.batch_id == owner.batch_id, rows.c.record == owner.record)
+            .where(rows.c.state == owner.state, rows.c.attempts == owner.attempts, cancelled)
+            .where(rows.c.worker.is_(None))
+            .values(identity=None, state=RowState.WAITING, code=None, not_before=None)
+        ).rowcount
+    )
 
 
 def _never_sent(owner: Row[Any]) -> bool:
@@ -125,11 +255,32 @@ def _skipped(row: NewRow, owner: Row[Any], batch_id: int) -> dict[str, Any]:
     detail = f"record {owner.record}" if here else f"batch {owner.batch_id} record {owner.record}"
     return {
         "state": RowState.SKIPPED,
+        "identity": owner.identity,
         "generation": _generation(owner),
         "code": code,
+        "content": row.content,
         "reasons": encode_reasons([Reason(code, detail=detail)]),
         "source_id": owner.source_id,
         "source_status": owner.source_status,
-        "request": None,
         "yielded": True,
+    }
+
+
+def _other_spelling(owners: Iterable[Row[Any]], batch_id: int) -> dict[str, Any]:
+    """Return what turns a new row into an invalid one that says where its identity stands in another spelling.
+
+    It names the columns that `_skipped` does: one statement inserts both kinds.
+    """
+    owner = min(owners, key=lambda each: (int(each.batch_id), int(each.record)))
+    line = f"line {owner.line}" if owner.batch_id == batch_id else f"batch {owner.batch_id} line {owner.line}"
+    return {
+        "state": RowState.INVALID,
+        "identity": None,
+        "generation": 1,
+        "code": None,
+        "content": None,
+        "reasons": encode_reasons([Reason("other_spelling", detail=line)]),
+        "source_id": None,
+        "source_status": None,
+        "yielded": None,
     }

@@ -100,6 +100,13 @@ def upgrade() -> None:
         sa.UniqueConstraint("once"),
     )
     op.create_table(
+        "own_spellings",
+        sa.Column("identity", sa.LargeBinary(length=16), nullable=False),
+        sa.Column("spelling", sa.LargeBinary(length=8), nullable=False),
+        sa.PrimaryKeyConstraint("identity", "spelling"),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
         "rows",
         sa.Column("batch_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("record", sa.Integer(), nullable=False),
