@@ -376,9 +376,9 @@ def is_over(ledger: Ledger, batch_id: int) -> bool:
     An interrupted one may: the command that asks takes it (`Ledger.take`).
     """
     state = ledger.batch(batch_id).state
-    if state in (BatchState.FINISHED, BatchState.CANCELLED, BatchState.UNUSABLE):
+    if state in (BatchState.FINISHED, BatchState.UNUSABLE):
         return True
-    if state in (BatchState.PAUSED, BatchState.HALTED):
+    if state in (BatchState.PAUSED, BatchState.HALTED, BatchState.CANCELLED):
         count = ledger.count_states(batch_id)
         return not count.get(RowState.SENDING) and not count.get(RowState.CLAIMED)
     return False

@@ -21,11 +21,11 @@ from tasks.resources import Resources
 _VERSIONS = ("elepay-onboarding", "celery", "redis", "requests", "pandas", "sqlalchemy", "tenacity")
 
 
-#: A batch that has stopped may have its last answers judged once more (a halt takes refusals back) between the counting
-#: of books and the reading of rows: its reports are tried so often, with so many seconds between.
+#: A batch that was stopped or cancelled may have its last answers written, or judged once more (a halt takes refusals
+#: back), between the counting of books and the reading of rows: its reports are tried so often, with so many seconds
+#: between.
 TRIES = 5
 AGAIN_SECONDS = 0.5
-_ENDED = (BatchState.FINISHED, BatchState.CANCELLED)
 
 
 def write(
@@ -44,7 +44,7 @@ def write(
     Raises what `write_reports` raises; nothing of an earlier set is lost before the new one is whole.
     """
     folder = folder or ours.reports / str(batch.id)
-    if batch.state not in _ENDED:
+    if batch.state is not BatchState.FINISHED:
         ours.ledger.file_sources(batch.id)  # no report may say that a row has another row's source
     tries = 0
     while True:
@@ -63,7 +63,7 @@ def write(
             )
         except BooksError:
             tries += 1
-            if batch.state in _ENDED or tries == TRIES:
+            if batch.state is BatchState.FINISHED or tries == TRIES:
                 raise
             time.sleep(AGAIN_SECONDS)
 

@@ -15,7 +15,7 @@ from tasks.resources import Resources
 from tasks.settings import SettingsError, load_settings
 from worker.drop_folder import Dropped
 from worker.run import Interrupts
-from worker.running import AtWork
+from worker.running import AtWork, Redis
 from worker.watcher import Options, Troubles, Watcher
 
 
@@ -30,7 +30,7 @@ def watcher(tmp_path: Path) -> Watcher:
         },
         folder=tmp_path,
     )
-    found = Watcher(Resources(settings), Options(), AtWork(Interrupts(), None, None))
+    found = Watcher(Resources(settings), Options(), AtWork(Interrupts(), None, None, Redis()))
     found.folder.make()
     return found
 
