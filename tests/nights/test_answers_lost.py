@@ -88,11 +88,12 @@ def test_everything_lost_at_once_brings_one_source_a_row(night: Night, place: di
 def test_a_throttling_storm_slows_the_fleet_and_refuses_nobody(night: Night, fault: str) -> None:
     night.simulator.control(**{fault: NOT_TAKEN[fault]}, latency_ms=10, max_faults_per_key=4, retry_after_seconds=1)
     command = night.machine(ELEPAY_REQUESTS_PER_SECOND=400)
-    said = night.run(command, night.file()).json()
+    said = night.run(command, night.file()).json(120)
     statistics = night.judge(command, said)
     assert statistics["throttled"] >= 4
     if fault == "throttled":
-        assert statistics["requests"]["listSources"] == 5, "the sample: elepay's own word is not unclear"
+        sample, times = 5, 4 + 1  # a row is throttled four times at most
+        assert statistics["requests"]["listSources"] <= sample * times, "elepay's own word is not unclear"
     else:
         assert statistics["requests"]["listSources"] >= 2 * faults_of(statistics), "a bare status is"
 
@@ -129,4 +130,4 @@ def test_elepay_out_of_reach_for_longer_than_allowed_halts_and_goes_on_later(nig
     assert "could not be reached" in said["state_reason"]
     assert said["books"]["open"] + said["books"]["unclear"] + said["books"]["created"] == ROWS
     pause(max(0.0, 9 - said["seconds"]) + 1)
-    night.judge(command, night.run(command, file).json())
+    night.judge(command, night.start(command, "resume", said["batch"], "--json").json())

@@ -56,7 +56,7 @@ def test_without_any_witness_an_empty_list_is_not_believed(night: Night) -> None
     assert 20 <= asked <= 100, "it stopped by itself"
     assert said["books"] == {**said["books"], "created": 0, "unclear": asked, "open": ROWS - asked}
     night.simulator.control(commit_then_drop_connection=0.0, list_only_active=False)
-    night.judge(command, night.run(command, file).json(90))
+    night.judge(command, night.start(command, "resume", said["batch"], "--json").json(90))
 
 
 def test_a_first_minute_in_which_every_request_is_lost_is_made_good(night: Night) -> None:
