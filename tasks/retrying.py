@@ -61,10 +61,15 @@ class RetryPolicy:
 _NO_CALL = Retrying(stop=stop_after_attempt(1))
 
 
-def retrying_look_up(attempts: int = 3, sleep: Callable[[float], None] = real_sleep) -> Retrying:
-    """Return the policy for requests that are safe to repeat (GET): a few tries, then the last error itself."""
+def retrying_look_up(
+    attempts: int = 3, sleep: Callable[[float], None] = real_sleep, also: tuple[type[ElepayError], ...] = ()
+) -> Retrying:
+    """Return the policy for requests that are safe to repeat (GET): a few tries, then the last error itself.
+
+    `also` are errors after which it is tried again besides those that say that nothing was asked.
+    """
     return Retrying(
-        retry=retry_if_exception_type((NotSent, Throttled)),
+        retry=retry_if_exception_type((NotSent, Throttled, *also)),
         stop=stop_after_attempt(attempts),
         wait=wait_random_exponential(multiplier=0.3, max=3),
         sleep=sleep,

@@ -122,7 +122,7 @@ class Sampler:
     def _is_unknown_there(self, row: SampledRow) -> bool:
         """Tell whether elepay has a source of a row's identity that the ledger does not know."""
         try:
-            listed = retrying_look_up(sleep=self._sleep)(self._list, row)
+            listed = retrying_look_up(sleep=self._sleep, also=(Unclear,))(self._list, row)
         except _ABOUT_THE_ROW:
             return False
         wanted = identity_and_generation(row.reference)
