@@ -185,7 +185,7 @@ class Command:
 
     def __init__(self, folder: Path, simulator: Simulator | None = None, **settings: Any) -> None:
         self.folder = folder
-        self.source = ROOT  #: where the program is
+        self.source: Path | str = ROOT  #: where the program is, as PYTHONPATH takes it
         self.environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith(("ELEPAY_", "ONBOARD_"))},
             "ELEPAY_SECRET_KEY": KEY,

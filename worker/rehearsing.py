@@ -28,7 +28,7 @@ from tasks.models import BatchState
 from tasks.resources import Resources
 from tasks.settings import given_settings, load_settings, without_settings
 from worker.private_server import die_with_parent
-from worker.run import PARENT, REHEARSAL
+from worker.run import PARENT, REHEARSAL, RUNNER
 
 #: The settings that a rehearsal takes over: how a file is read and reported. All others have their defaults.
 KEPT = (
@@ -43,7 +43,7 @@ KEPT = (
     "ONBOARD_WORKERS",
 )
 #: What else must not be inherited: Celery believes its own variables more than what it is told.
-_NOT_INHERITED = ("CELERY_", PARENT)
+_NOT_INHERITED = ("CELERY_", PARENT, RUNNER)
 #: As fast as a rehearsal sends: twice as much as the profile `rough_night` takes.
 REQUESTS_PER_SECOND = 300
 _STOPPED = 3

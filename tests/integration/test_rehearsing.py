@@ -198,7 +198,7 @@ def test_what_cannot_be_rehearsed_says_why_and_leaves_nothing(tmp_path: Path, re
     rehearsing.environment["ONBOARD_LANG"] = "fr"
     assert "ONBOARD_LANG" in rehearsing("rehearse", file).stderr
     rehearsing.environment["ONBOARD_LANG"] = "en"
-    rehearsing.source = f"{tmp_path / 'fake'}:{rehearsing.source}"  # type: ignore[assignment]
+    rehearsing.source = f"{tmp_path / 'fake'}:{rehearsing.source}"
     assert "pip install 'elepay-onboarding[simulator]'" in rehearsing("rehearse", file).stderr
     assert rehearsals(tmp_path / "tmp") == []
 

@@ -193,6 +193,13 @@ def test_a_second_home_with_the_same_file_is_noticed_before_its_first_create(
     assert simulator.statistics()["requests"]["createSource"] == 30
 
 
+def test_a_list_that_fails_is_asked_for_again_and_not_the_whole_sample(tmp_path: Path, simulator: Simulator) -> None:
+    simulator.control(list_500=1.0, max_faults_per_key=1)
+    said = Command(tmp_path, simulator).json("run", write_csv(tmp_path / "a.csv", 30))
+    assert (said["exit"], said["books"]["created"]) == (0, 30), said["stderr"]
+    assert simulator.statistics()["requests"]["listSources"] == 2 * 5, "each of the five failed once"
+
+
 def test_one_more_source_by_again_is_no_reason_to_stop(tmp_path: Path, simulator: Simulator) -> None:
     command, file = Command(tmp_path, simulator), write_csv(tmp_path / "a.csv", 6)
     assert command.json("run", file)["exit"] == 0
