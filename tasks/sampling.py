@@ -169,8 +169,8 @@ class Sampler:
         if isinstance(error, Halted):
             return None
         if isinstance(error, Unclear):
-            gap = min(2.0 ** min(trouble.tries, 10), MOST_GAP_SECONDS)
-            return None if lasted > self._retry.maintenance_seconds else gap
+            gap = max(2.0 ** min(trouble.tries, 10), error.retry_after_seconds or 0.0)
+            return None if lasted > self._retry.maintenance_seconds else min(gap, MOST_GAP_SECONDS)
         wait = self._retry.wait_before_retry(error, trouble.tries, lasted)
         return None if wait is None else min(wait, MOST_GAP_SECONDS)
 
