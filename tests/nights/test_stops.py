@@ -132,7 +132,7 @@ def test_a_second_ctrl_c_is_immediate_and_loses_nothing(night: Night, gap: float
 
 def test_a_pause_in_mid_run_holds_and_resume_goes_on(night: Night, valkey: Valkey) -> None:
     night.simulator.control(latency_ms=20)
-    command = night.machine(REDIS_URL=valkey.url, ELEPAY_REQUESTS_PER_SECOND=60)
+    command = night.machine(REDIS_URL=valkey.url, ELEPAY_REQUESTS_PER_SECOND=20)
     night.fleet(command)
     started = night.run(command, night.file(), "--no-workers")
     night.until_asked(60)

@@ -262,7 +262,7 @@ def test_killed_again_and_again_each_of_many_files_ends_in_one_place(night: Nigh
 
 def test_a_watcher_told_to_stop_loses_nothing_and_goes_on(night: Night, drop: Drop) -> None:
     night.simulator.control(latency_ms=50)
-    command = watcher_on(night, drop, ELEPAY_REQUESTS_PER_SECOND=60)
+    command = watcher_on(night, drop, ELEPAY_REQUESTS_PER_SECOND=25)
     started = watch(night, command)
     drop.file("a.csv")
     night.until_asked(50)
@@ -276,7 +276,7 @@ def test_a_watcher_told_to_stop_loses_nothing_and_goes_on(night: Night, drop: Dr
 
 def test_what_a_person_has_paused_waits_for_a_person(night: Night, drop: Drop) -> None:
     night.simulator.control(latency_ms=50)
-    command = watcher_on(night, drop, ELEPAY_REQUESTS_PER_SECOND=60)
+    command = watcher_on(night, drop, ELEPAY_REQUESTS_PER_SECOND=20)
     started = watch(night, command)
     drop.file("a.csv")
     night.until_asked(50)
@@ -331,7 +331,7 @@ def test_files_of_all_kinds_end_where_they_should(night: Night, drop: Drop) -> N
 
 def test_a_content_that_is_under_way_is_not_taken_twice(night: Night, drop: Drop) -> None:
     night.simulator.control(latency_ms=50)
-    command = watcher_on(night, drop, ELEPAY_REQUESTS_PER_SECOND=60)
+    command = watcher_on(night, drop, ELEPAY_REQUESTS_PER_SECOND=25)
     started = watch(night, command)
     drop.file("a.csv")
     night.until_asked(50)
