@@ -193,6 +193,11 @@ class WaveLoop:
         return self._failure is not None or self._api.failed
 
     @property
+    def under_way(self) -> int:
+        """How many rows are being sent or looked up now."""
+        return self._flying
+
+    @property
     def retired(self) -> bool:
         """True once this process was told to send nothing more."""
         return self._stopping

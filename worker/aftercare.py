@@ -23,7 +23,7 @@ from tasks.reports.lists import write_list
 from tasks.reports.texts import Texts
 from tasks.resources import Resources
 from worker import screen
-from worker.run import Interrupts
+from worker.interrupts import Interrupts
 from worker.running import require_account, with_redis
 
 #: Lines that are shown; the file has all.

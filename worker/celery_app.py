@@ -135,8 +135,9 @@ def _ready(**_: Any) -> None:
 @worker_shutting_down.connect
 def _stop_sending(**_: Any) -> None:
     """Give back what was not sent; Celery waits for the slices, which end as soon as their last answer is written."""
-    told_to_end.set()
     celery_tasks.resources().waves.retire()
+    celery_tasks.resources().ledger.hurry()
+    told_to_end.set()
 
 
 @worker_shutdown.connect

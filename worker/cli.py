@@ -494,6 +494,7 @@ def _leave(
     from tasks.resources import Resources
     from tasks.settings import load_settings
     from worker import logs
+    from worker.interrupts import Interrupts
 
     console = Console(stderr=json_output, highlight=False)
     try:
@@ -501,7 +502,8 @@ def _leave(
         logs.configure(settings.log_level)
         ours: Resources = Resources(settings)
         collect_from_now_on()
-        code, result = command(ours, console)
+        with Interrupts():
+            code, result = command(ours, console)
     except UnusableFile as error:
         message, hint = reasons.explain_file(error, lang or settings.lang)
         _fail(message, hint=hint, code=error.code, line=error.line, json_output=json_output)

@@ -122,6 +122,7 @@ def _redis(ours: Resources) -> Finding:
 def _ledger(ours: Resources) -> Finding:
     try:
         number = len(ours.ledger.batches(1000))
+        ours.ledger.require_writable()
     except (OnboardingError, OSError) as error:
         return Finding("ledger", False, f"{error}; check LEDGER_URL and ONBOARD_HOME")
     return Finding("ledger", True, f"{'LEDGER_URL' if ours.settings.ledger_url else 'SQLite'}, {number} batches")

@@ -130,7 +130,8 @@ class Observing:
 
 
 def _overview(ours: Resources) -> Overview:
-    """Ask the ledger, which is opened (again) here if it was out of reach."""
+    """Ask the ledger, which is opened (again) here if it was out of reach; one that cannot be written is no answer."""
+    ours.ledger.require_writable()
     return ours.ledger.overview()
 
 

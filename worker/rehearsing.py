@@ -180,17 +180,19 @@ def _start(words: Sequence[str], environment: Mapping[str, str], **more: Any) ->
 
 @contextlib.contextmanager
 def _passed_on(process: subprocess.Popen[str]) -> Iterator[list[int]]:
-    """Pass SIGINT and SIGTERM on to a process; yields those that came."""
+    """Pass SIGINT and SIGTERM on to a process, which sees that it ends; yields those that came."""
     came: list[int] = []
 
     def pass_on(number: int, _frame: FrameType | None) -> None:
         came.append(number)
         process.send_signal(number)
 
+    woken = signal.set_wakeup_fd(-1)  # else `Interrupts` would see to the end of this process
     before = {number: signal.signal(number, pass_on) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield came
     finally:
+        signal.set_wakeup_fd(woken)
         for number, handler in before.items():
             signal.signal(number, handler)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -13,7 +12,6 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from enum import Enum
 from pathlib import Path
-from types import FrameType
 from typing import IO
 
 import structlog
@@ -24,6 +22,7 @@ from tasks.ledger import WATCH, Ledger
 from tasks.models import RowState
 from tasks.settings import Settings
 from tasks.window import Window
+from worker.interrupts import Interrupts
 
 log = structlog.get_logger("onboard")
 
@@ -51,39 +50,6 @@ class Ending(Enum):
     LEFT = "left"  #: the watcher that was to send them is gone
     CLOSED = "closed"  #: the window has closed; the rest waits for its next opening
     INTERRUPTED = "interrupted"  #: by a person
-
-
-class Interrupts:
-    """Ctrl-C (and SIGTERM): raises KeyboardInterrupt, or is counted where the work must come to an orderly stop.
-
-    Of those counted, the first asks for an orderly stop, the second for an immediate one.
-    """
-
-    def __init__(self) -> None:
-        self.count = 0
-        self.raises = True
-
-    @contextlib.contextmanager
-    def counted(self) -> Iterator[None]:
-        """Only count inside of the block."""
-        self.raises = False
-        try:
-            yield
-        finally:
-            self.raises = True
-
-    def __enter__(self) -> Interrupts:
-        self._before = {number: signal.signal(number, self._on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
-        self.count += 1
-        if self.raises:
-            raise KeyboardInterrupt
 
 
 class Workers:

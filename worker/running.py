@@ -28,8 +28,9 @@ from tasks.reports.facts import NO_COMMANDS
 from tasks.resources import Resources
 from tasks.retrying import retrying_look_up
 from worker import screen
+from worker.interrupts import Interrupts
 from worker.private_server import PrivateServer
-from worker.run import REHEARSAL, Ending, HomeLock, Interrupts, Runner, Workers, watch_batches
+from worker.run import REHEARSAL, Ending, HomeLock, Runner, Workers, watch_batches
 
 log = structlog.get_logger("onboard")
 
@@ -401,6 +402,7 @@ def _interrupt(ours: Resources, batches: list[int], progress: screen.Progress) -
         "stopping: nothing more is sent, and the answers under way are awaited"
         f" ({ours.settings.total_timeout_seconds:g} s at most). Ctrl-C again ends at once; nothing is lost either way."
     )
+    ours.ledger.hurry()
     for batch_id in batches:
         try:
             onboarding.interrupt(ours.ledger, batch_id, who())

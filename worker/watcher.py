@@ -181,6 +181,8 @@ class Watcher:
                     break
                 self._nudged.wait(TICK_SECONDS if self._in_hand or self.folder.settling else IDLE_SECONDS)
                 self._nudged.clear()
+            if interrupts.count:
+                self._ledger.hurry()
             if interrupts.count and workers is not None:
                 workers.retire()
             self._let_threads_end()

@@ -18,6 +18,7 @@ from tasks import celery_tasks
 from tasks.collector import collect_from_now_on
 from tasks.errors import LedgerError, LedgerReplaced
 from worker import logs
+from worker.interrupts import NOTICE_SECONDS
 from worker.observing import Observing, Pulse, serve
 from worker.run import PARENT, RUNNER
 
@@ -56,6 +57,7 @@ def work(name: str) -> int:
         telling.start(ours)
     _start_waves()
     threading.Thread(target=_watch, name="watchdog", daemon=True).start()
+    threading.Thread(target=_see_that_it_ends, args=(told_to_end,), name="end", daemon=True).start()
     if parent is None:  # workers of one command would fight for one port
         pages = partial(Observing, ours, trouble=_trouble, pulses={"sweep": swept})
         serve(pages, settings.metrics_host, settings.metrics_port)
@@ -114,6 +116,19 @@ def _end_with(parent: int) -> None:
     log.warning("the process that started this worker is gone, so it ends", parent=parent)
     ours = celery_tasks.resources()
     ours.waves.stop(ours.settings.total_timeout_seconds + 5)
+    os._exit(0)
+
+
+def _see_that_it_ends(told: threading.Event) -> None:
+    """End this process soon after its last answer, once it was told to end, whatever hangs: ledger, Redis or Celery."""
+    told.wait()
+    waves = celery_tasks.resources().waves
+    last, moved_at = time.monotonic(), waves.moved_at
+    while time.monotonic() - last < NOTICE_SECONDS:
+        time.sleep(0.1)
+        if waves.under_way or waves.moved_at != moved_at:
+            last, moved_at = time.monotonic(), waves.moved_at
+    log.warning("told to end, but something does not answer, so this worker ends at once; nothing is lost")
     os._exit(0)
 
 

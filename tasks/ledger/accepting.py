@@ -27,6 +27,7 @@ class Accepting(Store):
         Whoever works on it must have been stopped.
         """
         now = self.now()
+        self._patience.seconds = None  # every row may change
         with self._write() as connection:
             copied, found = self._memory.copied(), name_ledger(connection)
             seen = Seen(found.ledger_id, max(found.counter, copied.counter if copied else 0) + ACCEPTED_AHEAD)

@@ -40,23 +40,12 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from tasks.errors import LedgerError, LedgerReplaced
 from tasks.ledger.conditions import TO_DO
 from tasks.ledger.memory import Memory, Seen, copy_of, name_ledger
+from tasks.ledger.patience import ANSWER_SECONDS, Patience
 from tasks.models import NO_ACCOUNT, Account, BatchState, NewsKind
-from tasks.schema import VERSION, batches, created_for, history, news, rows, slices, workers
+from tasks.schema import VERSION, batches, created_for, history, ledger_identity, news, rows, slices, workers
 
 #: Number of the lock under which one process at a time migrates a PostgreSQL ledger.
 _MIGRATION_LOCK = 7_263_548
-#: PostgreSQL ends a transaction in which nothing is said for so long: else a frozen process keeps its locks.
-IDLE_IN_TRANSACTION_SECONDS = 10
-#: For so long a statement on PostgreSQL waits for somebody else's lock; less than a lease.
-LOCK_SECONDS = 15
-#: A server that vanishes without a word is noticed in about 20 seconds (libpq's names).
-_POSTGRES_CONNECTION = {
-    "connect_timeout": 10,
-    "keepalives_idle": 10,
-    "keepalives_interval": 5,
-    "keepalives_count": 2,
-    "tcp_user_timeout": 20_000,
-}
 #: What drivers raise for a value that the database cannot hold: a NUL, a lone surrogate, a number that is too large.
 BAD_VALUES = (DataError, UnicodeError, OverflowError)
 #: For so long a comparison of this machine's clock with the server's holds.
@@ -70,8 +59,10 @@ class UnwritableValue(LedgerError):
 class Store:
     """One database: connections, transactions, versions, the clock; safe to share between threads."""
 
-    def __init__(self, engine: Engine, account: Account, memory: Memory, lock_path: Path | None = None) -> None:
-        self._engine = engine
+    def __init__(
+        self, engine: Engine, account: Account, memory: Memory, patience: Patience, lock_path: Path | None = None
+    ) -> None:
+        self._engine, self._patience = engine, patience
         self._memory = memory
         self.account = account  #: where the batches are sent that this process adds, claims and rings for
         #: The command whose batches these are (`workers.runner`); None: those of the fleet and of watchers.
@@ -166,7 +157,7 @@ class Store:
         cls, url: str, account: Account, home: Path | None, *, must_exist: bool = False, makes: bool = False
     ) -> Self:
         parsed = _parse(url)
-        lock_path = None
+        lock_path, patience = None, Patience(None if makes else ANSWER_SECONDS)
         copy = None if home is None else copy_of(home, parsed)
         if parsed.get_backend_name() == "sqlite":
             if not parsed.database or parsed.database == ":memory:":
@@ -192,17 +183,11 @@ class Store:
             event.listen(engine, "begin", _begin_sqlite)
         else:
             memory = Memory(_place(parsed), copy)
-            engine = create_engine(
-                parsed,
-                connect_args=_POSTGRES_CONNECTION,
-                pool_pre_ping=True,
-                pool_size=8,
-                pool_recycle=1800,
-                hide_parameters=True,
-            )
-            event.listen(engine, "connect", _set_up_postgres)
+            from tasks.ledger.postgres import postgres_engine  # its driver is an extra
+
+            engine = postgres_engine(parsed, patience)
         event.listen(engine, "connect", lambda *_: memory.look_again())
-        return cls(engine, account, memory, lock_path)
+        return cls(engine, account, memory, patience, lock_path)
 
     def _require_new_place(self) -> None:
         """Raise LedgerError if this empty ledger may not be made one that is used."""
@@ -247,6 +232,15 @@ class Store:
             self.remember(at_once=True)
         self._engine.dispose()
 
+    def hurry(self) -> None:
+        """Wait no longer than a few seconds for the server from now on: this process has been told to end."""
+        self._patience.hurry()
+
+    def require_writable(self) -> None:
+        """Write what is there already. Raises LedgerError if the ledger can only be read, or not even that."""
+        with self._write() as connection:
+            connection.execute(update(ledger_identity).values(change_counter=ledger_identity.c.change_counter))
+
     def require_memory(self) -> None:
         """Raise LedgerReplaced if this is not the ledger that was worked with before, or an older copy of it.
 
@@ -273,7 +267,7 @@ class Store:
             with self._write() as connection:
                 seen = self._memory.grow(connection)
         else:  # without a transaction: nobody who falls asleep in one can hold up the others
-            with _told(), self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            with _told(), self._engine.connect().execution_options(alone=True) as connection:
                 seen = self._memory.grow(connection)
         if seen is not None:
             self._memory.keep(seen)
@@ -471,13 +465,6 @@ def _set_up_sqlite(connection: Any, _record: Any) -> None:
         "cache_size=-32768",
     ):
         connection.execute(f"PRAGMA {pragma}")
-
-
-def _set_up_postgres(connection: Any, _record: Any) -> None:
-    """Let no session hold up the others: one that sleeps in a transaction loses it, one that waits is told."""
-    connection.execute(f"SET idle_in_transaction_session_timeout = '{IDLE_IN_TRANSACTION_SECONDS}s'")
-    connection.execute(f"SET lock_timeout = '{LOCK_SECONDS}s'")
-    connection.commit()
 
 
 def _begin_sqlite(connection: Connection) -> None:

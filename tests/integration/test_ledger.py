@@ -13,7 +13,7 @@ from sqlalchemy import text
 
 from tasks.errors import LedgerError
 from tasks.ledger import Ledger
-from tasks.ledger.store import IDLE_IN_TRANSACTION_SECONDS
+from tasks.ledger.postgres import IDLE_IN_TRANSACTION_SECONDS
 from tasks.models import BatchState, RowState, Slice
 
 

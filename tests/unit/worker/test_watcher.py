@@ -14,7 +14,7 @@ from tasks.models import NewsKind
 from tasks.resources import Resources
 from tasks.settings import SettingsError, load_settings
 from worker.drop_folder import Dropped
-from worker.run import Interrupts
+from worker.interrupts import Interrupts
 from worker.running import AtWork, Redis
 from worker.watcher import Options, Troubles, Watcher
 

@@ -1,0 +1,249 @@
+"""Every wait ends: whoever stops answering is left, and whoever is told to end ends."""
+
+from __future__ import annotations
+
+import fcntl
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from factories import Command, Simulator, hand, running_batch, wait_until, whole, write_csv
+from proxy import Proxy
+
+from tasks.errors import LedgerError
+from tasks.ledger import Ledger
+from worker.private_server import PrivateServer
+
+#: What is asked for is five seconds; the rest is for a machine that is busy with other tests.
+OBEYED_SECONDS = 5.0 + 10.0
+
+
+@pytest.fixture
+def proxy(postgres_folder: str) -> Iterator[Proxy]:
+    """A proxy in front of the PostgreSQL server."""
+    folder = postgres_folder.split(maxsplit=1)[0].removeprefix("host=")
+    with Proxy(f"{folder}/.s.PGSQL.5432") as running:
+        yield running
+
+
+@pytest.fixture
+def url(proxy: Proxy, postgres_url: str) -> str:
+    """The ledger's URL, through the proxy."""
+    name = postgres_url.split("@/")[1].split("?", maxsplit=1)[0]
+    return f"postgresql+psycopg://postgres@127.0.0.1:{proxy.port}/{name}"
+
+
+# ------------------------------------------------------------------------------------------------------ the ledger
+
+
+def test_a_ledger_that_says_nothing_is_left_and_used_again(
+    url: str, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tasks.ledger.store.ANSWER_SECONDS", 1.0)
+    ledger = Ledger.open(url)
+    batch = running_batch(ledger, 10)
+    proxy.mode = "silent"
+    for call in (lambda: ledger.batch(batch), lambda: hand(ledger), lambda: ledger.claim_slice(whole(batch), 1)):
+        started = time.monotonic()
+        with pytest.raises(LedgerError, match=r"has not answered for \d+ seconds|timeout"):
+            call()
+        assert time.monotonic() - started < 20
+    proxy.mode = "pass"
+    assert len(ledger.claim_slice(whole(batch), hand(ledger).number)) == 10
+    ledger.close()
+
+
+def test_a_call_that_hangs_already_is_given_up_soon_after_the_process_was_told_to_end(url: str, proxy: Proxy) -> None:
+    ledger = Ledger.open(url)
+    proxy.mode = "silent"
+    ended = threading.Event()
+
+    def ask() -> None:
+        with pytest.raises(LedgerError, match="not answer"):
+            ledger.batches()
+        ended.set()
+
+    threading.Thread(target=ask, daemon=True).start()
+    time.sleep(0.5)
+    ledger.hurry()
+    assert ended.wait(15), "it would have waited for 30 seconds"
+    started = time.monotonic()
+    with pytest.raises(LedgerError, match="told to end"):
+        ledger.batches()
+    assert time.monotonic() - started < 1, "it is asked once"
+    ledger.close()
+
+
+def test_an_answer_that_comes_slowly_is_waited_for(url: str, proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tasks.ledger.store.ANSWER_SECONDS", 1.5)
+    ledger = Ledger.open(url)
+    running_batch(ledger, 10)
+    proxy.mode = "slow"
+    started = time.monotonic()
+    with psycopg.connect(url.replace("+psycopg", "")) as direct:
+        direct.execute("select repeat('x', 5000)").fetchone()
+    assert time.monotonic() - started > 1.5, "this is slow enough"
+    assert ledger.batches()
+    ledger.close()
+
+
+def test_limits_hold_in_every_transaction_and_outside_of_none(postgres_url: str) -> None:
+    ledger = Ledger.open(postgres_url)
+    show = "select current_setting('lock_timeout') || ' ' || current_setting('idle_in_transaction_session_timeout')"
+    for transaction in (ledger._write, ledger._read):
+        with transaction() as connection:
+            assert connection.exec_driver_sql(show).scalar_one() == "15s 10s"
+    with ledger._engine.connect().execution_options(alone=True) as connection:
+        assert connection.exec_driver_sql(show).scalar_one() == "0 0"
+    ledger.close()
+
+
+def test_a_server_that_was_made_read_only_is_left_for_one_that_writes(postgres_url: str, postgres_folder: str) -> None:
+    """As after a failover: the server of the open connections cannot write any more, new ones reach one that can."""
+    ledger = Ledger.open(postgres_url)
+    batch = running_batch(ledger, 10)
+    with psycopg.connect(f"{postgres_folder} dbname=postgres", autocommit=True) as direct:
+        try:
+            direct.execute("alter system set default_transaction_read_only = on")
+            direct.execute("select pg_reload_conf()")
+            wait_until(lambda: refuses(ledger), 20, "a server that cannot write")
+            with pytest.raises(LedgerError, match="read-only"):
+                ledger.batches()
+        finally:
+            direct.execute("set default_transaction_read_only = off")
+            direct.execute("alter system reset default_transaction_read_only")
+            direct.execute("select pg_reload_conf()")
+    wait_until(lambda: not refuses(ledger), 20, "one that writes")
+    assert len(ledger.claim_slice(whole(batch), hand(ledger).number)) == 10
+    ledger.close()
+
+
+def refuses(ledger: Ledger) -> bool:
+    """Tell whether a ledger can only be read."""
+    try:
+        ledger.require_writable()
+    except LedgerError:
+        return True
+    return False
+
+
+# --------------------------------------------------------------------------------------------------------- commands
+
+
+def ends(process: subprocess.Popen[str], signals: list[signal.Signals], within: float = OBEYED_SECONDS) -> str:
+    """Send signals and wait for the end; return what the process wrote to stderr."""
+    for number in signals:
+        process.send_signal(number)
+        time.sleep(0.2)
+    try:
+        return process.communicate(timeout=within)[1]
+    except subprocess.TimeoutExpired:
+        process.kill()
+        raise AssertionError(f"still there {within} s after {signals}: {process.communicate()[1]}") from None
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("word", ["run", "watch", "status"])
+def test_a_command_ends_though_its_ledger_is_silent(
+    tmp_path: Path, simulator: Simulator, url: str, proxy: Proxy, word: str, number: signal.Signals
+) -> None:
+    simulator.control(latency_ms=200)
+    command = Command(tmp_path, simulator, LEDGER_URL=url, ELEPAY_REQUESTS_PER_SECOND=20)
+    command.json("status")
+    file, drop = write_csv(tmp_path / "a.csv", 500), tmp_path / "drop"
+    if word == "status":
+        proxy.mode = "silent"
+        before = proxy.connections
+        process = command.start("status")
+        wait_until(lambda: proxy.connections > before, 60, "a connection")
+    else:
+        process = command.start(word, file if word == "run" else drop, "--workers", 1)
+        wait_until(lambda: word == "run" or (drop / "inbox").is_dir(), 60, "its folder")
+        if word == "watch":
+            file.rename(drop / "inbox" / file.name)
+        wait_until(lambda: simulator.statistics()["created"] > 3, 60, "its work")
+        proxy.mode = "silent"
+        time.sleep(1.0)
+    ends(process, [number])
+    assert process.returncode == 3
+    proxy.mode = "pass"
+    if word == "run":
+        assert command.json("status", 1)["books"]["records"] == 500
+
+
+def test_a_process_that_hangs_where_nobody_thought_of_is_ended(tmp_path: Path) -> None:
+    """As in a wait of the system that goes on after a signal."""
+    program = """
+import fcntl, sys
+from worker.interrupts import Interrupts
+with Interrupts() as interrupts, interrupts.counted(), open(sys.argv[1]) as file:
+    print("ready", flush=True)
+    fcntl.flock(file, fcntl.LOCK_EX)
+"""
+    with (tmp_path / "lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        process = subprocess.Popen(
+            [sys.executable, "-c", program, file.name], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        assert "Nothing is lost" in ends(process, [signal.SIGTERM])
+    assert process.returncode == 3
+
+
+def test_what_takes_notice_of_a_signal_has_the_time_it_needs_and_the_second_ends_it(tmp_path: Path) -> None:
+    program = """
+import time
+from worker.interrupts import Interrupts
+with Interrupts() as interrupts, interrupts.counted():
+    print("ready", flush=True)
+    while not interrupts.count:
+        time.sleep(0.05)
+    print("noticed", flush=True)
+    time.sleep(6)
+    print("in order", flush=True)
+    time.sleep(60)
+"""
+    process = subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    process.send_signal(signal.SIGINT)
+    assert process.stdout.readline() == "noticed\n"
+    assert process.stdout.readline() == "in order\n"
+    ends(process, [signal.SIGINT])
+    assert process.returncode == 3
+
+
+def test_a_worker_ends_though_its_ledger_and_its_redis_are_silent(
+    tmp_path: Path, simulator: Simulator, url: str, proxy: Proxy
+) -> None:
+    (tmp_path / "redis").mkdir()
+    with PrivateServer(tmp_path / "redis") as server, Proxy(server.url.removeprefix("unix://")) as redis:
+        command = Command(
+            tmp_path,
+            simulator,
+            LEDGER_URL=url,
+            REDIS_URL=f"redis://127.0.0.1:{redis.port}/0",
+            ELEPAY_REQUESTS_PER_SECOND=20,
+            ONBOARD_METRICS_PORT=0,
+        )
+        command.json("status")
+        worker = command.start("worker")
+        run = command.start("run", "--no-workers", write_csv(tmp_path / "a.csv", 2000))
+        wait_until(lambda: simulator.statistics()["created"] > 5, 60, "a source")
+        proxy.mode = redis.mode = "silent"
+        time.sleep(1.0)
+        ends(worker, [signal.SIGTERM])
+        assert worker.returncode == 0
+        ends(run, [signal.SIGTERM])
+        assert run.returncode == 3
+        proxy.mode = redis.mode = "pass"
+        assert command.json("status", 1)["books"]["balance"]
