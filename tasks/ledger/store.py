@@ -275,18 +275,21 @@ class Store:
     def now(self) -> float:
         """Return the ledger's time, in UTC epoch seconds, so that machines whose clocks differ agree on what is due.
 
-        On PostgreSQL this machine's clock, put right by the server's every few minutes.
+        On PostgreSQL this machine's clock, put right by the server's every few minutes, before a transaction.
         """
-        if not self._sqlite and time.monotonic() > self._compared_until:
-            self._compared_until = time.monotonic() + COMPARED_SECONDS
-            with contextlib.suppress(LedgerError):  # out of reach: the last comparison still holds
-                self._ahead = self._compare_clocks()
         return time.time() + self._ahead
 
     @property
     def clock_ahead_seconds(self) -> float:
         """How far the ledger's clock is ahead of this machine's; 0 for SQLite, which has none."""
         return 0.0 if self._sqlite else self._compare_clocks()
+
+    def _compare_clocks_if_due(self) -> None:
+        """Put the clock right; never within a transaction, which would hold one session and wait for another."""
+        if not self._sqlite and time.monotonic() > self._compared_until:
+            self._compared_until = time.monotonic() + COMPARED_SECONDS
+            with contextlib.suppress(LedgerError):  # out of reach: the last comparison still holds
+                self._ahead = self._compare_clocks()
 
     def _compare_clocks(self) -> float:
         before = time.time()
@@ -385,6 +388,7 @@ class Store:
         hands for somebody else's counting; that a commit was not counted is no reason to say that it failed.
         """
         seen = None
+        self._compare_clocks_if_due()
         with contextlib.ExitStack() as stack, _told():
             if self._sqlite:
                 stack.enter_context(self._lock)
@@ -405,8 +409,10 @@ class Store:
 
     @contextlib.contextmanager
     def _read(self) -> Iterator[Connection]:
+        self._compare_clocks_if_due()
         with _told(), self._engine.connect() as connection:
             yield connection
+            connection.commit()  # psycopg forgets what it has prepared at each ROLLBACK
 
 
 @contextlib.contextmanager

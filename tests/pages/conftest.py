@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -13,19 +11,9 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 from browser import Browser
+from factories import program
 from office import Office
 from reported import Reported
-
-
-def program(*names: str) -> str:
-    """Return the path of a program; without it the test fails in CI and is skipped elsewhere."""
-    found = next(filter(None, map(shutil.which, names)), None)
-    if found is None:
-        said = f"{' or '.join(names)} is not installed (make tools)"
-        if os.environ.get("CI") == "true":
-            pytest.fail(said)
-        pytest.skip(said)
-    return found
 
 
 @pytest.fixture
