@@ -22,6 +22,7 @@ channels           the ways to tell people: Apprise and a command
 observing          `/metrics`, `/healthz` and `/readyz` of a long-lived process
 metrics            what Prometheus is told
 screen             what a person sees on the terminal
+interrupts         Ctrl-C and SIGTERM, obeyed whatever hangs
 logs               one event a line, ids always, personal data and keys never
 =================  ====================================================================
 """

@@ -6,6 +6,8 @@ through a lock file besides, which keeps the worst wait a tenth of what SQLite's
 
 ===========  ==================================================================
 memory       is it the ledger of before, and as new: its id, its counter, and their copy in the home
+patience     how long a server may be silent
+postgres     PostgreSQL: every call ends, every transaction has limits, only a server that writes is used
 store        connections, transactions, versions, the clock
 conditions   what is asked about rows in several places
 batches      batches: added, started, stopped, closed
