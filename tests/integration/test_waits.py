@@ -18,6 +18,9 @@ from proxy import Proxy
 
 from tasks.errors import LedgerError
 from tasks.ledger import Ledger
+from tasks.resources import Resources
+from tasks.settings import load_settings
+from worker.observing import Observing
 from worker.private_server import PrivateServer
 
 #: What is asked for is five seconds; the rest is for a machine that is busy with other tests.
@@ -247,3 +250,24 @@ def test_a_worker_ends_though_its_ledger_and_its_redis_are_silent(
         assert run.returncode == 3
         proxy.mode = redis.mode = "pass"
         assert command.json("status", 1)["books"]["balance"]
+
+
+def test_doctor_and_readyz_say_that_a_ledger_can_only_be_read(
+    tmp_path: Path, simulator: Simulator, postgres_url: str, postgres_folder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = Command(tmp_path, simulator, LEDGER_URL=postgres_url, PGTARGETSESSIONATTRS="any")
+    command.json("status")
+    name = postgres_url.split("@/")[1].split("?")[0]
+    with psycopg.connect(f"{postgres_folder} dbname=postgres", autocommit=True) as direct:
+        direct.execute(f"alter database {name} set default_transaction_read_only = on")
+    said = command.json("doctor")
+    (finding,) = [one for one in said["findings"] if one["subject"] == "ledger"]
+    assert said["exit"] == 2
+    assert not finding["ok"]
+    assert "read-only" in finding["says"]
+    assert command.json("status")["exit"] == 0, "it can be read"
+    monkeypatch.setenv("PGTARGETSESSIONATTRS", "any")
+    ours = Resources(load_settings({**command.environment}))
+    pages = Observing(ours)
+    wait_until(lambda: "ledger does not answer" in pages.readyz()[1].decode(), 20, "the word about it")
+    ours.ledger.close()
