@@ -11,10 +11,13 @@ from collections.abc import Callable
 from importlib.resources import files
 from typing import NamedTuple, cast
 
+import structlog
 from redis import BlockingConnectionPool, Redis
 from redis.exceptions import RedisError
 
 from tasks.errors import RateLimitUnavailable
+
+log = structlog.get_logger("onboard")
 
 #: The fleet's rate is halved at most so often, in seconds, by elepay's own "too many requests" ...
 BETWEEN_CUTS_SECONDS = 1.0
@@ -25,6 +28,11 @@ BETWEEN_BARE_CUTS_SECONDS = 4.0
 GROWTH = 0.05
 #: How long the fleet pauses after "too many requests" when elepay does not say (docs/elepay-api.md §6).
 PAUSE_AFTER_THROTTLING_SECONDS = 0.5
+
+
+#: What was known about the others' places counts for so long after one's own last.
+FRESH_SECONDS = 1.0
+_PUT_RIGHT = {1: "Redis's clock went back", 2: "it held values that this program did not write"}
 
 
 class Reservation(NamedTuple):
@@ -49,20 +57,29 @@ class CurrentRate(NamedTuple):
 class RateLimit:
     """The fleet's allowance; safe to share between threads and processes.
 
-    Every method raises RateLimitUnavailable when Redis does not answer.
+    Every method raises RateLimitUnavailable when Redis does not answer. Each call takes along what this process knows
+    of the allowance, so that a key that is lost (FLUSHALL, a Redis that restarts empty) neither makes a second
+    over-full nor costs a pause.
     """
 
-    def __init__(self, redis: Redis, limit: float, key: str = "onboard:rate") -> None:
+    def __init__(
+        self, redis: Redis, limit: float, key: str = "onboard:rate", clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self.limit = limit
-        self._key = key
+        self._key, self._clock = key, clock
         self._script = redis.register_script(files("tasks").joinpath("rate_limit.lua").read_text(encoding="utf-8"))
+        self._known = _Known(0.0, 0.0, 0.0, 0.0, 0.0)
 
     def reserve(self, wanted: int, lead_seconds: float = 0.0) -> Reservation:
         """Take up to `wanted` places, the first not before `lead_seconds` from now.
 
         At most a tenth of a second's worth is given at once (but at least one place).
         """
+        asked_at = self._clock()
         places, wait, interval, _, _ = self._call("reserve", wanted, lead_seconds * 1e6)
+        if places:
+            last = asked_at + (wait + places * interval) / 1e6
+            self._known = self._known._replace(last=last, ahead=max(0.0, wait / 1e6 - lead_seconds))
         return Reservation(places, wait / 1e6, interval / 1e6)
 
     def take_place(self, sleep: Callable[[float], None], given_up: Callable[[], bool] = lambda: False) -> bool:
@@ -97,12 +114,37 @@ class RateLimit:
         return CurrentRate(self.limit, rate / 1000, paused / 1e6)
 
     def _call(self, operation: str, first: float, second: float, third: float = 0.0) -> list[int]:
+        asked_at = self._clock()
+        known = [int(number) for number in self._known.now(asked_at, self.limit)]
+        arguments: list[str | int | float] = [operation, self.limit, int(first), int(second), int(third), *known]
         try:
-            arguments: list[str | int | float] = [operation, self.limit, int(first), int(second), int(third)]
             answer = self._script(keys=[self._key], args=arguments)
         except RedisError as error:
             raise RateLimitUnavailable(f"Redis does not answer the rate limiter: {type(error).__name__}") from error
-        return [int(part) for part in cast("list[int]", answer)]
+        *numbers, put_right = (int(part) for part in cast("list[int]", answer))
+        if put_right:
+            log.warning("the state of the rate limit was put right", why=_PUT_RIGHT[put_right])
+        self._known = self._known._replace(
+            paused_until=asked_at + numbers[4] / 1e6, rate=numbers[3] / 1000, at=asked_at
+        )
+        return numbers
+
+
+class _Known(NamedTuple):
+    """What a process last heard of the allowance; times by its own clock."""
+
+    last: float  #: when the place after its last one is
+    ahead: float  #: so many seconds away the next free place was: while others reserve as before, it still is
+    paused_until: float
+    rate: float  #: requests per second; 0: nothing is known
+    at: float  #: when the rate was known
+
+    def now(self, at: float, limit: float) -> tuple[float, float, float]:
+        """Return microseconds to the next free place and to the end of a pause, and the rate in a thousandth."""
+        fresh = at - self.last < FRESH_SECONDS
+        free = max(self.last - at, self.ahead if fresh else 0.0, 0.0)
+        grown = min(limit, self.rate + limit * GROWTH * (at - self.at)) if self.rate else 0.0
+        return free * 1e6, max(0.0, self.paused_until - at) * 1e6, grown * 1000
 
 
 def connect(url: str, *, connections: int = 16) -> Redis:

@@ -351,14 +351,94 @@ def test_a_shorter_pause_does_not_end_a_longer_one(limiter_of: Callable[[float],
 # ---------------------------------------------------------------------- Redis itself
 
 
-def test_an_emptied_redis_starts_anew(limiter_of: Callable[[float], RateLimit], redis: Redis) -> None:
-    limiter = limiter_of(100)
-    limiter.reserve(10)
-    limiter.cut(0, 30)
+def test_an_emptied_redis_starts_anew_and_whoever_knows_of_a_cut_or_a_pause_keeps_to_it(
+    limiter_of: Callable[[float], RateLimit], redis: Redis
+) -> None:
+    knows, new = limiter_of(100), limiter_of(100)
+    knows.reserve(10)
+    knows.cut(0, 30)
     redis.flushall()
     redis.script_flush()
-    assert limiter.current() == (100.0, 100.0, 0.0)
-    assert limiter.reserve(10).places == 10
+    assert new.current() == (100.0, 100.0, 0.0)
+    assert knows.current().paused_seconds == pytest.approx(30, abs=5)
+    reserved = knows.reserve(10)
+    assert reserved.places == 0
+    assert reserved.interval_seconds == pytest.approx(0.2, rel=0.2), "half of the ten that were used"
+    assert new.current().paused_seconds == pytest.approx(30, abs=5), "and now all know it"
+
+
+@pytest.mark.parametrize("processes", [1, 4])
+def test_a_lost_key_makes_no_second_over_full_and_costs_no_pause(redis_url: str, redis: Redis, processes: int) -> None:
+    over = threading.Event()
+
+    def lose() -> None:
+        while not over.wait(1.0):
+            redis.delete(KEY)
+
+    losing = threading.Thread(target=lose)
+    losing.start()
+    fleet = Fleet(redis_url, processes=processes, limit=100.0, seconds=4, wanted=25)
+    over.set()
+    losing.join(30)
+    assert fleet.share_used >= 0.97
+    assert fleet.worst_second <= 104
+
+
+@pytest.mark.parametrize("hours", [3, 24 * 365])
+def test_a_clock_that_goes_back_takes_the_times_along(
+    limiter_of: Callable[[float], RateLimit], redis: Redis, hours: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    limiter = limiter_of(100)
+    limiter.cut(0.05, 2)
+    let_time_pass(redis, -hours * 3600)
+    redis.hincrbyfloat(KEY, "seen", hours * 3600 * 1e6)
+    now = limiter.current()
+    assert now.paused_seconds == pytest.approx(2, abs=1)
+    assert now.rate == pytest.approx(50, abs=5)
+    assert capsys.readouterr().out.count("Redis's clock went back") == 1
+    assert limiter_of(100).reserve(5).wait_seconds == pytest.approx(2, abs=1)
+    assert "went back" not in capsys.readouterr().out, "it is said once"
+
+
+GARBAGE = ["", "x", "nan", "-nan", "inf", "-1", "1e300", "9" * 30, "9e15", "\x00\xff", "0x10", "1,5"]
+
+
+@pytest.mark.parametrize("name", ["tat", "base", "cut_at", "not_before", "second", "count", "before", "seen"])
+def test_garbage_is_put_right(
+    limiter_of: Callable[[float], RateLimit], redis: Redis, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for value in GARBAGE:
+        limiter = limiter_of(100)
+        limiter.reserve(1)
+        redis.hset(KEY, name, value)
+        limiter.cut(0.05, 0)
+        assert limiter.current().rate >= 1
+        ends = time.monotonic() + 10
+        while not (reserved := limiter.reserve(5)).places:
+            assert time.monotonic() < ends, (value, reserved)
+            assert reserved.wait_seconds < 5 or name == "not_before", value
+            if name == "not_before":
+                break
+        redis.delete(KEY)
+    assert "put right" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("kind", ["string", "list", "set", "stream"])
+def test_a_key_of_another_kind_is_replaced(
+    limiter_of: Callable[[float], RateLimit], redis: Redis, kind: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    match kind:
+        case "string":
+            redis.set(KEY, "x")
+        case "list":
+            redis.rpush(KEY, "x")
+        case "set":
+            redis.sadd(KEY, "x")
+        case _:
+            redis.xadd(KEY, {"x": "y"})
+    assert limiter_of(100).reserve(5).places == 5
+    assert "this program did not write" in capsys.readouterr().out
+    assert redis.type(KEY) == "hash"
 
 
 def test_without_redis_there_is_no_place(tmp_path: Path) -> None:

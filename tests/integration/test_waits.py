@@ -257,7 +257,7 @@ def test_doctor_and_readyz_say_that_a_ledger_can_only_be_read(
 ) -> None:
     command = Command(tmp_path, simulator, LEDGER_URL=postgres_url, PGTARGETSESSIONATTRS="any")
     command.json("status")
-    name = postgres_url.split("@/")[1].split("?")[0]
+    name = postgres_url.split("@/")[1].split("?", maxsplit=1)[0]
     with psycopg.connect(f"{postgres_folder} dbname=postgres", autocommit=True) as direct:
         direct.execute(f"alter database {name} set default_transaction_read_only = on")
     said = command.json("doctor")
