@@ -32,6 +32,7 @@ processes          who this process is, and whether another one surely is dead
 sampling           some rows of a new batch are looked up before its first is sent
 waves              the sending loop of one process: mark, pace, send, record, wave by wave
 rate_limit         one allowance for the whole fleet (Redis)
+redis_url          REDIS_URL: what redis-py and Celery both understand
 sending            one request of a row, and the decision about what came back
 elepay_api         what elepay is asked: requests, URLs, headers
 flights            requests under way: one thread writes and reads them all

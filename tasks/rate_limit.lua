@@ -62,7 +62,8 @@ no_later_than('count', 1000000)
 no_later_than('before', 1000000)
 if held.base == 0 then held.base = nil; put_right = 2 end
 
-if not held.tat then  -- a new key, or a lost one: then the caller knows more
+local is_new = not held.tat
+if is_new then  -- a new key, or a lost one: then the caller knows more
   held.tat = now + tonumber(ARGV[6])
   held.not_before = math.max(held.not_before or 0, now + tonumber(ARGV[7]))
   local known = tonumber(ARGV[8]) / 1000
@@ -105,7 +106,7 @@ if operation == 'reserve' then
     answer[1] = places
   end
 end
-if operation ~= 'look' or put_right > 0 then
+if operation ~= 'look' or put_right > 0 or not is_new then  -- a look writes, too: it shows that places can be taken
   local function whole(number) return string.format('%.0f', number) end
   redis.call('HSET', KEYS[1], 'tat', whole(tat), 'not_before', whole(not_before), 'seen', whole(now),
     'second', whole(second), 'count', whole(count), 'before', whole(before))

@@ -13,7 +13,16 @@ from typing import NamedTuple, cast
 
 import structlog
 from redis import BlockingConnectionPool, Redis
-from redis.exceptions import RedisError
+from redis.exceptions import (
+    AuthenticationError,
+    BusyLoadingError,
+    ConnectionError,  # noqa: A004 - Redis's own
+    NoPermissionError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+)
 
 from tasks.errors import RateLimitUnavailable
 
@@ -120,7 +129,7 @@ class RateLimit:
         try:
             answer = self._script(keys=[self._key], args=arguments)
         except RedisError as error:
-            raise RateLimitUnavailable(f"Redis does not answer the rate limiter: {type(error).__name__}") from error
+            raise RateLimitUnavailable(why_not(error)) from error
         *numbers, put_right = (int(part) for part in cast("list[int]", answer))
         if put_right:
             log.warning("the state of the rate limit was put right", why=_PUT_RIGHT[put_right])
@@ -162,6 +171,26 @@ def connect(url: str, *, connections: int = 16) -> Redis:
     return Redis.from_pool(pool)
 
 
+def why_not(error: RedisError) -> str:
+    """Say why a Redis is of no use, and what to do; the same sentence for the same reason, and never an address."""
+    match error:
+        case ReadOnlyError():
+            return "Redis cannot be written, it is a replica: REDIS_URL must name the primary"
+        case OutOfMemoryError():
+            return "Redis has no memory left to write: raise its maxmemory"
+        case ConnectionError() if "max number of clients" in str(error):
+            return "Redis takes no more clients: raise its maxclients"
+        case ConnectionError() if "certificate" in str(error).lower():
+            return "Redis's certificate is not trusted: REDIS_URL may name its CA, rediss://…?ssl_ca_certs=/PATH/ca.pem"
+        case AuthenticationError() | NoPermissionError():
+            return "Redis does not take the user or password of REDIS_URL, or the user may not do what is needed"
+        case BusyLoadingError():
+            return "Redis is still loading its data"
+        case ResponseError() if str(error).startswith("MISCONF"):
+            return "Redis cannot save to its disk, and takes nothing until it can: see its log"
+    return f"Redis does not answer: {type(error).__name__}"
+
+
 def clock_ahead_seconds(url: str) -> float:
     """Return how far the server's clock is ahead of this machine's. Raises RateLimitUnavailable."""
     client = connect(url, connections=1)
@@ -170,7 +199,7 @@ def clock_ahead_seconds(url: str) -> float:
         seconds, microseconds = client.time()
         return seconds + microseconds / 1e6 - (before + time.time()) / 2
     except RedisError as error:
-        raise RateLimitUnavailable(f"Redis does not answer: {type(error).__name__}") from error
+        raise RateLimitUnavailable(why_not(error)) from error
     finally:
         client.close()
 
@@ -182,5 +211,16 @@ def is_up(url: str) -> bool:
         return bool(client.ping())
     except RedisError:
         return False
+    finally:
+        client.close()
+
+
+def require_writable(url: str) -> None:
+    """Write to the server at this address. Raises RateLimitUnavailable with what is wrong."""
+    client = connect(url, connections=1)
+    try:
+        client.set("onboard:written", "", ex=60)
+    except RedisError as error:
+        raise RateLimitUnavailable(why_not(error)) from error
     finally:
         client.close()

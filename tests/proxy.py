@@ -4,27 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ssl
 import threading
 from collections.abc import Coroutine
 from typing import Any, Literal
 
-Mode = Literal["pass", "silent", "cut", "slow"]
+Mode = Literal["pass", "silent", "cut", "slow", "lost"]
 
 
 class Proxy:
     """Listens on a free port of the loopback, and passes on to `target`: a port there, or the path of a socket file.
 
+    With `secured` it speaks TLS to those who connect.
+
     `mode` holds for new connections and for those that are open: `silent` takes everything and passes nothing on, in
     either direction, and never closes; `cut` closes; `slow` passes on a few bytes at a time.
     """
 
-    def __init__(self, target: int | str) -> None:
-        self._target = target
+    def __init__(self, target: int | str, secured: ssl.SSLContext | None = None) -> None:
+        self._target, self._secured = target, secured
         self._mode: Mode = "pass"
         self._writers: set[asyncio.StreamWriter] = set()
         self._loop = asyncio.new_event_loop()
         self._passes = asyncio.Event()
         self._passes.set()
+        self._lost_before = 0  #: connections up to this number are silent for ever
         self.connections = 0  #: how many were accepted so far
 
     def __enter__(self) -> Proxy:
@@ -59,9 +63,11 @@ class Proxy:
             self._passes.set()
         if mode == "cut":
             self._close()
+        if mode == "lost":
+            self._lost_before = self.connections
 
     async def _listen(self) -> int:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self._secured)
         return int(self._server.sockets[0].getsockname()[1])
 
     async def _end(self) -> None:
@@ -78,6 +84,7 @@ class Proxy:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
+        number = self.connections
         if self._mode == "cut":
             writer.transport.abort()
             return
@@ -94,14 +101,16 @@ class Proxy:
         both = {writer, there[1]}
         self._writers |= both
         with contextlib.suppress(OSError, asyncio.CancelledError):
-            await asyncio.gather(self._pass(reader, there[1]), self._pass(there[0], writer))
+            await asyncio.gather(self._pass(number, reader, there[1]), self._pass(number, there[0], writer))
         for each in both:
             each.transport.abort()
         self._writers -= both
 
-    async def _pass(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+    async def _pass(self, number: int, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
         while data := await source.read(65536):
             await self._passes.wait()
+            if number <= self._lost_before:
+                continue
             step = 16 if self._mode == "slow" else len(data)
             for at in range(0, len(data), step):
                 await self._passes.wait()

@@ -28,6 +28,8 @@ BrokerUnreachable = OperationalError
 SLICE_THREADS = 4
 #: A command's own queue is dropped after so long without anybody at it.
 QUEUE_EXPIRES_SECONDS = 3600
+#: A Redis that says nothing for so long is left, and connected to anew.
+SOCKET_SECONDS = 10
 #: Seconds between two sweeps of a fleet's worker.
 SWEEP_SECONDS = 2.0
 #: A signal has told this worker to end; without one, its end is a failure.
@@ -47,8 +49,10 @@ class Clock(PersistentScheduler):
 
 
 def broker_url(redis_url: str) -> str:
-    """Return REDIS_URL as Celery's transport spells it (a socket file has a scheme of its own)."""
-    return redis_url.replace("unix://", "redis+socket://", 1) if redis_url.startswith("unix://") else redis_url
+    """Return REDIS_URL as Celery's transport spells it: socket file and database have names of their own there."""
+    if not redis_url.startswith("unix://"):
+        return redis_url
+    return redis_url.replace("unix://", "redis+socket://", 1).replace("?db=", "?virtual_host=", 1)
 
 
 def make_app(redis_url: str, account: Account, total_timeout_seconds: float) -> Celery:
@@ -72,6 +76,8 @@ def make_app(redis_url: str, account: Account, total_timeout_seconds: float) -> 
         worker_pool="threads",
         worker_concurrency=SLICE_THREADS,
         worker_prefetch_multiplier=1,
+        worker_disable_prefetch=True,  # no more messages than threads, whatever a lost connection does to the count
+        worker_enable_remote_control=False,  # nobody uses it, and whoever reaches Redis could end workers by it
         worker_send_task_events=False,
         worker_hijack_root_logger=False,
         worker_redirect_stdouts=False,
@@ -85,9 +91,9 @@ def make_app(redis_url: str, account: Account, total_timeout_seconds: float) -> 
             "unacked_restore_interval": 10,
             "unacked_restore_throttle": 5,
             "max_connections": SLICE_THREADS + 20,
-            "socket_timeout": 30,
+            "socket_timeout": SOCKET_SECONDS,
             **({} if redis_url.startswith("unix") else {"socket_connect_timeout": 5, "socket_keepalive": True}),
-            "health_check_interval": 20,
+            "health_check_interval": SOCKET_SECONDS,  # and so long a consumer waits for an answer that is overdue
             "global_keyprefix": f"onboard:{account.key}:",
         },
         beat_schedule={

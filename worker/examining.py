@@ -18,7 +18,7 @@ from rich.text import Text
 from tasks.errors import ElepayError, LedgerError, OnboardingError
 from tasks.ledger import Ledger
 from tasks.models import News, NewsKind
-from tasks.rate_limit import clock_ahead_seconds, is_up
+from tasks.rate_limit import clock_ahead_seconds, require_writable
 from tasks.reports.message import compose
 from tasks.reports.texts import Texts
 from tasks.resources import Resources
@@ -114,9 +114,11 @@ def _redis(ours: Resources) -> Finding:
             return Finding("redis", True, f"REDIS_URL is not set: each run starts its own ({find_server().name})")
         except OnboardingError as error:
             return Finding("redis", False, str(error))
-    if is_up(ours.settings.redis_url):
-        return Finding("redis", True, "answers")
-    return Finding("redis", False, "does not answer: check REDIS_URL and that the server runs")
+    try:
+        require_writable(ours.settings.redis_url)
+    except OnboardingError as error:
+        return Finding("redis", False, f"{error}; check REDIS_URL and that the server runs")
+    return Finding("redis", True, "answers, and can be written")
 
 
 def _ledger(ours: Resources) -> Finding:

@@ -252,6 +252,20 @@ def test_a_worker_ends_though_its_ledger_and_its_redis_are_silent(
         assert command.json("status", 1)["books"]["balance"]
 
 
+def test_a_worker_leaves_a_connection_to_redis_that_is_open_and_dead(
+    tmp_path: Path, simulator: Simulator, redis_url: str
+) -> None:
+    with Proxy(redis_url.removeprefix("unix://")) as redis:
+        command = Command(tmp_path, simulator, REDIS_URL=f"redis://127.0.0.1:{redis.port}/0", ONBOARD_METRICS_PORT=0)
+        worker = command.start("worker")
+        assert command.json("run", "--no-workers", write_csv(tmp_path / "a.csv", 10))["books"]["created"] == 10
+        redis.mode = "lost"
+        said = command.json("run", "--no-workers", write_csv(tmp_path / "b.csv", 10, prefix="b_"))
+        assert said["books"]["created"] == 10
+        ends(worker, [signal.SIGTERM])
+        assert worker.returncode == 0
+
+
 def test_doctor_and_readyz_say_that_a_ledger_can_only_be_read(
     tmp_path: Path, simulator: Simulator, postgres_url: str, postgres_folder: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
