@@ -18,6 +18,7 @@ csv_records        a CSV file as its records: bytes, lines, fields; nothing abou
 catalogue          elepay's payment methods and resources, and what each demands (data)
 intake             a dropped file -> rows, and the rows that cannot be sent
 collector          Python's cycle collector, at rest while modules load and many rows are held
+memory_limits      what a process may take of memory, and what is said when it gets none
 schema             the ledger's tables and constraints
 migrations         the ledger's versions
 ledger             the memory: add, claim, mark, record, release, sweep, count

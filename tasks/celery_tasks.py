@@ -8,6 +8,7 @@ import time
 from celery import shared_task
 
 from tasks import following, onboarding, tidying
+from tasks.memory_limits import is_out_of_memory
 from tasks.models import Slice
 from tasks.resources import Resources
 from tasks.settings import load_settings
@@ -19,6 +20,9 @@ QUEUE = "onboard"
 FOLLOW_UP_SECONDS = 25.0
 #: What beat sends, and how often. Each is safe to be done twice at once, and expires when the next is due.
 SCHEDULE = {"onboard.follow_up": 30.0, "onboard.tidy": 3600.0}
+
+#: Set when a slice found no memory: this process is of no use any more and should be started again.
+out_of_memory = threading.Event()
 
 _lock = threading.Lock()
 _resources: Resources | None = None
@@ -42,8 +46,13 @@ def send(one: Slice) -> None:
 def onboard_slice(batch_id: int, first_record: int, last_record: int) -> None:
     """Onboard what is due in a range of records, then ring for the next slices."""
     ours = resources()
-    onboarding.onboard_slice(ours.waves, ours.ledger, ours.sampler, Slice(batch_id, first_record, last_record))
-    onboarding.ring(ours.ledger, send, ours.settings.window)
+    try:
+        onboarding.onboard_slice(ours.waves, ours.ledger, ours.sampler, Slice(batch_id, first_record, last_record))
+        onboarding.ring(ours.ledger, send, ours.settings.window)
+    except Exception as error:
+        if is_out_of_memory(error):
+            out_of_memory.set()
+        raise
 
 
 @shared_task(name="onboard.sweep", ignore_result=True, expires=10)

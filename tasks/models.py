@@ -8,6 +8,7 @@ import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import orjson
@@ -117,11 +118,20 @@ class NewRow(NamedTuple):
     spelling: bytes | None = None  #: see `spelling_of`
 
 
+def compact_json(value: object) -> bytes:
+    """Return a value as JSON in bytes of its own length.
+
+    What `orjson` returns occupies 4 KB however short it is (seen in 3.11): 80 MB for 20,000 rows.
+    """
+    return memoryview(orjson.dumps(value)).tobytes()
+
+
 def encode_reasons(reasons: Iterable[Reason]) -> bytes:
     """Return reasons as the JSON that the ledger keeps."""
-    return orjson.dumps([list(reason) for reason in reasons])
+    return compact_json([list(reason) for reason in reasons])
 
 
+@lru_cache(maxsize=1024)
 def decode_reasons(stored: bytes | None) -> tuple[Reason, ...]:
     """Return what `encode_reasons` encoded."""
     return tuple(Reason(*parts) for parts in orjson.loads(stored)) if stored else ()

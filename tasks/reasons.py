@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -47,6 +48,7 @@ def sentence(reason: Reason, lang: str = "en") -> str:
     return _fill(_of(reason.code), reason, lang)
 
 
+@lru_cache(maxsize=1024)
 def hint(code: str, lang: str = "en") -> str:
     """Return what to do about a code in the morning."""
     return _of(code).hint[_at(lang)]
@@ -64,13 +66,21 @@ def explain_file(error: UnusableFile, lang: str = "en") -> tuple[str, str]:
 
 
 def _fill(found: Explanation, reason: Reason, lang: str, line: int | None = None) -> str:
-    at = _at(lang)
+    at = 0 if lang == "en" else _at(lang)
     template = found.text[at]
     if reason.detail:
         template += found.more[at]
     if found.kind == "elepay" and reason.column:
         template += _NAMED_FIELD[at]
-    return template.format(title=found.title[at], line="?" if line is None else line, **reason._asdict())
+    code, column, value, detail = reason
+    return template.format(
+        title=found.title[at],
+        line="?" if line is None else line,
+        code=code,
+        column=column,
+        value=value,
+        detail=detail,
+    )
 
 
 def _at(lang: str) -> int:

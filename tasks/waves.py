@@ -170,7 +170,7 @@ class WaveLoop:
         self._paused_until = 0.0
         self._busy_since = 0.0
         self._outage = ""
-        self._failure: BaseException | None = None
+        self.failure: BaseException | None = None  #: by which the loop ended
         self.moved_at = clock()  #: when a row last moved, by `clock`
         self._thread = threading.Thread(target=self._run, name="waves", daemon=True)
 
@@ -190,7 +190,7 @@ class WaveLoop:
     @property
     def failed(self) -> bool:
         """True if the loop ended by a failure: this process can do nothing more and should be started again."""
-        return self._failure is not None or self._api.failed
+        return self.failure is not None or self._api.failed
 
     @property
     def under_way(self) -> int:
@@ -212,7 +212,7 @@ class WaveLoop:
         self._thread.join(timeout_seconds)
         self._pool.shutdown(wait=False, cancel_futures=True)
         ended = not self._thread.is_alive()
-        if ended and self._failure is None:
+        if ended and self.failure is None:
             self._ledger.end_worker(self._worker)
         return ended
 
@@ -267,8 +267,8 @@ class WaveLoop:
             self._works.append(work)
             self._changed.notify_all()
         while not work.done.wait(1.0):
-            if self._failure is not None or not self._thread.is_alive():
-                raise LedgerError("the sending loop of this process has ended") from self._failure
+            if self.failure is not None or not self._thread.is_alive():
+                raise LedgerError("the sending loop of this process has ended") from self.failure
 
     # ------------------------------------------------------------------ the loop
 
@@ -277,7 +277,7 @@ class WaveLoop:
             while self._turn():
                 pass
         except BaseException as failure:
-            self._failure = failure
+            self.failure = failure
             log.exception("sending loop failed", worker=self._worker)
             raise
         finally:

@@ -146,5 +146,4 @@ def _print(
         if sum(counted.values()) > len(shown):
             console.print("all reasons: " + ", ".join(f"{code} {count:,}" for code, count in counted.most_common()))
     for warned in warnings:
-        sentence = reasons.sentence(Reason(warned.code, warned.column, detail=warned.detail), language)
-        console.print(Text(f"note: {sentence} ({warned.count:,}, first on line {warned.first_line})", style="dim"))
+        screen.print_note(console, warned.reason, warned.count, warned.first_line, language)

@@ -1,7 +1,7 @@
 """The commands people type.
 
 Exit codes: 0 every row is created or skipped, 1 finished with rows to look at, 2 unusable input or settings,
-3 halted, paused or interrupted: nothing is lost, `onboard resume` goes on.
+3 halted, paused or interrupted: nothing is lost, `onboard resume` goes on; 70 not enough memory, nothing is lost.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from tasks.collector import collect_from_now_on
+from tasks.memory_limits import NO_MEMORY, OUT_OF_MEMORY, is_out_of_memory, is_too_small, save_address_space
 
 if TYPE_CHECKING:
     from tasks.resources import Resources
@@ -28,7 +29,7 @@ app = typer.Typer(
     name="onboard",
     help="A CSV of customers in, one elepay payment source per row out, exactly once, reconciled reports back.",
     epilog="Exit codes: 0 all rows created or skipped · 1 rows to look at · 2 unusable input or settings ·"
-    " 3 halted, paused or interrupted.",
+    " 3 halted, paused or interrupted · 70 not enough memory.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -537,12 +538,24 @@ def _fail(
 
 def main() -> None:
     """Run the command line (the console script `onboard`)."""
+    save_address_space()
+    if is_too_small():
+        _say_no_memory()
     gc.disable()  # until everything is loaded: `collect_from_now_on`
     try:
         app(prog_name="onboard")
     except BrokenPipeError:  # `onboard status | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(ALL_DONE) from None
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        _say_no_memory()
+
+
+def _say_no_memory() -> NoReturn:
+    sys.stderr.write(f"onboard: {NO_MEMORY}\n")
+    raise SystemExit(OUT_OF_MEMORY) from None
 
 
 if __name__ == "__main__":

@@ -17,8 +17,9 @@ from typing import IO
 import structlog
 
 from tasks import celery_tasks, onboarding, processes
-from tasks.errors import LedgerError, LedgerReplaced
+from tasks.errors import LedgerError, LedgerReplaced, OnboardingError
 from tasks.ledger import WATCH, Ledger
+from tasks.memory_limits import NO_MEMORY, OUT_OF_MEMORY
 from tasks.models import RowState
 from tasks.settings import Settings
 from tasks.window import Window
@@ -35,6 +36,8 @@ REHEARSAL = "_ONBOARD_REHEARSAL"
 #: A worker that dies is started again, at most so often within RESTARTS_SECONDS.
 RESTARTS = 20
 RESTARTS_SECONDS = 3600.0
+#: So many workers may end because they get no memory; then their command ends.
+OUT_OF_MEMORY_TIMES = 3
 #: How often the ledger is swept and rung from here, in seconds.
 TICK_SECONDS = 0.25
 #: How often a command looks whether batches that it waits for can be taken, in seconds.
@@ -61,6 +64,7 @@ class Workers:
         self._logs.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._processes = [self._start(number) for number in range(1, count + 1)]
         self._restarts: deque[float] = deque(maxlen=RESTARTS)  # when, by the monotonic clock
+        self._out_of_memory = 0  # workers that ended so
         self._retired = False
 
     def __len__(self) -> int:
@@ -81,13 +85,16 @@ class Workers:
             )
 
     def look_after(self) -> None:
-        """Start a worker again that has died. Raises LedgerError when they keep dying."""
+        """Start a worker again that has died. Raises OnboardingError when they keep dying."""
         for at, process in enumerate(self._processes):
             if process.poll() is None:
                 continue
             now = time.monotonic()
             if len(self._restarts) == RESTARTS and now - self._restarts[0] < RESTARTS_SECONDS:
                 raise LedgerError(f"workers keep dying; the last lines of {self._logs} say why")
+            self._out_of_memory += process.returncode == OUT_OF_MEMORY
+            if self._out_of_memory == OUT_OF_MEMORY_TIMES:
+                raise OnboardingError(f"the workers have {NO_MEMORY}")
             self._restarts.append(now)
             log.warning("worker process ended, starting it again", pid=process.pid, code=process.returncode)
             self._processes[at] = self._start(at + 1)

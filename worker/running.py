@@ -99,6 +99,7 @@ def run(ours: Resources, options: Options, console: Console) -> tuple[int, dict[
                 console.print(f"batch {batch.id} has this file, and stays {batch.state}")
             elif accepted.goes_on:
                 console.print(f"batch {batch.id} goes on where it stopped")
+            screen.print_ignored(console, batch, options.lang or settings.lang)
             _say_what_is_left_alone(ours, [batch.id], console)
             _say_when(ours, batch.id, console)
             ending = _finish(ours, [batch.id], work, progress)
@@ -536,6 +537,10 @@ def result(batch: Batch, books: Books, paths: dict[str, Path], seconds: float | 
             **{name: getattr(books, name) for name in ("created", "skipped", "invalid", "refused", "unclear", "open")},
             "balance": books.balance,
         },
+        "warnings": [
+            {"code": code, "column": column, "count": count, "line": line}
+            for code, column, count, line, _ in batch.warnings
+        ],
         "reports": {name: str(path) for name, path in paths.items()},
         **({} if seconds is None else {"seconds": round(seconds, 3)}),
     }

@@ -15,7 +15,8 @@ from rich.table import Table
 from rich.text import Text
 
 from tasks.ledger import LookUpsToCome
-from tasks.models import Account, Batch, BatchState, Books, RowState
+from tasks.models import Account, Batch, BatchState, Books, Reason, RowState
+from tasks.reasons import sentence
 
 #: Colour of each state, in the order in which they are shown.
 COLOURS = {
@@ -211,6 +212,18 @@ def print_books(console: Console, batch: Batch, books: Books, *, seconds: float 
     console.print(table)
     if seconds is not None and seconds > 0:
         console.print(Text(f"{duration(seconds)}, {books.created / seconds:,.0f} sources/s", style="dim"))
+
+
+def print_note(console: Console, reason: Reason, count: int, line: int, lang: str) -> None:
+    """Print what is odd about a file, but does not keep rows from being sent."""
+    console.print(Text(f"note: {sentence(reason, lang)} ({count:,}, first on line {line})", style="dim"))
+
+
+def print_ignored(console: Console, batch: Batch, lang: str) -> None:
+    """Say that the file has rows which are not counted as records, if it has."""
+    for code, column, count, line, detail in batch.warnings:
+        if code == "empty_rows_at_end":
+            print_note(console, Reason(code, column, detail=detail), count, line, lang)
 
 
 def print_reports(console: Console, reports: Mapping[str, Path]) -> None:

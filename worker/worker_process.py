@@ -17,6 +17,7 @@ import structlog
 from tasks import celery_tasks
 from tasks.collector import collect_from_now_on
 from tasks.errors import LedgerError, LedgerReplaced
+from tasks.memory_limits import NO_MEMORY, OUT_OF_MEMORY, is_out_of_memory
 from worker import logs
 from worker.interrupts import NOTICE_SECONDS
 from worker.observing import Observing, Pulse, serve
@@ -167,6 +168,11 @@ def _watch() -> None:
     limit = ours.settings.watchdog_seconds
     while True:
         time.sleep(min(1.0, limit / 4))
+        failure = ours.waves.failure
+        if celery_tasks.out_of_memory.is_set() or (failure is not None and is_out_of_memory(failure)):
+            log.error("out of memory, so this worker ends to be started again", why=NO_MEMORY)
+            ours.waves.stop(ours.settings.total_timeout_seconds + 5)
+            os._exit(OUT_OF_MEMORY)
         if ours.waves.failed:
             log.error("the sending loop has failed, so this worker ends to be started again")
             os._exit(STUCK)

@@ -7,6 +7,7 @@ most often, and structure is what Python's `csv` module says in strict mode. A l
 nouns        FileFormat, Record, RawRecord, RecordBatch
 reading      records with their raw text, or as their exact bytes
 detecting    how a file is written
+empty_end    empty records at the end, which are none
 writing      fields as text and bytes in the dialect of a file
 marks        the mark of a record that a report had to straighten
 ===========  ==========================================================
@@ -15,6 +16,7 @@ marks        the mark of a record that a report had to straighten
 from tasks.csv_records.detecting import detect_format
 from tasks.csv_records.marks import MARK_COLUMN, mark, still_broken
 from tasks.csv_records.nouns import (
+    BLANKS,
     DELIMITERS,
     MAX_COLUMNS,
     MAX_RECORD_CHARS,
@@ -27,6 +29,7 @@ from tasks.csv_records.reading import read_batches, read_raw, read_records
 from tasks.csv_records.writing import encode_fields, fit, format_fields, guard, unguard
 
 __all__ = [
+    "BLANKS",
     "DELIMITERS",
     "MARK_COLUMN",
     "MAX_COLUMNS",

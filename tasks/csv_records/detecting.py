@@ -10,6 +10,7 @@ from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
+from tasks.csv_records.empty_end import empty_end
 from tasks.csv_records.nouns import DELIMITERS, MAX_COLUMNS, MAX_RECORD_CHARS, UTF16, FileFormat
 from tasks.csv_records.reading import BLOCK_BYTES, blocks, is_blank, split_lines, too_long
 from tasks.errors import SettingsError, UnusableFile
@@ -54,7 +55,9 @@ def detect_format(path: Path, encodings: Sequence[str] = ("utf-8-sig", "cp932"))
             raise UnusableFile("empty_file", "The file is empty (0 bytes).", hint="Export it again.")
         _refuse_known_kinds(start)
         encoding, bom = _find_encoding(path, start, encodings)
-        return _read_header(path, FileFormat(encoding, ",", "\n", (), 1, has_bom=bool(bom)))
+        fmt = _read_header(path, FileFormat(encoding, ",", "\n", (), 1, has_bom=bool(bom)))
+        line, records = empty_end(path, fmt)
+        return replace(fmt, empty_from=line, empty_records=records)
     except OSError as error:
         raise _unreadable((error.strerror or type(error).__name__).lower()) from error
 

@@ -14,6 +14,8 @@ MAX_COLUMNS = 1_000
 #: Delimiters that are recognised, the first wins when two split the header equally often. Others (such as `|`) can be
 #: the second byte of a cp932 character, so that the exact bytes of a record could not be told from its text.
 DELIMITERS = (",", ";", "\t")
+#: Trimmed from the keys: blank, tab, no-break space, full-width blank, a stray byte order mark.
+BLANKS = " \t\u00a0\u3000\ufeff"
 #: Byte order marks of the encodings that are recognised by one alone.
 UTF16 = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
 
@@ -30,6 +32,10 @@ class FileFormat:
     has_bom: bool = False
     has_sep_line: bool = False  #: the first line says `sep=;`
     header_text: str = ""  #: the header's raw text, without its line ending
+    empty_from: int = (
+        0  #: physical line from which on there are only empty records, which are none; 0: it has no such end
+    )
+    empty_records: int = 0  #: how many they are
 
     @property
     def plain_encoding(self) -> str:

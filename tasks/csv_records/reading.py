@@ -11,7 +11,7 @@ from __future__ import annotations
 import codecs
 import csv
 import io
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -22,11 +22,11 @@ from tasks.errors import UnusableFile
 #: How much of a file is held at once.
 BLOCK_BYTES = 2 * 1024 * 1024
 _BATCH_CHARS = 4 * 1024 * 1024
-_END_OF_FILE_MARK = "\x1a"  # DOS and some mainframe exports end with it
+END_OF_FILE_MARK = "\x1a"  # DOS and some mainframe exports end with it
 
 
 def read_records(path: Path, fmt: FileFormat) -> Iterator[Record]:
-    """Yield the records after the header, in order; blank lines are none.
+    """Yield the records after the header, in order; blank lines are none, nor are empty records at the end of the file.
 
     Memory stays flat. Raises `UnusableFile` for an unclosed quote, a record beyond `MAX_RECORD_CHARS`, and bytes that
     are not the format's (the file has changed since).
@@ -59,7 +59,8 @@ def read_batches(
     waiting = RecordBatch(first_record=1)
     for batch in _all_records(path, fmt, on_bytes):
         skipped = bisect_right(batch.lines, fmt.header_line)  # the header, and whatever stands above it
-        waiting.extend(batch.part(skipped, len(batch)) if skipped else batch)
+        end = bisect_left(batch.lines, fmt.empty_from) if fmt.empty_from else len(batch)
+        waiting.extend(batch.part(skipped, end) if skipped or end < len(batch) else batch)
         whole = len(waiting) - len(waiting) % size
         for begin in range(0, whole, size):
             yield waiting.part(begin, begin + size)
@@ -78,7 +79,7 @@ def _all_records(path: Path, fmt: FileFormat, on_bytes: Callable[[bytes], None] 
     carry, line = "", 1
     for block in blocks(path, fmt, on_bytes):
         text = carry + block
-        end = _end_of_last_line(text)
+        end = end_of_last_line(text)
         if end == 0:
             carry = text
             if len(carry) > MAX_RECORD_CHARS:
@@ -91,7 +92,7 @@ def _all_records(path: Path, fmt: FileFormat, on_bytes: Callable[[bytes], None] 
         if len(split.rest) > MAX_RECORD_CHARS:
             raise _unclosed(line, f"is not closed within {MAX_RECORD_CHARS:,} characters")
     if carry:
-        yield split_lines(carry.removesuffix(_END_OF_FILE_MARK), line, fmt.delimiter, final=True).batch
+        yield split_lines(carry.removesuffix(END_OF_FILE_MARK), line, fmt.delimiter, final=True).batch
 
 
 def blocks(path: Path, fmt: FileFormat, on_bytes: Callable[[bytes], None] | None = None) -> Iterator[str]:
@@ -113,7 +114,7 @@ def blocks(path: Path, fmt: FileFormat, on_bytes: Callable[[bytes], None] | None
         ) from error
 
 
-def _end_of_last_line(text: str) -> int:
+def end_of_last_line(text: str) -> int:
     """Return where the last complete line of `text` ends; a CR at the very end may be half of a CRLF."""
     return max(text.rfind("\n"), text.rfind("\r", 0, len(text) - 1)) + 1
 
@@ -130,7 +131,7 @@ def split_lines(text: str | list[str], line: int, delimiter: str, *, final: bool
     Most blocks have one record a line, which one call of `csv` settles; the others go line by line.
     """
     if isinstance(text, str):
-        lines = _lines_of(text)
+        lines = lines_of(text)
         _refuse_long_lines(lines, line)
         try:
             rows = list(csv.reader(lines, delimiter=delimiter, strict=True))
@@ -145,7 +146,7 @@ def split_lines(text: str | list[str], line: int, delimiter: str, *, final: bool
     return _split_line_by_line(lines, line, delimiter, final=final, stop_after=stop_after)
 
 
-def _lines_of(text: str) -> list[str]:
+def lines_of(text: str) -> list[str]:
     r"""Split text behind each line end; in the two usual cases a bare `\n` or `\r` is left off the lines."""
     returns = text.count("\r")
     if returns == 0 or returns == text.count("\r\n"):
@@ -188,22 +189,18 @@ def _split_line_by_line(lines: list[str], line: int, delimiter: str, *, final: b
                 return _Split(_without_blanks(batch), "".join(lines[begin:]), line + begin)
             if at_end:
                 raise _unclosed(line + begin, "is never closed") from error
-            if taken - begin > 1 or _leaves_quote_open(lines[begin], delimiter):
+            lenient = list(csv.reader([lines[begin], "x"], delimiter=delimiter))
+            if taken - begin > 1 or len(lenient) == 1:  # a lenient reader looks for the end in the next line
                 raise _unclosed(
                     line + begin, f"is not closed where the field ends (line {line + taken - 1})"
                 ) from error
             batch.errors[len(batch)] = "malformed_quotes"
-            fields = next(csv.reader([lines[begin]], delimiter=delimiter))
+            fields = lenient[0]
         batch.lines.append(line + begin)
         batch.fields.append(fields)
         batch.texts.append("".join(lines[begin:taken]))
         begin = taken
     return _Split(_without_blanks(batch), "", line + begin)
-
-
-def _leaves_quote_open(line: str, delimiter: str) -> bool:
-    """True if a lenient reader would look for the end of this line's record in the next line."""
-    return len(list(csv.reader([line, "x"], delimiter=delimiter))) == 1
 
 
 def is_blank(text: str) -> bool:

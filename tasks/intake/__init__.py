@@ -95,11 +95,18 @@ def open_file(path: Path, rules: IntakeRules) -> OpenedFile:
     columns = read_columns(fmt, rules.mapping, rules.catalogue)
     parents = _parent_batches(path, fmt, columns)
     if parents is None:
+        rows = f"{fmt.empty_records:,}"
         raise UnusableFile(
             "no_records",
-            f"The file has a header (line {fmt.header_line}) and no record.",
+            f"The file has a header (line {fmt.header_line}) and "
+            + (
+                f"nothing but empty rows ({rows}, from line {fmt.empty_from} on)."
+                if fmt.empty_records
+                else "no record."
+            ),
             line=fmt.header_line,
             hint="Export it again; if there is nothing to onboard, nothing needs to be done.",
+            detail=rows if fmt.empty_records else "",
         )
     sha256, size = _checksum(path)
     if _version(path) != before:
@@ -176,6 +183,7 @@ def read_rows(
         del rows  # before the next ones are made
     for odd in opened.warnings:
         warnings.add(odd.code, odd.column, odd.detail, records, (1, first_line))
+    warnings.add("empty_rows_at_end", "", "", opened.format.empty_records, (records + 1, opened.format.empty_from))
     if digest.hexdigest() != opened.sha256:
         raise _changed()
 
@@ -245,7 +253,7 @@ def _invalid_rows(chunk: Chunk, catalogue: Catalogue) -> Iterator[tuple[int, New
     customers, methods, resources = (_values(chunk, chunk.frame, target) for target in REQUIRED)
     column = chunk.column("customer_id")
     for at, reasons in chunk.reasons.items():
-        faulty = at in chunk.broken or column is None or any(reason.column == column.title for reason in reasons)
+        faulty = at in chunk.broken or column is None or any(reason.column == column.name for reason in reasons)
         yield (
             at,
             NewRow(

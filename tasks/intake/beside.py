@@ -22,6 +22,7 @@ from typing import IO, Any
 
 from tasks.errors import OnboardingError, UnusableFile
 from tasks.intake import IntakeRules, OpenedFile, Warnings, read_rows
+from tasks.memory_limits import NO_MEMORY, is_out_of_memory, save_address_space
 from tasks.models import NewRow
 
 #: From this size on a file is worth a process, which takes most of a second to start.
@@ -85,11 +86,13 @@ def main(task: IO[bytes], rows: IO[bytes]) -> None:
     except UnusableFile as error:
         last = error
     except Exception as error:  # noqa: BLE001 - whatever it is, its text may quote the file
-        last = OnboardingError(f"reading the file failed ({type(error).__name__}): this is a fault of the program")
+        fault = f" ({type(error).__name__}): this is a fault of the program"
+        last = OnboardingError("reading the file failed" + (f": {NO_MEMORY}" if is_out_of_memory(error) else fault))
     pickle.dump(last, rows)
     rows.flush()
 
 
 if __name__ == "__main__":
+    save_address_space()
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # the parent is gone: so is this process
     main(sys.stdin.buffer, sys.stdout.buffer)

@@ -10,13 +10,14 @@ from __future__ import annotations
 import difflib
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from tasks.catalogue import AUTO, AUTO_RESOURCE, Catalogue
-from tasks.csv_records import MARK_COLUMN, RecordBatch, still_broken, unguard
-from tasks.intake.columns import REQUIRED, Column
+from tasks.csv_records import BLANKS, MARK_COLUMN, RecordBatch, still_broken, unguard
+from tasks.intake.columns import Column
 from tasks.intake.findings import Warnings, shown
 from tasks.models import Reason
 
@@ -31,9 +32,12 @@ REFERENCE_CHARS = 255
 VALUE_BYTES = 255
 EXTRA_ENTRIES = 20
 METADATA_ENTRIES = 19  # elepay takes 20; one is our reference
+#: So many reasons are kept of one row; how many more there are is the last one.
+MOST_REASONS = 5
+#: Of so many different unknown values of a column, in one chunk, the value that is probably meant is looked for.
+_MOST_GUESSES = 20
+_LONGEST_GUESS = 100  # characters; no value of elepay's is half as long
 
-#: Trimmed from the keys: blank, tab, no-break space, full-width blank, a stray byte order mark.
-BLANKS = " \t\u00a0\u3000\ufeff"
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
 _CONTROL_IN_TEXT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")  # line ends and tabs may stand in a quoted text
 _INVISIBLE = re.compile(
@@ -52,7 +56,8 @@ class Chunk:
     warnings: Warnings
     frame: pd.DataFrame  #: the fields as text; a broken record is a row of empty ones
     broken: dict[int, Reason] = field(default_factory=dict)  #: position -> why its fields cannot be trusted
-    reasons: dict[int, list[Reason]] = field(default_factory=dict)
+    reasons: dict[int, list[Reason]] = field(default_factory=dict)  #: position -> the first `MOST_REASONS`
+    more: dict[int, int] = field(default_factory=dict)  #: position -> how many reasons are not kept
 
     def column(self, target: str) -> Column | None:
         """Return the column of a target, if the file has it."""
@@ -60,10 +65,22 @@ class Chunk:
 
     def reject(self, rows: Iterable[int], code: str, column: Column, detail: str = "") -> None:
         """Note a reason at each of `rows`, with the value that the file has there."""
+        at, name, fields = column.at, column.name, self.batch.fields
         for row in rows:
-            if row not in self.broken:
-                value = shown(self.batch.fields[row][column.at])
-                self.reasons.setdefault(row, []).append(Reason(code, column.title, value, detail))
+            if row not in self.broken and self.has_room(row):
+                self.reasons.setdefault(row, []).append(Reason(code, name, shown(fields[row][at]), detail))
+
+    def add(self, row: int, reason: Reason) -> None:
+        """Note a reason that is not about the value of one column."""
+        if self.has_room(row):
+            self.reasons.setdefault(row, []).append(reason)
+
+    def has_room(self, row: int) -> bool:
+        """Return whether one more reason of a row is kept; if not, count it."""
+        if len(self.reasons.get(row, ())) < MOST_REASONS:
+            return True
+        self.more[row] = self.more.get(row, 0) + 1
+        return False
 
     def warn(self, rows: Sequence[int] | np.ndarray, code: str, column: str, detail: str = "") -> None:
         """Count `rows` under a warning."""
@@ -126,40 +143,48 @@ def _straightened(
 def check(chunk: Chunk, catalogue: Catalogue, sendable: frozenset[str] | None) -> None:
     """Fill `chunk.reasons` and its warnings; leaves the keys trimmed and the enum columns normalised in its frame.
 
-    1. characters; 2. keys; 3. enum columns and their pairs; 4. lengths and numbers; 5. records without any value.
+    1. records without any value; 2. keys; 3. enum columns and their pairs; 4. characters; 5. lengths and numbers. What
+    is wrong with the keys is found first, so that it is always among the reasons that are kept.
     """
-    _check_characters(chunk)
+    _check_empty(chunk)
     _check_keys(chunk)
     methods = _check_enum(chunk, "payment_method", catalogue.methods | (sendable or frozenset()))
     resources = _check_enum(chunk, "resource", catalogue.resources)
     _check_pairs(chunk, catalogue, sendable, methods, resources)
+    _check_characters(chunk)
     _check_sizes(chunk)
-    _merge_empty(chunk)
-    place = {column.title: column.at for column in chunk.columns}
+    place = {column.name: column.at for column in chunk.columns}
     for reasons in chunk.reasons.values():
         if len(reasons) > 1:
             reasons.sort(key=lambda reason: place.get(reason.column, len(place)))
+    for row, number in chunk.more.items():
+        chunk.reasons[row].append(Reason("more_reasons", detail=str(number)))
 
 
-def _merge_empty(chunk: Chunk) -> None:
-    """Give a record of delimiters and blanks only one reason instead of one for each required column."""
-    for row, reasons in chunk.reasons.items():
-        missing = [reason for reason in reasons if reason.code == "missing_value"]
-        if len(missing) == len(REQUIRED) and not any(value.strip(BLANKS) for value in chunk.batch.fields[row]):
-            chunk.broken[row] = Reason("empty_record")
-            chunk.reasons[row] = [chunk.broken[row]]
+def _check_empty(chunk: Chunk) -> None:
+    """Give a record of delimiters and blanks one reason, instead of one for each required column."""
+    column = chunk.column("customer_id")
+    assert column is not None, "read_columns demands it"
+    empty = Reason("empty_record")
+    for row, value in enumerate(chunk.frame[column.at].tolist()):
+        if value.strip(BLANKS) or row in chunk.broken:
+            continue
+        if is_empty(chunk.batch.fields[row]):
+            chunk.broken[row] = empty
+            chunk.reasons[row] = [empty]
 
 
 def _check_characters(chunk: Chunk) -> None:
     text = "".join(chunk.batch.texts)
     if _CONTROL_IN_TEXT.search(text):
-        strict = {column.at for column in chunk.columns if column.target in _KEYS_AND_ENUMS}
+        texts = [column for column in chunk.columns if column.target not in _KEYS_AND_ENUMS]
         for row, record in enumerate(chunk.batch.texts):
-            if row not in chunk.broken and _CONTROL_IN_TEXT.search(record):
-                for column in chunk.columns:
-                    found = _CONTROL_IN_TEXT.search(chunk.batch.fields[row][column.at])
-                    if found and column.at not in strict:
-                        chunk.reject([row], "control_character", column, _name_of(found[0]))
+            if row in chunk.broken or not _CONTROL_IN_TEXT.search(record):
+                continue
+            fields = chunk.batch.fields[row]
+            for column in texts:
+                if (found := _CONTROL_IN_TEXT.search(fields[column.at])) and chunk.has_room(row):
+                    chunk.reject((row,), "control_character", column, _name_of(found[0]))
     if "\ufffd" in text:
         rows = [row for row, record in enumerate(chunk.batch.texts) if "\ufffd" in record]
         chunk.warn(rows, "replacement_character", "")
@@ -226,19 +251,22 @@ def _check_enum(chunk: Chunk, target: str, known: frozenset[str]) -> np.ndarray:
     assert column is not None, "read_columns demands it"
     codes, spellings = pd.factorize(chunk.frame[column.at])
     values = []
-    for number, spelling in enumerate(spellings):
+    guesses, words = 0, sorted(known)
+    for spelling, rows in zip(spellings, _groups(codes), strict=True):
         value = unicodedata.normalize("NFKC", spelling).strip(BLANKS)
         values.append(value)
         if value in known:
             if value != spelling:
-                chunk.warn(_rows(codes == number), "normalised", column.title)
+                chunk.warn(rows, "normalised", column.title)
         elif not value:
-            chunk.reject(_rows(codes == number), "missing_value", column)
+            chunk.reject(rows, "missing_value", column)
         elif found := _CONTROL.search(value):
-            chunk.reject(_rows(codes == number), "control_character", column, _name_of(found[0]))
+            chunk.reject(rows, "control_character", column, _name_of(found[0]))
         else:
-            close = difflib.get_close_matches(value.casefold(), sorted(known), n=1, cutoff=0.7)
-            chunk.reject(_rows(codes == number), f"unknown_{target}", column, "".join(close))
+            guesses += 1
+            asked = guesses <= _MOST_GUESSES and len(value) <= _LONGEST_GUESS
+            close = difflib.get_close_matches(value.casefold(), words, n=1, cutoff=0.7) if asked else []
+            chunk.reject(rows, f"unknown_{target}", column, "".join(close))
     normalised = np.array(values, dtype=object)[codes]
     chunk.frame[column.at] = pd.Series(normalised, dtype=object)
     return normalised
@@ -257,20 +285,20 @@ def _check_pairs(
     allowed = catalogue.source_methods if sendable is None else sendable
     table = pd.DataFrame({"method": methods, "resource": resources}, dtype=object)
     numbers = table.groupby(["method", "resource"], sort=False).ngroup().to_numpy()
-    for rows in (np.flatnonzero(numbers == number) for number in range(int(numbers.max()) + 1)):
+    for rows in _groups(numbers):
         method, resource = str(methods[rows[0]]), str(resources[rows[0]])
         if method in catalogue.methods and method not in allowed:
             code = "method_holds_no_source" if sendable is None else "method_not_enabled"
-            chunk.reject(rows.tolist(), code, method_column)
+            chunk.reject(rows, code, method_column)
         if method == AUTO and resource != AUTO_RESOURCE:
-            chunk.reject(rows.tolist(), "auto_needs_cpm", resource_column)
+            chunk.reject(rows, "auto_needs_cpm", resource_column)
         if method not in allowed:
             continue
         if sendable is None and method in catalogue.holds_sources_after_application:
             chunk.warn(rows, "needs_application", method_column.title, method)
         if resource in catalogue.point_of_sale:
             chunk.warn(rows, "point_of_sale_resource", resource_column.title, resource)
-        _check_needs(chunk, catalogue, method, resource, rows)
+        _check_needs(chunk, catalogue, method, resource, np.array(rows))
 
 
 def _check_needs(chunk: Chunk, catalogue: Catalogue, method: str, resource: str, rows: np.ndarray) -> None:
@@ -287,8 +315,8 @@ def _check_needs(chunk: Chunk, catalogue: Catalogue, method: str, resource: str,
             chunk.warn(lacking, "extra_wanted", f"extra.{need.key}", detail)
             continue
         for row in lacking.tolist():
-            reason = Reason("extra_required", f"extra.{need.key}" if column is None else column.title, "", detail)
-            chunk.reasons.setdefault(row, []).append(reason)
+            reason = Reason("extra_required", f"extra.{need.key}" if column is None else column.name, "", detail)
+            chunk.add(row, reason)
 
 
 def _check_sizes(chunk: Chunk) -> None:
@@ -303,17 +331,31 @@ def _check_sizes(chunk: Chunk) -> None:
         if column.part == "description" and longest > DESCRIPTION_CHARS:
             chunk.reject(_rows(values.str.len() > DESCRIPTION_CHARS), "value_too_long", column, str(DESCRIPTION_CHARS))
         elif column.part != "description" and longest > VALUE_BYTES // _UTF8_BYTES_A_CHAR:
-            for row in _rows(values.str.len() > VALUE_BYTES // _UTF8_BYTES_A_CHAR):
-                if len(str(values.iat[row]).encode()) > VALUE_BYTES:
-                    chunk.reject([row], "value_too_many_bytes", column, str(VALUE_BYTES))
+            limit = VALUE_BYTES // _UTF8_BYTES_A_CHAR
+            long = ((row, value) for row, value in enumerate(values.tolist()) if len(value) > limit)
+            too_long = [row for row, value in long if len(value.encode()) > VALUE_BYTES]
+            chunk.reject(too_long, "value_too_many_bytes", column, str(VALUE_BYTES))
     for part, limit in (("extra", EXTRA_ENTRIES), ("metadata", METADATA_ENTRIES)):
         columns = [column.at for column in chunk.columns if column.part == part]
         if len(columns) > limit:
             entries = (chunk.frame[columns] != "").to_numpy().sum(axis=1)
             for row in np.flatnonzero(entries > limit).tolist():
-                chunk.reasons.setdefault(row, []).append(
-                    Reason("too_many_entries", part, str(int(entries[row])), str(limit))
-                )
+                chunk.add(row, Reason("too_many_entries", part, str(int(entries[row])), str(limit)))
+
+
+def _groups(numbers: np.ndarray) -> Iterator[list[int]]:
+    """Yield the positions of each of the numbers 0, 1, …; however many they are, all are sorted once."""
+    import numpy as np
+
+    order = np.argsort(numbers, kind="stable")
+    ends = [*(np.flatnonzero(np.diff(numbers[order])) + 1).tolist(), len(order)]
+    positions = order.tolist()
+    return (positions[begin:end] for begin, end in pairwise((0, *ends)))
+
+
+def is_empty(fields: Sequence[str]) -> bool:
+    """Return True for the fields of a record that holds delimiters and blanks and nothing else."""
+    return not "".join(fields).strip(BLANKS)
 
 
 def _rows(mask: object) -> list[int]:

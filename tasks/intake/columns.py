@@ -24,6 +24,8 @@ SINGLE = (*REQUIRED, "description", "reference")
 OWN_PREFIX = "onboarding_"
 #: docs/elepay-api.md §4
 KEY_CHARS = 20
+#: A reason that a row keeps repeats no more of a title.
+NAME_CHARS = 80
 _RESERVED = ("route", "__")
 _OWN = "own"
 #: In a copy with this column each value was guarded against spreadsheets (`csv_records.guard`).
@@ -36,6 +38,11 @@ class Column(NamedTuple):
     at: int  #: position, the first is 0
     title: str  #: as the file spells it
     target: str  #: `customer_id`, …, `extra.KEY`, `metadata.KEY`, `own` (of a report), or "" (kept, not sent)
+
+    @property
+    def name(self) -> str:
+        """The title as every row repeats it: cut to a length that does not matter a million times."""
+        return self.title if len(self.title) <= NAME_CHARS else self.title[: NAME_CHARS - 1] + "…"
 
     @property
     def part(self) -> str:

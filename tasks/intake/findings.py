@@ -58,10 +58,9 @@ def shown(value: str) -> str:
     text = value[: 4 * _SHOWN_CHARS]
     if len(text) >= _LEAST_CARD_DIGITS:
         text = _masked(text)
-    text = text if len(text) <= _SHOWN_CHARS else text[: _SHOWN_CHARS - 1] + "…"
-    if text.isprintable():
-        return text
-    return "".join(char if char.isprintable() or char == "\u3000" else f"\\u{ord(char):04x}" for char in text)
+    if not text.isprintable():
+        text = "".join(char if char.isprintable() or char == "\u3000" else f"\\u{ord(char):04x}" for char in text)
+    return text if len(text) <= _SHOWN_CHARS else text[: _SHOWN_CHARS - 1] + "…"
 
 
 def _masked(text: str) -> str:

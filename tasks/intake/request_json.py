@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import orjson
 
+from tasks.models import compact_json
+
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
@@ -36,7 +38,7 @@ def request_of(description: str | None, extra: Mapping[str, str], metadata: Mapp
     for name, values in (("e", extra), ("m", metadata)):
         if kept := {key: values[key] for key in sorted(values) if values[key]}:
             request[name] = kept
-    return orjson.dumps(request)
+    return compact_json(request)
 
 
 def decode_request(request: bytes) -> Parts:

@@ -66,7 +66,7 @@ _LINE = re.compile(rb"[^\r\n]*(?:\r\n|\n|\r|$)")
 _LINE_END = re.compile(r"\r\n|\n|\r")
 _MOST_HEADER_BYTES = 8 * 1024 * 1024
 _BUFFER_BYTES = 1024 * 1024
-_KEPT = 10_000  # formatted explanations in memory
+_KEPT = 1_000  # formatted explanations in memory
 
 
 class FileColumns:

@@ -10,7 +10,7 @@ from tasks.reports.facts import ReportFacts
 
 #: Between several reasons in one cell; code, column, message and hint have as many parts, in the same order.
 BETWEEN = " | "
-_KEPT = 10_000  # explanations in memory; most rows share a handful
+_KEPT = 1_000  # explanations in memory; most rows share a handful, and one may be some thousand characters long
 _FAILURES = frozenset({RowState.INVALID, RowState.REFUSED, RowState.UNCLEAR})
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from tasks.models import Books, Reason, ReportRow, RowState, book_of
-from tasks.reports.explained import BETWEEN, Explained
+from tasks.reports.explained import Explained
 from tasks.reports.facts import BooksError, ReportFacts
 from tasks.reports.joined import Joined
 
@@ -56,7 +56,7 @@ class Tally:
     """Counts rows in a few hundred numbers, however many rows there are."""
 
     def __init__(self) -> None:
-        self.tasks: dict[TaskKey, Task] = {}
+        self.tasks: dict[tuple[str, str, str], Task] = {}  #: by their `TaskKey`
         self.shown: list[Shown] = []
         self.failures = 0  #: rows that stand in failures.csv
         self._kinds: dict[tuple[str, str, int, str, bool], int] = {}
@@ -69,17 +69,19 @@ class Tally:
         self._kinds[kind] = self._kinds.get(kind, 0) + 1
         if not said.reasons:
             return None
-        self._codes[row.state, said.cells[0]] += 1
+        state = book_of(row.state)
+        for code in {reason.code for reason in said.reasons} if len(said.reasons) > 1 else (said.reasons[0].code,):
+            self._codes[state, code] += 1
         return self._add_task(row, said) if said.to_do else None
 
     def _add_task(self, row: ReportRow, said: Explained) -> TaskKey:
-        keys: dict[TaskKey, Reason] = {}
+        keys: dict[tuple[str, str, str], Reason] = {}  # a TaskKey is made for the first row only
         for reason in said.reasons:
-            keys.setdefault(key_of(row, reason), reason)
+            keys.setdefault(_parts(row, reason), reason)
         for key, reason in keys.items():
             task = self.tasks.get(key)
             if task is None:
-                task = self.tasks[key] = Task(key, reason)
+                task = self.tasks[key] = Task(TaskKey(*key), reason)
             task.rows += 1
             task.alone += len(keys) == 1
             task.methods[row.payment_method] += 1
@@ -90,7 +92,7 @@ class Tally:
             self.failures += 1
             if len(self.shown) < ROWS_SHOWN:
                 self.shown.append(Shown(row, said))
-        return next(iter(keys))
+        return self.tasks[next(iter(keys))].key
 
     def check(self, facts: ReportFacts) -> None:
         """Raise `BooksError` unless the rows are what the books say.
@@ -134,11 +136,7 @@ class Tally:
     @property
     def codes_by_state(self) -> dict[tuple[str, str], int]:
         """Rows by state (`open` for all three open ones) and code, the most frequent first."""
-        found: Counter[tuple[str, str]] = Counter()
-        for (state, codes), count in self._codes.items():
-            for code in set(codes.split(BETWEEN)):
-                found[book_of(state), code] += count
-        return dict(sorted(found.items(), key=lambda item: (-item[1], item[0])))
+        return dict(sorted(self._codes.items(), key=lambda item: (-item[1], item[0])))
 
     @property
     def by_method(self) -> dict[str, dict[str, int]]:
@@ -178,5 +176,9 @@ class Tally:
 
 def key_of(row: ReportRow, reason: Reason) -> TaskKey:
     """Return which deed would remove a reason from a row."""
-    state = book_of(row.state)
-    return TaskKey(state, reason.code, row.payment_method if reason.code == "method_closed" else reason.column)
+    return TaskKey(*_parts(row, reason))
+
+
+def _parts(row: ReportRow, reason: Reason) -> tuple[str, str, str]:
+    column = row.payment_method if reason.code == "method_closed" else reason.column
+    return book_of(row.state), reason.code, column

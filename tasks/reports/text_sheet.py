@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections.abc import Sequence
+from functools import lru_cache
 from itertools import accumulate
 from typing import Any
 
@@ -24,7 +25,8 @@ _ROW = "\x00"
 _ALWAYS_FITS = MAX_CHARS // 2
 _MOST_PRINTED = 240  # columns that together are wider do not fit on paper
 _HIGHEST = 409  # points, Excel's limit for a row
-_SPECIAL = re.compile("[&<>\x00-\x1f\ufffe\uffff\ud800-\udfff]|_x|^ | $|  ")
+_SPECIAL = re.compile("[&<>\x00-\x1f\ufffe\uffff\ud800-\udfff]")
+_KEPT = 1024  # texts of cells; those of one failure stand on two sheets
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\ufffe\uffff\ud800-\udfff]")
 _LOOKS_ESCAPED = re.compile("_(?=x[0-9A-Fa-f]{4}_)")
 
@@ -62,15 +64,7 @@ class TextSheet(Worksheet):  # type: ignore[misc]
         if starts is None:
             starts = self._starts[styles] = [_cell_start(at, style) for at, style in enumerate(styles)]
         tall = f' ht="{min(height, _HIGHEST):g}" customHeight="1">' if height else ">"
-        return tall + "".join(
-            [
-                f"{start}><is><t>{value}</t></is></c>"
-                if not _SPECIAL.search(value) and len(value) <= _ALWAYS_FITS
-                else f'{start}><is><t xml:space="preserve">{_escaped(value)}</t></is></c>'
-                for start, value in zip(starts, values, strict=True)
-                if value
-            ]
-        )
+        return tall + "".join([start + _text_of(value) for start, value in zip(starts, values, strict=True) if value])
 
     def finish(self, widths: Sequence[int], style: Any, *, table: bool = True) -> None:
         """Set widths and, for a table, a frozen header and a filter; `style` is the format of what people add."""
@@ -91,6 +85,15 @@ class TextSheet(Worksheet):  # type: ignore[misc]
 
 def _cell_start(at: int, style: int) -> str:
     return f'<c r="{xl_col_to_name(at)}{_ROW}" s="{style}" t="inlineStr"'
+
+
+@lru_cache(maxsize=_KEPT)
+def _text_of(value: str) -> str:
+    """Return what stands in a cell behind its start."""
+    is_plain = not _SPECIAL.search(value) and "_x" not in value and "  " not in value and value.strip(" ") == value
+    if is_plain and len(value) <= _ALWAYS_FITS:
+        return f"><is><t>{value}</t></is></c>"
+    return f'><is><t xml:space="preserve">{_escaped(value)}</t></is></c>'
 
 
 def _escaped(text: str) -> str:

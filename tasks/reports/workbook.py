@@ -13,6 +13,7 @@ more than where each of them starts.
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -59,6 +60,7 @@ _TO_DO_COLUMNS = {"reason": 30, "to_do": 44, "line": 9, "state": 12, "message": 
 _UNCLEAR_COLUMNS = {"line": 9, "message": 44, "to_do": 44, "reference": 30, "attempts": 10, "decided_by": 16}
 _SUMMARY_WIDTHS = (40, 10, 62, 48, 32)
 _LINE_POINTS = 15.0
+_NOT_ASCII = re.compile("[^\x00-\x7f]")
 
 
 class _Styles:
@@ -342,4 +344,6 @@ def _lines_of(text: str, width: int) -> int:
 
 @lru_cache(maxsize=4096)
 def _columns_of(text: str) -> int:
-    return len(text) if text.isascii() else sum(1 + (unicodedata.east_asian_width(char) in "WF") for char in text)
+    if text.isascii():
+        return len(text)
+    return len(text) + sum(unicodedata.east_asian_width(char) in "WF" for char in _NOT_ASCII.findall(text))

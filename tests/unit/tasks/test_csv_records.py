@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from tasks.csv_records import (
+    BLANKS,
     MAX_COLUMNS,
     MAX_RECORD_CHARS,
     FileFormat,
@@ -79,7 +80,9 @@ def assert_every_byte_is_accounted_for(path: Path) -> None:
         assert not text[at:begin].strip(" \t\r\n")
         assert number == 0 or {"\r", "\n"} & set(text[at:begin])
         at = begin + len(piece)
-    assert not text[at:].removesuffix("\x1a").strip(" \t\r\n")
+    blanks = " \t\r\n" + (BLANKS + fmt.delimiter + '"' if fmt.empty_records else "")
+    left = path.read_bytes()[len(fmt.bom) :].decode(encoding)[at:].removesuffix("\x1a")
+    assert not left.encode(encoding).decode(fmt.plain_encoding).strip(blanks)
 
 
 @pytest.mark.parametrize("path", USABLE, ids=lambda path: path.name)
@@ -97,6 +100,39 @@ def test_raw_records_are_the_bytes_of_the_file(path: Path) -> None:
         (record.record, record.line, len(record.fields)) for record in records
     ]
     assert [raw.raw.decode(fmt.plain_encoding) for raw in raws] == [record.text for record in records]
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding", "end", "lines"),
+    [
+        ("a,b\n1,2\n,\n,\n", "utf-8", (3, 2), [2]),
+        ('a,b\n1,2\n,\n3,4\n,\n \n"","  "\n,,,\x1a', "utf-8", (5, 3), [2, 3, 4]),
+        ("a,b\r1,2\r,\r,\r", "utf-8", (3, 2), [2]),
+        ("a,b\r\n1,2\r\n,\r\n,", "utf-16", (3, 2), [2]),
+        ("a,b\n1,2\r,\n,\r\n,\r,", "utf-8", (3, 4), [2]),
+        ("a\tb\n1\t2\n\t\n \t\n", "utf-8", (3, 2), [2]),
+        ("a,b\n1,表\n\u3000,\u3000\n", "cp932", (3, 1), [2]),
+        ("a,b\n1,表\n\u3000,\u3000\n", "utf-8", (3, 1), [2]),
+        ('a,b\n1,"x\n\n"\n,\n', "utf-8", (5, 1), [2]),
+        ('a,b\n1,2\n,"\n,"\n', "utf-8", (0, 0), [2, 3]),
+        ('a,b\n1,2\n","\n', "utf-8", (0, 0), [2, 3]),
+        ("a,b\n1,2\n \n\n", "utf-8", (0, 0), [2]),
+    ],
+)
+def test_empty_records_at_the_end_are_none(
+    tmp_path: Path, text: str, encoding: str, end: tuple[int, int], lines: list[int]
+) -> None:
+    path = write(tmp_path, text.encode(encoding))
+    fmt = detect_format(path, ("utf-8-sig", encoding))
+    assert (fmt.empty_from, fmt.empty_records) == end
+    assert [record.line for record in read_records(path, fmt)] == lines
+    assert [raw.line for raw in read_raw(path, fmt)] == lines
+
+
+def test_a_file_that_was_accepted_before_keeps_its_empty_records(tmp_path: Path) -> None:
+    path = write(tmp_path, b"a,b\n1,2\n,\n")
+    kept = {name: value for name, value in detect_format(path).to_dict().items() if not name.startswith("empty")}
+    assert len(list(read_raw(path, FileFormat.from_dict(kept)))) == 2
 
 
 @relaxed
@@ -144,6 +180,8 @@ def test_what_a_csv_writer_writes_is_read_back(
     path = write(tmp_path, text.getvalue().encode(encoding))
     fmt = detect_format(path)
     assert fmt.delimiter == delimiter
+    while rows and not "".join(rows[-1]).strip(BLANKS):  # at the end of the file an empty record is none
+        rows.pop()
     assert [record.fields for record in read_records(path, fmt)] == rows
 
 

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import time
+import tracemalloc
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from tasks.intake import (
     read_rows,
     request_of,
 )
+from tasks.intake.checks import MOST_REASONS
 from tasks.intake.findings import shown
 from tasks.intake.request_json import content_of
 from tasks.models import NewRow, Reason, decode_reasons, identity_of
@@ -245,6 +247,62 @@ def test_entries_count_only_where_they_are_filled(tmp_path: Path) -> None:
 )
 def test_a_rejected_value_is_masked_shortened_and_printable(value: str, expected: str) -> None:
     assert shown(value) == expected
+
+
+def test_a_row_keeps_few_reasons_and_says_how_many_more_there_are(tmp_path: Path) -> None:
+    titles = ",".join(f"extra.{number}" for number in range(20)) + ",顧客" + "番" * 500
+    line = "," + "no method," * 2 + ",".join(["\x01" * 3000] * 20) + ",\x02"
+    (row,) = read(write(tmp_path, f"customer_id,payment_method,resource,{titles}\n{line}\n"))
+    reasons = decode_reasons(row.reasons)
+    assert [reason.code for reason in reasons[:3]] == ["missing_value", "unknown_payment_method", "unknown_resource"]
+    assert len(reasons) == MOST_REASONS + 1
+    assert reasons[-1] == Reason("more_reasons", detail=str(3 + 21 + 20 - MOST_REASONS))
+    assert len(row.reasons or b"") < 4000
+
+
+def test_a_reason_repeats_little_of_a_long_title(tmp_path: Path) -> None:
+    title = "Member " + "x" * 5000
+    path = write(tmp_path, f"{title},payment_method,resource\n\x01,creditcard,ios\n")
+    (row,) = read(path, IntakeRules(mapping={title.casefold().replace(" ", ""): "customer_id"}))
+    (reason,) = decode_reasons(row.reasons)
+    assert len(reason.column) == 80
+    assert row.customer_id is None
+
+
+def test_an_invalid_row_takes_no_more_memory_than_a_valid_one(tmp_path: Path) -> None:
+    def peak(line: str) -> int:
+        path = write(tmp_path, f"{HEADER}\n" + f"{line}\n" * 3000 + "cus_1,paidy,ios,,,,,\n")
+        opened = open_file(path, IntakeRules())
+        list(read_rows(path, opened, IntakeRules()))
+        tracemalloc.start()
+        try:
+            kept = list(read_rows(path, opened, IntakeRules()))
+            assert sum(map(len, kept)) == 3001
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    valid = peak("cus_1,paidy,ios,Plan,a,b,c,d")
+    for line in (",,,,,,,", "..,method,place,Plan,a,b,c,d", "cus_1,paidy", 'cus_1,"paidy"x,ios,,,,,'):
+        assert peak(line) < 1.2 * valid
+
+
+# Empty rows at the end ------------------------------------------------------------------------------------------------
+
+
+def test_empty_rows_at_the_end_are_no_records_and_are_noted(tmp_path: Path) -> None:
+    warnings = Warnings()
+    path = write(tmp_path, f"{HEADER}\n,,,,,,,\ncus_1,paidy,ios,,,,,\n" + ",,,,,,,\n" * 5000)
+    rows = read(path, warnings=warnings)
+    assert [row.state for row in rows] == ["invalid", "waiting"]
+    (noted,) = warnings
+    assert (noted.code, noted.count, noted.first_record, noted.first_line) == ("empty_rows_at_end", 5000, 3, 4)
+
+
+def test_a_file_of_nothing_but_empty_rows_is_unusable(tmp_path: Path) -> None:
+    with pytest.raises(UnusableFile, match="nothing but empty rows \\(3, from line 2 on\\)") as caught:
+        read(write(tmp_path, f"{HEADER}\n,,,,,,,\n,,,,,,,\n \n,,,,,,,"))
+    assert caught.value.code == "no_records"
 
 
 # The catalogue and the key --------------------------------------------------------------------------------------------
