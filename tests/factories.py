@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
 import requests
 
 from tasks.intake.request_json import content_of, request_of
@@ -251,6 +252,26 @@ def wait_until(condition: Any, seconds: float = 30.0, what: str = "it") -> None:
     while not condition():
         assert time.monotonic() < ends, f"{what} did not happen within {seconds} s"
         time.sleep(0.02)
+
+
+@contextlib.contextmanager
+def untakable(path: Path) -> Iterator[None]:
+    """Let nobody rename or write something, root included: immutable; for all but root unreadable or unwritable."""
+    if os.getuid() == 0:
+        done = subprocess.run(["chattr", "+i", path], capture_output=True, text=True, check=False)
+        if done.returncode:
+            pytest.skip(f"files cannot be made immutable here: {done.stderr.strip()}")
+        try:
+            yield
+        finally:
+            subprocess.run(["chattr", "-i", path], check=True)
+        return
+    before = path.stat().st_mode
+    path.chmod(0o500 if path.is_dir() else 0)
+    try:
+        yield
+    finally:
+        path.chmod(before)
 
 
 @contextlib.contextmanager
