@@ -73,6 +73,8 @@ class NewsKind(StrEnum):
     REJECTED = "rejected"  #: a file as a whole cannot be onboarded
     REPEATED = "repeated"  #: a dropped file has exactly the content of a batch
     NOTHING_ARRIVED = "nothing_arrived"  #: no file came by the time that was agreed
+    NOT_TAKEN = "not_taken"  #: dropped files cannot be taken out of the inbox
+    WENT_ON = "went_on"  #: a dropped file changed after it was read
     TEST = "test"  #: `onboard doctor --notify`
 
 
@@ -86,7 +88,7 @@ class News:
     batch_id: int | None = None
     code: str = ""  #: why a file was rejected
     #: The batch's `state_reason` at that moment; when a file should have come; what the log calls a file that was
-    #: rejected; the name of a repeated one.
+    #: rejected; the name of a repeated one, and of one that changed after it was read; which cannot be taken, and why.
     why: str = ""
 
 

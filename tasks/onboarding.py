@@ -221,7 +221,7 @@ def keep_file(path: Path, files: Path, sha256: str) -> Path:
     Raises UnusableFile if it is no longer what the checksum says.
     """
     files.mkdir(parents=True, exist_ok=True, mode=0o700)
-    kept = files / f"{sha256}.csv"
+    kept = kept_at(files, sha256)
     if kept.exists():
         return kept
     handle, name = tempfile.mkstemp(dir=files, suffix=".part")
@@ -241,6 +241,11 @@ def keep_file(path: Path, files: Path, sha256: str) -> Path:
     finally:
         Path(name).unlink(missing_ok=True)
     return kept
+
+
+def kept_at(files: Path, sha256: str) -> Path:
+    """Return where the copy of an accepted file is kept."""
+    return files / f"{sha256}.csv"
 
 
 def _parent(ledger: Ledger, opened: OpenedFile) -> int | None:

@@ -267,6 +267,26 @@ def wait_until(condition: Any, seconds: float = 30.0, what: str = "it") -> None:
 
 
 @contextlib.contextmanager
+def untakable(path: Path) -> Iterator[None]:
+    """Let nobody rename or write something, root included: immutable; for all but root unreadable or unwritable."""
+    if os.getuid() == 0:
+        done = subprocess.run(["chattr", "+i", path], capture_output=True, text=True, check=False)
+        if done.returncode:
+            pytest.skip(f"files cannot be made immutable here: {done.stderr.strip()}")
+        try:
+            yield
+        finally:
+            subprocess.run(["chattr", "-i", path], check=True)
+        return
+    before = path.stat().st_mode
+    path.chmod(0o500 if path.is_dir() else 0)
+    try:
+        yield
+    finally:
+        path.chmod(before)
+
+
+@contextlib.contextmanager
 def postgres_server() -> Iterator[str]:
     """A real PostgreSQL from a wheel; its address without a database."""
     folder = Path(tempfile.mkdtemp(prefix="pg"))  # short: a socket file lives in it

@@ -7,6 +7,9 @@ rehearsing         `onboard rehearse`: a whole run against the simulator, apart 
 running            `onboard run` and `onboard retry`: from a file to its reports
 watcher            `onboard watch`: dropped files, each to its end
 drop_folder        inbox, processing, archive, rejected, outbox: what is complete, whose it is, every move
+dropped_names      which names are unfinished uploads, junk or companions; names made safe
+late_uploads       uploads that went on after their file was taken: noticed, and given back to the inbox
+troubles           says once that something is held up, and once that it goes on
 checking           `onboard check`: everything but the sending
 asking             `onboard status`, `report`, `ledger`: what the ledger knows
 deciding           `onboard pause`, `resolve`, `show`, …: what people decide

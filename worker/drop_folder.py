@@ -23,10 +23,9 @@ import secrets
 import shutil
 import stat
 import time
-import unicodedata
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
@@ -34,38 +33,15 @@ from zoneinfo import ZoneInfo
 import orjson
 
 from tasks import processes
+from worker.dropped_names import COMPANIONS, NameKind, companions_of, kind_of, safe_name
 
-#: A file with one of these behind its name (or instead of its extension) beside it is complete.
-COMPANIONS = (".done", ".ready")
-#: Names that programs give to files which they are still writing.
-UNFINISHED = (".part", ".tmp", ".filepart", ".crdownload")
 #: Of each watcher, in `processing/`: who it is; touched while it lives.
 WATCHERS = ".watchers"
 CLAIM = "claim.json"
 #: What a claim's folder holds besides `CLAIM`: the dropped file, its reports, and their copy on its way to the outbox.
 DROPPED, REPORTS, OUTGOING = "file", "reports", "outgoing"
-#: Characters that some systems do not take in names, or take for a path.
-_RESERVED = set('/\\:*?"<>|')
-_STEM_CHARACTERS = 60
-
-
-def safe_name(name: str) -> str:
-    """Return a file's name without what could be a path, a control sequence or no text at all."""
-    return (
-        "".join("_" if char in _RESERVED or unicodedata.category(char)[0] == "C" else char for char in name).strip()
-        or "_"
-    )
-
-
-def stem_of(name: str) -> str:
-    """Return the beginning of a name that is already safe, short enough to become part of a folder's name."""
-    stem = (Path(name).stem.strip(". ") or "_")[:_STEM_CHARACTERS]
-    return stem.encode()[:150].decode(errors="ignore")
-
-
-def name_of_reports(batch_id: int, name: str) -> str:
-    """Return what the folder of a batch's reports is called in the outbox; `name` is the file's."""
-    return f"{batch_id}-{stem_of(name)}"
+#: Failures that are not one file's: nothing at all can be taken before they are over.
+_OF_THE_FOLDER = (errno.EXDEV, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOTDIR)
 
 
 class Dropped(NamedTuple):
@@ -90,46 +66,47 @@ class Inbox:
         self._now = now
         self._seen: dict[str, _Seen] = {}
         self.settling = 0  #: how many files stood there at the last look and were not complete yet
+        self.unseen: dict[str, OSError] = {}  #: names that the last look could not look at, and why
 
     def look(self) -> list[Dropped]:
         """Return what is complete now, oldest first: a companion says so, or it stayed as it was for long enough.
 
-        A symbolic link is returned at once (to be rejected). Folders, special files, and names of unfinished files are
-        passed over. Raises OSError.
+        A symbolic link is returned at once (to be rejected). Folders, special files, and names that are no file's
+        (`dropped_names.RULES`) are passed over. Raises OSError.
         """
-        entries = {name: one for name, one in self._stats() if not _is_passed_over(name)}
+        files, companions = {}, {}
+        for name, one in self._stats():
+            kind = kind_of(name)
+            if kind in COMPANIONS and stat.S_ISREG(one.st_mode):
+                companions[name] = one
+            elif kind is NameKind.FILE and (stat.S_ISREG(one.st_mode) or stat.S_ISLNK(one.st_mode)):
+                files[name] = one
+        owned = companions_of(files, companions)
         complete, seen = [], {}
-        for name, one in entries.items():
-            if name.lower().endswith(COMPANIONS) or not (stat.S_ISREG(one.st_mode) or stat.S_ISLNK(one.st_mode)):
-                continue
-            companions = tuple(each for each in _companions_of(name) if each in entries)
-            told = any(entries[each].st_ctime_ns >= one.st_ctime_ns for each in companions)
+        for name, one in files.items():
+            mine = owned.get(name, [])
+            told = any(
+                kind_of(each) is NameKind.COMPLETE and companions[each].st_ctime_ns >= one.st_ctime_ns for each in mine
+            )
             version = (one.st_ino, one.st_size, one.st_mtime_ns)
             before = self._seen.get(name)
             since = before.since if before is not None and before.version == version else self._now()
             seen[name] = _Seen(version, since)
             if told or stat.S_ISLNK(one.st_mode) or self._now() - since >= self._settle_seconds:
-                complete.append(Dropped(name, companions, one.st_mtime))
+                complete.append(Dropped(name, tuple(mine), one.st_mtime))
         self._seen, self.settling = seen, len(seen) - len(complete)
         return sorted(complete, key=lambda each: (each.changed_at, each.name))
 
     def _stats(self) -> Iterator[tuple[str, os.stat_result]]:
+        self.unseen = {}
         with os.scandir(self._folder) as found:
             for entry in found:
-                with contextlib.suppress(FileNotFoundError):  # somebody else was quicker
+                try:
                     yield entry.name, entry.stat(follow_symlinks=False)
-
-
-def _is_passed_over(name: str) -> bool:
-    return name.startswith((".", "~$")) or name.lower().endswith(UNFINISHED)
-
-
-def _companions_of(name: str) -> Iterator[str]:
-    """Yield the names that a companion of this file may have: customers.csv.done, customers.done, …"""
-    for ending in COMPANIONS:
-        yield name + ending
-        if Path(name).suffix:
-            yield Path(name).stem + ending
+                except FileNotFoundError:  # somebody else was quicker
+                    continue
+                except OSError as error:
+                    self.unseen[entry.name] = error
 
 
 @dataclass
@@ -142,12 +119,12 @@ class Claim:
     @property
     def id(self) -> str:
         """Its name in logs and reports: when it was taken, and a random part."""
-        return self.folder.name.partition("@")[0]
+        return str(self.facts.get("claim") or self.folder.name.partition("@")[0])
 
     @property
     def name(self) -> str:
         """The file's name, made safe."""
-        return str(self.facts["name"])
+        return safe_name(str(self.facts["name"]))
 
     @property
     def file(self) -> Path:
@@ -156,8 +133,14 @@ class Claim:
 
     @property
     def is_here(self) -> bool:
-        """False once another watcher has taken it over."""
-        return os.path.lexists(self.file)
+        """False once another watcher has taken it over; of a share that is away, True."""
+        try:
+            self.file.lstat()
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except OSError:
+            return True
+        return True
 
     def note(self, **facts: Any) -> None:
         """Add to what is written down about it, on the disk before this returns."""
@@ -239,56 +222,88 @@ class DropFolder:
         """How many files of the inbox were not complete at the last look."""
         return self._inbox.settling
 
+    @property
+    def unseen(self) -> dict[str, OSError]:
+        """What the last look could not look at, and why."""
+        return self._inbox.unseen
+
     def complete(self) -> list[Dropped]:
         """Return what may be taken from the inbox, oldest first. Raises OSError."""
         return self._inbox.look()
 
     def claim(self, dropped: Dropped) -> Claim | None:
-        """Take a file out of the inbox; None if somebody else was quicker. Raises OSError."""
-        taken_at = datetime.now(UTC)
-        claim = Claim(self.processing / f"{taken_at:%Y%m%dT%H%M%S.%fZ}-{secrets.token_hex(4)}@{self.watcher}")
-        claim.folder.mkdir(mode=0o700)
+        """Take a file out of the inbox; None if somebody else was quicker, or if it is a folder by now.
+
+        Raises OSError, and leaves nothing behind then: of this file only, unless `is_shut` says that it is of all. A
+        file that cannot be read stays where it is, so that people can mend it there. Once the file has moved nothing
+        more is raised: what could not be written down is written with the next note.
+        """
+        source, taken_at = self.inbox / dropped.name, datetime.now(UTC)
+        claim_id = f"{taken_at:%Y%m%dT%H%M%S.%fZ}-{secrets.token_hex(4)}"
+        facts = {"name": safe_name(dropped.name), "claim": claim_id, "claimed_at": taken_at.timestamp()}
+        claim = Claim(self.processing / f"{claim_id}@{self.watcher}", facts)
         try:
+            if not _is_to_be_taken(source):
+                return None
+            claim.folder.mkdir(mode=0o700)
             (claim.folder / DROPPED).mkdir(mode=0o700)
-            claim.note(name=safe_name(dropped.name), claimed_at=taken_at.timestamp())
-            with contextlib.suppress(FileNotFoundError):
-                (self.inbox / dropped.name).rename(claim.file)
-        except OSError:
-            if not claim.is_here:
-                shutil.rmtree(claim.folder, ignore_errors=True)
+            source.rename(claim.file)
+        except OSError as error:
+            shutil.rmtree(claim.folder, ignore_errors=True)
+            if isinstance(error, FileNotFoundError) and not os.path.lexists(source):
+                return None
+            if error.errno == errno.EXDEV:
+                why = "it is on another file system than processing/, and both must be on one"
+                raise OSError(errno.EXDEV, why, str(self.inbox)) from error
             raise
-        if not claim.is_here:
-            shutil.rmtree(claim.folder)
-            return None
+        with contextlib.suppress(OSError):
+            claim.note()
         for companion in dropped.companions:
-            with contextlib.suppress(FileNotFoundError):
+            with contextlib.suppress(OSError):
                 (self.inbox / companion).rename(claim.folder / DROPPED / safe_name(companion))
-        for folder in (claim.folder / DROPPED, claim.folder, self.processing, self.inbox):
-            sync_folder(folder)
+        with contextlib.suppress(OSError):
+            for folder in (claim.folder / DROPPED, claim.folder, self.processing, self.inbox):
+                sync_folder(folder)
         return claim
 
-    def take_over(self) -> list[Claim]:
-        """Take what dead watchers have left, oldest first, and clear away their traces. Raises OSError."""
-        taken, living = [], {self.watcher}
+    def is_shut(self, error: OSError) -> bool:
+        """Tell whether a failure to take a file hits every other file as well."""
+        open_ = all(os.access(folder, os.W_OK | os.X_OK) for folder in (self.inbox, self.processing))
+        return error.errno in _OF_THE_FOLDER or not open_
+
+    def take_over(self, failed: Callable[[str, OSError], None]) -> list[Claim]:
+        """Take what dead watchers have left, oldest first, and clear away their traces. Raises OSError.
+
+        One that cannot be taken over does not keep the others: `failed` is told its name, and it is tried again.
+        """
+        taken, living, left = [], {self.watcher}, set()
         for folder in sorted(self.processing.glob("*@*")):
             name, _, watcher = folder.name.rpartition("@")
-            if watcher in living or not self._is_dead(watcher):
-                living.add(watcher)
-                continue
-            mine = folder.with_name(f"{name}@{self.watcher}")
             try:
-                folder.rename(mine)
-            except FileNotFoundError:  # somebody else was quicker
+                if watcher in living or not self._is_dead(watcher):
+                    living.add(watcher)
+                    continue
+                claim = self._take_over(folder, folder.with_name(f"{name}@{self.watcher}"))
+            except OSError as error:
+                left.add(watcher)
+                failed(name, error)
                 continue
-            claim = _found(mine)
-            if claim is None:  # its watcher died before it had the file
-                shutil.rmtree(mine)
-            else:
+            if claim is not None:
                 taken.append(claim)
         for path in (self.processing / WATCHERS).glob("*.json"):
-            if path.stem not in living and self._is_dead(path.stem):
+            if path.stem not in living | left and self._is_dead(path.stem):
                 path.unlink(missing_ok=True)
         return taken
+
+    def _take_over(self, folder: Path, mine: Path) -> Claim | None:
+        try:
+            folder.rename(mine)
+        except FileNotFoundError:  # somebody else was quicker
+            return None
+        claim = _found(mine)
+        if claim is None:  # its watcher died before it had the file
+            shutil.rmtree(mine, ignore_errors=True)
+        return claim
 
     def is_held(self, batch_id: int, *, but: Claim) -> bool:
         """Tell whether another claim, of whatever watcher, is about this batch."""
@@ -326,7 +341,7 @@ class DropFolder:
         for report in sorted((claim.folder / REPORTS).iterdir()):
             if report.is_file():
                 shutil.copyfile(report, outgoing / report.name)
-                _sync_file(outgoing / report.name, mode=0o600)
+                sync_file(outgoing / report.name, mode=0o600)
         sync_folder(outgoing)
         outgoing.rename(target)
         sync_folder(self.outbox)
@@ -334,7 +349,7 @@ class DropFolder:
 
     def put_away(self, claim: Claim, where: Path, name: str) -> Path:
         """Move a claim's folder to where it ends: `where`/DATE/`name`, or the next free name. Raises OSError."""
-        day = where / f"{datetime.now(self._zone):%Y-%m-%d}"
+        day = where / self._day(0)
         day.mkdir(mode=0o700, exist_ok=True)
         for free in _free_names(name):
             target = day / free
@@ -351,6 +366,14 @@ class DropFolder:
             sync_folder(folder)
         return target
 
+    def put_away_lately(self) -> list[Path]:
+        """Return the folders of what came to its end today and yesterday. Raises OSError."""
+        days = [where / self._day(ago) for where in (self.archive, self.rejected) for ago in (1, 0)]
+        return [folder for day in days if day.is_dir() for folder in sorted(day.iterdir())]
+
+    def _day(self, ago: int) -> str:
+        return f"{datetime.now(self._zone) - timedelta(days=ago):%Y-%m-%d}"
+
     def arrived_since(self, at: float) -> bool:
         """Tell whether any watcher has taken a file since then, wherever that file is by now."""
         kept = [self.processing.glob("*@*"), self.archive.glob("*/*"), self.rejected.glob("*/*")]
@@ -366,15 +389,30 @@ def _free_names(name: str) -> Iterator[str]:
     yield from (f"{name}-{number}" for number in itertools.count(2))
 
 
+def _is_to_be_taken(path: Path) -> bool:
+    """Tell whether something is a file (or a link, to be rejected) that can be read. Raises OSError."""
+    mode = path.lstat().st_mode
+    if stat.S_ISREG(mode):
+        os.close(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW))
+    return not stat.S_ISDIR(mode)
+
+
 def _found(folder: Path) -> Claim | None:
-    """Return the claim that a folder holds; None if there is no file in it."""
+    """Return the claim that a folder holds; None if there is no file in it. What claim.json lacks is found anew."""
     claim = Claim(folder)
     with contextlib.suppress(FileNotFoundError, orjson.JSONDecodeError):
-        claim.facts = orjson.loads((folder / CLAIM).read_bytes())
+        facts = orjson.loads((folder / CLAIM).read_bytes())
+        claim.facts = facts if isinstance(facts, dict) else {}
     if "name" not in claim.facts:
-        left = [each.name for each in (folder / DROPPED).glob("*") if not each.name.lower().endswith(COMPANIONS)]
+        left = [each.name for each in (folder / DROPPED).glob("*") if kind_of(each.name) not in COMPANIONS]
         claim.facts["name"] = min(left, default="")
-    return claim if claim.name and claim.is_here else None
+    if not isinstance(claim.facts.get("claimed_at"), float):
+        taken_at = folder.name.partition("-")[0]
+        with contextlib.suppress(ValueError):
+            at = datetime.strptime(taken_at, "%Y%m%dT%H%M%S.%fZ").replace(tzinfo=UTC)
+            claim.facts["claimed_at"] = at.timestamp()
+        claim.facts.setdefault("claimed_at", time.time())
+    return claim if claim.facts["name"] and claim.is_here else None
 
 
 def _claimed_at(folder: Path) -> float:
@@ -391,14 +429,15 @@ def write_file(path: Path, content: bytes) -> None:
     try:
         beside.touch(mode=0o600)
         beside.write_bytes(content)
-        _sync_file(beside, mode=0o600)
+        sync_file(beside, mode=0o600)
         beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)
     sync_folder(path.parent)
 
 
-def _sync_file(path: Path, *, mode: int) -> None:
+def sync_file(path: Path, *, mode: int) -> None:
+    """Have a file's content on the disk. Raises OSError."""
     with path.open("rb+") as file:
         os.fchmod(file.fileno(), mode)
         os.fsync(file.fileno())

@@ -29,7 +29,7 @@ from tasks.reports.message import Message, compose
 from tasks.reports.texts import Texts
 from tasks.resources import Resources
 from worker.channels import Channel, open_channels
-from worker.drop_folder import name_of_reports
+from worker.dropped_names import name_of_reports
 
 log = structlog.get_logger("onboard")
 

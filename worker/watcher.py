@@ -7,17 +7,16 @@ a watcher that is killed anywhere goes on where it stopped, and so does another 
 2. read: before the file is accepted, claim.json says which batches of this content were there already, so that a
    batch that came afterwards is known for its own; the ledger has one unfinished batch of one content
 3. over: the reports are written, copied to the outbox, and the claim moves to the archive, in this order, each whole
+4. compared with what was read, then and for an hour after: a file whose upload went on comes back to the inbox
 """
 
 from __future__ import annotations
 
-import hashlib
 import shlex
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -31,16 +30,19 @@ from rich.console import Console
 from rich.text import Text
 
 from tasks import intake, onboarding, reasons, reporting
-from tasks.errors import LedgerReplaced, OnboardingError, UnusableFile
+from tasks.errors import UnusableFile
 from tasks.intake import load_mapping
 from tasks.ledger import WATCH, Ledger
 from tasks.models import Batch, BatchState, NewsKind, RowState
 from tasks.reports import FILES, Notice, write_notice
 from tasks.resources import Resources
-from worker import running, screen
-from worker.drop_folder import REPORTS, Claim, DropFolder, name_of_reports, stem_of
+from worker import late_uploads, running, screen
+from worker.drop_folder import REPORTS, Claim, DropFolder, Dropped
+from worker.dropped_names import name_of_reports, stem_of
+from worker.late_uploads import LookBack
 from worker.observing import Observing, Pulse, serve
 from worker.run import TICK_SECONDS, sweep_and_ring
+from worker.troubles import NotTaken, Troubles, why_of
 
 log = structlog.get_logger("onboard")
 
@@ -52,6 +54,8 @@ IDLE_SECONDS = 1.0
 CLAIMED_AHEAD = 8
 #: How often a sign of life is given to the other watchers of the folder, in seconds.
 BEAT_SECONDS = 5.0
+#: Files that were put away are looked at again after so many times ONBOARD_SCAN_SECONDS.
+LOOK_BACK_SCANS = 6
 #: Exit codes, as of `onboard run`.
 NEED_A_PERSON, STOPPED = 1, 3
 #: Such a file may be usable later.
@@ -152,13 +156,17 @@ class Watcher:
         self._in_hand: list[InHand] = []
         self._reading: Job | None = None
         self._putting_away: Job | None = None
+        self._look_back = LookBack(self.folder)
+        self._looking_back: Future[None] | None = None
         self._code = 0
         self._troubles = Troubles(self.folder.root)
+        self._not_taken = NotTaken(self._troubles)
+        self._untold: list[str] = []  #: what people are still to be told of files that cannot be taken
         self._woken = threading.Event()  #: something has happened in the inbox
         self._nudged = threading.Event()  #: the loop has something to do
         self._left_there = False  #: files that are complete, for which there was no hand free
         self._ticked_at = float("-inf")
-        self._looked_at = self._beaten_at = float("-inf")
+        self._looked_at = self._looked_back_at = self._beaten_at = float("-inf")
         self._expected_at = _next_time(settings.expect_file_by, settings.time_zone)
 
     @property
@@ -173,6 +181,7 @@ class Watcher:
         try:
             while not interrupts.count:
                 self._beat_if_due()
+                self._look_back_if_due()
                 self._look_if_due()
                 self._tick_if_due()
                 self._advance()
@@ -194,6 +203,8 @@ class Watcher:
     def _nothing_is_left(self) -> bool:
         return (
             self.last_look_at is not None
+            and self._looking_back is None
+            and not self._woken.is_set()
             and not self._left_there
             and not self.folder.settling
             and all(one.waits_for_a_person for one in self._in_hand)
@@ -202,7 +213,7 @@ class Watcher:
     def _let_threads_end(self) -> None:
         """Wait for what is being put away; a reading stops by itself and leaves nothing in the ledger."""
         ends = time.monotonic() + self._ours.settings.total_timeout_seconds + 15
-        while self._reading or self._putting_away:
+        while self._reading or self._putting_away or self._looking_back:
             self._take_back_jobs()
             if time.monotonic() > ends or self._work.interrupts.count > 1:
                 break
@@ -220,31 +231,81 @@ class Watcher:
         """Look into the folder when something has changed there, when it is time, or when a file may have settled."""
         settings = self._ours.settings
         pause = min(settings.scan_seconds, settings.settle_seconds) if self.folder.settling else settings.scan_seconds
-        unread = sum(not one.is_read for one in self._in_hand)
-        go_back = self._left_there and unread < CLAIMED_AHEAD / 2
+        go_back = self._left_there and self._unread < CLAIMED_AHEAD / 2
         if not self._woken.is_set() and not go_back and time.monotonic() - self._looked_at < pause:
             return
         self._woken.clear()
         self._looked_at = time.monotonic()
         with self._troubles.told("folder"):
             self.folder.make()
-            taken = self.folder.take_over()
-            for claim in taken:
+            for claim in self.folder.take_over(self._troubles.say):
                 log.info("claim of a watcher that ended taken over", claim=claim.id)
-            self._in_hand += map(InHand, taken)
-            self._left_there = False
-            for dropped in self.folder.complete():
-                if unread >= CLAIMED_AHEAD:
-                    self._left_there = True
-                    break
-                unread += 1
-                new = self.folder.claim(dropped)
-                if new is not None:
-                    self.counts.taken += 1
-                    log.info("file taken", claim=new.id)
-                    self._in_hand.append(InHand(new))
+                self._in_hand.append(InHand(claim))
+            self._take_what_is_complete()
             self.last_look_at = time.time()
             self.pulse.beat()
+
+    @property
+    def _unread(self) -> int:
+        """How many claims are to be read now; what is held up keeps nobody waiting."""
+        return sum(not one.is_read and one.try_at <= time.monotonic() for one in self._in_hand)
+
+    def _take_what_is_complete(self) -> None:
+        """Claim complete files, the oldest first, each by itself. Raises OSError if none at all can be taken."""
+        self._left_there = False
+        complete = self.folder.complete()
+        not_taken = dict(self.folder.unseen)
+        while complete and self._unread < CLAIMED_AHEAD:
+            dropped = complete.pop(0)
+            try:
+                self._claim(dropped)
+            except OSError as error:
+                if self.folder.is_shut(error):
+                    self._let_people_know(f"inbox ({why_of(error)})")
+                    raise
+                not_taken[dropped.name] = error
+        self._left_there = bool(complete)
+        if new := self._not_taken.say(not_taken, untried=[each.name for each in complete]):
+            self._code = max(self._code, NEED_A_PERSON)
+            self._untold.append(new)
+        while self._untold:
+            self._let_people_know(self._untold[0])
+            self._untold.pop(0)
+
+    def _claim(self, dropped: Dropped) -> None:
+        new = self.folder.claim(dropped)
+        if new is not None:
+            self.counts.taken += 1
+            log.info("file taken", claim=new.id)
+            self._in_hand.append(InHand(new))
+
+    def _let_people_know(self, what: str) -> None:
+        """Tell once a day and folder what cannot be taken, whichever watcher is the first."""
+        day = datetime.now(ZoneInfo(self._ours.settings.time_zone))
+        once = f"not taken {day:%Y-%m-%d} {self.folder.root} {what}"
+        self._ledger.add_news(NewsKind.NOT_TAKEN, once=once, why=what)
+
+    def _look_back_if_due(self) -> None:
+        """Look in a thread, now and then, whether a file has changed since it was put away."""
+        due_at = self._looked_back_at + LOOK_BACK_SCANS * self._ours.settings.scan_seconds
+        if self._looking_back is None and time.monotonic() >= due_at:
+            self._looked_back_at = time.monotonic()
+            self._looking_back = self._in_thread(self._give_back_what_went_on)
+
+    def _give_back_what_went_on(self) -> None:
+        for claim in self._look_back.changed():
+            self._give_back_if_changed(claim)
+
+    def _give_back_if_changed(self, claim: Claim) -> None:
+        """Let a file whose upload went on be taken again; what was accepted stays in its place. Can be repeated."""
+        with self._troubles.told(f"{claim.id}, compared with what was read"):
+            if not late_uploads.has_other_content(claim):
+                return
+            self._ledger.add_news(NewsKind.WENT_ON, once=f"went on {claim.id}", why=claim.name)
+            accepted = onboarding.kept_at(self._ours.files, claim.facts["sha256"])
+            if late_uploads.give_back(claim, accepted, self.folder.inbox) is not None:
+                log.warning("file changed after it was read, and comes back", claim=claim.id)
+            self._woken.set()
 
     def _wake(self) -> None:
         """Wake the loop whenever something happens in the inbox; where that cannot be watched, the scan remains."""
@@ -307,11 +368,11 @@ class Watcher:
             run = set(self._ledger.running_batches())
             over = [one for one in idle if one.is_read and (self._is_over(one, run) or self._is_left(one, run))]
             if over and self._putting_away is None:
-                self._putting_away = self._start(over[0], self._put_away)
+                self._putting_away = self._start(min(over, key=lambda one: one.try_at), self._put_away)
         under_way = sum(one.is_read and not one.waits_for_a_person for one in self._in_hand)
         unread = [one for one in idle if not one.is_read]
         if unread and self._reading is None and under_way < RUNNING_AT_ONCE:
-            self._reading = self._start(min(unread, key=lambda one: one.claim.id), self._read)
+            self._reading = self._start(min(unread, key=lambda one: (one.try_at, one.claim.id)), self._read)
 
     def _is_over(self, one: InHand, run: set[int]) -> bool:
         """Tell whether a claim can be put away; say once that its batch waits for a person."""
@@ -344,19 +405,22 @@ class Watcher:
         return f"{name_of_reports(batch_id, claim.name)}-night-{day:%Y-%m-%d}"
 
     def _start(self, one: InHand, work: Callable[[InHand], None]) -> Job:
+        return Job(one, self._in_thread(partial(work, one)))
+
+    def _in_thread(self, work: Callable[[], None]) -> Future[None]:
         future: Future[None] = Future()
 
         def do() -> None:
             try:
-                work(one)
+                work()
             except BaseException as error:  # noqa: BLE001 - the door of a thread: the loop looks at it
                 future.set_exception(error)
             else:
                 future.set_result(None)
             self._nudged.set()
 
-        threading.Thread(target=do, name=work.__name__, daemon=True).start()
-        return Job(one, future)
+        threading.Thread(target=do, daemon=True).start()
+        return future
 
     def _take_back_jobs(self) -> None:
         """Look at what the threads have done."""
@@ -368,6 +432,10 @@ class Watcher:
             if self._take_back(self._putting_away) and not self._putting_away.one.claim.is_here:
                 self._in_hand.remove(self._putting_away.one)
             self._putting_away = None
+        if self._looking_back is not None and self._looking_back.done():
+            with self._troubles.told("look back"):
+                self._looking_back.result()
+            self._looking_back = None
 
     def _take_back(self, job: Job) -> bool:
         """Tell whether a job went well; what did not is tried again, unless another watcher has the claim now."""
@@ -391,10 +459,11 @@ class Watcher:
         """Find out what a claimed file is: a batch of its own, a repeated content, or unusable.
 
         1. nothing but a regular file is opened
-        2. write down which batches of this content were there before
-        3. a batch of this content that came since, or that nobody else is bringing to its end, is its own
-        4. another one of this content, finished or under way: it repeats that
-        5. else accept it
+        2. if a batch of its own was made of what was read before, go on with that, whatever the file is by now
+        3. write down what is read, and which batches of this content were there before
+        4. a batch of this content that came since, or that nobody else is bringing to its end, is its own
+        5. another one of this content, finished or under way: it repeats that
+        6. else accept it
         """
         claim, ours = one.claim, self._ours
         if claim.file.is_symlink() or not claim.file.is_file():
@@ -406,13 +475,22 @@ class Watcher:
             )
             self._ledger.add_news(NewsKind.REJECTED, once=f"rejected {claim.id}", code=one.unusable.code, why=claim.id)
             return
-        with claim.file.open("rb") as file:
-            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-        found = self._ledger.batches_of_file(sha256)
-        if claim.facts.get("sha256") != sha256:
-            claim.note(sha256=sha256, after=max((batch.id for batch in found), default=0), batch=None)
-        known = [each for each in found if each.account == ours.account and each.state in _KNOWN]
-        own = next((batch for batch in known if self._is_own(claim, batch)), None)
+        before = claim.facts.get("sha256", "")
+        if (
+            before
+            and onboarding.kept_at(ours.files, before).exists()
+            and (own := self._own(claim, self._known(before)))
+        ):
+            one.batch_id = own.id
+            claim.note(batch=own.id)
+            return
+        version = late_uploads.read_version(claim.file)
+        sha256 = version["sha256"]
+        if before != sha256:
+            found = self._ledger.batches_of_file(sha256)
+            claim.note(**version, after=max((batch.id for batch in found), default=0), batch=None)
+        known = self._known(sha256)
+        own = self._own(claim, known)
         if own is not None:
             onboarding.keep_file(claim.file, ours.files, sha256)  # another watcher may have kept it elsewhere
             one.batch_id = own.id
@@ -422,6 +500,13 @@ class Watcher:
             self._accept(one)
         if one.batch_id is not None and not one.repeats:
             claim.note(batch=one.batch_id)
+
+    def _known(self, sha256: str) -> list[Batch]:
+        found = self._ledger.batches_of_file(sha256)
+        return [each for each in found if each.account == self._ours.account and each.state in _KNOWN]
+
+    def _own(self, claim: Claim, known: list[Batch]) -> Batch | None:
+        return next((batch for batch in known if self._is_own(claim, batch)), None)
 
     def _is_own(self, claim: Claim, batch: Batch) -> bool:
         if claim.facts.get("batch") == batch.id:
@@ -447,6 +532,7 @@ class Watcher:
             one.unusable = error
             return
         one.batch_id, one.repeats = accepted.batch.id, accepted.goes_on
+        one.claim.facts["sha256"] = accepted.batch.sha256  # it may have changed since it was looked at
         log.info("file accepted", claim=one.claim.id, batch=accepted.batch.id)
 
     # ----------------------------------------------------------------------------------------------- putting away
@@ -472,7 +558,7 @@ class Watcher:
 
     def _archive(self, claim: Claim, batch: Batch) -> None:
         self.report(claim, batch, name_of_reports(batch.id, claim.name))
-        self.folder.put_away(claim, self.folder.archive, str(batch.id))
+        self._put_into(self.folder.archive, str(batch.id), claim)
         self._code = max(self._code, running.exit_code(batch, self._ledger.books(batch.id)))
         self.counts.archived += 1
         log.info("file archived", claim=claim.id, batch=batch.id)
@@ -498,7 +584,7 @@ class Watcher:
         self._notice(claim, Notice("already_onboarded", claim.name, claim.id, batch=batch, need_a_person=need))
         self.folder.hand_out(claim, f"{name_of_reports(batch.id, claim.name)}-again-{claim.id}")
         self._ledger.add_news(NewsKind.REPEATED, once=f"repeated {claim.id}", batch_id=batch.id, why=claim.name)
-        self.folder.put_away(claim, self.folder.archive, f"{batch.id}-again")
+        self._put_into(self.folder.archive, f"{batch.id}-again", claim)
         self.counts.already_onboarded += 1
         log.info("already onboarded", claim=claim.id, batch=batch.id)
 
@@ -508,61 +594,18 @@ class Watcher:
             claim,
             Notice("rejected", claim.name, claim.id, code=error.code, line=error.line, sentence=sentence, hint=hint),
         )
-        self.folder.put_away(claim, self.folder.rejected, f"{claim.id}-{stem_of(claim.name)}")
+        self._put_into(self.folder.rejected, f"{claim.id}-{stem_of(claim.name)}", claim)
         self._code = max(self._code, NEED_A_PERSON)
         self.counts.rejected += 1
         log.warning("file rejected", claim=claim.id, code=error.code)
 
+    def _put_into(self, where: Path, name: str, claim: Claim) -> None:
+        """Move a claim to its end, and compare its file with what was read: there nobody else takes it any more."""
+        self._give_back_if_changed(Claim(self.folder.put_away(claim, where, name), claim.facts))
+
     def _notice(self, claim: Claim, notice: Notice) -> None:
         told = replace(notice, sha256=claim.facts.get("sha256", ""))
         write_notice(claim.folder / REPORTS, told, lang=self._lang, time_zone=self._ours.settings.time_zone)
-
-
-class Troubles:
-    """Says once that something is held up, and once that it goes on."""
-
-    def __init__(self, root: Path) -> None:
-        self._root = root
-        self._said: dict[str, str] = {}
-
-    @contextmanager
-    def told(self, what: str) -> Iterator[None]:
-        """Say what goes wrong inside of the block, and go on: it is tried again. Raises LedgerReplaced."""
-        from worker.celery_app import BrokerUnreachable
-
-        try:
-            yield
-        except LedgerReplaced:
-            raise
-        except (OSError, OnboardingError, BrokerUnreachable) as error:
-            self.say(what, error)
-        else:
-            self.over(what)
-
-    def say(self, what: str, error: BaseException) -> None:
-        """Say why something is held up, unless that is known."""
-        why = self._why(error)
-        if self._said.get(what) == why:
-            return
-        self._said[what] = why
-        log.error("held up, and tried again", what=what, why=why)
-        if not isinstance(error, OSError | OnboardingError) and isinstance(error, Exception):
-            log.error("unexpected failure", what=what, exc_info=error)
-
-    def over(self, what: str) -> None:
-        """Say that it goes on, if it was held up."""
-        if self._said.pop(what, None) is not None:
-            log.info("no longer held up", what=what)
-
-    def _why(self, error: BaseException) -> str:
-        """Return a sentence without the names of files, which may be somebody's."""
-        if isinstance(error, UnusableFile):
-            return error.code
-        if isinstance(error, OSError):
-            path = Path(error.filename) if isinstance(error.filename, str) else Path()
-            inside = path.relative_to(self._root).parts[:1] if path.is_relative_to(self._root) else ()
-            return ": ".join([*inside, error.strerror or type(error).__name__])
-        return str(error) if isinstance(error, OnboardingError) else type(error).__name__
 
 
 def _next_time(text: str, zone: str) -> float | None:

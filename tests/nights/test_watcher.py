@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 from conftest import ROWS, Night
-from factories import Command, wait_until, write_csv
+from factories import Command, untakable, wait_until, write_csv
 from judge import at_the_simulator
 from machines import Started, Valkey, kill, pause
 
@@ -302,18 +302,19 @@ def test_files_of_all_kinds_end_where_they_should(night: Night, drop: Drop) -> N
     (drop.inbox / "broken.csv").write_text("name,mail\na,b\n")
     (drop.inbox / "link.csv").symlink_to(night.folder / "elsewhere.csv")
     write_csv(night.folder / "elsewhere.csv", 40, prefix="elsewhere_")
-    for name, prefix in (("up\\..\\..\n\x1b[31m.csv", "up_"), ("x" * 251 + ".csv", "long_"), ("顧客.csv", "ja_")):
-        drop.file(name, 10, prefix=prefix)
+    odd = ["up\\..\\..\n\x1b[31m.csv", "x" * 251 + ".csv", "顧客.csv", " ..", " .", "-rf.csv", "CON"]
+    for nth, name in enumerate(odd):
+        drop.file(name, 10, prefix=f"odd{nth}_")
     with contextlib.suppress(OSError):
         drop.file("undecodable \udcff.csv", 10, prefix="bytes_")
     told = watch(night, command, "--once").json()
     assert told["exit"] == 1, "two were rejected"
     archived = drop.archived()
-    assert (told["archived"], told["already_onboarded"], told["rejected"]) == (5, 2, 2)
+    assert (told["archived"], told["already_onboarded"], told["rejected"]) == (9, 2, 2)
     assert Counter(archived.values()) == Counter(
         [
             *("first.csv", "again.csv", "First.csv", "first.csv", "顧客.csv"),
-            *("up_.._..__[31m.csv", "x" * 251 + ".csv", "undecodable _.csv"),
+            *("up_.._..__[31m.csv", "x" * 251 + ".csv", "undecodable _.csv", "__", "_", "-rf.csv", "CON"),
         ]
     )
     assert {name for name in archived if "again" in name} == {"1-again", "1-again-2"}
@@ -323,10 +324,10 @@ def test_files_of_all_kinds_end_where_they_should(night: Night, drop: Drop) -> N
     assert "already onboarded in batch 1 (first.csv" in next(drop.outbox.glob("*again*/notice.txt")).read_text()
     assert {each.name for each in drop.root.iterdir()} == {"inbox", "processing", "archive", "rejected", "outbox"}
     assert drop.claims() == list(drop.inbox.iterdir()) == []
-    at_the_simulator(command, night.simulator, ROWS + 40 + 4 * 10)
-    assert night.asked() == ROWS + 40 + 4 * 10, "no request for what was there before"
+    at_the_simulator(command, night.simulator, ROWS + 40 + 8 * 10)
+    assert night.asked() == ROWS + 40 + 8 * 10, "no request for what was there before"
     assert "elsewhere" not in told["stderr"]
-    night.note(rows=ROWS + 80)
+    night.note(rows=ROWS + 120)
 
 
 def test_a_content_that_is_under_way_is_not_taken_twice(night: Night, drop: Drop) -> None:
@@ -344,6 +345,108 @@ def test_a_content_that_is_under_way_is_not_taken_twice(night: Night, drop: Drop
     assert started.wait() == 0
     at_the_simulator(command, night.simulator, ROWS)
     night.note(rows=ROWS)
+
+
+def parts_of(folder: Path, first: int, prefix: str) -> list[str]:
+    """A file of 90 rows in three parts: of the first so many lines, or so many characters of the titles."""
+    lines = write_csv(folder / "whole.csv", 90, prefix=prefix).read_text().splitlines(keepends=True)
+    text, rest = "".join(lines[:61]), "".join(lines[61:])
+    cut = len("".join(lines[:first])) if first else 15
+    return [text[:cut], text[cut:], rest]
+
+
+def archived_texts(drop: Drop) -> list[str]:
+    return [path.read_text() for path in drop.archive.glob("*/*/file/*.csv")]
+
+
+def is_whole(drop: Drop, files: list[list[str]]) -> bool:
+    """Tell whether each file was read as a whole, and nothing is under way."""
+    reported = {
+        path.parent.parent: read(path)["books"]["records"] for path in drop.archive.glob("*/*/reports/summary.json")
+    }
+    texts = set()
+    for folder, rows in reported.items():
+        with contextlib.suppress(FileNotFoundError):  # it is just given back
+            texts |= {path.read_text() for path in (folder / "file").glob("*.csv") if rows == 90}
+    return {"".join(parts) for parts in files} <= texts and drop.claims() == list(drop.inbox.iterdir()) == []
+
+
+def news(command: Command) -> Counter[str]:
+    with contextlib.closing(sqlite3.connect(command.home / "ledger.db")) as db:
+        return Counter(kind for (kind,) in db.execute("select kind from news"))
+
+
+def test_an_upload_that_goes_on_while_its_rows_are_sent_loses_none(night: Night, drop: Drop) -> None:
+    night.simulator.control(latency_ms=200)
+    command = watcher_on(night, drop)
+    parts = parts_of(night.folder, 30, "cus_")
+    started = watch(night, command)
+    wait_until(drop.outbox.exists, 30, "the start")
+    with (drop.inbox / "slow.csv").open("w") as slow:
+        for part, event in zip(
+            parts, ["file accepted", "file changed after it was read, and comes back", ""], strict=True
+        ):
+            slow.write(part)
+            slow.flush()
+            if event:
+                wait_until(lambda event=event: logged(started, event), 60, event)
+    wait_until(lambda: is_whole(drop, [parts]), 60, "the end of the whole file")
+    started.signal(signal.SIGTERM)
+    assert started.wait() == 0
+    assert drop.claims() == list(drop.inbox.iterdir()) == []
+    assert parts[0] in archived_texts(drop), "what was accepted stands in the archive"
+    assert news(command)["went_on"] >= 1
+    at_the_simulator(command, night.simulator, 90)
+    assert night.asked() == 90
+    night.note(rows=90)
+
+
+def test_uploads_that_go_on_after_their_end_lose_no_row(night: Night, drop: Drop) -> None:
+    """Of one file half was archived, of the other half a title was rejected; no watcher is there when they go on."""
+    command = watcher_on(night, drop)
+    files = {"slow.csv": parts_of(night.folder, 30, "slow_"), "half.csv": parts_of(night.folder, 0, "half_")}
+    started = watch(night, command)
+    wait_until(drop.outbox.exists, 30, "the start")
+    with contextlib.ExitStack() as stack:
+        writers = {name: stack.enter_context((drop.inbox / name).open("w")) for name in files}
+        for at in (0, 1):
+            for name, writer in writers.items():
+                writer.write(files[name][at])
+                writer.flush()
+            if at == 0:
+                wait_until(lambda: drop.archived() and drop.rejections(), 60, "the end of both")
+                started.kill()
+                night.kills += 1
+        started = watch(night, command)
+        for name, writer in writers.items():
+            wait_until(
+                lambda: len(logged(started, "file changed after it was read, and comes back")) >= 2, 60, "the word"
+            )
+            writer.write(files[name][2])
+    wait_until(lambda: is_whole(drop, list(files.values())), 60, "the end of both")
+    started.signal(signal.SIGTERM)
+    assert started.wait() == 0
+    assert drop.claims() == list(drop.inbox.iterdir()) == []
+    assert files["slow.csv"][0] in archived_texts(drop), "what was accepted stands in the archive"
+    assert (news(command)["went_on"] >= 2, news(command)["rejected"]) == (True, 1)
+    at_the_simulator(command, night.simulator, 180)
+    assert night.asked() == 180
+    night.note(rows=180, kills=night.kills)
+
+
+def test_a_file_that_cannot_be_taken_keeps_no_other_waiting(night: Night, drop: Drop) -> None:
+    command = watcher_on(night, drop)
+    with untakable(drop.file("stuck.csv", 30, prefix="stuck_")):
+        drop.file("good.csv", 30)
+        started = watch(night, command, "--once")
+        assert started.json()["exit"] == 1
+        assert [each["what"] for each in logged(started, "held up, and tried again")] == ["inbox/stuck.csv"]
+    assert drop.archived() == {"1": "good.csv"}
+    assert drop.claims() == []
+    assert [each.name for each in drop.inbox.iterdir()] == ["stuck.csv"]
+    assert news(command)["not_taken"] == 1
+    at_the_simulator(command, night.simulator, 30)
+    night.note(rows=30)
 
 
 @contextlib.contextmanager

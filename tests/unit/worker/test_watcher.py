@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from pathlib import Path
 
 import pytest
 import structlog
-from factories import KEY
+from factories import KEY, running_batch, untakable
 
 from tasks.errors import LedgerError, UnusableFile
 from tasks.models import NewsKind
@@ -15,8 +16,11 @@ from tasks.resources import Resources
 from tasks.settings import SettingsError, load_settings
 from worker.drop_folder import Dropped
 from worker.interrupts import Interrupts
+from worker.late_uploads import read_version
 from worker.running import AtWork, Redis
-from worker.watcher import Options, Troubles, Watcher
+from worker.telling import message_of
+from worker.troubles import Troubles
+from worker.watcher import Options, Watcher
 
 
 @pytest.fixture
@@ -32,6 +36,7 @@ def watcher(tmp_path: Path) -> Watcher:
     )
     found = Watcher(Resources(settings), Options(), AtWork(Interrupts(), None, None, Redis()))
     found.folder.make()
+    found.folder._inbox._settle_seconds = 0.0  # what is there is complete
     return found
 
 
@@ -88,3 +93,96 @@ def test_a_trouble_is_said_once_and_its_end_too(tmp_path: Path) -> None:
         ("unexpected failure", None),
     ]
     assert "yamada" not in str([each for each in logged if "exc_info" not in each])
+
+
+def look(watcher: Watcher) -> list[tuple[str, object, object]]:
+    """Let the watcher look into the inbox; return what was said."""
+    with structlog.testing.capture_logs() as logged:
+        watcher._looked_at = float("-inf")
+        watcher._look_if_due()
+    return [(each["event"], each.get("what"), each.get("why")) for each in logged if each["event"] != "file taken"]
+
+
+def drop(watcher: Watcher, *names: str) -> list[Path]:
+    paths = [watcher.folder.inbox / name for name in names]
+    for path in paths:
+        path.write_text("a\n")
+    return paths
+
+
+def test_a_file_that_cannot_be_taken_keeps_no_other_and_is_said_once(watcher: Watcher) -> None:
+    watcher._options = Options(once=True)
+    stuck, _ = drop(watcher, "a\nstuck.csv", "z good.csv")
+    with untakable(stuck):
+        said = look(watcher)
+        assert [(event, what) for event, what, _ in said] == [("held up, and tried again", "inbox/a_stuck.csv")]
+        assert look(watcher) == [], "said once"
+    assert [one.claim.name for one in watcher._in_hand] == ["z good.csv"]
+    assert told(watcher) == [NewsKind.NOT_TAKEN]
+    assert watcher._code == 1
+    assert look(watcher) == [("no longer held up", "inbox/a_stuck.csv", None)]
+    assert {one.claim.name for one in watcher._in_hand} == {"z good.csv", "a_stuck.csv"}
+    assert told(watcher) == [NewsKind.NOT_TAKEN]
+
+
+def test_many_files_that_cannot_be_taken_are_one_message(watcher: Watcher) -> None:
+    paths = drop(watcher, *(f"{nth}.csv" for nth in range(5)))
+    with contextlib.ExitStack() as stack:
+        for path in paths:
+            stack.enter_context(untakable(path))
+        assert len(look(watcher)) == 5
+        (news,) = watcher._ledger.untold_news("mail", time.time(), 0.0) if told(watcher) else ()
+    assert news.why.startswith("0.csv (")
+    assert news.why.endswith(", +2")
+    assert "1.csv (" in message_of(watcher._ours, news).text
+    paths[0].unlink()
+    said = {what for _, what, _ in look(watcher)}
+    assert said == {f"inbox/{nth}.csv" for nth in range(5)}, "also of the one that is gone"
+
+
+def test_an_inbox_that_is_shut_is_said_once_without_the_names_in_it(watcher: Watcher) -> None:
+    drop(watcher, "yamada.csv")
+    with untakable(watcher.folder.inbox):
+        assert [(event, what) for event, what, _ in look(watcher)] == [("held up, and tried again", "folder")]
+        assert look(watcher) == []
+        assert told(watcher) == [NewsKind.NOT_TAKEN]
+    assert look(watcher) == [("no longer held up", "folder", None)]
+
+
+def test_files_that_cannot_be_read_keep_no_other_waiting(watcher: Watcher) -> None:
+    drop(watcher, *(f"{nth:02}.csv" for nth in range(12)))
+    look(watcher)
+    assert (watcher.in_hand, watcher._left_there) == (8, True)
+    for one in watcher._in_hand:
+        one.try_at = time.monotonic() + 3600  # its reading has failed
+    look(watcher)
+    assert (watcher.in_hand, watcher._left_there) == (12, False)
+
+
+def test_a_claim_goes_on_with_its_batch_though_its_file_has_grown_since(watcher: Watcher) -> None:
+    batch = running_batch(watcher._ledger, 3)
+    drop(watcher, "a.csv")
+    look(watcher)
+    one = watcher._in_hand[0]
+    one.claim.note(sha256="0" * 64, after=0, batch=None)  # killed before it was written down
+    watcher._ours.files.mkdir()
+    (watcher._ours.files / f"{'0' * 64}.csv").write_text("what was accepted")
+    watcher._read(one)
+    assert (one.batch_id, one.repeats, one.claim.facts["sha256"]) == (batch, False, "0" * 64)
+
+
+def test_what_went_on_is_said_once_and_can_be_taken_again(watcher: Watcher) -> None:
+    (path,) = drop(watcher, "a.csv")
+    with path.open("a") as writer:
+        look(watcher)
+        claim = watcher._in_hand.pop().claim
+        claim.note(**read_version(claim.file))
+        writer.write("b\n")
+        writer.flush()
+        with structlog.testing.capture_logs() as logged:
+            watcher._put_into(watcher.folder.rejected, "a", claim)
+            watcher._give_back_what_went_on()
+    assert [each["event"] for each in logged] == ["file changed after it was read, and comes back"]
+    assert told(watcher) == [NewsKind.WENT_ON]
+    look(watcher)
+    assert watcher._in_hand[0].claim.file.read_text() == "a\nb\n"
