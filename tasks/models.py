@@ -73,6 +73,8 @@ class NewsKind(StrEnum):
     REJECTED = "rejected"  #: a file as a whole cannot be onboarded
     REPEATED = "repeated"  #: a dropped file has exactly the content of a batch
     NOTHING_ARRIVED = "nothing_arrived"  #: no file came by the time that was agreed
+    INTERRUPTED = "interrupted"  #: the command that sent a batch is gone
+    UNATTENDED = "unattended"  #: rows of a batch are due, and for long nobody has taken one
     NOT_TAKEN = "not_taken"  #: dropped files cannot be taken out of the inbox
     WENT_ON = "went_on"  #: a dropped file changed after it was read
     TEST = "test"  #: `onboard doctor --notify`

@@ -378,7 +378,7 @@ def metric_names() -> set[str]:
     from worker.metrics import Observed, families
 
     overview = Overview({}, {}, 1.0, 1, 1.0, 1)
-    observed = Observed(Counters().read(), overview, CurrentRate(1, 1, 1), {"ledger": True}, {"sweep": 1.0})
+    observed = Observed(Counters().read(), overview, 0, CurrentRate(1, 1, 1), {"ledger": True}, {"sweep": 1.0})
     return {sample.name for family in families(observed) for sample in family.samples}
 
 

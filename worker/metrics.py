@@ -25,6 +25,7 @@ class Observed:
 
     counted: Counted
     overview: Overview | None = None
+    unattended: int | None = None  #: batches for which nobody does anything
     rate: CurrentRate | None = None
     ready: Mapping[str, bool] = field(default_factory=dict)
     pulses: Mapping[str, float] = field(default_factory=dict)  #: part -> when it last came round, epoch seconds
@@ -57,6 +58,12 @@ def families(observed: Observed) -> Iterator[Metric]:
         yield from _of_the_rate(observed.rate)
     if observed.overview is not None:
         yield from _of_the_ledger(observed.overview)
+    if observed.unattended is not None:
+        yield GaugeMetricFamily(
+            "onboard_unattended_batches",
+            "Batches whose command is gone, or with rows that are due and that nobody takes.",
+            observed.unattended,
+        )
 
 
 def _of_this_process(observed: Observed) -> Iterator[Metric]:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from http.client import HTTPConnection, HTTPException
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import structlog
 
@@ -96,15 +96,17 @@ class Observing:
     ) -> None:
         self._trouble = trouble
         self._pulses = dict(pulses or {})
-        self._ledger = _Look("ledger", partial(_overview, ours))
+        self._ledger = _Look("ledger", partial(_look, ours))
         self._redis = _Look("redis", partial(_rate, ours))
 
     def metrics(self) -> tuple[int, bytes]:
         """Return what Prometheus reads."""
+        seen = self._ledger.answer
         return 200, render(
             Observed(
                 counters.read(),
-                self._ledger.answer,
+                seen.overview if seen else None,
+                seen.unattended if seen else None,
                 self._redis.answer,
                 self._ready(),
                 {name: pulse.at for name, pulse in self._pulses.items()},
@@ -129,10 +131,17 @@ class Observing:
         return {"ledger": self._ledger.well, "redis": self._redis.well, "elepay": not counters.read().halted}
 
 
-def _overview(ours: Resources) -> Overview:
+class _Seen(NamedTuple):
+    """What the ledger says."""
+
+    overview: Overview
+    unattended: int  #: batches for which nobody does anything
+
+
+def _look(ours: Resources) -> _Seen:
     """Ask the ledger, which is opened (again) here if it was out of reach; one that cannot be written is no answer."""
     ours.ledger.require_writable()
-    return ours.ledger.overview()
+    return _Seen(ours.ledger.overview(), len(ours.ledger.unattended()))
 
 
 def _rate(ours: Resources) -> CurrentRate:

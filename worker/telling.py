@@ -16,14 +16,14 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from urllib.parse import quote
 
 import structlog
 
 from tasks import onboarding
 from tasks.errors import LedgerError, UnusableFile
-from tasks.ledger import Claimed
+from tasks.ledger import Claimed, Ledger
 from tasks.models import Batch, BatchState, News, NewsKind
 from tasks.reports.message import Message, compose
 from tasks.reports.texts import Texts
@@ -38,6 +38,9 @@ LOOK_SECONDS = 2.0
 #: News rests for so long, so that the reports are there when people look; a stopped batch until nobody holds its rows.
 RIPE_SECONDS = 10.0
 RIPE_AT_LAST_SECONDS = 120.0
+#: How often it is looked whether batches are left alone, and for how long rows must be due before that is news.
+ATTEND_SECONDS = 10.0
+UNATTENDED_SECONDS = 300.0
 #: A claim: longer than a channel can take.
 LEASE_SECONDS = 180.0
 #: The longest gap between two tries, and after how long news is old.
@@ -68,6 +71,7 @@ class Teller:
             threading.Thread(target=self._run, args=(channel,), name=f"tell {channel.name}", daemon=True)
             for channel in channels
         ]
+        self._threads.append(threading.Thread(target=self._attend, name="attend", daemon=True))
 
     def start(self) -> None:
         """Start the threads."""
@@ -96,6 +100,13 @@ class Teller:
                 if type(error).__name__ != troubled:
                     troubled = type(error).__name__
                     log.warning("telling people failed, trying again", channel=channel.name, error=troubled)
+
+    def _attend(self) -> None:
+        """Let people be told of batches that nobody works on any more."""
+        attending = Attending(self._ours.ledger)
+        while not self._last.wait(ATTEND_SECONDS):
+            with contextlib.suppress(LedgerError):  # the channels' threads say so
+                attending.look()
 
     def _tell_all(self, channel: Channel, *, at_once: bool) -> None:
         """Tell everything that is due for a channel now; `at_once`: without waiting for it to be ripe."""
@@ -140,6 +151,32 @@ class Teller:
             log.error("people could not be told, given up", error=trouble, **about)
         else:
             log.warning("people could not be told, trying again", error=trouble, **about)
+
+
+class Attending:
+    """Notices batches that are left alone: at once if their command is gone, else when rows have been due for long."""
+
+    def __init__(
+        self, ledger: Ledger, seconds: float = UNATTENDED_SECONDS, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._ledger, self._seconds, self._clock = ledger, seconds, clock
+        self._since: dict[int, float] = {}  # batch -> since when nobody holds a row of it
+
+    def look(self) -> None:
+        """Write news of what is left alone, once for each time. Raises LedgerError."""
+        now = self._clock()
+        found = self._ledger.unattended()
+        self._since = {batch.id: self._since.get(batch.id, now) for batch in found}
+        for batch in found:
+            if batch.state is BatchState.INTERRUPTED:
+                why = f"the command that sent it has ended; onboard resume {batch.id} goes on"
+                once = f"interrupted {batch.id} {batch.runner}"
+                self._ledger.add_news(NewsKind.INTERRUPTED, once=once, batch_id=batch.id, why=why)
+            elif now - self._since[batch.id] >= self._seconds:
+                why = "rows are due, and for minutes nobody has taken one: are workers running, and does Redis deliver?"
+                once = f"unattended {batch.id} {time.strftime('%Y-%m-%d', time.gmtime(self._ledger.now()))}"
+                if self._ledger.add_news(NewsKind.UNATTENDED, once=once, batch_id=batch.id, why=why):
+                    log.warning("rows are due and nobody takes them", batch=batch.id)
 
 
 @contextlib.contextmanager

@@ -34,6 +34,7 @@ from tasks.models import (
     StopCode,
 )
 from tasks.schema import batches, rows, slices, workers
+from tasks.window import Window
 
 #: The command whose batches belong to a drop folder.
 WATCH = "watch"
@@ -122,6 +123,23 @@ class Batches(Samples):
         query = self._batches.where(batches.c.state.in_(states), self._of_account).order_by(batches.c.id).limit(limit)
         with self._read() as connection:
             return [_batch(row) for row in connection.execute(query)]
+
+    def unattended(self) -> list[Batch]:
+        """Return the running batches of this account for which nobody does anything, oldest first.
+
+        Those whose command is gone (`BatchState.INTERRUPTED`), and those with rows that are due, in the batch's window,
+        of which nobody holds one.
+        """
+        now = self.now()
+        due = exists().where(slices.c.batch_id == batches.c.id, or_(slices.c.rung, slices.c.due_at <= now))
+        held = exists().where(rows.c.batch_id == batches.c.id, rows.c.worker.is_not(None))
+        gone = and_(batches.c.runner.is_not(None), ~self._is_worked_on)
+        query = self._batches.where(
+            batches.c.state == BatchState.RUNNING, self._of_account, or_(gone, and_(due, ~held))
+        )
+        with self._read() as connection:
+            found = [_batch(row) for row in connection.execute(query.order_by(batches.c.id))]
+        return [one for one in found if one.state is BatchState.INTERRUPTED or Window.parse(one.window).is_open(now)]
 
     @property
     def _batches(self) -> Select[Any]:

@@ -21,6 +21,7 @@ _STATES = {
     NewsKind.FINISHED: BatchState.FINISHED,
     NewsKind.PAUSED: BatchState.PAUSED,
     NewsKind.HALTED: BatchState.HALTED,
+    NewsKind.INTERRUPTED: BatchState.INTERRUPTED,
     NewsKind.REJECTED: BatchState.UNUSABLE,
 }
 

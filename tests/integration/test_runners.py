@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,9 @@ from tasks import onboarding
 from tasks.errors import LedgerError
 from tasks.ledger import WATCH, Ledger
 from tasks.models import NO_ACCOUNT, Account, BatchState, StopCode
+from tasks.window import Window
 from worker.run import Runner
+from worker.telling import Attending
 
 LEASE = 60.0
 
@@ -214,3 +217,72 @@ def test_a_finished_batch_cannot_be_resumed_or_approved(tmp_path: Path, simulato
         assert "batch 1" in done.stderr
     with pytest.raises(LedgerError, match="no batch 7"):
         Ledger.open(onboard.ledger_url).batch(7)
+
+
+# ------------------------------------------------------------------------------------------- batches left alone
+
+
+def told(ledger: Ledger) -> list[tuple[str, int | None]]:
+    """The news so far: kind and batch."""
+    return [(one.kind.value, one.batch_id) for one in ledger.untold_news("nobody", ledger.now() + 1, 0.0)]
+
+
+def test_a_batch_whose_command_is_gone_is_told_once_each_time(ledger: Ledger, ledger_url: str) -> None:
+    ledger.know_channels(["nobody"], 0.0)
+    command, number = command_of(ledger_url)
+    batch = running_batch(command, 3)
+    attending = Attending(ledger)
+    attending.look()
+    assert told(ledger) == [], "its command lives"
+    command.end_worker(number)
+    for _ in range(3):
+        attending.look()
+        Attending(ledger).look()
+    assert told(ledger) == [("interrupted", batch)], "by whoever notices first"
+    again, number = command_of(ledger_url)
+    again.take(batch)
+    attending.look()
+    again.end_worker(number)
+    attending.look()
+    assert told(ledger) == [("interrupted", batch)] * 2
+    ledger.change_batch_state(batch, BatchState.CANCELLED, "", only_from=[BatchState.RUNNING])
+    assert ledger.unattended() == []
+    for one in (command, again):
+        one.close()
+
+
+def test_rows_that_are_due_and_that_nobody_takes_are_told_after_a_while(ledger: Ledger) -> None:
+    ledger.know_channels(["nobody"], 0.0)
+    clock = [0.0]
+    attending = Attending(ledger, 300.0, lambda: clock[0])
+    batch = running_batch(ledger, 3)
+    worker = hand(ledger)
+    ledger.ring()  # and its message gets lost
+    attending.look()
+    clock[0] = 200.0
+    held = ledger.claim_slice(whole(batch), worker.number)
+    attending.look()
+    clock[0] = 400.0
+    attending.look()
+    assert told(ledger) == [], "somebody holds them"
+    ledger.release(worker.number, held, {})
+    ledger.finish_slice(whole(batch))
+    attending.look()
+    clock[0] = 690.0
+    attending.look()
+    assert told(ledger) == [], "not long enough"
+    for clock[0] in (701.0, 800.0):
+        attending.look()
+    assert told(ledger) == [("unattended", batch)]
+
+
+def test_a_batch_that_waits_for_its_window_or_for_a_time_is_not_left_alone(ledger: Ledger) -> None:
+    batch = running_batch(ledger, 3)
+    assert [one.id for one in ledger.unattended()] == [batch]
+    ledger.put_off(whole(batch), ledger.now() + 60.0)
+    assert ledger.unattended() == []
+    ledger.put_off(whole(batch), 0.0)
+    now = datetime.fromtimestamp(ledger.now(), UTC)
+    opens, closes = (f"{now + timedelta(hours=hours):%H:%M}" for hours in (2, 3))
+    ledger.change_window(batch, str(Window.of(opens, closes, "UTC")), "somebody")
+    assert ledger.unattended() == []
