@@ -77,16 +77,23 @@ class Proxy:
         for task in others:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
+        await asyncio.sleep(0.05)  # what was aborted is closed by the loop's next rounds
 
     def _close(self) -> None:
-        for writer in self._writers:
+        for writer in list(self._writers):
             writer.transport.abort()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writers.add(writer)
+        with contextlib.suppress(asyncio.CancelledError):  # else asyncio writes a traceback about it
+            await self._bring(reader, writer)
+        writer.transport.abort()
+        self._writers.discard(writer)
+
+    async def _bring(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
         number = self.connections
         if self._mode == "cut":
-            writer.transport.abort()
             return
         await self._passes.wait()
         try:
@@ -96,15 +103,14 @@ class Proxy:
                 else asyncio.open_connection("127.0.0.1", self._target)
             )
         except OSError:
-            writer.transport.abort()
             return
-        both = {writer, there[1]}
-        self._writers |= both
-        with contextlib.suppress(OSError, asyncio.CancelledError):
-            await asyncio.gather(self._pass(number, reader, there[1]), self._pass(number, there[0], writer))
-        for each in both:
-            each.transport.abort()
-        self._writers -= both
+        self._writers.add(there[1])
+        try:
+            with contextlib.suppress(OSError):
+                await asyncio.gather(self._pass(number, reader, there[1]), self._pass(number, there[0], writer))
+        finally:
+            there[1].transport.abort()
+            self._writers.discard(there[1])
 
     async def _pass(self, number: int, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
         while data := await source.read(65536):

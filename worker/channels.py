@@ -9,11 +9,13 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import resource
 import shlex
 import shutil
 import signal
 import socket
 import subprocess
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Protocol
@@ -24,8 +26,10 @@ from tasks.errors import SettingsError
 from tasks.reports.message import Message
 from tasks.settings import Settings, without_settings
 
-#: A command that tells people has so long.
-COMMAND_SECONDS = 30.0
+#: A channel has so long to tell a message. It does so in a process of its own, which is ended then, whatever it does.
+SEND_SECONDS = 30.0
+#: Address space of a process that speaks to a server, in bytes: an answer without end fills no memory of ours.
+MOST_BYTES = 2**30
 #: A server that is looked at without sending has so long to answer.
 REACH_SECONDS = 3.0
 #: Kinds whose host is what stands after `//`; elsewhere a token may stand there, which must not be looked up.
@@ -57,6 +61,25 @@ def open_channels(settings: Settings) -> list[Channel]:
 
 
 def _by_apprise(urls: Sequence[str]) -> list[Channel]:
+    kinds: Counter[str] = Counter()
+    channels: list[Channel] = []
+    for place, url in enumerate(urls, 1):
+        service = _service(url)
+        if service is None:
+            raise SettingsError(
+                f"ONBOARD_NOTIFY_URLS: address {place} of {len(urls)} is not one that Apprise understands:"
+                " docs/operations.md has examples"
+            )
+        kind = url.partition("://")[0].lower()
+        if kind in ("http", "https"):  # a service's own address, e.g. of a Slack webhook
+            kind = min(service.schemas())
+        kinds[kind] += 1
+        channels.append(Apprise(f"{kind}-{kinds[kind]}", url, service))
+    return channels
+
+
+def _service(url: str) -> Any:
+    """Return what Apprise makes of an address; None if it does not understand it."""
     import apprise
 
     logging.getLogger("apprise").setLevel(logging.CRITICAL + 1)  # it would log what the other side answered
@@ -70,40 +93,48 @@ def _by_apprise(urls: Sequence[str]) -> list[Channel]:
         http_redirects=False,
         allow_templates=False,
     )
-    kinds: Counter[str] = Counter()
-    channels: list[Channel] = []
-    for place, url in enumerate(urls, 1):
-        try:
-            service: Any = apprise.Apprise.instantiate(url, asset=asset, suppress_exceptions=True)
-        except Exception:  # noqa: BLE001 - whatever it stumbles over may quote the address
-            service = None
-        if service is None:
-            raise SettingsError(
-                f"ONBOARD_NOTIFY_URLS: address {place} of {len(urls)} is not one that Apprise understands:"
-                " docs/operations.md has examples"
-            )
-        kind = url.partition("://")[0].lower()
-        if kind in ("http", "https"):  # a service's own address, e.g. of a Slack webhook
-            kind = min(service.schemas())
-        kinds[kind] += 1
-        channels.append(Apprise(f"{kind}-{kinds[kind]}", service))
-    return channels
+    try:
+        service: Any = apprise.Apprise.instantiate(url, asset=asset, suppress_exceptions=True)
+    except Exception:  # noqa: BLE001 - whatever it stumbles over may quote the address
+        return None
+    if service is not None:
+        service.request_rate_per_sec = 0  # the ledger decides when something is told
+        service.notify_format = "text"  # as HTML a mail would lose its lines
+    return service
+
+
+def _run(words: Sequence[str], given: bytes) -> bool:
+    """Run a program, without a shell and without our settings; False if it fails or takes longer than SEND_SECONDS."""
+    process = subprocess.Popen(  # noqa: S603 - the operator's own program, or ours
+        words,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env=without_settings(os.environ),
+        start_new_session=True,
+    )
+    try:
+        process.communicate(given, timeout=SEND_SECONDS)
+    except subprocess.TimeoutExpired:
+        return False
+    finally:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)  # with what it has left behind in its session
+        process.wait()
+    return process.returncode == 0
 
 
 class Apprise:
-    """A channel that Apprise knows how to use."""
+    """A channel that Apprise knows how to use, in a process of its own: some servers never come to an end."""
 
-    def __init__(self, name: str, service: Any) -> None:
+    def __init__(self, name: str, url: str, service: Any) -> None:
         self.name = name
-        self._service = service
-        service.request_rate_per_sec = 0  # the ledger decides when something is told
-        service.notify_format = "text"  # as HTML a mail would lose its lines
+        self._url, self._service = url, service
 
     def send(self, message: Message) -> bool:
         """Tell a message."""
-        return bool(
-            self._service.notify(title=message.title, body=message.text, notify_type="info", body_format="text")
-        )
+        given = orjson.dumps({"url": self._url, "title": message.title, "text": message.text})
+        return _run([sys.executable, "-P", "-m", "worker.channels"], given)
 
     def trouble(self) -> str:
         """Return whether a mail server or a webhook of one's own cannot be reached."""
@@ -127,27 +158,23 @@ class Command:
         self._words = words
 
     def send(self, message: Message) -> bool:
-        """Run it, without a shell and without our settings; it has COMMAND_SECONDS."""
-        facts = {**message.facts, "title": message.title}
-        process = subprocess.Popen(  # noqa: S603 - the operator's own program
-            self._words,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            env=without_settings(os.environ),
-            start_new_session=True,
-        )
-        try:
-            process.communicate(orjson.dumps(facts), timeout=COMMAND_SECONDS)
-        except subprocess.TimeoutExpired:
-            return False
-        finally:
-            if process.poll() is None:
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
-        return process.returncode == 0
+        """Run it."""
+        return _run(self._words, orjson.dumps({**message.facts, "title": message.title}))
 
     def trouble(self) -> str:
         """Return whether there is no such program."""
         return "" if shutil.which(self._words[0]) else "there is no such program, or it may not be run"
+
+
+def _speak() -> int:
+    """Tell the message on standard input through its address, as the process that `Apprise.send` starts."""
+    signal.alarm(int(SEND_SECONDS) + 5)  # should nobody be there any more to end it
+    resource.setrlimit(resource.RLIMIT_AS, (MOST_BYTES, MOST_BYTES))
+    given = orjson.loads(sys.stdin.buffer.read())
+    service = _service(given["url"])
+    told = service.notify(title=given["title"], body=given["text"], notify_type="info", body_format="text")
+    return 0 if told else 1
+
+
+if __name__ == "__main__":
+    sys.exit(_speak())

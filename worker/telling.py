@@ -46,8 +46,9 @@ LEASE_SECONDS = 180.0
 #: The longest gap between two tries, and after how long news is old.
 MOST_GAP_SECONDS = 4 * 3600.0
 GIVE_UP_SECONDS = 24 * 3600.0
-#: A command that ends waits so long for its last news to be told.
+#: A command that ends waits so long for its last news to be told, and one that was told to end so long.
 PATIENCE_SECONDS = 15.0
+HURRY_SECONDS = 2.0
 
 
 class Teller:
@@ -194,7 +195,7 @@ def telling(ours: Resources, patience_seconds: float = PATIENCE_SECONDS) -> Iter
     except UnusableFile:
         teller.finish(patience_seconds)
         raise
-    teller.finish(patience_seconds)
+    teller.finish(HURRY_SECONDS if ours.ledger.hurries else patience_seconds)
 
 
 def start(ours: Resources) -> Teller | None:

@@ -13,13 +13,13 @@ class Patience:
 
     def __init__(self, seconds: float | None = ANSWER_SECONDS) -> None:
         self.seconds = seconds
-        self._hurries = False
+        self.hurries = False  #: this process was told to end
         self.exhausted = False  #: a process that was told to end has waited in vain, and asks no more
 
     def hurry(self) -> None:
         """Wait for no answer longer than HURRY_SECONDS from now on, and after one such wait in vain for none."""
-        self.seconds, self._hurries = HURRY_SECONDS, True
+        self.seconds, self.hurries = HURRY_SECONDS, True
 
     def waited_in_vain(self) -> None:
         """Note that an answer did not come in time."""
-        self.exhausted = self._hurries
+        self.exhausted = self.hurries

@@ -236,6 +236,11 @@ class Store:
         """Wait no longer than a few seconds for the server from now on: this process has been told to end."""
         self._patience.hurry()
 
+    @property
+    def hurries(self) -> bool:
+        """Whether this process has been told to end."""
+        return self._patience.hurries
+
     def require_writable(self) -> None:
         """Write what is there already. Raises LedgerError if the ledger can only be read, or not even that."""
         with self._write() as connection:

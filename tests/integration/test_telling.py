@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
+import os
+import resource
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +28,7 @@ from tasks import onboarding
 from tasks.errors import SettingsError
 from tasks.ledger import Ledger
 from tasks.models import Account, BatchState, NewsKind
+from tasks.reports.message import Message
 from tasks.resources import Resources
 from tasks.settings import load_settings
 from worker import telling
@@ -350,7 +356,7 @@ def test_a_command_gets_none_of_our_settings_and_no_more_time_than_it_has(
 ) -> None:
     monkeypatch.setenv("ELEPAY_SECRET_KEY", KEY)
     monkeypatch.setenv("ONBOARD_NOTIFY_URLS", f"mmost://127.0.0.1/{TOKEN}")
-    monkeypatch.setattr("worker.channels.COMMAND_SECONDS", 1.0)
+    monkeypatch.setattr("worker.channels.SEND_SECONDS", 1.0)
     sees = tmp_path / "sees.json"
     command = hook(tmp_path, "import json, os, time", f"json.dump(dict(os.environ), open({str(sees)!r}, 'w'))")
     mine = ours(ONBOARD_NOTIFY_COMMAND=command)
@@ -366,6 +372,89 @@ def test_a_command_gets_none_of_our_settings_and_no_more_time_than_it_has(
     wait_until(lambda: len(tellings(mine)) == 2 and tellings(mine)[1][1] >= 2, what="a second try")
     assert not tellings(mine)[1][2]
     hook(tmp_path)
+
+
+#: What a notify command does -> its lines; all of them are ended in time, and nothing of them is left.
+BAD_COMMANDS = {
+    "hangs": ["import time", "time.sleep(600)"],
+    "ignores signals": ["import signal, time", "signal.signal(signal.SIGTERM, signal.SIG_IGN)", "time.sleep(600)"],
+    "floods": ["import sys", "while True: sys.stdout.write('x' * 65536); sys.stderr.write('x' * 65536)"],
+    "leaves a child": [
+        "import subprocess, sys",
+        "subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(601)'])",
+        "sys.exit(1)",
+    ],
+    "dies": ["import os, signal", "os.kill(os.getpid(), signal.SIGSEGV)"],
+    "reads nothing": ["import os, sys", "os.close(0)", "sys.exit(1)"],
+}
+
+
+@pytest.mark.parametrize("ledger_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("kind", BAD_COMMANDS)
+def test_whatever_a_command_does_the_other_channel_is_told_and_nothing_is_left(
+    ours: Any, tellers: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setattr("worker.channels.SEND_SECONDS", 6.0)
+    pid = tmp_path / "pid"
+    lines = ["import os", f"open({str(pid)!r}, 'w').write(str(os.getpid()))", *BAD_COMMANDS[kind]]
+    with Webhook() as webhook:
+        mine = ours(
+            ONBOARD_NOTIFY_COMMAND=hook(tmp_path, *lines), ONBOARD_NOTIFY_URLS=f"json://127.0.0.1:{webhook.port}/"
+        )
+        tellers(mine)
+        known(mine, "command-1", "json-1")
+        finished(mine.ledger)
+        wait_until(
+            lambda: any(name == "command-1" and tries >= 2 for name, tries, *_ in tellings(mine)), what="2 tries"
+        )
+        wait_until(lambda: any(one[0] == "json-1" and one[2] for one in tellings(mine)), what="the other")
+    group = int(pid.read_text())
+    hook(tmp_path)
+    wait_until(lambda: not is_there(group), 30, "the end of all of it")
+
+
+def is_there(group: int) -> bool:
+    """Tell whether a process of a session is there."""
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("kind", ["silent", "dripping", "without end"])
+def test_a_server_that_never_comes_to_an_end_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    def serve(connection: socket.socket) -> None:
+        with contextlib.suppress(OSError), connection:
+            connection.recv(65536)
+            if kind == "silent":
+                time.sleep(60)
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100000000000\r\n\r\n")
+            while True:
+                connection.sendall(b"x" if kind == "dripping" else b"x" * 2**20)
+                if kind == "dripping":
+                    time.sleep(0.5)
+
+    monkeypatch.setattr("worker.channels.SEND_SECONDS", 6.0)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        settings = {
+            "ONBOARD_NOTIFY_URLS": f"json://127.0.0.1:{listening.getsockname()[1]}/",
+            "ONBOARD_HOME": str(tmp_path),
+        }
+
+        def accept() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    threading.Thread(target=serve, args=(listening.accept()[0],), daemon=True).start()
+
+        threading.Thread(target=accept, daemon=True).start()
+        (channel,) = open_channels(load_settings(settings, folder=tmp_path))
+        before, started = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.monotonic()
+        assert not channel.send(Message("title", "text", {}))
+        assert time.monotonic() - started < 25
+        assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000, "kilobytes"
 
 
 def test_a_malformed_address_is_named_by_its_place_and_never_quoted(ours: Any) -> None:

@@ -266,6 +266,22 @@ def test_a_worker_leaves_a_connection_to_redis_that_is_open_and_dead(
         assert worker.returncode == 0
 
 
+@pytest.mark.parametrize("words", [("audit", 1), ("doctor",), ("check", "b.csv")])
+def test_a_command_that_asks_elepay_ends_though_elepay_is_silent(
+    tmp_path: Path, simulator: Simulator, words: tuple[object, ...]
+) -> None:
+    with Proxy(int(simulator.url.rpartition(":")[2])) as elepay:
+        command = Command(tmp_path, simulator, ELEPAY_BASE_URL=f"http://127.0.0.1:{elepay.port}")
+        assert command.json("run", "--workers", 1, write_csv(tmp_path / "a.csv", 10))["books"]["created"] == 10
+        write_csv(tmp_path / "b.csv", 10, prefix="b_")
+        elepay.mode = "silent"
+        before = elepay.connections
+        process = command.start(*words)
+        wait_until(lambda: elepay.connections > before, 60, "a connection")
+        ends(process, [signal.SIGTERM])
+        assert process.returncode == 3
+
+
 def test_doctor_and_readyz_say_that_a_ledger_can_only_be_read(
     tmp_path: Path, simulator: Simulator, postgres_url: str, postgres_folder: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
