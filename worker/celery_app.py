@@ -75,8 +75,10 @@ def make_app(redis_url: str, account: Account, total_timeout_seconds: float) -> 
         result_backend=None,
         worker_pool="threads",
         worker_concurrency=SLICE_THREADS,
-        worker_prefetch_multiplier=1,
-        worker_disable_prefetch=True,  # no more messages than threads, whatever a lost connection does to the count
+        # no more messages than threads, counted by what they are working on: kombu's own count keeps a message for ever
+        # whose acknowledgement met a lost connection, and after as many as there are threads takes none any more
+        worker_prefetch_multiplier=0,
+        worker_disable_prefetch=True,
         worker_enable_remote_control=False,  # nobody uses it, and whoever reaches Redis could end workers by it
         worker_send_task_events=False,
         worker_hijack_root_logger=False,

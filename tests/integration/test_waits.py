@@ -266,6 +266,32 @@ def test_a_worker_leaves_a_connection_to_redis_that_is_open_and_dead(
         assert worker.returncode == 0
 
 
+def test_acknowledgements_that_meet_a_lost_connection_do_not_stop_a_worker(
+    tmp_path: Path, simulator: Simulator, redis_url: str
+) -> None:
+    """As many of them as it has threads, at the same time; what it has taken is held against what it works on."""
+    simulator.control(latency_ms=3000)
+    with Proxy(redis_url.removeprefix("unix://")) as redis:
+        command = Command(
+            tmp_path,
+            simulator,
+            REDIS_URL=f"redis://127.0.0.1:{redis.port}/0",
+            ONBOARD_METRICS_PORT=0,
+            ONBOARD_SLICE_ROWS=10,
+        )
+        worker = command.start("worker")
+        run = command.start("run", "--no-workers", "--json", write_csv(tmp_path / "a.csv", 200))
+        wait_until(lambda: simulator.statistics()["requests"].get("createSource", 0) >= 40, 60, "four slices")
+        redis.mode = "cut"
+        time.sleep(4.5)  # until their answers are there, and are acknowledged in vain
+        simulator.control(latency_ms=10)
+        redis.mode = "pass"
+        out, err = run.communicate(timeout=120)
+        assert (run.returncode, '"created": 200' in out) == (0, True), err
+        said = ends(worker, [signal.SIGTERM])
+        assert said.count("Couldn't ack") >= 4, said
+
+
 @pytest.mark.parametrize("words", [("audit", 1), ("doctor",), ("check", "b.csv")])
 def test_a_command_that_asks_elepay_ends_though_elepay_is_silent(
     tmp_path: Path, simulator: Simulator, words: tuple[object, ...]
