@@ -197,7 +197,7 @@ def main() -> int:
                 if given.json:
                     given.json.write_text(json.dumps(samples))
             time.sleep(max(0.0, now + FILE_SECONDS - time.monotonic()))
-        wait_until(lambda: soak.archived() == files, 180, "the end of every file")
+        wait_until(lambda: soak.archived() == files, 900, "the end of every file")
         soak.end()
         at_the_simulator(soak.command, simulator, files * ROWS)
         leaks = grown(samples)

@@ -39,8 +39,10 @@ GROWTH = 0.05
 PAUSE_AFTER_THROTTLING_SECONDS = 0.5
 
 
-#: What was known about the others' places counts for so long after one's own last.
-FRESH_SECONDS = 1.0
+#: What was known about the others' places counts for so long after it was heard.
+FRESH_SECONDS = 5.0
+#: No place is given that is farther away (HORIZON in `rate_limit.lua`).
+HORIZON_SECONDS = 1.0
 _PUT_RIGHT = {1: "Redis's clock went back", 2: "it held values that this program did not write"}
 
 
@@ -77,18 +79,19 @@ class RateLimit:
         self.limit = limit
         self._key, self._clock = key, clock
         self._script = redis.register_script(files("tasks").joinpath("rate_limit.lua").read_text(encoding="utf-8"))
-        self._known = _Known(0.0, 0.0, 0.0, 0.0, 0.0)
+        self._known = _Known(0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 
     def reserve(self, wanted: int, lead_seconds: float = 0.0) -> Reservation:
         """Take up to `wanted` places, the first not before `lead_seconds` from now.
 
         At most a tenth of a second's worth is given at once (but at least one place).
         """
-        asked_at = self._clock()
         places, wait, interval, _, _ = self._call("reserve", wanted, lead_seconds * 1e6)
-        if places:
-            last = asked_at + (wait + places * interval) / 1e6
-            self._known = self._known._replace(last=last, ahead=max(0.0, wait / 1e6 - lead_seconds))
+        answered_at = self._clock()  # rather too late than too early: what is known only ever delays
+        last = answered_at + (wait + places * interval) / 1e6 if places else self._known.last
+        farthest = HORIZON_SECONDS + max(0.1, interval / 1e6)  # what is farther is a pause, which is known by itself
+        ahead = min(max(0.0, wait / 1e6 - lead_seconds), farthest)
+        self._known = self._known._replace(last=last, ahead=ahead, heard=answered_at)
         return Reservation(places, wait / 1e6, interval / 1e6)
 
     def take_place(self, sleep: Callable[[float], None], given_up: Callable[[], bool] = lambda: False) -> bool:
@@ -144,13 +147,14 @@ class _Known(NamedTuple):
 
     last: float  #: when the place after its last one is
     ahead: float  #: so many seconds away the next free place was: while others reserve as before, it still is
+    heard: float  #: when that was
     paused_until: float
     rate: float  #: requests per second; 0: nothing is known
     at: float  #: when the rate was known
 
     def now(self, at: float, limit: float) -> tuple[float, float, float]:
         """Return microseconds to the next free place and to the end of a pause, and the rate in a thousandth."""
-        fresh = at - self.last < FRESH_SECONDS
+        fresh = at - self.heard < FRESH_SECONDS
         free = max(self.last - at, self.ahead if fresh else 0.0, 0.0)
         grown = min(limit, self.rate + limit * GROWTH * (at - self.at)) if self.rate else 0.0
         return free * 1e6, max(0.0, self.paused_until - at) * 1e6, grown * 1000

@@ -37,7 +37,7 @@ def now():
 redis.incr("ready")
 while int(redis.get("ready")) < int(sys.argv[5]):
     time.sleep(0.01)
-ends, noted = now() + seconds, []
+ends, noted, overslept = now() + seconds, [], 0.0
 while (before := now()) < ends:
     reserved = limiter.reserve(wanted)
     after = now()
@@ -45,8 +45,10 @@ while (before := now()) < ends:
         noted.append((before + reserved.wait_seconds, after + reserved.wait_seconds, reserved.places,
                       reserved.interval_seconds))
     ahead = reserved.wait_seconds + reserved.places * reserved.interval_seconds
-    time.sleep(max(0.0, ahead - 0.4))
-print(json.dumps(noted))
+    planned = time.monotonic() + max(0.0, ahead - 0.4)
+    time.sleep(max(0.0, planned - time.monotonic()))
+    overslept = max(overslept, time.monotonic() - planned)
+print(json.dumps([noted, overslept]))
 """
 
 
@@ -60,10 +62,13 @@ class Fleet:
             for _ in range(processes)
         ]
         self.each: list[list[Any]] = []
+        self.overslept = 0.0  #: the machine let a process wait so much longer than it had asked for, in seconds
         for process in started:
             out, _ = process.communicate(timeout=seconds + 60)
             assert process.returncode == 0
-            self.each.append(json.loads(out))
+            noted, overslept = json.loads(out)
+            self.each.append(noted)
+            self.overslept = max(self.overslept, overslept)
         reserved = sorted(one for noted in self.each for one in noted)
         self.limit = limit
         self.uncertain = max(late - early for early, late, _, _ in reserved)
@@ -83,6 +88,15 @@ class Fleet:
                 first += 1
             worst = max(worst, last - first + 1)
         return worst
+
+
+def fleet_in_peace(url: str, **given: Any) -> Fleet:
+    """Return a fleet whose processes could work: a machine that keeps them waiting says nothing about the limiter."""
+    for _ in range(10):
+        fleet = Fleet(url, **given)
+        if fleet.overslept < 0.1 and fleet.uncertain < 0.1:
+            break
+    return fleet
 
 
 @pytest.fixture
@@ -126,7 +140,7 @@ def valkey_pid(redis: Redis) -> int:
 
 @pytest.mark.parametrize(("limit", "wanted"), [(100.0, 25), (500.0, 50)])
 def test_four_processes_use_the_whole_limit_and_never_more(redis_url: str, limit: float, wanted: int) -> None:
-    fleet = Fleet(redis_url, processes=4, limit=limit, seconds=3.5, wanted=wanted)
+    fleet = fleet_in_peace(redis_url, processes=4, limit=limit, seconds=3.5, wanted=wanted)
     assert fleet.share_used >= 0.99
     assert fleet.worst_second <= limit * 1.02
     assert len(fleet.times) >= 3.4 * limit
@@ -377,7 +391,7 @@ def test_a_lost_key_makes_no_second_over_full_and_costs_no_pause(redis_url: str,
 
     losing = threading.Thread(target=lose)
     losing.start()
-    fleet = Fleet(redis_url, processes=processes, limit=100.0, seconds=4, wanted=25)
+    fleet = fleet_in_peace(redis_url, processes=processes, limit=100.0, seconds=4, wanted=25)
     over.set()
     losing.join(30)
     assert fleet.share_used >= 0.97

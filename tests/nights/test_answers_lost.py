@@ -93,7 +93,8 @@ def test_a_throttling_storm_slows_the_fleet_and_refuses_nobody(night: Night, fau
     assert statistics["throttled"] >= 4
     if fault == "throttled":
         sample, times = 5, 4 + 1  # a row is throttled four times at most
-        assert statistics["requests"]["listSources"] <= sample * times, "elepay's own word is not unclear"
+        delayed = ROWS // 10  # a busy machine may keep an answer so long that its row is looked up
+        assert statistics["requests"]["listSources"] <= sample * times + delayed, "elepay's own word is not unclear"
     else:
         assert statistics["requests"]["listSources"] >= 2 * faults_of(statistics), "a bare status is"
 
