@@ -143,10 +143,11 @@ class _Asking:
         def once() -> _Answer:
             if not self._limit.take_place(self._sleep, self._given_up):
                 raise ElepayError("held_back")  # the page is not looked at
+            started = time.monotonic()
             try:
                 return call()
             except Throttled as error:
-                self._limit.cut(0.0, error.retry_after_seconds)
+                self._limit.cut(time.monotonic() - started, error.retry_after_seconds, bare=error.bare)
                 raise
 
         found: _Answer = retrying_look_up()(once)

@@ -23,6 +23,8 @@ log = structlog.get_logger("onboard")
 #: Rows that are claimed at once, and threads that ask.
 PAGE_ROWS = 100
 THREADS = 8
+#: A longer pause ends the round; what is due stays due.
+LONGEST_PAUSE_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +58,8 @@ def follow_up(
     """Ask elepay for the status of every source that is due, until `ends` (monotonic) at the latest.
 
     Each question takes a place of every limit: the share, then the fleet's own. While a batch is halted nothing is
-    asked. Several may run at once: each row is claimed by one of them.
+    asked, nor for as long as elepay asked to wait (`Retry-After`). Several may run at once: each row is claimed by one
+    of them.
     """
     said = FollowedUp()
     stop = threading.Event()
@@ -69,6 +72,9 @@ def follow_up(
         while not (stop.is_set() or stopping() or time.monotonic() >= ends):
             if halted := ledger.halted_batches():
                 said.stopped_by = f"batch {halted[0]} is halted"
+                break
+            if (seconds := _pause(limits)) > LONGEST_PAUSE_SECONDS:
+                said.stopped_by = f"elepay asked to wait, for {seconds:,.0f} s more"
                 break
             claimed = ledger.claim_follow_ups(PAGE_ROWS)
             if not claimed:
@@ -87,6 +93,12 @@ def follow_up(
             ledger.put_back_follow_ups([row for row, word in zip(claimed, answers, strict=True) if word is None])
             progress(said)
     return said
+
+
+def _pause(limits: Sequence[RateLimit]) -> float:
+    with contextlib.suppress(RateLimitUnavailable):  # whoever asks for a place will say so
+        return max(limit.current().paused_seconds for limit in limits)
+    return 0.0
 
 
 def next_question(row: Followed, now: float, rules: FollowUpRules) -> float | None:
@@ -126,11 +138,14 @@ def _ask(
         return api.retrieve_source_status(row.source_id)
     except Throttled as error:
         with contextlib.suppress(RateLimitUnavailable):
-            limits[-1].cut(time.monotonic() - started, error.retry_after_seconds)
+            limits[-1].cut(time.monotonic() - started, error.retry_after_seconds, bare=error.bare)
         return None
     except ElepayError as error:
         if error.code == DOES_NOT_EXIST:
             log.warning("elepay does not know a source that it created", batch=row.batch_id, line=row.line)
             return ""
-        end(f"elepay answered {error.code}")
+        end(f"elepay cannot be asked now: {error}")
+        if error.retry_after_seconds:
+            with contextlib.suppress(RateLimitUnavailable):
+                limits[0].pause(error.retry_after_seconds)  # of the share: creates find out by themselves
         return None if isinstance(error, NotSent | Maintenance | Halted) else ""

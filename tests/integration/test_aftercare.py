@@ -19,6 +19,7 @@ from tasks.errors import ElepayError, Halted, Maintenance, NotSent, RateLimitUna
 from tasks.following import FollowUpRules, next_question
 from tasks.ledger import AuditedRow, Followed, Ledger, SeenStatus
 from tasks.models import Account, BatchState, Outcome, RowState, Source, decode_reasons, reference_of
+from tasks.rate_limit import CurrentRate, RateLimit, connect
 
 RULES = FollowUpRules(gaps_hours=(1.0, 6.0, 24.0), days=30.0)
 
@@ -47,7 +48,10 @@ def follow(ledger: Ledger, say: Callable[[str], str]) -> following.FollowedUp:
         def take_place(self, _sleep: object, given_up: Callable[[], bool]) -> bool:
             return not given_up()
 
-        def cut(self, *_: object) -> None: ...
+        def cut(self, *_: object, **__: object) -> None: ...
+
+        def current(self) -> CurrentRate:
+            return CurrentRate(20.0, 20.0, 0.0)
 
     return following.follow_up(ledger, Api(), [Places()], RULES, ends=math.inf)  # type: ignore[arg-type, list-item]
 
@@ -149,9 +153,33 @@ def test_without_redis_nobody_is_asked(ledger: Ledger) -> None:
         def take_place(self, *_: object) -> bool:
             raise RateLimitUnavailable("Redis does not answer")
 
+        def current(self) -> CurrentRate:
+            raise RateLimitUnavailable("Redis does not answer")
+
     said = following.follow_up(ledger, None, [Gone()], RULES, ends=math.inf)  # type: ignore[arg-type, list-item]
     assert said.stopped_by == "Redis does not answer"
     assert ledger.follow_ups_due() == 3
+
+
+def test_for_as_long_as_elepay_asked_to_wait_nobody_is_asked(ledger: Ledger, redis_url: str) -> None:
+    created_batch(ledger, 30)
+    limits = [RateLimit(connect(redis_url), 100.0, key) for key in ("share", "fleet")]
+    asked: list[str] = []
+
+    class Api:
+        def retrieve_source_status(self, source_id: str) -> str:
+            asked.append(source_id)
+            raise Unclear("http_503", http_status=503, retry_after_seconds=600.0, bare=True)
+
+    rounds = [
+        following.follow_up(ledger, Api(), limits, RULES, ends=math.inf)  # type: ignore[arg-type]
+        for _ in range(2)
+    ]
+    assert "http_503" in rounds[0].stopped_by
+    assert rounds[1].stopped_by.startswith("elepay asked to wait, for ")
+    assert 1 <= len(asked) <= following.THREADS
+    assert limits[1].current().paused_seconds == 0, "creates find out by themselves"
+    assert ledger.follow_ups_due() >= 30 - following.THREADS
 
 
 def test_while_a_batch_is_halted_nobody_is_asked(ledger: Ledger) -> None:

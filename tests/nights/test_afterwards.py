@@ -7,10 +7,13 @@ import signal
 import sqlite3
 import time
 from pathlib import Path
+from typing import Any
 
+import pytest
 import requests
 from conftest import Night
 from factories import Command, wait_until
+from judge import faults_of
 from machines import Valkey
 from sqlalchemy import create_engine, text
 
@@ -68,6 +71,37 @@ def test_follow_up_on_one_machine_keeps_to_its_share_of_the_limit(night: Night) 
     seconds = [at for at, _ in night.simulator.statistics()["requests_per_second"]]
     assert asked >= ROWS
     assert seconds[-1] - seconds[0] >= asked / 20 - 3, "twenty a second and no more"
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        {"throttled": 0.3, "max_faults_per_key": 3},
+        {"page": {"share": 1.0, "for_seconds": 6}, "page_statuses": [503], "retry_after_seconds": 2},
+        {"S002000_window": {"share": 1.0, "for_seconds": 6}},
+    ],
+    ids=lambda trouble: next(iter(trouble)),
+)
+def test_what_became_of_sources_is_seen_whatever_elepay_answers_meanwhile(
+    night: Night, trouble: dict[str, Any]
+) -> None:
+    command = night.machine(**{**QUICK, "ONBOARD_FOLLOW_UP_HOURS": "0.0005,0.0005,0.0005,0.0005,24"})
+    said = night.run(command, night.file()).json()
+    night.judge(command, said)
+    for one in night.simulator.sources():
+        night.simulator.post(f"sources/{one['id']}/status", status="active")
+    night.simulator.control(**trouble)
+    rounds: list[dict[str, Any]] = []
+
+    def all_seen() -> bool:
+        rounds.append(command.json("follow-up"))
+        return statuses(command) == {"active": ROWS}
+
+    wait_until(all_seen, 120, "that all are seen")
+    statistics = night.judge(command, command.json("status", said["batch"]))
+    assert faults_of(statistics) > 50 or any(one["stopped_by"] for one in rounds), "the trouble was met"
+    assert {one["exit"] for one in rounds} <= {0, 3}
+    assert sum(one["changed"] for one in rounds) == ROWS, "each change is seen once"
 
 
 def test_an_audit_finds_what_was_done_behind_our_back(night: Night) -> None:
