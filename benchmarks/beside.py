@@ -24,7 +24,7 @@ ROOT = Path(__file__).parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 from tasks.ledger import Ledger  # noqa: E402
-from tests.factories import Command, Simulator, new_database, postgres_server, wait_until, write_csv  # noqa: E402
+from tests.factories import MeasuredCommand, Simulator, new_database, postgres_server, wait_until, write_csv  # noqa: E402
 from worker.private_server import PrivateServer  # noqa: E402
 
 LATENCY_MS, IN_FLIGHT, WORKERS = 400, 20, 2
@@ -35,7 +35,7 @@ class Place:
 
     def __init__(self, folder: Path, simulator: Simulator, redis_url: str, ledger_url: str) -> None:
         self._folder = folder
-        self._command = Command(
+        self._command = MeasuredCommand(
             folder,
             simulator,
             REDIS_URL=redis_url,

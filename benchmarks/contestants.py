@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmarks.watching import processor_seconds
-from tests.factories import KEY, ROOT, Command, Simulator, wait_until, write_csv
+from tests.factories import KEY, ROOT, MeasuredCommand, Simulator, wait_until, write_csv
 from worker.private_server import PrivateServer
 
 LONGEST_SECONDS = 600
@@ -46,9 +46,9 @@ class Run(NamedTuple):
 Contestant = Callable[[Path, int, Simulator], Run]
 
 
-def as_users_run_it(folder: Path, simulator: Simulator | None = None, **settings: Any) -> Command:
+def as_users_run_it(folder: Path, simulator: Simulator | None = None, **settings: Any) -> MeasuredCommand:
     """Return the command with its default settings, without a limit unless given."""
-    command = Command(folder, simulator, **settings)
+    command = MeasuredCommand(folder, simulator, **settings)
     for name in ("ONBOARD_LOOK_UP_DELAY_SECONDS", "ONBOARD_LIST_LAG_SECONDS"):
         del command.environment[name]  # the tests are in a hurry
     return command

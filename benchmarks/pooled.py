@@ -19,7 +19,7 @@ ROOT = Path(__file__).parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 from tasks.ledger import Ledger  # noqa: E402
-from tests.factories import Command, Simulator, new_database, postgres_server, write_csv  # noqa: E402
+from tests.factories import MeasuredCommand, Simulator, new_database, postgres_server, write_csv  # noqa: E402
 from tests.pooler import Pooler  # noqa: E402
 from worker.private_server import PrivateServer  # noqa: E402
 
@@ -28,7 +28,7 @@ WORKERS = 2
 
 def pace(folder: Path, simulator: Simulator, redis_url: str, ledger_url: str, rows: int, limit: int) -> float:
     """Let a fleet send a file; return its rows/s."""
-    command = Command(
+    command = MeasuredCommand(
         folder,
         simulator,
         REDIS_URL=redis_url,

@@ -30,7 +30,7 @@ from redis.exceptions import RedisError
 ROOT = Path(__file__).parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "tests" / "nights")]
 
-from tests.factories import Command, Simulator, wait_until, write_csv  # noqa: E402
+from tests.factories import MeasuredCommand, Simulator, wait_until, write_csv  # noqa: E402
 from tests.nights.judge import at_the_simulator  # noqa: E402
 from tests.nights.machines import Postgres, Started, Valkey  # noqa: E402
 
@@ -57,7 +57,7 @@ class Soak:
     def __init__(self, folder: Path, simulator: Simulator, valkey: Valkey, postgres: Postgres) -> None:
         self._folder, self._simulator, self._valkey, self._postgres = folder, simulator, valkey, postgres
         self.drop = folder / "drop"
-        self.command = Command(
+        self.command = MeasuredCommand(
             folder,
             simulator,
             REDIS_URL=valkey.url,

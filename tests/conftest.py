@@ -10,10 +10,51 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
+import factories
 from factories import Simulator, new_database, postgres_server
 
 from tasks.ledger import Ledger
+from tests import warm
 from worker.private_server import PrivateServer
+
+NIGHTS = Path(__file__).parent / "nights"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`make resilience` gives it."""
+    parser.addoption(
+        "--resilience",
+        action="store_true",
+        help="every disaster, and searches at full length, instead of one test for each class of disaster",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Say how far searches go before the modules with their sizes are imported."""
+    factories.searches_at_full_length = bool(config.getoption("--resilience"))
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Choose by `--resilience`: all that is marked so, or what is not and the first case of each representative."""
+    chosen, left, seen = [], [], set()
+    for item in items:
+        if NIGHTS in item.path.parents:
+            item.add_marker("resilience")
+        disaster = item.get_closest_marker("resilience") is not None
+        if config.getoption("--resilience"):
+            runs = disaster
+        else:
+            function, one = item.nodeid.partition("[")[0], item.get_closest_marker("representative")
+            runs = not disaster or (one is not None and (function not in seen or bool(one.kwargs.get("every_case"))))
+            seen.add(function)
+        (chosen if runs else left).append(item)
+    config.hook.pytest_deselected(items=left)
+    items[:] = chosen
+
+
+def pytest_sessionfinish() -> None:
+    """End what starts our processes."""
+    warm.stop()
 
 
 @pytest.fixture(autouse=True)

@@ -25,6 +25,7 @@ import requests
 from tasks.intake.request_json import content_of, request_of
 from tasks.ledger import Ledger
 from tasks.models import Account, HeldRow, NewRow, Outcome, RowState, Slice, identity_of, spelling_of
+from tests import warm
 
 ROOT = Path(__file__).parent.parent
 KEY = "sk_test_0123456789"
@@ -144,6 +145,15 @@ def program(*names: str) -> str:
     return found
 
 
+#: Set by `--resilience`.
+searches_at_full_length = False
+
+
+def examples(full: int) -> int:
+    """Return how many examples a search takes: all of them by `make resilience`, a sixth otherwise."""
+    return full if searches_at_full_length else max(10, full // 6)
+
+
 class Simulator:
     """The simulator as a process of its own; ends with the `with` block."""
 
@@ -151,12 +161,8 @@ class Simulator:
         self.profile, self.seed, self.knobs = profile, seed, knobs
 
     def __enter__(self) -> Simulator:
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "simulator", "--port", "0", "--profile", self.profile, "--seed", str(self.seed)],
-            stdout=subprocess.PIPE,
-            cwd=ROOT,
-            text=True,
-        )
+        words = ["--port", "0", "--profile", self.profile, "--seed", str(self.seed)]
+        self._process = warm.start("simulator", *words, environment=os.environ, folder=ROOT, stderr=2)
         assert self._process.stdout is not None
         said = self._process.stdout.readline()
         self.url = next(word for word in said.split() if word.startswith("http://"))
@@ -194,7 +200,9 @@ class Simulator:
 
 
 class Command:
-    """The command line as a user runs it, in a folder of its own."""
+    """The command line as a user runs it, in a folder of its own; with one worker, and started by `warm`."""
+
+    warm = True
 
     def __init__(self, folder: Path, simulator: Simulator | None = None, **settings: Any) -> None:
         self.folder = folder
@@ -207,6 +215,7 @@ class Command:
             "ONBOARD_LOOK_UP_DELAY_SECONDS": "0.5",
             "ONBOARD_LIST_LAG_SECONDS": "2",
             "COLUMNS": "120",
+            **({"ONBOARD_WORKERS": "1"} if self.warm else {}),
             **({"ELEPAY_BASE_URL": simulator.url} if simulator else {}),
             **{name: str(value) for name, value in settings.items()},
         }
@@ -222,12 +231,16 @@ class Command:
         """Its ledger."""
         return self.environment.get("LEDGER_URL") or f"sqlite:///{self.home / 'ledger.db'}"
 
-    def start(self, *arguments: object) -> subprocess.Popen[str]:
+    def start(self, *arguments: object) -> subprocess.Popen[str] | warm.Process:
         """Start it and go on."""
+        environment = {**self.environment, "PYTHONPATH": str(self.source)}
+        words = list(map(str, arguments))
+        if self.warm and self.source == ROOT and warm.can_start(environment):
+            return warm.start("worker.cli", *words, environment=environment, folder=self.folder)
         return subprocess.Popen(
-            [sys.executable, "-m", "worker.cli", *map(str, arguments)],
+            [sys.executable, "-m", "worker.cli", *words],
             cwd=self.folder,
-            env={**self.environment, "PYTHONPATH": str(self.source)},
+            env=environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -256,6 +269,12 @@ class Command:
         """Wait for the end of a batch that others send; return what `status` says of it."""
         wait_until(lambda: self.json("status", batch)["state"] == "finished", seconds, f"the end of batch {batch}")
         return self.json("status", batch)
+
+
+class MeasuredCommand(Command):
+    """The same, just as a user starts it."""
+
+    warm = False
 
 
 def wait_until(condition: Any, seconds: float = 30.0, what: str = "it") -> None:

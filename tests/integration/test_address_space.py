@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from factories import Command, Simulator, wait_until, write_csv
 
 from tasks.memory_limits import OUT_OF_MEMORY
@@ -56,6 +57,7 @@ def test_too_little_is_said_in_a_sentence(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.resilience
 def test_a_worker_that_gets_no_memory_says_so_and_another_makes_its_rows_good(
     simulator: Simulator, redis_url: str, tmp_path: Path
 ) -> None:

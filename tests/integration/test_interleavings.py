@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from factories import examples
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -663,6 +664,8 @@ STEPS = 60
 
 
 @pytest.mark.timeout(900)  # two busy cores take minutes
+@pytest.mark.resilience
+@pytest.mark.representative(every_case=True)
 def test_no_interleaving_doubles_or_loses_a_row(
     ledger_url: str, api: ElepayApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -679,7 +682,7 @@ def test_no_interleaving_doubles_or_loses_a_row(
         run_state_machine_as_test(
             machine,
             settings=settings(
-                max_examples=int(wanted) if wanted else INTERLEAVINGS[kind],
+                max_examples=int(wanted) if wanted else examples(INTERLEAVINGS[kind]),
                 stateful_step_count=STEPS,
                 derandomize=not wanted,
                 database=None,

@@ -121,6 +121,8 @@ def test_the_counter_grows_once_a_second_and_the_last_change_is_not_left_out(
     ledger.close()
 
 
+@pytest.mark.resilience
+@pytest.mark.representative
 def test_a_killed_writer_never_leaves_a_copy_ahead_of_its_ledger(ledger_url: str, tmp_path: Path) -> None:
     """0 false stops in 100 kills at random instants."""
     command = [sys.executable, str(ROOT / "tests/killed_writers.py"), ledger_url, str(tmp_path / "home"), "100", "7"]

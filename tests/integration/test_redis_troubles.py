@@ -81,6 +81,7 @@ def takes(limiter: RateLimit) -> bool:
         return False
 
 
+@pytest.mark.resilience
 def test_a_run_waits_for_the_end_of_each_trouble(
     tmp_path: Path, simulator: Simulator, redis_url: str, admin: Redis
 ) -> None:

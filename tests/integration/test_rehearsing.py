@@ -92,6 +92,8 @@ def rehearsing(tmp_path: Path) -> Command:
 
 
 @pytest.mark.parametrize("given_by", ["dotenv", "environment", "files"])
+@pytest.mark.resilience
+@pytest.mark.representative
 def test_a_rehearsal_among_live_settings_reaches_nothing_real(
     tmp_path: Path, rehearsing: Command, simulator: Simulator, listener: Listener, given_by: str
 ) -> None:
@@ -204,6 +206,8 @@ def test_what_cannot_be_rehearsed_says_why_and_leaves_nothing(tmp_path: Path, re
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.resilience
+@pytest.mark.representative
 def test_an_interrupted_rehearsal_ends_in_order_and_leaves_nothing(
     tmp_path: Path, rehearsing: Command, number: signal.Signals
 ) -> None:

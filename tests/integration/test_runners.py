@@ -189,6 +189,8 @@ def test_a_reopened_batch_belongs_to_whoever_opened_it(ledger: Ledger, ledger_ur
     ("code", "goes_on"),
     [(StopCode.INTERRUPT, True), (StopCode.PERSON, True), (StopCode.DEADLINE, True), (StopCode.BREAKER, False)],
 )
+@pytest.mark.resilience
+@pytest.mark.representative
 def test_the_same_file_goes_on_after_the_stops_of_people_only(
     tmp_path: Path, simulator: Simulator, code: StopCode, goes_on: bool
 ) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import requests
-from factories import KEY, Command, Simulator, answer, hand, new_row, running_batch, whole
+from factories import KEY, Command, Simulator, answer, examples, hand, new_row, running_batch, whole
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from reported import Reported
@@ -236,7 +236,9 @@ class Known:
         Night([(0, 2, "created"), (0, 1, "created")], own=False, again=False, ending="run", ended=[]),
     ]
 )
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(120), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@pytest.mark.resilience
+@pytest.mark.representative(every_case=True)
 def test_over_any_nights_each_spelling_has_one_source_and_no_row_is_sent_unasked(
     ledger: Ledger, story: list[Night]
 ) -> None:
@@ -307,6 +309,8 @@ def sent(simulator: Simulator) -> dict[str, str]:
     [((MAC, "utf-8"), (WINDOWS, "cp932")), ((COMPOSED, "utf-8"), (DECOMPOSED, "utf-8"))],
     ids=["wave", "nfd"],
 )
+@pytest.mark.resilience
+@pytest.mark.representative
 def test_one_reference_from_two_programs_has_one_source_and_the_other_file_needs_attention(
     tmp_path: Path, simulator: Simulator, one: tuple[str, str], other: tuple[str, str]
 ) -> None:

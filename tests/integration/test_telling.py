@@ -258,6 +258,8 @@ def test_two_processes_tell_once(ours: Any, tellers: Any, tmp_path: Path) -> Non
     assert {tries for _, tries, *_ in tellings(mine)} == {1}
 
 
+@pytest.mark.resilience
+@pytest.mark.representative
 def test_killed_between_claim_and_telling_it_is_told_by_another(
     ours: Any, tellers: Any, tmp_path: Path, ledger_url: str
 ) -> None:
@@ -391,6 +393,8 @@ BAD_COMMANDS = {
 
 @pytest.mark.parametrize("ledger_url", ["sqlite"], indirect=True)
 @pytest.mark.parametrize("kind", BAD_COMMANDS)
+@pytest.mark.resilience
+@pytest.mark.representative
 def test_whatever_a_command_does_the_other_channel_is_told_and_nothing_is_left(
     ours: Any, tellers: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
@@ -423,6 +427,8 @@ def is_there(group: int) -> bool:
 
 
 @pytest.mark.parametrize("kind", ["silent", "dripping", "without end"])
+@pytest.mark.resilience
+@pytest.mark.representative
 def test_a_server_that_never_comes_to_an_end_is_left(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:

@@ -153,6 +153,8 @@ def ends(process: subprocess.Popen[str], signals: list[signal.Signals], within: 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("word", ["run", "watch", "status"])
+@pytest.mark.resilience
+@pytest.mark.representative
 def test_a_command_ends_though_its_ledger_is_silent(
     tmp_path: Path, simulator: Simulator, url: str, proxy: Proxy, word: str, number: signal.Signals
 ) -> None:
@@ -225,6 +227,8 @@ with Interrupts() as interrupts, interrupts.counted():
     assert process.returncode == 3
 
 
+@pytest.mark.resilience
+@pytest.mark.representative
 def test_a_worker_ends_though_its_ledger_and_its_redis_are_silent(
     tmp_path: Path, simulator: Simulator, url: str, proxy: Proxy
 ) -> None:
@@ -252,6 +256,7 @@ def test_a_worker_ends_though_its_ledger_and_its_redis_are_silent(
         assert command.json("status", 1)["books"]["balance"]
 
 
+@pytest.mark.resilience
 def test_a_worker_leaves_a_connection_to_redis_that_is_open_and_dead(
     tmp_path: Path, simulator: Simulator, redis_url: str
 ) -> None:
@@ -266,6 +271,7 @@ def test_a_worker_leaves_a_connection_to_redis_that_is_open_and_dead(
         assert worker.returncode == 0
 
 
+@pytest.mark.resilience
 def test_acknowledgements_that_meet_a_lost_connection_do_not_stop_a_worker(
     tmp_path: Path, simulator: Simulator, redis_url: str
 ) -> None:
@@ -293,6 +299,8 @@ def test_acknowledgements_that_meet_a_lost_connection_do_not_stop_a_worker(
 
 
 @pytest.mark.parametrize("words", [("audit", 1), ("doctor",), ("check", "b.csv")])
+@pytest.mark.resilience
+@pytest.mark.representative
 def test_a_command_that_asks_elepay_ends_though_elepay_is_silent(
     tmp_path: Path, simulator: Simulator, words: tuple[object, ...]
 ) -> None:

@@ -21,6 +21,7 @@ from typing import Any
 from factories import ROOT, Command, wait_until
 from redis import Redis
 
+from tests import warm
 from worker.private_server import find_server
 
 
@@ -30,11 +31,29 @@ class Started:
     def __init__(self, command: Command, number: int, *arguments: object, preexec: Callable[[], None] | None = None):
         self.out = command.folder / f"{number}.out"
         self.err = command.folder / f"{number}.err"
+        words = list(map(str, arguments))
+        environment = {**command.environment, "PYTHONPATH": command.environment.get("PYTHONPATH", str(ROOT))}
+        self.process: subprocess.Popen[bytes] | warm.Process
         with self.out.open("wb") as out, self.err.open("wb") as err:
+            if (
+                command.warm
+                and preexec is None
+                and environment["PYTHONPATH"] == str(ROOT)
+                and warm.can_start(environment)
+            ):
+                self.process = warm.start(
+                    "worker.cli",
+                    *words,
+                    environment=environment,
+                    folder=command.folder,
+                    stdout=out.fileno(),
+                    stderr=err.fileno(),
+                )
+                return
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "worker.cli", *map(str, arguments)],
+                [sys.executable, "-m", "worker.cli", *words],
                 cwd=command.folder,
-                env={**command.environment, "PYTHONPATH": command.environment.get("PYTHONPATH", str(ROOT))},
+                env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=err,

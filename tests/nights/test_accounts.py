@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from conftest import ROWS, Night
 from factories import KEY, wait_until, write_csv
 from machines import Valkey
@@ -21,6 +22,7 @@ def by_mode(night: Night) -> dict[bool, set[str]]:
     return found
 
 
+@pytest.mark.representative
 def test_a_test_fleet_and_a_live_fleet_share_ledger_and_redis_and_each_sends_its_own(
     night: Night, valkey: Valkey, postgres_url: str
 ) -> None:

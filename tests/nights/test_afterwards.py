@@ -104,6 +104,7 @@ def test_what_became_of_sources_is_seen_whatever_elepay_answers_meanwhile(
     assert sum(one["changed"] for one in rounds) == ROWS, "each change is seen once"
 
 
+@pytest.mark.representative
 def test_an_audit_finds_what_was_done_behind_our_back(night: Night) -> None:
     command = night.machine(ELEPAY_REQUESTS_PER_SECOND=0)
     said = night.run(command, night.file()).json()

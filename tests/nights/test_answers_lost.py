@@ -60,6 +60,7 @@ def test_a_request_lost_before_creation_is_sent_again_once_it_is_surely_absent(n
     assert statistics["requests"]["createSource"] == ROWS + struck, "once more for each that surely was lost"
 
 
+@pytest.mark.representative
 def test_everything_lost_at_once_brings_one_source_a_row(night: Night, place: dict[str, Any]) -> None:
     night.simulator.control(
         commit_then_drop_connection=0.15,

@@ -41,6 +41,7 @@ DEATHS = 6
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.representative
 def test_killed_at_the_commit_of_a_wave_doubles_and_loses_nothing(
     night: Night, place: dict[str, Any], when: str
 ) -> None:
@@ -70,6 +71,7 @@ def test_killed_at_the_commit_of_a_wave_doubles_and_loses_nothing(
     assert adopted if when == "before" else adopted < lost
 
 
+@pytest.mark.representative
 def test_a_disk_that_is_full_under_the_ledger_stops_the_sending_and_loses_nothing(night: Night) -> None:
     """The limit on file sizes stands for the full disk: SQLite's log cannot grow, and the write fails the same way."""
     night.simulator.control(latency_ms=20)

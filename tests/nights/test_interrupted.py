@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from typing import Any
 
+import pytest
 from conftest import ROWS, Night
 from factories import write_csv
 from machines import Valkey, kill, pause
@@ -40,6 +41,7 @@ def test_an_interrupted_batch_is_left_alone_by_the_next_run_of_another_file(
     night.judge(command, night.run(command, file).json(), sources=ROWS + 40)
 
 
+@pytest.mark.representative
 def test_a_fleet_leaves_the_batch_of_a_killed_run_alone_until_it_is_resumed(
     night: Night, valkey: Valkey, postgres_url: str
 ) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import sqlite3
 from typing import Any
 
+import pytest
 from conftest import ROWS, Night
 from factories import Command, wait_until
 from judge import rows_of
@@ -19,6 +20,7 @@ def workers_of(night: Night, place: dict[str, Any], started: Any) -> list[int]:
     return started.workers()
 
 
+@pytest.mark.representative
 def test_a_worker_killed_five_times_doubles_and_loses_nothing(night: Night, place: dict[str, Any]) -> None:
     night.simulator.control(latency_ms=150, jitter_ms=100)
     command = night.machine(ELEPAY_REQUESTS_PER_SECOND=50, **place)

@@ -15,6 +15,7 @@ from machines import Postgres, Valkey, pause
 
 
 @pytest.mark.parametrize("mode", ["fast", "immediate"])
+@pytest.mark.representative
 def test_a_postgresql_that_restarts_in_mid_run_loses_and_doubles_nothing(
     night: Night, valkey: Valkey, postgres: Postgres, mode: str
 ) -> None:

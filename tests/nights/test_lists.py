@@ -15,6 +15,7 @@ BLIND = {
 
 
 @pytest.mark.parametrize("kind", BLIND)
+@pytest.mark.representative
 def test_a_list_that_proves_nothing_never_leads_to_a_second_source(night: Night, kind: str) -> None:
     night.simulator.control(commit_then_drop_connection=0.1, latency_ms=10)
     command = night.machine(ONBOARD_LOOK_UPS=2, ONBOARD_MAINTENANCE_SECONDS=3)

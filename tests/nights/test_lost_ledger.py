@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 
+import pytest
 from conftest import ROWS, Night
 from factories import Command, wait_until
 from judge import at_the_simulator, count_history, rows_of
@@ -19,6 +20,7 @@ def lose_the_ledger(command: Command) -> None:
     assert command("ledger", "create").returncode == 0
 
 
+@pytest.mark.representative
 def test_after_a_lost_ledger_verify_first_creates_nothing_twice(night: Night) -> None:
     """Half of the old customers have a second generation; the run is interrupted, and goes on verifying."""
     night.simulator.control(latency_ms=10)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import get_args
 from urllib.parse import urlsplit
 
+import pytest
 from conftest import Night
 from factories import wait_until, write_csv
 from judge import at_the_simulator, rows_of
@@ -29,6 +30,7 @@ ROWS = 100
 LONGEST_SECONDS = 6.0 if SECONDS < 60 else 40.0
 
 
+@pytest.mark.representative
 def test_whatever_the_network_does_everything_ends_by_itself(
     night: Night, valkey: Valkey, postgres_url: str, postgres_folder: str
 ) -> None:

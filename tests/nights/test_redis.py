@@ -18,6 +18,7 @@ def under_way(night: Night, valkey: Valkey, **settings: object) -> tuple[Command
     return command, started
 
 
+@pytest.mark.representative
 def test_a_redis_emptied_in_mid_run_loses_no_row(night: Night, valkey: Valkey) -> None:
     command, started = under_way(night, valkey)
     for _ in range(3):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import pytest
 from conftest import ROWS, Night
 from factories import wait_until
 from judge import at_the_simulator
@@ -33,6 +34,7 @@ def window(opens_in: float, closes_in: float) -> tuple[dict[str, Any], float, fl
     return {"ONBOARD_NOT_BEFORE": wall(opens), "ONBOARD_UNTIL": wall(closes)}, opens, closes
 
 
+@pytest.mark.representative
 def test_a_window_that_closes_in_mid_run_sends_nothing_afterwards_and_goes_on_the_next_night(night: Night) -> None:
     night.simulator.control(latency_ms=100)
     settings, _, closes = window(-60, 12)

@@ -12,6 +12,7 @@ from judge import rows_of
 from machines import Valkey, pause
 
 
+@pytest.mark.representative
 def test_a_key_revoked_in_mid_run_halts_and_the_new_key_goes_on(night: Night) -> None:
     night.simulator.control(latency_ms=50)
     command = night.machine(ELEPAY_REQUESTS_PER_SECOND=80)
@@ -113,6 +114,7 @@ def test_a_worker_told_to_end_finishes_or_gives_back_what_it_holds(night: Night,
 
 
 @pytest.mark.parametrize("gap", [0.05, 0.5])
+@pytest.mark.representative
 def test_a_second_ctrl_c_is_immediate_and_loses_nothing(night: Night, gap: float) -> None:
     night.simulator.control(latency_ms=3000)
     command = night.machine(ELEPAY_REQUESTS_PER_SECOND=0)

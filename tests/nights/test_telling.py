@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import pytest
 import requests
 from conftest import ROWS, Night
 from factories import KEY, Command, wait_until
@@ -44,6 +45,7 @@ def told_by_hook(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text("utf-8").splitlines()] if path.exists() else []
 
 
+@pytest.mark.representative
 def test_a_fleet_tells_each_event_once_with_a_dead_webhook_and_a_killed_worker(
     night: Night, valkey: Valkey, postgres_url: str
 ) -> None:

@@ -24,6 +24,7 @@ time.time = lambda: _real() + ({hours}) * 3600
 
 
 @pytest.mark.parametrize("stage", ["while the run goes on", "after the run"])
+@pytest.mark.representative
 def test_a_worker_frozen_past_its_lease_sends_nothing_when_it_wakes(
     night: Night, valkey: Valkey, postgres_url: str, stage: str
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from conftest import ROWS, Night
 from factories import wait_until, write_csv
 from machines import Valkey, pause
@@ -32,6 +33,7 @@ def test_one_file_dropped_at_once_in_one_folder_is_sent_once(night: Night) -> No
     assert statistics["created"] == statistics["references"]["total"] == ROWS
 
 
+@pytest.mark.representative
 def test_two_batches_that_share_customers_make_one_source_for_each(
     night: Night, valkey: Valkey, postgres_url: str
 ) -> None:

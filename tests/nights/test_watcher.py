@@ -138,6 +138,7 @@ def test_a_companion_makes_a_file_complete_at_once(night: Night, drop: Drop) -> 
     night.note(rows=ROWS)
 
 
+@pytest.mark.representative
 def test_two_watchers_on_one_folder_take_each_file_once(
     night: Night, drop: Drop, valkey: Valkey, postgres_url: str
 ) -> None:
@@ -211,6 +212,7 @@ def handed_out(_night: Night, _command: Command, drop: Drop) -> bool:
 
 
 @pytest.mark.parametrize("moment", [claimed, being_read, accepted, being_sent, being_written, handed_out])
+@pytest.mark.representative
 def test_a_watcher_killed_at_any_moment_goes_on(
     night: Night, drop: Drop, moment: Callable[[Night, Command, Drop], bool]
 ) -> None:

@@ -162,6 +162,7 @@ def _created(command: Command) -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("delay_seconds", [0.0, 0.005, 0.05])
+@pytest.mark.representative
 def test_a_repeated_answer_is_never_taken_for_another_rows(night: StrangerNight, delay_seconds: float) -> None:
     night.stranger.misbehave(Fault("repeat", 0.1, delay_seconds=delay_seconds))
     command = night.machine()
@@ -237,6 +238,7 @@ def test_surplus_bytes_end_their_connection(night: StrangerNight, kind: str) -> 
 
 
 @pytest.mark.parametrize("status", [303, 403, 404, 413, 429])
+@pytest.mark.representative
 def test_a_bare_status_does_not_prove_that_nothing_was_created(night: StrangerNight, status: int) -> None:
     headers = (("Location", f"{night.stranger.url}/sign-in"),) if status == 303 else ()
     night.stranger.misbehave(Fault("status", 0.1, status=status, headers=headers))

@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 
 import pytest
-from factories import answer
+from factories import answer, examples
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from reported import HEADER, Reported, cells, format_of, refused
@@ -272,7 +272,7 @@ DIALECTS = st.tuples(st.sampled_from(",;\t"), st.sampled_from(["\n", "\r\n"]), s
     ),
     dialect=DIALECTS,
 )
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(40), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_values_come_back_from_results_and_failures(
     tmp_path_factory: pytest.TempPathFactory,
     records: list[tuple[str, str, str]],

@@ -1,0 +1,284 @@
+"""Starts our modules as processes that are forked from one that has imported everything.
+
+A process of its own in every respect: environment, folder, session, descriptors, signals; only the second that Python
+takes to import our libraries is spent once for all of them. What depends on how Python itself is started (its path, its
+locale, a preloaded library) must be started the long way: `can_start` says so.
+"""
+
+from __future__ import annotations
+
+import array
+import contextlib
+import json
+import os
+import runpy
+import select
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+ROOT = Path(__file__).parent.parent
+#: Imported once. What reads settings as it is imported, and what a command is started by, is not among it.
+IMPORTED = (
+    "celery.bin.worker",
+    "celery.concurrency.thread",
+    "celery.worker.components",
+    "kombu.transport.redis",
+    "rich.progress",
+    "rich.table",
+    "simulator.server",
+    "sqlalchemy.dialects.postgresql.psycopg",
+    "sqlalchemy.dialects.sqlite",
+    "tasks.celery_tasks",
+    "tasks.ledger.postgres",
+    "tasks.migrations",
+    "tasks.reports.workbook",
+    "typer",
+    "worker.aftercare",
+    "worker.observing",
+    "worker.running",
+    "worker.watcher",
+)
+#: Variables that Python or the C library reads before a program of ours begins.
+_EARLY = ("PYTHON", "LC_", "LANG", "LD_", "TZ", "MALLOC_")
+
+
+def can_start(environment: Mapping[str, str]) -> bool:
+    """Tell whether this environment makes no difference to how Python itself starts."""
+    names = {name for name in {*environment, *os.environ} if name.startswith(_EARLY) and name != "PYTHONPATH"}
+    return all(environment.get(name) == os.environ.get(name) for name in names)
+
+
+class Process:
+    """A started process, with what `subprocess.Popen` has that tests use."""
+
+    def __init__(self, connection: socket.socket, pid: int, args: Sequence[str], pipes: Sequence[int | None]) -> None:
+        self.args, self.pid = list(args), pid
+        self.returncode: int | None = None
+        self._connection = connection
+        self.stdout, self.stderr = (
+            None if fd is None else os.fdopen(fd, encoding="utf-8", errors="replace") for fd in pipes
+        )
+        self._read: dict[IO[str], list[bytes]] = {one: [] for one in (self.stdout, self.stderr) if one}
+
+    def poll(self) -> int | None:
+        """Return its exit code, None while it runs."""
+        return self._ended(0.0)
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for its end. Raises subprocess.TimeoutExpired."""
+        code = self._ended(timeout)
+        if code is None:
+            raise subprocess.TimeoutExpired(self.args, timeout or 0.0)
+        return code
+
+    def _ended(self, timeout: float | None) -> int | None:
+        if self.returncode is None and select.select([self._connection], [], [], timeout)[0]:
+            told = self._connection.recv(100)
+            self._connection.close()
+            assert told, "the process that starts the others has died"
+            self.returncode = int(told)
+        return self.returncode
+
+    def communicate(self, timeout: float | None = None) -> tuple[str, str]:
+        """Read what it prints until its end. Raises subprocess.TimeoutExpired; what was read is kept."""
+        ends = None if timeout is None else time.monotonic() + timeout
+        open_ones = [one for one in self._read if not one.closed]
+        while open_ones:
+            left = None if ends is None else max(0.0, ends - time.monotonic())
+            ready = select.select(open_ones, [], [], left)[0]
+            if not ready:
+                raise subprocess.TimeoutExpired(self.args, timeout or 0.0)
+            for one in ready:
+                chunk = os.read(one.fileno(), 65536)
+                if chunk:
+                    self._read[one].append(chunk)
+                else:
+                    one.close()
+                    open_ones.remove(one)
+        self.wait(None if ends is None else max(0.0, ends - time.monotonic()))
+        out, err = (b"".join(parts).decode("utf-8", "replace") for parts in self._read.values())
+        return out, err
+
+    def send_signal(self, number: int) -> None:
+        """Send a signal, if it still runs."""
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def terminate(self) -> None:
+        """Send SIGTERM."""
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """Send SIGKILL."""
+        self.send_signal(signal.SIGKILL)
+
+    def __enter__(self) -> Process:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for one in (self.stdout, self.stderr):
+            if one:
+                one.close()
+        self.wait()
+
+
+class _Starter:
+    """The process that starts the others; one for each process of tests."""
+
+    def __init__(self) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="warm-")
+        self._address = str(Path(self._folder.name) / "socket")
+        self._pid = os.getpid()
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", __file__, self._address],
+            stdin=subprocess.PIPE,  # it ends when this is closed
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            start_new_session=True,
+        )
+        ends = time.monotonic() + 60
+        while not Path(self._address).exists():
+            assert time.monotonic() < ends, "the process that starts the others does not come up"
+            time.sleep(0.02)
+
+    @property
+    def is_ours(self) -> bool:
+        return self._pid == os.getpid() and self._process.poll() is None
+
+    def start(self, words: Sequence[str], environment: Mapping[str, str], folder: Path, fds: Sequence[int]) -> Any:
+        connection = socket.socket(socket.AF_UNIX)
+        connection.connect(self._address)
+        given = json.dumps({"words": words, "environment": dict(environment), "folder": str(folder)}).encode()
+        connection.sendall(len(given).to_bytes(4, "big"))
+        connection.sendmsg([b"f"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))])
+        connection.sendall(given)
+        return connection, int(connection.recv(20))
+
+    def end(self) -> None:
+        assert self._process.stdin
+        self._process.stdin.close()
+        self._process.wait(10)
+        self._folder.cleanup()
+
+
+_starter: _Starter | None = None
+
+
+def start(
+    module: str,
+    *arguments: str,
+    environment: Mapping[str, str],
+    folder: Path,
+    stdout: int | None = None,
+    stderr: int | None = None,
+) -> Process:
+    """Start `python -m module`; its output goes to these descriptors, or to pipes."""
+    global _starter  # noqa: PLW0603 - one for all tests of this process
+    if _starter is None or not _starter.is_ours:
+        _starter = _Starter()
+    pipes: list[int | None] = []
+    given: list[int] = []
+    with contextlib.ExitStack() as ends:
+        for fd in (stdout, stderr):
+            read, write = (None, fd) if fd is not None else os.pipe()
+            if fd is None:
+                ends.callback(os.close, write)
+            pipes.append(read)
+            given.append(write)
+        connection, pid = _starter.start([module, *arguments], environment, folder, given)
+    return Process(connection, pid, [module, *arguments], pipes)
+
+
+def stop() -> None:
+    """End the process that starts the others."""
+    global _starter  # noqa: PLW0603 - as above
+    if _starter is not None and _starter.is_ours:
+        _starter.end()
+    _starter = None
+
+
+# ---------------------------------------------------------------------- in the process that starts the others
+
+
+def _serve(address: str) -> dict[str, Any] | None:
+    """Fork a process for each request; return in each of them its request, and None at the end of all."""
+    for name in IMPORTED:
+        __import__(name)
+    told, tell = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    signal.set_wakeup_fd(tell, warn_on_full_buffer=False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    listening = socket.socket(socket.AF_UNIX)
+    listening.bind(address + ".new")
+    listening.listen(50)
+    os.rename(address + ".new", address)  # noqa: PTH104 - seen only when it listens
+    waiting: dict[int, socket.socket] = {}
+    while True:
+        ready = select.select([listening, told, 0], [], [])[0]
+        if 0 in ready:
+            return None
+        if told in ready:
+            os.read(told, 4096)
+        if listening in ready:
+            connection, _ = listening.accept()
+            given, fds = _received(connection)
+            pid = os.fork()
+            if not pid:
+                signal.set_wakeup_fd(-1)
+                signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+                for one in (listening, connection, *waiting.values()):
+                    one.close()
+                os.close(told)
+                os.close(tell)
+                return {**given, "fds": fds}
+            for fd in fds:
+                os.close(fd)
+            connection.sendall(str(pid).encode())
+            waiting[pid] = connection
+        _reap(waiting)
+
+
+def _received(connection: socket.socket) -> tuple[dict[str, Any], list[int]]:
+    size = int.from_bytes(connection.recv(4, socket.MSG_WAITALL), "big")
+    _, ancillary, _, _ = connection.recvmsg(1, socket.CMSG_SPACE(2 * 4))
+    fds = array.array("i")
+    fds.frombytes(ancillary[0][2])
+    return json.loads(connection.recv(size, socket.MSG_WAITALL)), list(fds)
+
+
+def _reap(waiting: dict[int, socket.socket]) -> None:
+    for pid in list(waiting):
+        if (ended := os.waitpid(pid, os.WNOHANG))[0]:
+            with waiting.pop(pid) as connection, contextlib.suppress(OSError):
+                connection.sendall(str(os.waitstatus_to_exitcode(ended[1])).encode())
+
+
+def _become(request: dict[str, Any]) -> None:
+    """Be the process that was asked for."""
+    os.setsid()
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.close(null)
+    for at, fd in enumerate(request["fds"], 1):
+        os.dup2(fd, at)
+        os.close(fd)
+    os.environ.clear()
+    os.environ.update(request["environment"])
+    os.chdir(request["folder"])
+    warnings.resetwarnings()
+    module, *arguments = request["words"]
+    sys.argv[:] = [module, *arguments]
+    sys.path[0:1] = [request["folder"], str(ROOT)]
+    runpy.run_module(module, run_name="__main__", alter_sys=True)
+
+
+if __name__ == "__main__":
+    _request = _serve(sys.argv[1])
+    if _request is not None:
+        _become(_request)
