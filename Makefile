@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help install secrets demo test bench check lock tools clean
+.PHONY: help install secrets demo test resilience bench check lock tools clean
 
 help:            ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1|/p' Makefile | column -t -s '|'
@@ -29,8 +29,12 @@ secrets:         ## secrets/ for docker compose: a password for the ledger, a ke
 	{ [ -e elepay_secret_key ] || echo sk_test_demo >elepay_secret_key; } && \
 	{ [ -e notify_urls ] || : >notify_urls; }
 
-test: install    ## every test, with a real Valkey and a real PostgreSQL
+test: install    ## every test but most disasters, with a real Valkey and a real PostgreSQL
 	$(BIN)/python -m pytest --numprocesses 4 --dist worksteal $(PYTEST_ARGS)
+
+resilience: install ## every disaster, and searches at full length; notes which program passed
+	$(BIN)/python -m pytest --resilience --numprocesses 4 --dist worksteal $(PYTEST_ARGS)
+	$(BIN)/python tests/resilience_due.py --passed
 
 bench: install   ## speed, side by side with what people would use instead; BENCH=--quick for a minute of it
 	@$(BIN)/python -m benchmarks.bench $(BENCH)

@@ -34,7 +34,7 @@ from urllib3.util.proxy import connection_requires_http_tunnel
 
 from tasks.elepay_answers import Evidence, differs, short_text, source_of
 from tasks.errors import ElepayError, NotSent, Unclear
-from tasks.flights import MAX_ANSWER_BYTES, Answer, Deadlines, Flight, Flights
+from tasks.flights import MAX_ANSWER_BYTES, Answer, Connection, Deadlines, Flight, Flights, Transport
 from tasks.models import REFERENCE_KEY, Source, SourceRequest
 
 log = structlog.get_logger("onboard")
@@ -76,6 +76,7 @@ class ElepayApi:
         deadlines: Deadlines,
         *,
         trust_env: bool = False,
+        transport: Callable[[Callable[[], Connection], Deadlines], Transport] = Flights,
     ) -> None:
         self._deadlines = deadlines
         session = requests.Session()
@@ -96,7 +97,7 @@ class ElepayApi:
             "latin-1"
         )
         self._evidence = Evidence()
-        self._flights = Flights(self._connect, deadlines)
+        self._transport = transport(self._connect, deadlines)
 
     @property
     def total_seconds(self) -> float:
@@ -106,15 +107,15 @@ class ElepayApi:
     @property
     def failed(self) -> bool:
         """True if no request can leave any more, by a failure of this program."""
-        return self._flights.failed
+        return self._transport.failed
 
     def renew_connections(self) -> None:
         """Let no connection that is open now carry another request; may be called by any thread."""
-        self._flights.renew()
+        self._transport.renew()
 
     def close(self) -> None:
         """Close every connection."""
-        self._flights.close()
+        self._transport.close()
         self._adapter.close()
 
     def begin_create(
@@ -148,7 +149,7 @@ class ElepayApi:
 
         path = f"/customers/{_segment(request.customer_id)}/sources"
         sent = self._request("POST", path, orjson.dumps(body))
-        self._flights.start(Flight(sent, landed, may_leave, time.monotonic() + wait_seconds))
+        self._transport.start(Flight(sent, landed, may_leave, time.monotonic() + wait_seconds))
 
     def create_source(
         self, request: SourceRequest, reference: str, *, may_leave: Callable[[], bool] = lambda: True
@@ -188,7 +189,7 @@ class ElepayApi:
             done.put(found)
             return trusted
 
-        self._flights.start(Flight(self._request("GET", path), landed, fresh=fresh))
+        self._transport.start(Flight(self._request("GET", path), landed, fresh=fresh))
         found = done.get()
         if isinstance(found, ElepayError):
             raise found

@@ -152,6 +152,23 @@ class _Line:
         self.waits_to_write = False
 
 
+class Transport(Protocol):
+    """Carries requests to elepay and their answers back."""
+
+    def start(self, *flights: Flight) -> None:
+        """Let requests leave when their times have come; each ends with one call of its `landed`."""
+
+    def renew(self) -> None:
+        """Let no connection that is open now carry another request."""
+
+    @property
+    def failed(self) -> bool:
+        """True if nothing can leave any more, by a failure of this program."""
+
+    def close(self) -> None:
+        """Close every connection; what is under way ends as unclear."""
+
+
 class Flights:
     """The requests of one process; `start` may be called by any thread.
 

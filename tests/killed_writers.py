@@ -55,7 +55,7 @@ def main() -> None:
             ledger.require_memory()
         except LedgerReplaced as error:
             stops.append(str(error))
-        copied = ledger._memory.copied()
+        copied = ledger.engine.memory.copied()
         grown += copied is not None and copied.counter > before
         before = copied.counter if copied else 0
         ledger.close()

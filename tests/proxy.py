@@ -72,6 +72,7 @@ class Proxy:
 
     async def _end(self) -> None:
         self._server.close()
+        await asyncio.sleep(0.05)  # connections that were just accepted have a task that has not begun
         self._close()
         others = asyncio.all_tasks() - {asyncio.current_task()}
         for task in others:

@@ -288,11 +288,17 @@ class Wire:
     """Carries our client's requests to the model, in the thread of the model's flight."""
 
     failed = False
+    _remote: Remote
 
-    def __init__(self, remote: Remote) -> None:
+    def connect(self, remote: Remote) -> None:
+        """Carry everything to this model from now on."""
         self._remote = remote
 
-    def start(self, sent: flights.Flight) -> None:
+    def start(self, *sent: flights.Flight) -> None:
+        for one in sent:
+            self._start(one)
+
+    def _start(self, sent: flights.Flight) -> None:
         head, _, body = sent.request.partition(b"\r\n\r\n")
         method, target, _ = head.decode().split("\r\n")[0].split(" ")
         url = urlsplit(target)
@@ -320,17 +326,10 @@ class Wire:
         """Nothing is open."""
 
 
-def client() -> ElepayApi:
-    """Our client; `connect` gives it a wire."""
+def client(wire: Wire) -> ElepayApi:
+    """Our client; what it sends goes over the wire."""
     deadlines = Deadlines(connect=1.0, read=2.0, total=TOTAL_SECONDS)
-    ours = ElepayApi("https://elepay.test", SecretStr("sk_test_0123456789"), deadlines)
-    ours.close()
-    return ours
-
-
-def connect(api: ElepayApi, remote: Remote) -> None:
-    """Let everything that the client sends go to the model."""
-    api._flights = Wire(remote)  # type: ignore[assignment]
+    return ElepayApi("https://elepay.test", SecretStr("sk_test_0123456789"), deadlines, transport=lambda *_: wire)
 
 
 def _created(source: dict[str, Any]) -> Answer:

@@ -8,7 +8,8 @@ through a lock file besides, which keeps the worst wait a tenth of what SQLite's
 memory       is it the ledger of before, and as new: its id, its counter, and their copy in the home
 patience     how long a server may be silent
 postgres     PostgreSQL: every call ends, every transaction has limits, only a server that writes is used
-store        connections, transactions, versions, the clock
+engine       one database: connections, transactions, the clock that leases are measured by
+store        what the parts share: opening, versions, whose batches these are
 conditions   what is asked about rows in several places
 batches      batches: added, started, stopped, closed
 sampling     rows of a new batch that are looked up before its first is sent

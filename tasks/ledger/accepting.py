@@ -26,10 +26,10 @@ class Accepting(Store):
 
         Whoever works on it must have been stopped.
         """
-        now = self.now()
-        self._patience.seconds = None  # every row may change
-        with self._write() as connection:
-            copied, found = self._memory.copied(), name_ledger(connection)
+        now = self.engine.now()
+        self.engine.wait_for_ever()  # every row may change
+        with self.engine.write() as connection:
+            copied, found = self.engine.memory.copied(), name_ledger(connection)
             seen = Seen(found.ledger_id, max(found.counter, copied.counter if copied else 0) + ACCEPTED_AHEAD)
             connection.execute(update(ledger_identity).values(change_counter=seen.counter))
             connection.execute(update(batches).values(verify=True, sample_due_at=None))
@@ -44,7 +44,7 @@ class Accepting(Store):
                 self._make_due(connection, batch_id)
             for batch_id in (0, *open_batches):
                 self._tell(connection, batch_id, 0, "the ledger was accepted as it is, and is verified", who)
-        self._memory.adopt(seen)
+        self.engine.memory.adopt(seen)
         return open_batches
 
 

@@ -84,7 +84,7 @@ class Adding(Store):
         gets an identity of its own, by which this spelling goes from then on. Raises LedgerError if the batch is not
         being read any more, because its reader was taken for dead.
         """
-        with self._write() as connection:
+        with self.engine.write() as connection:
             self._expect_reading(connection, batch_id)
             added = self._insert_rows(connection, batch_id, _without_own_spellings(connection, new_rows))
             if added != len(new_rows):
@@ -94,7 +94,7 @@ class Adding(Store):
         """Insert rows, without those whose identity is owned; return how many."""
         if not new_rows:
             return 0
-        if self._sqlite:  # plain tuples: the driver takes half a second longer over a million named ones
+        if self.engine.is_sqlite:  # plain tuples: the driver takes half a second longer over a million named ones
             names, marks = ", ".join(NewRow._fields), ", ".join("?" * len(NewRow._fields))
             statement = f"INSERT INTO rows (batch_id, {names}) VALUES ({batch_id:d}, {marks}) ON CONFLICT DO NOTHING"  # noqa: S608 - constants and a number
             return connection.exec_driver_sql(statement, list(map(tuple, new_rows))).rowcount
@@ -142,7 +142,7 @@ class Adding(Store):
         while owned := _may_own(one, row, batch_id, again=again, own_spellings=own_spellings):
             identity, generation = owned
             values = {"batch_id": batch_id, **row._asdict(), "identity": identity, "generation": generation}
-            taking = self._dialect_insert(rows).values(values)
+            taking = self.engine.insert(rows).values(values)
             added = connection.execute(taking.on_conflict_do_nothing().returning(*_OWNER)).one_or_none()
             if added is None:  # another reader was quicker
                 one.owners = _known(connection, [row.identity or b""])[row.identity or b""].owners
@@ -151,7 +151,7 @@ class Adding(Store):
             if identity != row.identity:
                 one.own_spellings.add(row.spelling)
                 spelled = {"identity": row.identity, "spelling": row.spelling or b""}
-                connection.execute(self._dialect_insert(own_spellings_table).values(spelled).on_conflict_do_nothing())
+                connection.execute(self.engine.insert(own_spellings_table).values(spelled).on_conflict_do_nothing())
             return True
         return False
 

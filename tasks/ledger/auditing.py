@@ -52,7 +52,7 @@ class Auditing(Store):
             .order_by(rows.c.customer_id, rows.c.payment_method, rows.c.record)
             .limit(limit)
         )
-        with self._read() as connection:
+        with self.engine.read() as connection:
             return [
                 AuditedRow(*row[:5], reference_of(bytes(row[5]), row[6]), row[7] or "", row[8] or "")
                 for row in connection.execute(query)
@@ -63,7 +63,7 @@ class Auditing(Store):
         named = {reference: found for reference in references if (found := identity_and_generation(reference))}
         identities = sorted({identity for identity, _ in named.values()})
         known = set()
-        with self._read() as connection:
+        with self.engine.read() as connection:
             for start in range(0, len(identities), 500):
                 query = select(rows.c.identity, GENERATION).where(
                     rows.c.identity.in_(identities[start : start + 500]), rows.c.state == RowState.CREATED
@@ -73,8 +73,8 @@ class Auditing(Store):
 
     def refresh_statuses(self, batch_id: int, seen: Sequence[tuple[int, str, str]]) -> None:
         """Write elepay's word for sources, as (record, source id, status); one that is settled is not followed up."""
-        now = self.now()
-        with self._write() as connection:
+        now = self.engine.now()
+        with self.engine.write() as connection:
             for record, source_id, status in seen:
                 settled = status in SETTLED_STATUSES
                 connection.execute(

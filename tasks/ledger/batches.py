@@ -23,8 +23,8 @@ from sqlalchemy import (
 
 from tasks.errors import LedgerError
 from tasks.ledger.conditions import NOT_SETTLED, some_not_settled
+from tasks.ledger.engine import new_id
 from tasks.ledger.sampling import Samples
-from tasks.ledger.store import new_id
 from tasks.models import (
     Account,
     Batch,
@@ -63,7 +63,7 @@ class Batches(Samples):
         It is sent in its `window` only (as `window.Window` writes it). The rows of a batch that `verify`s are looked up
         before they are sent.
         """
-        with self._write() as connection:
+        with self.engine.write() as connection:
             result = connection.execute(
                 insert(batches).values(
                     name=name,
@@ -75,7 +75,7 @@ class Batches(Samples):
                     brought_by=brought_by,
                     state=BatchState.READING,
                     file_format=orjson.dumps(dict(file_format)).decode(),
-                    created_at=self.now(),
+                    created_at=self.engine.now(),
                     reader=reader,
                     parent_id=parent_id,
                     deadline_at=deadline_at,
@@ -86,8 +86,8 @@ class Batches(Samples):
 
     def add_unusable_batch(self, name: str, sha256: str, *, reason: str, code: str = "") -> int:
         """Remember a file that could not be onboarded as a whole, and why; people are told the `code` only."""
-        now = self.now()
-        with self._write() as connection:
+        now = self.engine.now()
+        with self.engine.write() as connection:
             result = connection.execute(
                 insert(batches).values(
                     name=name,
@@ -106,7 +106,7 @@ class Batches(Samples):
 
     def batch(self, batch_id: int) -> Batch:
         """Return one batch. Raises LedgerError if there is none with this id."""
-        with self._read() as connection:
+        with self.engine.read() as connection:
             found = connection.execute(self._batches.where(batches.c.id == batch_id)).one_or_none()
         if found is None:
             raise LedgerError(f"there is no batch {batch_id} in this ledger; `onboard status` lists those that are")
@@ -114,14 +114,14 @@ class Batches(Samples):
 
     def batches(self, limit: int = 50) -> list[Batch]:
         """Return the newest batches, newest first."""
-        with self._read() as connection:
+        with self.engine.read() as connection:
             return [_batch(row) for row in connection.execute(self._batches.order_by(batches.c.id.desc()).limit(limit))]
 
     def unfinished(self, limit: int = 50) -> list[Batch]:
         """Return the batches of this account that have not come to their end, oldest first."""
         states = (BatchState.RUNNING, BatchState.PAUSED, BatchState.HALTED)
         query = self._batches.where(batches.c.state.in_(states), self._of_account).order_by(batches.c.id).limit(limit)
-        with self._read() as connection:
+        with self.engine.read() as connection:
             return [_batch(row) for row in connection.execute(query)]
 
     def unattended(self) -> list[Batch]:
@@ -130,14 +130,14 @@ class Batches(Samples):
         Those whose command is gone (`BatchState.INTERRUPTED`), and those with rows that are due, in the batch's window,
         of which nobody holds one.
         """
-        now = self.now()
+        now = self.engine.now()
         due = exists().where(slices.c.batch_id == batches.c.id, or_(slices.c.rung, slices.c.due_at <= now))
         held = exists().where(rows.c.batch_id == batches.c.id, rows.c.worker.is_not(None))
         gone = and_(batches.c.runner.is_not(None), ~self._is_worked_on)
         query = self._batches.where(
             batches.c.state == BatchState.RUNNING, self._of_account, or_(gone, and_(due, ~held))
         )
-        with self._read() as connection:
+        with self.engine.read() as connection:
             found = [_batch(row) for row in connection.execute(query.order_by(batches.c.id))]
         return [one for one in found if one.state is BatchState.INTERRUPTED or Window.parse(one.window).is_open(now)]
 
@@ -148,7 +148,7 @@ class Batches(Samples):
 
     def take(self, batch_id: int) -> bool:
         """Make an unfinished batch this process's to send, unless others are at work for it; tell whether it is now."""
-        with self._write() as connection:
+        with self.engine.write() as connection:
             free = and_(batches.c.id == batch_id, self._of_account, ~self._is_worked_on)
             if connection.execute(update(batches).where(free).values(runner=self.runner)).rowcount:
                 self._forget_messages(connection, [batch_id])
@@ -164,11 +164,11 @@ class Batches(Samples):
             batches.c.runner.is_not(None),
             ~self._is_worked_on,
         )
-        with self._read() as connection:
+        with self.engine.read() as connection:
             found = connection.execute(query).scalars().all()
         if not found:
             return 0
-        with self._write() as connection:
+        with self.engine.write() as connection:
             again = update(batches).where(batches.c.id.in_(found), ~self._is_worked_on)
             returned = connection.execute(again.values(runner=None)).rowcount
             self._forget_messages(connection, found)
@@ -177,13 +177,13 @@ class Batches(Samples):
     def running_batches(self) -> list[int]:
         """Return the numbers of the batches that run."""
         query = select(batches.c.id).where(batches.c.state == BatchState.RUNNING).order_by(batches.c.id)
-        with self._read() as connection:
+        with self.engine.read() as connection:
             return list(connection.execute(query).scalars())
 
     def batches_of_file(self, sha256: str) -> list[Batch]:
         """Return every batch made from exactly this content, newest first."""
         query = self._batches.where(batches.c.sha256 == sha256).order_by(batches.c.id.desc())
-        with self._read() as connection:
+        with self.engine.read() as connection:
             return [_batch(row) for row in connection.execute(query)]
 
     def start_batch(
@@ -209,10 +209,10 @@ class Batches(Samples):
             .order_by(rows.c.record)
             .execution_options(yield_per=10_000)
         )
-        now = self.now()
-        with self._write() as connection:
+        now = self.engine.now()
+        with self.engine.write() as connection:
             self._expect_reading(connection, batch_id)
-            self._memory.look(connection)
+            self.engine.memory.look(connection)
             waiting = connection.execute(query).scalars()
             canary = list(itertools.islice(waiting, canary_rows))
             parts = itertools.chain(
@@ -254,7 +254,7 @@ class Batches(Samples):
         """Tell whether all canary rows of a batch have come to an end, and nobody has approved the others."""
         canary = select(batches.c.canary).where(batches.c.id == batch_id).scalar_subquery()
         left = exists().where(rows.c.batch_id == batch_id, rows.c.record <= canary, NOT_SETTLED)
-        with self._read() as connection:
+        with self.engine.read() as connection:
             return bool(connection.execute(select(and_(canary > 0, ~left))).scalar_one())
 
     def approve_batch(self, batch_id: int, who: str) -> bool:
@@ -262,8 +262,8 @@ class Batches(Samples):
 
         False if it does not wait for that.
         """
-        with self._write(remembered=True) as connection:
-            self._memory.look(connection)
+        with self.engine.write(remembered=True) as connection:
+            self.engine.memory.look(connection)
             approved = connection.execute(
                 update(batches)
                 .where(batches.c.id == batch_id, batches.c.canary > 0, batches.c.state == BatchState.PAUSED)
@@ -278,9 +278,9 @@ class Batches(Samples):
 
     def pause_overdue(self) -> list[int]:
         """Pause every running batch whose deadline has passed; return them. What was not sent goes on waiting."""
-        now = self.now()
+        now = self.engine.now()
         query = select(batches.c.id).where(batches.c.state == BatchState.RUNNING, batches.c.deadline_at <= now)
-        with self._read() as connection:
+        with self.engine.read() as connection:
             overdue = connection.execute(query).scalars().all()
         return [
             batch_id
@@ -294,26 +294,26 @@ class Batches(Samples):
 
     def change_window(self, batch_id: int, window: str, who: str) -> None:
         """Give a batch another window, as `window.Window` writes it."""
-        with self._write() as connection:
+        with self.engine.write() as connection:
             connection.execute(update(batches).where(batches.c.id == batch_id).values(window=window))
             self._tell(connection, batch_id, 0, f"is sent {window}" if window else "is sent at any time", who)
             self._make_due(connection, batch_id)
 
     def set_deadline(self, batch_id: int, deadline_at: float | None) -> None:
         """Give a batch another deadline, or none."""
-        with self._write() as connection:
+        with self.engine.write() as connection:
             connection.execute(update(batches).where(batches.c.id == batch_id).values(deadline_at=deadline_at))
 
     def verify_from_now_on(self, batch_id: int) -> None:
         """Have those rows of a batch that were never sent looked up before they are; then it needs no sample."""
-        with self._write() as connection:
+        with self.engine.write() as connection:
             verify = update(batches).where(batches.c.id == batch_id)
             connection.execute(verify.values(verify=True, sample_due_at=None))
 
     def _forget_messages(self, connection: Connection, batch_ids: Sequence[int]) -> None:
         """Make the slices due whose messages lie on the queue of a command that has ended, or of whoever had them."""
         unread = update(slices).where(slices.c.batch_id.in_(batch_ids), slices.c.rung)
-        connection.execute(unread.values(rung=False, due_at=self.now()))
+        connection.execute(unread.values(rung=False, due_at=self.engine.now()))
 
     def pause(self, batch_id: int, code: StopCode, reason: str, who: str = "") -> bool:
         """Pause a running batch; False if it does not run."""
@@ -328,8 +328,8 @@ class Batches(Samples):
         """
         stopped = batches.c.state.in_([BatchState.PAUSED.value, BatchState.HALTED.value])
         abandoned = and_(batches.c.state == BatchState.RUNNING, ~self._is_worked_on)
-        with self._write(remembered=True) as connection:
-            self._memory.look(connection)
+        with self.engine.write(remembered=True) as connection:
+            self.engine.memory.look(connection)
             resumed = connection.execute(
                 update(batches)
                 .where(batches.c.id == batch_id, self._of_account, or_(stopped, abandoned))
@@ -352,8 +352,8 @@ class Batches(Samples):
         code: StopCode | None = None,
     ) -> bool:
         """Stop or cancel a batch if it is where the caller believes it is; return whether it was."""
-        now = self.now()
-        with self._write(remembered=True) as connection:
+        now = self.engine.now()
+        with self.engine.write(remembered=True) as connection:
             moved = connection.execute(
                 update(batches)
                 .where(batches.c.id == batch_id, batches.c.state.in_([state.value for state in only_from]))
@@ -379,17 +379,17 @@ class Batches(Samples):
         left to be looked up.
         """
         left = some_not_settled(batch_id)
-        with self._read() as connection:
+        with self.engine.read() as connection:
             query = select(batches.c.state, left).where(batches.c.id == batch_id)
             state, unsettled = connection.execute(query).one()
         if unsettled and state != BatchState.CANCELLED:
             return False
-        with self._write() as connection:
+        with self.engine.write() as connection:
             self._file_sources(connection, batch_id)
             closed = connection.execute(
                 update(batches)
                 .where(batches.c.id == batch_id, batches.c.state == BatchState.RUNNING, ~left)
-                .values(state=BatchState.FINISHED, finished_at=self.now(), state_reason="")
+                .values(state=BatchState.FINISHED, finished_at=self.engine.now(), state_reason="")
             ).rowcount
             if closed:
                 self._add_news(connection, NewsKind.FINISHED, batch_id)
@@ -397,7 +397,7 @@ class Batches(Samples):
 
     def discard_batch(self, batch_id: int) -> None:
         """Forget a batch whose reading did not come to its end; none of its rows was ever sent."""
-        with self._write() as connection:
+        with self.engine.write() as connection:
             gone = connection.execute(
                 delete(batches).where(batches.c.id == batch_id, batches.c.state == BatchState.READING)
             ).rowcount
@@ -407,14 +407,14 @@ class Batches(Samples):
     def is_read_before(self, batch_id: int) -> bool:
         """Tell whether a batch that was added before this one is still being read."""
         query = select(exists().where(batches.c.state == BatchState.READING, batches.c.id < batch_id))
-        with self._read() as connection:
+        with self.engine.read() as connection:
             return bool(connection.execute(query).scalar_one())
 
     def discard_dead_readings(self) -> None:
         """Forget every batch whose reader has died in the middle of the file."""
-        alive = select(workers.c.id).where(workers.c.lease_ends_at > self._now)
+        alive = select(workers.c.id).where(workers.c.lease_ends_at > self.engine.sql_now)
         query = select(batches.c.id).where(batches.c.state == BatchState.READING, batches.c.reader.not_in(alive))
-        with self._read() as connection:
+        with self.engine.read() as connection:
             dead = connection.execute(query).scalars().all()
         for batch_id in dead:
             self.discard_batch(batch_id)

@@ -60,7 +60,7 @@ class Counting(Store):
         by_state: dict[BatchState, int] = {}
         by_row: dict[RowState, int] = {}
         oldest = None
-        with self._read() as connection:
+        with self.engine.read() as connection:
             for batch_id, state, created_at in connection.execute(unfinished).all():
                 by_state[BatchState(state)] = by_state.get(BatchState(state), 0) + 1
                 query = select(rows.c.state, func.count()).where(rows.c.batch_id == batch_id).group_by(rows.c.state)
@@ -80,14 +80,14 @@ class Counting(Store):
     def count_states(self, batch_id: int) -> dict[RowState, int]:
         """Return how many rows of a batch are in each state (states without rows are left out)."""
         query = select(rows.c.state, func.count()).where(rows.c.batch_id == batch_id).group_by(rows.c.state)
-        with self._read() as connection:
+        with self.engine.read() as connection:
             return {RowState(row[0]): int(row[1]) for row in connection.execute(query)}
 
     def has_unsent(self, batch_id: int) -> bool:
         """Return whether a batch has rows that are still to be sent."""
         unsent = [RowState.WAITING, RowState.CLAIMED]
         query = select(exists(select(rows.c.record).where(rows.c.batch_id == batch_id, rows.c.state.in_(unsent))))
-        with self._read() as connection:
+        with self.engine.read() as connection:
             return bool(connection.execute(query).scalar_one())
 
     def look_ups_to_come(self, batch_id: int) -> LookUpsToCome | None:
@@ -95,7 +95,7 @@ class Counting(Store):
         query = select(func.count(), func.max(rows.c.not_before)).where(
             rows.c.batch_id == batch_id, rows.c.state == RowState.UNCLEAR, rows.c.not_before.is_not(None)
         )
-        with self._read() as connection:
+        with self.engine.read() as connection:
             waiting, last_at = connection.execute(query).one()
         return LookUpsToCome(int(waiting), float(last_at)) if waiting else None
 
@@ -113,7 +113,7 @@ class Counting(Store):
         )
 
     def _records(self, batch_id: int) -> int:
-        with self._read() as connection:
+        with self.engine.read() as connection:
             return int(connection.execute(select(batches.c.records).where(batches.c.id == batch_id)).scalar_one())
 
     def count_codes(self, batch_id: int) -> dict[str, int]:
@@ -129,7 +129,7 @@ class Counting(Store):
             .group_by(rows.c.code)
         )
         codes: dict[str, int] = {}
-        with self._read() as connection:
+        with self.engine.read() as connection:
             for code, reasons in connection.execute(query):
                 for name in {reason.code for reason in decode_reasons(reasons)} or {code}:
                     if name:
@@ -144,7 +144,7 @@ class Counting(Store):
             .where(rows.c.batch_id == batch_id, rows.c.latency_ms.is_not(None))
             .group_by(rows.c.latency_ms)
         )
-        with self._read() as connection:
+        with self.engine.read() as connection:
             return {int(row[0]): int(row[1]) for row in connection.execute(query)}
 
     def sent_per_second(self, batch_id: int) -> dict[int, int]:
@@ -156,7 +156,7 @@ class Counting(Store):
             .group_by(second)
             .order_by(second)
         )
-        with self._read() as connection:
+        with self.engine.read() as connection:
             return {int(row[0]): int(row[1]) for row in connection.execute(query)}
 
     def history_per_second(self, batch_id: int, code: str) -> dict[int, int]:
@@ -168,7 +168,7 @@ class Counting(Store):
             .group_by(second)
             .order_by(second)
         )
-        with self._read() as connection:
+        with self.engine.read() as connection:
             return {int(row[0]): int(row[1]) for row in connection.execute(query)}
 
     def history(self, batch_id: int, record: int | None = None) -> list[dict[str, Any]]:
@@ -176,13 +176,13 @@ class Counting(Store):
         query = select(history).where(history.c.batch_id == batch_id).order_by(history.c.id)
         if record is not None:
             query = query.where(history.c.record == record)
-        with self._read() as connection:
+        with self.engine.read() as connection:
             return [dict(row._mapping) for row in connection.execute(query)]
 
     def report_row(self, batch_id: int, record: int) -> ReportRow:
         """Return one row as the reports show it."""
         query = select(*_REPORTED).where(rows.c.batch_id == batch_id, rows.c.record == record)
-        with self._read() as connection:
+        with self.engine.read() as connection:
             return _report_row(connection.execute(query).one())
 
     def report_rows(self, batch_id: int, page: int = 5000) -> Iterator[ReportRow]:
@@ -195,7 +195,7 @@ class Counting(Store):
                 .order_by(rows.c.record)
                 .limit(page)
             )
-            with self._read() as connection:
+            with self.engine.read() as connection:
                 found = connection.execute(query).all()
             yield from map(_report_row, found)
             if len(found) < page:

@@ -49,7 +49,7 @@ class Deciding(HeldSources):
         )
         if batch_id is not None:
             query = query.where(rows.c.batch_id == batch_id)
-        with self._read() as connection:
+        with self.engine.read() as connection:
             return [
                 UnclearRow(
                     row.batch_id,
@@ -67,7 +67,7 @@ class Deciding(HeldSources):
     def record_at(self, batch_id: int, line: int) -> int:
         """Return the record that starts on a physical line. Raises LedgerError if none does."""
         query = select(rows.c.record).where(rows.c.batch_id == batch_id, rows.c.line == line)
-        with self._read() as connection:
+        with self.engine.read() as connection:
             found = connection.execute(query).scalar_one_or_none()
         if found is None:
             raise LedgerError(f"no record of batch {batch_id} starts on line {line}")
@@ -76,7 +76,7 @@ class Deciding(HeldSources):
     def customer_of(self, batch_id: int, record: int) -> str:
         """Return the customer id of a record."""
         query = select(rows.c.customer_id).where(rows.c.batch_id == batch_id, rows.c.record == record)
-        with self._read() as connection:
+        with self.engine.read() as connection:
             return str(connection.execute(query).scalar_one())
 
     def resolve(self, batch_id: int, record: int, state: RowState, *, source_id: str | None, who: str) -> None:
@@ -88,14 +88,14 @@ class Deciding(HeldSources):
         values: dict[str, Any] = {"state": state, "source_id": source_id, "code": None, "not_before": None}
         settled = UNDECIDED
         if state is RowState.CREATED:
-            values.update(adopted=True, follow_up_at=self.now())
+            values.update(adopted=True, follow_up_at=self.engine.now())
         elif state is RowState.WAITING:
             never_sent = rows.c.attempts == 0  # else a batch that verifies would look it up once more
             values.update(look_ups=0, resends=case((never_sent, 1), else_=0))
         else:
             values["code"] = GIVEN_UP
             settled = and_(UNDECIDED, rows.c.code.is_distinct_from(GIVEN_UP))
-        with self._write() as connection:
+        with self.engine.write() as connection:
             if source_id is not None:
                 self._refuse_known_source(connection, source_id)
             changed = connection.execute(
@@ -131,12 +131,12 @@ class Deciding(HeldSources):
 
     def look_up_again(self, batch_id: int, who: str) -> int:
         """Let every row of a batch that waits for a person be looked up once more; return how many."""
-        with self._write() as connection:
+        with self.engine.write() as connection:
             changed = connection.execute(
                 update(rows)
                 .where(rows.c.batch_id == batch_id, rows.c.state == RowState.UNCLEAR)
                 .where(rows.c.not_before.is_(None), rows.c.worker.is_(None))
-                .values(not_before=self.now(), look_ups=0, resends=0, absent_at=None)
+                .values(not_before=self.engine.now(), look_ups=0, resends=0, absent_at=None)
             ).rowcount
             if changed:
                 self._tell(connection, batch_id, 0, f"{changed} unclear rows are looked up again", who)

@@ -41,7 +41,7 @@ class Doorbell(Store):
         large one. The caller sends a message for each slice. One that gets lost is due again after
         RING_AGAIN_SECONDS.
         """
-        now = self.now()
+        now = self.engine.now()
         due_batches = (
             select(slices.c.batch_id, batches.c.window)
             .join(batches, batches.c.id == slices.c.batch_id)
@@ -54,12 +54,12 @@ class Doorbell(Store):
             .where(slices.c.rung, slices.c.due_at > now, self._is_ours)
             .group_by(slices.c.batch_id)
         )
-        with self._read() as connection:
+        with self.engine.read() as connection:
             found = connection.execute(due_batches).all()
         due = [batch_id for batch_id, window in found if Window.parse(window).is_open(now)]
         if not due:
             return []
-        with self._write() as connection:
+        with self.engine.write() as connection:
             unread = {row[0]: int(row[1]) for row in connection.execute(unread_messages)}
             places = max(0, room - sum(unread.values()))
             queues = {}
@@ -89,19 +89,19 @@ class Doorbell(Store):
             again = again.where(slices.c.batch_id.in_(select(batches.c.id).where(self._is_ours)))
         else:
             again = again.where(slices.c.batch_id == one.batch_id, slices.c.first_record == one.first_record)
-        with self._write() as connection:
-            connection.execute(again.values(rung=False, due_at=self.now()))
+        with self.engine.write() as connection:
+            connection.execute(again.values(rung=False, due_at=self.engine.now()))
 
     def window_of(self, batch_id: int) -> Window:
         """Return when rows of a batch may be sent."""
-        with self._read() as connection:
+        with self.engine.read() as connection:
             window = connection.execute(select(batches.c.window).where(batches.c.id == batch_id)).scalar_one()
         return Window.parse(window)
 
     def put_off(self, one: Slice, until: float) -> None:
         """Make a slice due at a time, because nobody may work on it before."""
         later = update(slices).where(slices.c.batch_id == one.batch_id, slices.c.first_record == one.first_record)
-        with self._write() as connection:
+        with self.engine.write() as connection:
             connection.execute(later.values(rung=False, due_at=until))
 
     def finish_slice(self, one: Slice) -> None:
@@ -109,14 +109,14 @@ class Doorbell(Store):
 
         A row that somebody holds is looked after in a while: its holder may give it back and die before it says so.
         """
-        held_until = self.now() + RING_AGAIN_SECONDS
+        held_until = self.engine.now() + RING_AGAIN_SECONDS
         when = case((rows.c.worker.is_(None), func.coalesce(rows.c.not_before, 0.0)), else_=held_until)
         due = select(func.min(when)).where(
             rows.c.batch_id == one.batch_id,
             rows.c.record.between(one.first_record, one.last_record),
             NOT_SETTLED,
         )
-        with self._write() as connection:
+        with self.engine.write() as connection:
             connection.execute(
                 update(slices)
                 .where(slices.c.batch_id == one.batch_id, slices.c.first_record == one.first_record, ~slices.c.rung)

@@ -57,7 +57,7 @@ class Following(Store):
 
         The claim moves them CLAIM_SECONDS on, so nobody else takes them, and one whose taker dies is not forgotten.
         """
-        now = self.now()
+        now = self.engine.now()
         of_account = select(batches.c.id).where(self._of_account)
         due = (
             select(rows.c.batch_id, rows.c.record)
@@ -65,10 +65,10 @@ class Following(Store):
             .order_by(rows.c.follow_up_at)
             .limit(limit)
         )
-        with self._read() as connection:
+        with self.engine.read() as connection:
             if connection.execute(due.limit(1)).one_or_none() is None:
                 return []
-        with self._write() as connection:
+        with self.engine.write() as connection:
             keys = connection.execute(due.with_for_update(skip_locked=True, of=rows)).all()
             claimed = connection.execute(
                 update(rows)
@@ -90,8 +90,8 @@ class Following(Store):
 
     def record_statuses(self, seen: Sequence[SeenStatus]) -> int:
         """Write what elepay said, as far as a row still has that source; return how many have another status now."""
-        now, changed = self.now(), 0
-        with self._write() as connection:
+        now, changed = self.engine.now(), 0
+        with self.engine.write() as connection:
             for one in seen:
                 row = one.row
                 written = connection.execute(
@@ -119,25 +119,25 @@ class Following(Store):
     def put_back_follow_ups(self, claimed: Sequence[Followed]) -> None:
         """Make claimed rows due again that elepay was not asked about."""
         if claimed:
-            with self._write() as connection:
+            with self.engine.write() as connection:
                 connection.execute(
                     update(rows)
                     .where(tuple_(rows.c.batch_id, rows.c.record).in_([(one.batch_id, one.record) for one in claimed]))
                     .where(rows.c.follow_up_at.is_not(None))
-                    .values(follow_up_at=self.now())
+                    .values(follow_up_at=self.engine.now())
                 )
 
     def follow_ups_due(self) -> int:
         """Return how many rows of this account are due now."""
         of_account = select(batches.c.id).where(self._of_account)
-        query = select(func.count()).where(rows.c.follow_up_at <= self.now(), rows.c.batch_id.in_(of_account))
-        with self._read() as connection:
+        query = select(func.count()).where(rows.c.follow_up_at <= self.engine.now(), rows.c.batch_id.in_(of_account))
+        with self.engine.read() as connection:
             return int(connection.execute(query).scalar_one())
 
     def halted_batches(self) -> list[int]:
         """Return the batches of this account that are halted: something is wrong with key, account or elepay."""
         query = select(batches.c.id).where(batches.c.state == BatchState.HALTED, self._of_account)
-        with self._read() as connection:
+        with self.engine.read() as connection:
             return list(connection.execute(query.order_by(batches.c.id)).scalars())
 
     def sources_to_look_at(self, pending_before: float) -> Iterator[SourceLine]:
@@ -162,7 +162,7 @@ class Following(Store):
                 .order_by(rows.c.batch_id, rows.c.record)
                 .limit(5000)
             )
-            with self._read() as connection:
+            with self.engine.read() as connection:
                 found = connection.execute(query).all()
             for row in found:
                 reference = reference_of(bytes(row[3]), row[4]) if row[3] else ""

@@ -30,14 +30,14 @@ class Forgetting(Store):
         query = select(batches.c.id, batches.c.sha256).where(
             batches.c.state.in_([state.value for state in _ENDED]), batches.c.finished_at < at
         )
-        with self._read() as connection:
+        with self.engine.read() as connection:
             return [OldBatch(*row) for row in connection.execute(query.order_by(batches.c.id))]
 
     def files_in_use(self, at: float) -> set[str]:
         """Return the checksums of the files of batches that have not come to their end before a time."""
         ended = and_(batches.c.state.in_([state.value for state in _ENDED]), batches.c.finished_at < at)
         query = select(batches.c.sha256).where(or_(~ended, batches.c.finished_at.is_(None))).distinct()
-        with self._read() as connection:
+        with self.engine.read() as connection:
             return set(connection.execute(query).scalars())
 
     def drop_personal_data(self, batch_id: int) -> int:
@@ -48,25 +48,25 @@ class Forgetting(Store):
         """
         doubtful = exists().where(rows.c.batch_id == batch_id, rows.c.state == RowState.UNCLEAR)
         done = select(batches.c.dropped_at.is_not(None), doubtful).where(batches.c.id == batch_id)
-        with self._read() as connection:
+        with self.engine.read() as connection:
             dropped, left = connection.execute(done).one()
             last = connection.execute(select(func.max(rows.c.record)).where(rows.c.batch_id == batch_id)).scalar()
         if dropped and not left:
             return 0
         count = sum(self._drop_page(batch_id, first, first + _PAGE - 1) for first in range(1, (last or 0) + 1, _PAGE))
-        with self._write() as connection:
+        with self.engine.write() as connection:
             connection.execute(
                 update(batches)
                 .where(batches.c.id == batch_id)
-                .values(dropped_at=func.coalesce(batches.c.dropped_at, self.now()))
+                .values(dropped_at=func.coalesce(batches.c.dropped_at, self.engine.now()))
             )
         return count
 
     def _drop_page(self, batch_id: int, first: int, last: int) -> int:
         here = and_(rows.c.batch_id == batch_id, rows.c.record.between(first, last), rows.c.state != RowState.UNCLEAR)
         personal = or_(rows.c.customer_id.is_not(None), rows.c.request.is_not(None))
-        with self._write() as connection:
-            if self._sqlite:  # else what was dropped stays readable in the file's free pages
+        with self.engine.write() as connection:
+            if self.engine.is_sqlite:  # else what was dropped stays readable in the file's free pages
                 connection.exec_driver_sql("PRAGMA secure_delete=ON")
             invalid = connection.execute(
                 select(rows.c.record, rows.c.reasons).where(here, rows.c.state == RowState.INVALID, personal)

@@ -72,7 +72,7 @@ class HeldSources(Store):
 
     def file_sources(self, batch_id: int) -> None:
         """Compare the sources of a batch's created rows with all others, before the batch finishes."""
-        with self._write() as connection:
+        with self.engine.write() as connection:
             self._file_sources(connection, batch_id)
 
     def _file_sources(self, connection: Connection, batch_id: int) -> None:
@@ -84,7 +84,7 @@ class HeldSources(Store):
         of_batch = and_(rows.c.batch_id == batch_id, _CREATED)
         in_order = select(rows.c.source_id, rows.c.batch_id, rows.c.record).where(of_batch)
         filed = connection.execute(
-            self._dialect_insert(sources)
+            self.engine.insert(sources)
             .from_select(["source_id", "batch_id", "record"], in_order.order_by(rows.c.source_id, rows.c.record))
             .on_conflict_do_nothing(),
             execution_options={"preserve_rowcount": True},
@@ -104,7 +104,7 @@ class HeldSources(Store):
                 doubted.append((source_id, holder))
             self._refile(connection, source_id, own)
             holders[source_id] = own
-        self._doubt_created(connection, doubted, self.now())
+        self._doubt_created(connection, doubted, self.engine.now())
 
     @staticmethod
     def _contested(connection: Connection, batch_id: int) -> list[tuple[str, Holder, Holder | None]]:
@@ -140,7 +140,7 @@ class HeldSources(Store):
             .order_by(rows.c.source_id, rows.c.batch_id, rows.c.record)
         )
         found: dict[str, list[tuple[int, int]]] = {}
-        with self._read() as connection:
+        with self.engine.read() as connection:
             for source_id, batch_id, record in connection.execute(query):
                 found.setdefault(source_id, []).append((batch_id, record))
         return [SharedSource(source_id, tuple(keys)) for source_id, keys in found.items()]
@@ -174,7 +174,7 @@ class HeldSources(Store):
     def _refile(self, connection: Connection, source_id: str, holder: Holder) -> None:
         """File a source for a row, whoever it was filed for."""
         where = {"batch_id": holder.batch_id, "record": holder.record}
-        statement = self._dialect_insert(sources).values(source_id=source_id, **where)
+        statement = self.engine.insert(sources).values(source_id=source_id, **where)
         connection.execute(statement.on_conflict_do_update(index_elements=[sources.c.source_id], set_=where))
 
     def _doubt_created(self, connection: Connection, doubted: Sequence[tuple[str, Holder]], now: float) -> None:

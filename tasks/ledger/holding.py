@@ -20,8 +20,8 @@ from sqlalchemy import (
     update,
 )
 
+from tasks.ledger.engine import BAD_VALUES, UnwritableValue, new_id
 from tasks.ledger.held_sources import HeldSources
-from tasks.ledger.store import BAD_VALUES, UnwritableValue, new_id
 from tasks.models import (
     OWNING_STATES,
     BatchState,
@@ -59,13 +59,13 @@ class Holding(HeldSources):
         self, host: str, pid: int, process_started: str, lease_seconds: float, longest_request_seconds: float = 0.0
     ) -> int:
         """Register a process that will hold rows; return its number. 0 as its longest request: it sends none."""
-        with self._write() as connection:
+        with self.engine.write() as connection:
             result = connection.execute(
                 insert(workers).values(
                     host=host,
                     pid=pid,
                     process_started=process_started,
-                    lease_ends_at=self._now + lease_seconds,
+                    lease_ends_at=self.engine.sql_now + lease_seconds,
                     longest_request_seconds=longest_request_seconds,
                     account=self.account.key,
                     runner=self.runner,
@@ -77,27 +77,27 @@ class Holding(HeldSources):
         """Register a command that has workers of its own: what it adds and takes from now on is theirs alone."""
         worker = self.add_worker(host, pid, process_started, lease_seconds)
         self.runner = worker if self.runner is None else self.runner
-        with self._write() as connection:
+        with self.engine.write() as connection:
             connection.execute(update(workers).where(workers.c.id == worker).values(runner=self.runner))
         return worker
 
     def renew_lease(self, worker: int, lease_seconds: float) -> bool:
         """Prolong a worker's lease; False if it was given up for dead."""
-        with self._write() as connection:
+        with self.engine.write() as connection:
             return self._renew(connection, worker, lease_seconds)
 
     def _renew(self, connection: Connection, worker: int, lease_seconds: float) -> bool:
-        renew = update(workers).where(workers.c.id == worker, workers.c.lease_ends_at > self._now)
-        return connection.execute(renew.values(lease_ends_at=self._now + lease_seconds)).rowcount == 1
+        renew = update(workers).where(workers.c.id == worker, workers.c.lease_ends_at > self.engine.sql_now)
+        return connection.execute(renew.values(lease_ends_at=self.engine.sql_now + lease_seconds)).rowcount == 1
 
     def end_worker(self, worker: int) -> None:
         """Say goodbye for a worker; what it still holds is left to the sweeper."""
-        with self._write() as connection:
+        with self.engine.write() as connection:
             connection.execute(update(workers).where(workers.c.id == worker).values(lease_ends_at=0.0))
 
     def worker_processes(self) -> list[tuple[int, str, int, str]]:
         """Return (number, host, pid, start of the process) of every worker whose lease has not ended."""
-        with self._read() as connection:
+        with self.engine.read() as connection:
             found = connection.execute(
                 select(workers.c.id, workers.c.host, workers.c.pid, workers.c.process_started).where(
                     workers.c.lease_ends_at > 0
@@ -113,7 +113,7 @@ class Holding(HeldSources):
         never sent becomes `unclear` first, which is looked up: as one whose request, of a ledger that was lost, ended
         before the batch was accepted.
         """
-        now = self.now()
+        now = self.engine.now()
         in_slice = and_(
             rows.c.batch_id == one.batch_id,
             rows.c.record.between(one.first_record, one.last_record),
@@ -143,8 +143,8 @@ class Holding(HeldSources):
             )
             .returning(rows)
         )
-        with self._write() as connection:
-            self._memory.look(connection)
+        with self.engine.write() as connection:
+            self.engine.memory.look(connection)
             claimed = connection.execute(claim).all()
             connection.execute(
                 update(slices)
@@ -169,7 +169,7 @@ class Holding(HeldSources):
         those rows are `unclear` and in nobody's hands, to be looked up after `look_up_delay_seconds`. Raises
         LedgerReplaced, with nothing written, if rows are to be marked in a ledger that has forgotten some.
         """
-        now = self.now()
+        now = self.engine.now()
         look_up_at = now + look_up_delay_seconds
         try:
             return self._write_wave(worker, outcomes, to_send, lease_seconds, now, look_up_at, self._write_outcomes)
@@ -187,13 +187,13 @@ class Holding(HeldSources):
         write: Callable[[Connection, Sequence[Outcome], float, float], int],
     ) -> Wave:
         batch_ids = {row.batch_id for row in to_send}
-        with self._write(remembered=bool(outcomes or to_send)) as connection:
+        with self.engine.write(remembered=bool(outcomes or to_send)) as connection:
             doubted = write(connection, outcomes, now, look_up_at)
             lease_kept = self._renew(connection, worker, lease_seconds)
             stopped: set[int] = set()
             marked: set[tuple[int, int]] = set()
             if lease_kept and to_send:
-                self._memory.look(connection)
+                self.engine.memory.look(connection)
                 running = select(batches.c.id).where(batches.c.id.in_(batch_ids), batches.c.state == BatchState.RUNNING)
                 stopped = batch_ids - set(connection.execute(running).scalars())
                 marked = self._mark(connection, worker, [row for row in to_send if row.batch_id not in stopped], now)
@@ -219,7 +219,7 @@ class Holding(HeldSources):
         if not to_send:
             return set()
         keys = [{"b": row.batch_id, "r": row.record, "w": worker, "now": now} for row in to_send]
-        changed = self._execute_many(connection, _MARK, keys)
+        changed = self.engine.execute_many(connection, _MARK, keys)
         if changed == len(to_send):
             return {(row.batch_id, row.record) for row in to_send}
         marked = set()  # somebody else has moved a row, or the driver does not count: look at each
@@ -242,19 +242,19 @@ class Holding(HeldSources):
         if not outcomes:
             return 0
         doubted = self._doubt_taken_sources(connection, outcomes, now, look_up_at)
-        changed = self._execute_many(connection, _RECORD, [_outcome_values(outcome, now) for outcome in outcomes])
+        changed = self.engine.execute_many(connection, _RECORD, [_outcome_values(outcome, now) for outcome in outcomes])
         refused = [
             {"b": outcome.batch_id, "r": outcome.record} for outcome in outcomes if outcome.state is RowState.REFUSED
         ]
         if refused:  # a statement that names `yielded` for all would write every row's place in `rows_one_owner` anew
-            self._execute_many(connection, _YIELD, refused)
+            self.engine.execute_many(connection, _YIELD, refused)
         unclear = [
             {"b": one.batch_id, "r": one.record, "token": one.attempts, "ended": one.ended_at, "absent": one.absent_at}
             for one in outcomes
             if one.state is RowState.UNCLEAR
         ]
         if unclear:
-            self._execute_many(connection, _NOTE_END, unclear)
+            self.engine.execute_many(connection, _NOTE_END, unclear)
         told = [outcome for outcome in outcomes if outcome.what]
         if changed != len(outcomes):
             told = told + self._late(connection, outcomes)
@@ -311,7 +311,7 @@ class Holding(HeldSources):
             )
         )
         keys = [{"b": row.batch_id, "r": row.record, "nb": not_before.get((row.batch_id, row.record))} for row in held]
-        with self._write() as connection:
+        with self.engine.write() as connection:
             connection.execute(give_back, keys)
 
 

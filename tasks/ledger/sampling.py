@@ -42,19 +42,19 @@ class Samples(HeldSources):
         query = select(batches.c.sample_due_at).where(
             batches.c.id == batch_id, batches.c.state == BatchState.RUNNING, self._is_ours
         )
-        with self._read() as connection:
+        with self.engine.read() as connection:
             return connection.execute(query).scalar_one_or_none()
 
     def claim_sample(self, batch_id: int, lease_seconds: float) -> bool:
         """Take a sample that is due: True for the one caller that shall ask. It is due again after the lease."""
-        now = self.now()
+        now = self.engine.now()
         claim = update(batches).where(
             batches.c.id == batch_id,
             batches.c.state == BatchState.RUNNING,
             batches.c.sample_due_at <= now,
             self._is_ours,
         )
-        with self._write() as connection:
+        with self.engine.write() as connection:
             return connection.execute(claim.values(sample_due_at=now + lease_seconds)).rowcount == 1
 
     def rows_to_sample(self, batch_id: int, dice: random.Random) -> list[SampledRow]:
@@ -63,7 +63,7 @@ class Samples(HeldSources):
         columns = (rows.c.record, rows.c.customer_id, rows.c.payment_method, rows.c.identity, rows.c.generation)
         query = select(*columns).where(mine).order_by(rows.c.record)
         newest = select(rows.c.record).where(mine).order_by(rows.c.record.desc()).limit(1)  # a maximum reads them all
-        with self._read() as connection:
+        with self.engine.read() as connection:
             first = connection.execute(query.limit(SAMPLE_ROWS)).all()
             last = connection.execute(newest).scalar_one_or_none() or 1
             found = {row.record: row for row in first[:FIRST_ROWS]}
@@ -82,7 +82,7 @@ class Samples(HeldSources):
 
     def put_off_sample(self, batch_id: int, until: float) -> None:
         """Let the sample be taken later: elepay could not be asked."""
-        with self._write() as connection:
+        with self.engine.write() as connection:
             connection.execute(
                 update(batches)
                 .where(batches.c.id == batch_id, batches.c.sample_due_at.is_not(None))
@@ -91,6 +91,6 @@ class Samples(HeldSources):
 
     def end_sample(self, batch_id: int) -> None:
         """Let the rows of a batch be sent: its sample has found nothing."""
-        with self._write() as connection:
+        with self.engine.write() as connection:
             connection.execute(update(batches).where(batches.c.id == batch_id).values(sample_due_at=None))
             self._make_due(connection, batch_id)

@@ -59,19 +59,22 @@ class Sweeping(Store):
         Claimed rows wait again at once. Rows being sent become `unclear` once no request of theirs can still be under
         way: at once for a worker that surely is dead (`end_worker`), else its longest request after its lease.
         """
-        expired = select(workers.c.id).where(workers.c.lease_ends_at <= self._now)
+        expired = select(workers.c.id).where(workers.c.lease_ends_at <= self.engine.sql_now)
         overdue = select(workers.c.id).where(
-            or_(workers.c.lease_ends_at <= 0, workers.c.lease_ends_at + workers.c.longest_request_seconds <= self._now)
+            or_(
+                workers.c.lease_ends_at <= 0,
+                workers.c.lease_ends_at + workers.c.longest_request_seconds <= self.engine.sql_now,
+            )
         )
         known = select(workers.c.id)
-        with self._read() as connection:
+        with self.engine.read() as connection:
             anything = connection.execute(
                 select(or_(exists(expired), exists().where(rows.c.worker.is_not(None), rows.c.worker.not_in(known))))
             ).scalar_one()
         if not anything:
             return 0
         nobodys = rows.c.worker.not_in(known)
-        with self._write() as connection:
+        with self.engine.write() as connection:
             swept = self._take_back(
                 connection,
                 free=or_(rows.c.worker.in_(expired), nobodys),
@@ -88,14 +91,14 @@ class Sweeping(Store):
         Only that worker may call it, and only while it claims nothing.
         """
         query = select(rows.c.batch_id, rows.c.record).where(rows.c.worker == worker)
-        with self._read() as connection:
+        with self.engine.read() as connection:
             unknown = [key for row in connection.execute(query) if (key := (row[0], row[1])) not in known]
         taken = 0
         for start in range(0, len(unknown), 500):
             these = and_(
                 rows.c.worker == worker, tuple_(rows.c.batch_id, rows.c.record).in_(unknown[start : start + 500])
             )
-            with self._write() as connection:
+            with self.engine.write() as connection:
                 taken += self._take_back(
                     connection, free=these, lost=these, look_up_delay_seconds=look_up_delay_seconds
                 )
@@ -110,7 +113,7 @@ class Sweeping(Store):
         look_up_delay_seconds: float,
     ) -> int:
         """Let held rows go: those `free` that were not being sent, and those `lost` that were, as `unclear`."""
-        now = self.now()
+        now = self.engine.now()
         waiting = connection.execute(
             update(rows)
             .where(rows.c.worker.is_not(None), free)
@@ -154,13 +157,13 @@ class Sweeping(Store):
             "line": row.line,
             "until": until,
         }
-        statement = self._dialect_insert(closed_methods).values(values)
+        statement = self.engine.insert(closed_methods).values(values)
         changed = {"code": code, "line": row.line, "until": until}
         keep_for_good = closed_methods.c.until.is_not(None)
         statement = statement.on_conflict_do_update(
             index_elements=["batch_id", "payment_method", "resource"], set_=changed, where=keep_for_good
         )
-        with self._write() as connection:
+        with self.engine.write() as connection:
             connection.execute(statement)
 
     def closed_methods(self, batch_id: int) -> list[ClosedMethod]:
@@ -173,22 +176,22 @@ class Sweeping(Store):
             closed_methods.c.until,
         ).where(
             closed_methods.c.batch_id == batch_id,
-            or_(closed_methods.c.until.is_(None), closed_methods.c.until > self.now()),
+            or_(closed_methods.c.until.is_(None), closed_methods.c.until > self.engine.now()),
         )
-        with self._read() as connection:
+        with self.engine.read() as connection:
             return [ClosedMethod(*row) for row in connection.execute(query)]
 
     def all_answers_say(self, batch_id: int, code: str, at_least: int) -> bool:
         """Tell whether the batch has at least so many answers and every one of them is a refusal with this code."""
         answered = and_(rows.c.batch_id == batch_id, rows.c.state.in_([RowState.CREATED, RowState.REFUSED]))
         query = select(func.count(), func.count().filter(rows.c.code == code)).where(answered)
-        with self._read() as connection:
+        with self.engine.read() as connection:
             total, saying = connection.execute(query).one()
         return bool(total >= at_least and total == saying)
 
     def take_back_refusals(self, batch_id: int, code: str) -> int:
         """Let rows refused with this code wait again: the refusal was about the key, not about them."""
-        with self._write() as connection:
+        with self.engine.write() as connection:
             changed = connection.execute(
                 update(rows)
                 .where(rows.c.batch_id == batch_id, rows.c.state == RowState.REFUSED, rows.c.code == code)
@@ -228,7 +231,7 @@ class Sweeping(Store):
             here.order_by(rows.c.record.desc()),
             elsewhere.order_by(rows.c.batch_id.desc(), rows.c.record.desc()),
         ]
-        with self._read() as connection:
+        with self.engine.read() as connection:
             found = [[_witness(row) for row in connection.execute(query)] for query in queries]
         ours = {one for part in found[:2] for one in part}
         others = set(found[2])

@@ -24,16 +24,16 @@ class Telling(Store):
 
     def add_news(self, kind: NewsKind, *, once: str, batch_id: int | None = None, **more: str) -> bool:
         """Let people be told (`more`: `code`, `why`); False if it is there already under the name `once`."""
-        with self._write() as connection:
+        with self.engine.write() as connection:
             return self._add_news(connection, kind, batch_id, once=once, **more)
 
     def know_channels(self, names: Sequence[str], since: float) -> None:
         """Remember channels that are new: they tell what happens from `since` on, and nothing of before."""
-        with self._read() as connection:
+        with self.engine.read() as connection:
             known = set(connection.execute(select(channels.c.name)).scalars())
         if new := [{"name": name, "since": since} for name in names if name not in known]:
-            with self._write() as connection:
-                connection.execute(self._dialect_insert(channels).on_conflict_do_nothing(), new)
+            with self.engine.write() as connection:
+                connection.execute(self.engine.insert(channels).on_conflict_do_nothing(), new)
 
     def untold_news(self, channel: str, newest_at: float, oldest_at: float) -> list[News]:
         """Return news between these times that nobody has made a telling of for this channel, oldest first.
@@ -48,7 +48,7 @@ class Telling(Store):
             .where(self._may_tell())
             .order_by(news.c.id)
         )
-        with self._read() as connection:
+        with self.engine.read() as connection:
             return [
                 News(row.id, NewsKind(row.kind), row.at, row.batch_id, row.code, row.why)
                 for row in connection.execute(query)
@@ -60,14 +60,14 @@ class Telling(Store):
 
     def plan_tellings(self, channel: str, news_ids: Iterable[int]) -> None:
         """Make these news due for a channel; those that are there already are left alone."""
-        new = [{"news_id": news_id, "channel": channel, "due_at": self.now()} for news_id in news_ids]
+        new = [{"news_id": news_id, "channel": channel, "due_at": self.engine.now()} for news_id in news_ids]
         if new:
-            with self._write() as connection:
-                connection.execute(self._dialect_insert(tellings).on_conflict_do_nothing(), new)
+            with self.engine.write() as connection:
+                connection.execute(self.engine.insert(tellings).on_conflict_do_nothing(), new)
 
     def claim_telling(self, channel: str, lease_seconds: float) -> Claimed | None:
         """Take the oldest news that is due for a channel; nobody else gets it before the lease is over."""
-        now = self.now()
+        now = self.engine.now()
         due = (
             select(news, tellings.c.tries)
             .join(tellings, tellings.c.news_id == news.c.id)
@@ -76,11 +76,11 @@ class Telling(Store):
             .limit(1)
         )
         while True:
-            with self._read() as connection:
+            with self.engine.read() as connection:
                 row = connection.execute(due).one_or_none()
             if row is None:
                 return None
-            with self._write() as connection:
+            with self.engine.write() as connection:
                 claimed = connection.execute(
                     update(tellings)
                     .where(tellings.c.news_id == row.id, tellings.c.channel == channel)
@@ -93,16 +93,16 @@ class Telling(Store):
 
     def record_told(self, news_id: int, channel: str) -> None:
         """Remember that news was told."""
-        with self._write() as connection:
+        with self.engine.write() as connection:
             connection.execute(
                 update(tellings)
                 .where(tellings.c.news_id == news_id, tellings.c.channel == channel)
-                .values(told_at=self.now(), due_at=None)
+                .values(told_at=self.engine.now(), due_at=None)
             )
 
     def put_telling_off(self, claimed: Claimed, channel: str, due_at: float | None) -> None:
         """Let news that could not be told wait until `due_at`, or (None) give it up; unless others have taken it up."""
-        with self._write() as connection:
+        with self.engine.write() as connection:
             connection.execute(
                 update(tellings)
                 .where(tellings.c.news_id == claimed.news.id, tellings.c.channel == channel)

@@ -105,7 +105,7 @@ def test_what_elepay_says_is_recorded_and_gaps_grow(ledger: Ledger) -> None:
     assert (said.asked, said.changed, said.stopped_by) == (4, 2, "")
     assert [row.source_status for row in ledger.report_rows(batch)] == ["active", "failed", "pending", "pending"]
     assert due(ledger) == []
-    with ledger._read() as connection:
+    with ledger.engine.read() as connection:
         found = connection.execute(text("select follow_up_at, follow_ups, status_at from rows order by record")).all()
     now = time.time()
     assert [row[1] for row in found] == [1] * 4
@@ -300,7 +300,7 @@ def test_references_of_other_rows_are_known_if_they_are_created(ledger: Ledger) 
 
 
 def age(ledger: Ledger, batch: int, days: float) -> None:
-    with ledger._write() as connection:
+    with ledger.engine.write() as connection:
         connection.execute(
             text("update batches set finished_at = finished_at - :s where id = :b"), {"s": days * 86400, "b": batch}
         )
@@ -329,7 +329,7 @@ def test_old_batches_lose_files_reports_and_people_but_not_their_books(ledger: L
     assert tidy(tmp_path, ledger) == tidying.Tidied(1, 3, 1, 1)
     assert not file.exists()
     assert not folder.exists()
-    with ledger._read() as connection:
+    with ledger.engine.read() as connection:
         found = connection.execute(
             text("select customer_id, request from rows where batch_id = :b"), {"b": batch}
         ).all()

@@ -12,6 +12,8 @@ from benchmarks.scenarios import Plan, million, under_limits
 
 
 @pytest.mark.parametrize("name", [OURS, *PEERS])
+@pytest.mark.resilience
+@pytest.mark.representative
 def test_every_contestant_sends_every_row_once(name: str, simulator: Simulator, tmp_path: Path) -> None:
     contestant = {OURS: ours(), **PEERS}[name]
     run = contestant(clean_file(tmp_path, 20), 20, simulator)  # which looks at what the simulator counted

@@ -33,7 +33,7 @@ def sent(ledger: Ledger, batch: int) -> tuple[Any, list[HeldRow]]:
 
 
 def row_of(ledger: Ledger, batch: int, record: int) -> Any:
-    with ledger._read() as connection:
+    with ledger.engine.read() as connection:
         query = text("select * from rows where batch_id = :b and record = :r")
         return connection.execute(query, {"b": batch, "r": record}).one()
 
@@ -113,7 +113,7 @@ def test_before_a_batch_finishes_a_list_is_believed_more_than_an_answer(ledger: 
 def test_a_source_that_was_given_up_is_filed_for_the_row_that_holds_it_now(ledger: Ledger) -> None:
     first = created(ledger, "src_a")
     assert ledger.close_batch(first)
-    with ledger._write() as connection:
+    with ledger.engine.write() as connection:
         connection.execute(text("update rows set state = 'unclear', source_id = null"))
     second = created(ledger, "src_a")
     assert ledger.close_batch(second)
@@ -246,7 +246,7 @@ def test_a_row_without_its_personal_data_is_left_to_a_person(ledger: Ledger) -> 
     worker, held = sent(ledger, first)
     worker.record(answer(held[0], source_id="src_a"))
     assert ledger.close_batch(first)
-    with ledger._write() as connection:
+    with ledger.engine.write() as connection:
         connection.execute(text("update rows set customer_id = null, request = null"))
     second = running_batch(ledger, [new_row(5)])
     other, later = sent(ledger, second)
@@ -305,7 +305,7 @@ def double(ledger: Ledger) -> int:
     batch = running_batch(ledger, 2)
     worker, held = sent(ledger, batch)
     worker.record(answer(held[0], source_id="src_a"), answer(held[1], source_id="src_b"))
-    with ledger._write() as connection:
+    with ledger.engine.write() as connection:
         connection.execute(text("update rows set source_id = 'src_a'"))
     return batch
 
@@ -337,7 +337,7 @@ def test_a_report_of_an_unfinished_batch_calls_no_row_created_with_another_rows_
     command = Command(tmp_path, simulator)
     assert command.json("run", "--canary", 3, write_csv(tmp_path / "rows.csv", 6))["books"]["created"] == 3
     ledger = Ledger.open(command.ledger_url)
-    with ledger._write() as connection:
+    with ledger.engine.write() as connection:
         connection.execute(text("update rows set source_id = 'src_a' where record in (2, 3)"))
         connection.execute(text("delete from sources"))  # what the first report has compared
     said = command.json("report", 1)

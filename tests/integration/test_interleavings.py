@@ -45,8 +45,8 @@ from remote import (
     Flight,
     Killed,
     Remote,
+    Wire,
     client,
-    connect,
 )
 from sqlalchemy import ColumnElement, Connection, Float, event, literal, text
 
@@ -55,8 +55,9 @@ from tasks.elepay_api import ElepayApi
 from tasks.errors import LedgerError, RateLimitUnavailable
 from tasks.intake.request_json import content_of, request_of
 from tasks.ledger import ENDED_STATUSES, Ledger, memory
+from tasks.ledger.engine import LedgerEngine
 from tasks.ledger.held_sources import SOURCE_TAKEN
-from tasks.models import BatchState, HeldRow, NewRow, RowState, Slice, identity_of, reference_of
+from tasks.models import NO_ACCOUNT, BatchState, HeldRow, NewRow, RowState, Slice, identity_of, reference_of
 from tasks.outcomes import Rules
 from tasks.rate_limit import Reservation
 from tasks.retrying import RetryPolicy
@@ -79,8 +80,8 @@ WAITS = st.sampled_from([AT_ONCE] * 4 + [ON_THE_BRINK, ON_THE_WIRE] + [FOR_ITS_A
 HELD = {"claimed", "sending"}
 
 
-class ClockedLedger(Ledger):
-    """The ledger by the machine's clock; one of its next writes may go wrong."""
+class ClockedEngine(LedgerEngine):
+    """A database by the machine's clock; one of its next writes may go wrong."""
 
     clock: Clock
     strike: tuple[str, int] = ("fine", 0)
@@ -89,17 +90,17 @@ class ClockedLedger(Ledger):
         return self.clock.now
 
     @property
-    def _now(self) -> ColumnElement[float]:
+    def sql_now(self) -> ColumnElement[float]:
         return literal(self.clock.now, Float(53))
 
     @contextlib.contextmanager
-    def _write(self, *, remembered: bool = False) -> Iterator[Connection]:
+    def write(self, *, remembered: bool = False) -> Iterator[Connection]:
         how, after = self.strike
         self.strike = (how, after - 1) if after else ("fine", 0)
         fate = "fine" if after else how
         if fate == "refused":
             raise LedgerError("out of reach")
-        with super()._write(remembered=remembered) as connection:
+        with super().write(remembered=remembered) as connection:
             yield connection
             if fate == "killed before":
                 raise Killed
@@ -107,6 +108,13 @@ class ClockedLedger(Ledger):
             raise Killed
         if fate == "unheard":
             raise LedgerError("the answer to the commit got lost")
+
+
+def clocked(url: str) -> tuple[Ledger, ClockedEngine]:
+    """An empty ledger by the machine's clock."""
+    Ledger.open(url).close()
+    engine = ClockedEngine.connect(url)
+    return Ledger(engine, NO_ACCOUNT), engine
 
 
 class Places:
@@ -154,7 +162,7 @@ class NeverWaits:
 class Process(WaveLoop):
     """A worker process whose every step is the machine's: a wave, a request leaving, its answer, a slice's end."""
 
-    def __init__(self, ledger: ClockedLedger, api: ElepayApi, places: Places, clock: Clock, number: int) -> None:
+    def __init__(self, ledger: Ledger, api: ElepayApi, places: Places, clock: Clock, number: int) -> None:
         super().__init__(
             ledger,
             api,
@@ -204,7 +212,7 @@ class Process(WaveLoop):
 
         def look() -> list[str]:
             query = text("select state, worker, attempts from rows where batch_id = :b and record = :r")
-            with ledger._read() as connection:
+            with ledger.engine.read() as connection:
                 found = connection.execute(query, {"b": row.batch_id, "r": row.record}).one()
             expected = (RowState.SENDING, worker, row.attempts)
             return [] if tuple(found) == expected else [f"sent as {expected} while the ledger says {found}"]
@@ -249,8 +257,10 @@ class Process(WaveLoop):
 class Interleavings(RuleBasedStateMachine):
     """A fleet, its people, and elepay."""
 
-    ledger: ClockedLedger
+    ledger: Ledger
+    engine: ClockedEngine
     api: ElepayApi
+    wire: Wire
 
     @initialize(
         hides=st.sampled_from([""] * 6 + ["pending", "metadata"]),
@@ -260,11 +270,11 @@ class Interleavings(RuleBasedStateMachine):
     def begin(self, hides: str, lag_seconds: float, first: str) -> None:
         """A file of two customers, usually created without trouble, and one that gets into trouble."""
         random.seed(7)  # the waits' jitter
-        self.clock = self.ledger.clock = Clock()
-        self.ledger.strike = ("fine", 0)
+        self.clock = self.engine.clock = Clock()
+        self.engine.strike = ("fine", 0)
         self.remote = Remote(self.clock, hides, lag_seconds)
         self.remote.add_foreign(f"cus_{FOREIGN}", METHODS[0])
-        connect(self.api, self.remote)
+        self.wire.connect(self.remote)
         self.places = Places(self.clock)
         self.processes: list[Process] = []
         self.dead: list[int] = []
@@ -282,7 +292,7 @@ class Interleavings(RuleBasedStateMachine):
         self.drop([1, 2, 3, 4], again=False, slice_rows=2)
 
     def _empty(self) -> None:
-        with self.ledger._write() as connection:
+        with self.ledger.engine.write() as connection:
             for table in ("rows", "slices", "workers", "closed_methods", "history", "batches"):
                 connection.execute(text(f"delete from {table}"))
 
@@ -513,7 +523,7 @@ class Interleavings(RuleBasedStateMachine):
         """Bring everything home: in the end no row is lost and no source is without its row."""
         if not hasattr(self, "remote"):
             return
-        self.ledger.strike = ("fine", 0)
+        self.engine.strike = ("fine", 0)
         self.places.gone, self.remote.lists = False, "fine"
         for nth in range(80):
             if self._is_home():
@@ -556,7 +566,7 @@ class Interleavings(RuleBasedStateMachine):
             )
             for process in self.processes
         ]
-        with self.ledger._read() as connection:
+        with self.ledger.engine.read() as connection:
             slices = connection.execute(text("select * from slices")).all()
             workers = connection.execute(text("select * from workers")).all()
         states = [(batch, str(self.ledger.batch(batch).state)) for batch in self.batches]
@@ -595,7 +605,7 @@ class Interleavings(RuleBasedStateMachine):
     @contextlib.contextmanager
     def _struck(self, process: Process, how: str, nth: int) -> Iterator[Process]:
         """Let the ledger fail, or the process die, at the nth write from here; a task that fails is just over."""
-        self.ledger.strike = (how, nth)
+        self.engine.strike = (how, nth)
         try:
             yield process
         except Killed:
@@ -603,7 +613,7 @@ class Interleavings(RuleBasedStateMachine):
         except LedgerError:
             pass
         finally:
-            self.ledger.strike = ("fine", 0)
+            self.engine.strike = ("fine", 0)
 
     def _kill(self, process: Process) -> None:
         self.processes.remove(process)
@@ -617,7 +627,7 @@ class Interleavings(RuleBasedStateMachine):
                 flight.post.definite = False  # its answer died with the process
 
     def _rows(self) -> list[Any]:
-        with self.ledger._read() as connection:
+        with self.ledger.engine.read() as connection:
             return list(connection.execute(text("select * from rows order by batch_id, record")))
 
     def _is_foreign(self, key: tuple[int, int]) -> bool:
@@ -651,9 +661,14 @@ def _counted_with_each_write(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "ONCE_SECONDS", 0.0)
 
 
-@pytest.fixture(scope="module")
-def api() -> Iterator[ElepayApi]:
-    ours = client()
+@pytest.fixture
+def wire() -> Wire:
+    return Wire()
+
+
+@pytest.fixture
+def api(wire: Wire) -> Iterator[ElepayApi]:
+    ours = client(wire)
     yield ours
     ours.close()
 
@@ -667,17 +682,19 @@ STEPS = 60
 @pytest.mark.resilience
 @pytest.mark.representative(every_case=True)
 def test_no_interleaving_doubles_or_loses_a_row(
-    ledger_url: str, api: ElepayApi, monkeypatch: pytest.MonkeyPatch
+    ledger_url: str, api: ElepayApi, wire: Wire, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ledger = ClockedLedger.open(ledger_url)
+    ledger, engine = clocked(ledger_url)
     monkeypatch.setattr(circuit_breaker, "SLOW_START_ROWS", 3)
     monkeypatch.setattr(circuit_breaker, "OPEN_AFTER", 4)
-    if ledger._sqlite:  # what a power cut does is another test's
-        event.listen(ledger._engine, "connect", lambda connection, _: connection.execute("PRAGMA synchronous=OFF"))
-        ledger._engine.dispose()
+    if engine.is_sqlite:  # what a power cut does is another test's
+        event.listen(
+            engine.sqlalchemy_engine, "connect", lambda connection, _: connection.execute("PRAGMA synchronous=OFF")
+        )
+        engine.sqlalchemy_engine.dispose()
     wanted = os.environ.get("INTERLEAVINGS")
-    kind = "sqlite" if ledger._sqlite else "postgres"
-    machine = type("Machine", (Interleavings,), {"ledger": ledger, "api": api})
+    kind = "sqlite" if engine.is_sqlite else "postgres"
+    machine = type("Machine", (Interleavings,), {"ledger": ledger, "engine": engine, "api": api, "wire": wire})
     try:
         run_state_machine_as_test(
             machine,
@@ -696,10 +713,12 @@ def test_no_interleaving_doubles_or_loses_a_row(
 
 
 @pytest.mark.parametrize("how", ["refused", "unheard", "killed before", "killed after"])
-def test_whichever_write_of_a_wave_fails_no_row_is_left_over(ledger_url: str, api: ElepayApi, how: str) -> None:
+def test_whichever_write_of_a_wave_fails_no_row_is_left_over(
+    ledger_url: str, api: ElepayApi, wire: Wire, how: str
+) -> None:
     """One process, one failure, and nothing else that could make it good; random steps seldom leave it at that."""
-    ledger = ClockedLedger.open(ledger_url)
-    machine = type("Machine", (Interleavings,), {"ledger": ledger, "api": api})
+    ledger, engine = clocked(ledger_url)
+    machine = type("Machine", (Interleavings,), {"ledger": ledger, "engine": engine, "api": api, "wire": wire})
     try:
         for nth in range(5):
             one = machine()

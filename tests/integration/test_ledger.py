@@ -124,7 +124,7 @@ def test_a_silent_worker_keeps_what_it_sends_until_no_request_can_be_under_way(l
     mine.mark(rows[:1])
 
     def let_time_pass(seconds: float) -> None:
-        with ledger._write() as connection:
+        with ledger.engine.write() as connection:
             connection.execute(text("update workers set lease_ends_at = lease_ends_at - :s"), {"s": seconds})
 
     assert ledger.sweep(look_up_delay_seconds=0) == 0
@@ -142,7 +142,7 @@ def test_rows_are_taken_back_by_the_longest_request_of_their_holder(ledger: Ledg
     for worker, record in ((quick, 1), (slow, 2)):
         worker.mark(ledger.claim_slice(Slice(batch, record, record), worker.number))
     for seconds, states in ((71.0, ["unclear", "sending"]), (288.0, ["unclear", "sending"]), (2.0, ["unclear"] * 2)):
-        with ledger._write() as connection:
+        with ledger.engine.write() as connection:
             connection.execute(text("update workers set lease_ends_at = lease_ends_at - :s"), {"s": seconds})
         ledger.sweep(look_up_delay_seconds=0)
         assert [row.state for row in ledger.report_rows(batch)] == states
@@ -346,7 +346,7 @@ def test_a_slice_is_not_forgotten_while_somebody_holds_one_of_its_rows(ledger: L
     rows = ledger.claim_slice(one, mine.number)
     ledger.finish_slice(one)  # the same message, delivered to somebody else who finds nothing to do
     ledger.release(mine.number, rows, {})
-    with ledger._read() as connection:
+    with ledger.engine.read() as connection:
         assert connection.execute(text("select due_at from slices")).scalar_one() is not None
 
 
@@ -389,7 +389,7 @@ def test_refusals_by_a_wrong_key_are_taken_back(ledger: Ledger) -> None:
 
 def test_a_ledger_error_quotes_neither_statement_nor_values(ledger: Ledger) -> None:
     running_batch(ledger, 1)
-    with pytest.raises(LedgerError) as caught, ledger._write() as connection:
+    with pytest.raises(LedgerError) as caught, ledger.engine.write() as connection:
         connection.execute(text("select secret_column from nowhere where name = 'TARO YAMADA'"))
     assert "TARO" not in str(caught.value)
 
@@ -421,7 +421,7 @@ def test_a_process_frozen_in_a_transaction_does_not_hold_up_the_fleet(postgres_u
     """PostgreSQL takes its locks away after a while; by itself it would wait until the process wakes."""
     ledger, frozen = Ledger.open(postgres_url), Ledger.open(postgres_url)
     batch = running_batch(ledger, 5)
-    with contextlib.suppress(LedgerError), frozen._write() as connection:
+    with contextlib.suppress(LedgerError), frozen.engine.write() as connection:
         connection.execute(text("update rows set code = 'held'"))
         started = time.monotonic()
         assert len(ledger.claim_slice(whole(batch), hand(ledger).number)) == 5

@@ -48,7 +48,7 @@ def send(ledger: Ledger, batch: int, rows: int) -> None:
 
 
 def counter(ledger: Ledger) -> int:
-    with ledger._read() as connection:
+    with ledger.engine.read() as connection:
         return int(connection.execute(text("select change_counter from ledger_identity")).scalar_one())
 
 
@@ -239,7 +239,7 @@ def test_another_ledger_in_the_same_place_is_noticed_and_one_in_another_place_is
     ledger = Ledger.open(ledger_url, home=home)
     batch = running_batch(ledger, 5)
     send(ledger, batch, 1)
-    with ledger._write() as connection:
+    with ledger.engine.write() as connection:
         connection.execute(text("update ledger_identity set ledger_id = 'other', change_counter = 1000"))
     refused(ledger, batch, "is another one than was worked with before")
     ledger.close()

@@ -22,7 +22,7 @@ MIGRATIONS = Path(__file__).parents[2] / "tasks" / "migrations"
 
 
 def test_the_migrations_make_exactly_the_tables_of_the_schema(ledger: Ledger) -> None:
-    with ledger._read() as connection, warnings.catch_warnings():
+    with ledger.engine.read() as connection, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # SQLite cannot reflect what a partial index compares
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []
 
@@ -32,13 +32,13 @@ def test_the_newest_migration_is_the_version_of_the_code() -> None:
 
 
 def test_a_ledger_of_another_version_is_refused_with_what_to_do(ledger: Ledger, ledger_url: str) -> None:
-    with ledger._write() as connection:
+    with ledger.engine.write() as connection:
         connection.execute(text("update alembic_version set version_num = '9999'"))
     with pytest.raises(LedgerError, match=r"9999.*newer"):
         Ledger.open(ledger_url)
     with pytest.raises(LedgerError, match=r"9999.*newer"):
         Ledger.upgrade(ledger_url)
-    with ledger._write() as connection:
+    with ledger.engine.write() as connection:
         connection.execute(text("update alembic_version set version_num = '0000'"))
     with pytest.raises(LedgerError, match="onboard ledger upgrade"):
         Ledger.open(ledger_url)
@@ -103,7 +103,7 @@ def test_a_full_ledger_is_brought_to_the_next_version_and_refused_by_the_program
     assert "0001" in done.stdout
     assert "0002" in done.stdout
     assert next_one.json("status", batch)["books"]["open"] == 3
-    with ledger._read() as connection:
+    with ledger.engine.read() as connection:
         assert connection.execute(text("select later from batches")).scalar_one() == "so far"
     for refused in (ours("status"), ours("ledger", "upgrade")):
         assert refused.returncode == 2

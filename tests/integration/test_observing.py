@@ -192,7 +192,7 @@ def test_the_overview_of_a_large_ledger_asks_by_the_indexes(tmp_path: Path) -> N
     running_batch(ledger, 5)
     plans: list[str] = []
 
-    @event.listens_for(ledger._engine, "before_cursor_execute")
+    @event.listens_for(ledger.engine.sqlalchemy_engine, "before_cursor_execute")
     def explain(_connection: Any, cursor: Any, statement: str, values: Any, *_: Any) -> None:
         if statement.startswith("SELECT"):
             plans.extend(str(line[3]) for line in cursor.connection.execute(f"explain query plan {statement}", values))

@@ -48,6 +48,6 @@ def test_a_direct_connection_still_prepares_its_statements(postgres_url: str) ->
     batch = running_batch(direct, 20)
     for _ in range(50):
         direct.batch(batch)
-    with direct._read() as connection:
+    with direct.engine.read() as connection:
         assert connection.exec_driver_sql("select count(*) from pg_prepared_statements").scalar_one() > 0
     direct.close()

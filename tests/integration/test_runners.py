@@ -179,7 +179,7 @@ def test_a_reopened_batch_belongs_to_whoever_opened_it(ledger: Ledger, ledger_ur
     command, _ = command_of(ledger_url)
     batch = running_batch(command, [new_row(1, state="invalid")])
     assert command.close_batch(batch)
-    with ledger._write() as connection:
+    with ledger.engine.write() as connection:
         ledger._reopen(connection, batch)
     assert (ledger.batch(batch).state, ledger.batch(batch).runner) == (BatchState.RUNNING, None)
     command.close()
@@ -198,7 +198,7 @@ def test_the_same_file_goes_on_after_the_stops_of_people_only(
     file = write_csv(tmp_path / "a.csv", 8)
     assert onboard.json("run", "--canary", 3, file)["state"] == "paused"
     ledger = Ledger.open(onboard.ledger_url, NO_ACCOUNT)
-    with ledger._write() as connection:
+    with ledger.engine.write() as connection:
         connection.exec_driver_sql(f"update batches set canary = 0, stop_code = '{code}', state_reason = 'so'")
         ledger._make_due(connection, 1)
     ledger.close()

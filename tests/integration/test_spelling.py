@@ -72,7 +72,7 @@ def test_another_spelling_of_an_earlier_batch_is_invalid_and_names_batch_and_lin
         ("skipped", "onboarded_before", f"batch {first} record 2"),
     ]
     assert finished(ledger, second) == []
-    with ledger._read() as connection:
+    with ledger.engine.read() as connection:
         row = connection.execute(text(f"select * from rows where batch_id = {second} and record = 1")).one()
     assert (row.identity, row.request, row.content, row.spelling, row.yielded) == (None,) * 5
 
@@ -142,7 +142,7 @@ def test_a_spelling_of_its_own_stays_so_when_the_other_one_is_refused(ledger: Le
 def test_a_spelling_of_its_own_has_generations_of_its_own(ledger: Ledger) -> None:
     batch = running_batch(ledger, spelled(MAC, WINDOWS), own_spellings=True)
     first, second = finished(ledger, batch)
-    with ledger._write() as connection:
+    with ledger.engine.write() as connection:
         connection.execute(text("update rows set source_status = 'deleted' where record = 2"))
     night = running_batch(ledger, spelled(MAC, WINDOWS))
     assert [state for state, *_ in said(ledger, night)] == ["skipped", "waiting"]
@@ -163,7 +163,7 @@ def test_a_spelling_of_its_own_that_was_refused_keeps_its_reference(ledger: Ledg
 def test_own_spellings_are_looked_up_by_their_key(tmp_path: Path) -> None:
     ledger = Ledger.open(f"sqlite:///{tmp_path / 'ledger.db'}")
     running_batch(ledger, spelled(MAC, WINDOWS), own_spellings=True)
-    with ledger._read() as connection:
+    with ledger.engine.read() as connection:
         plan = connection.exec_driver_sql("explain query plan select * from own_spellings where identity in (x'00')")
         assert "SEARCH own_spellings USING PRIMARY KEY (identity=?)" in str(plan.all())
     ledger.close()
@@ -284,7 +284,7 @@ def play(ledger: Ledger, customer: str, night: Night, known: Known) -> None:
         if known.owned.get(spelling) == "created":
             known.owned[spelling] = "ended"
             ended = "update rows set source_status = 'failed' where batch_id = :batch and record = :record"
-            with ledger._write() as connection:
+            with ledger.engine.write() as connection:
                 connection.execute(text(ended), dict(zip(("batch", "record"), known.places[spelling], strict=True)))
 
 

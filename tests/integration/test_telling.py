@@ -79,13 +79,13 @@ def tellers() -> Iterator[Any]:
 
 
 def channels_of(ours: Resources) -> list[str]:
-    with ours.ledger._read() as connection:
+    with ours.ledger.engine.read() as connection:
         return sorted(connection.execute(text("select name from channels")).scalars())
 
 
 def tellings(ours: Resources) -> list[tuple[str, int, bool, bool]]:
     """Channel, tries, told, still due: of every telling."""
-    with ours.ledger._read() as connection:
+    with ours.ledger.engine.read() as connection:
         found = connection.execute(
             text("select channel, tries, told_at, due_at from tellings order by news_id, channel")
         )
@@ -319,7 +319,7 @@ def test_what_could_not_be_told_for_a_day_is_given_up_and_logged(ours: Any, tell
         finished(mine.ledger)
         wait_until(lambda: [tries for _, tries, *_ in tellings(mine)] == [1], what="a try")
         wait_until(lambda: any("trying again" in one["event"] for one in logged), what="its line in the log")
-        with mine.ledger._write() as connection:
+        with mine.ledger.engine.write() as connection:
             connection.execute(text("update news set at = at - 80000"))
             connection.execute(text("update tellings set due_at = 1"))
         wait_until(lambda: tellings(mine) == [("command-1", 2, False, False)], what="that it is given up")

@@ -155,6 +155,6 @@ def test_references_are_read_back_exactly() -> None:
 
 def test_intake_leaves_the_new_columns_empty(ledger: Ledger) -> None:
     running_batch(ledger, 3)
-    with ledger._read() as connection:
+    with ledger.engine.read() as connection:
         found = connection.execute(text("select count(*) from rows where follow_up_at is not null")).scalar_one()
     assert found == 0

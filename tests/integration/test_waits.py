@@ -48,7 +48,7 @@ def url(proxy: Proxy, postgres_url: str) -> str:
 def test_a_ledger_that_says_nothing_is_left_and_used_again(
     url: str, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tasks.ledger.store.ANSWER_SECONDS", 1.0)
+    monkeypatch.setattr("tasks.ledger.engine.ANSWER_SECONDS", 1.0)
     ledger = Ledger.open(url)
     batch = running_batch(ledger, 10)
     proxy.mode = "silent"
@@ -84,7 +84,7 @@ def test_a_call_that_hangs_already_is_given_up_soon_after_the_process_was_told_t
 
 
 def test_an_answer_that_comes_slowly_is_waited_for(url: str, proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tasks.ledger.store.ANSWER_SECONDS", 1.5)
+    monkeypatch.setattr("tasks.ledger.engine.ANSWER_SECONDS", 1.5)
     ledger = Ledger.open(url)
     running_batch(ledger, 10)
     proxy.mode = "slow"
@@ -99,10 +99,10 @@ def test_an_answer_that_comes_slowly_is_waited_for(url: str, proxy: Proxy, monke
 def test_limits_hold_in_every_transaction_and_outside_of_none(postgres_url: str) -> None:
     ledger = Ledger.open(postgres_url)
     show = "select current_setting('lock_timeout') || ' ' || current_setting('idle_in_transaction_session_timeout')"
-    for transaction in (ledger._write, ledger._read):
+    for transaction in (ledger.engine.write, ledger.engine.read):
         with transaction() as connection:
             assert connection.exec_driver_sql(show).scalar_one() == "15s 10s"
-    with ledger._engine.connect().execution_options(alone=True) as connection:
+    with ledger.engine.sqlalchemy_engine.connect().execution_options(alone=True) as connection:
         assert connection.exec_driver_sql(show).scalar_one() == "0 0"
     ledger.close()
 

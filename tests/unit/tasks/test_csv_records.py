@@ -212,6 +212,7 @@ def test_the_format_survives_the_ledger() -> None:
             assert FileFormat.from_dict(json.loads(json.dumps(fmt.to_dict()))) == fmt
 
 
+@pytest.mark.resilience
 def test_a_hundred_megabytes_of_one_line_end_in_an_error_and_not_in_memory(tmp_path: Path) -> None:
     path = tmp_path / "line.csv"
     with path.open("wb") as file:

@@ -18,7 +18,7 @@ def asked_of(ledger: Ledger) -> list[tuple[str, Any]]:
     """Every statement from now on, with the values of its first row."""
     asked: list[tuple[str, Any]] = []
     event.listen(
-        ledger._engine,
+        ledger.engine.sqlalchemy_engine,
         "before_cursor_execute",
         lambda _connection, _cursor, statement, values, _context, many: asked.append(
             (statement, values[0] if many else values)
@@ -33,7 +33,7 @@ def test_owners_are_looked_up_by_their_index(tmp_path: Path) -> None:
     running_batch(ledger, [new_row(1), new_row(2), new_row(3, customer="cus_000001")])
     looks = [(statement, values) for statement, values in asked if "rows.identity IN" in statement]
     assert looks
-    with ledger._read() as connection:
+    with ledger.engine.read() as connection:
         for statement, values in looks:
             plan = [str(step) for step in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values)]
             assert "USING INDEX rows_one_owner (identity=?)" in plan[0], plan
@@ -52,7 +52,7 @@ def test_a_row_on_its_way_leaves_the_index_of_identities_alone(tmp_path: Path) -
     worker.record(answer(held[2], RowState.UNCLEAR, code="lost_answer"))
     updates = [(statement, values) for statement, values in asked if statement.startswith("UPDATE rows")]
     assert len(updates) >= 4
-    with ledger._read() as connection:
+    with ledger.engine.read() as connection:
         root = connection.execute(text("select rootpage from sqlite_schema where name = 'rows_one_owner'")).scalar_one()
         for statement, values in updates:
             steps = connection.exec_driver_sql(f"EXPLAIN {statement}", values).all()
@@ -68,7 +68,7 @@ def test_whether_a_batch_is_done_is_answered_by_the_index_of_states(tmp_path: Pa
     asked = asked_of(ledger)
     assert not ledger.close_batch(batch)
     (statement, values) = next(one for one in asked if "EXISTS" in one[0])
-    with ledger._read() as connection:
+    with ledger.engine.read() as connection:
         plan = [step.detail for step in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values)]
     assert "SEARCH rows USING COVERING INDEX rows_by_state (batch_id=? AND state=?)" in plan, plan
     assert not any(step.endswith("USING PRIMARY KEY (batch_id=?)") for step in plan), plan
@@ -79,19 +79,22 @@ def test_no_row_that_may_be_sent_can_yield_its_identity(tmp_path: Path) -> None:
     ledger = Ledger.open(f"sqlite:///{tmp_path / 'ledger.db'}")
     batch = running_batch(ledger, 1)
     for state in ("waiting", "claimed", "sending", "created", "unclear"):
-        with ledger._engine.begin() as connection, pytest.raises(IntegrityError, match="rows_owners_do_not_yield"):
+        with (
+            ledger.engine.sqlalchemy_engine.begin() as connection,
+            pytest.raises(IntegrityError, match="rows_owners_do_not_yield"),
+        ):
             connection.execute(text(f"update rows set state = '{state}', yielded = true where batch_id = {batch}"))
     ledger.close()
 
 
 def roots(ledger: Ledger, *names: str) -> set[int]:
-    with ledger._read() as connection:
+    with ledger.engine.read() as connection:
         query = text("select rootpage from sqlite_schema where name = :n")
         return {connection.execute(query, {"n": name}).scalar_one() for name in names}
 
 
 def written_by(ledger: Ledger, statement: str, values: Any) -> set[int]:
-    with ledger._read() as connection:
+    with ledger.engine.read() as connection:
         steps = connection.exec_driver_sql(f"EXPLAIN {statement}", values).all()
         return {one.p2 for one in steps if one.opcode == "OpenWrite"}
 
@@ -111,7 +114,7 @@ def test_no_step_of_a_row_files_its_source_and_sources_are_found_by_their_key(tm
         assert not written_by(ledger, *one) & roots(ledger, "sources"), one
     ((statement, values),) = looks
     assert len([one for one in values if str(one).startswith("src_")]) == 1, "the other answer named its row"
-    with ledger._read() as connection:
+    with ledger.engine.read() as connection:
         plan = str(connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values).all())
     assert "SEARCH sources USING PRIMARY KEY (source_id=?)" in plan, plan
     assert "SEARCH rows USING PRIMARY KEY (batch_id=? AND record=?)" in plan, plan
@@ -129,7 +132,7 @@ def test_a_batchs_sources_are_filed_in_their_order_by_one_reading_of_its_rows(tm
     assert ledger.close_batch(batch)
     assert not [one for one in asked if "JOIN" in one[0]], "nothing is contested"
     ((statement, values),) = [one for one in asked if one[0].startswith("INSERT INTO sources")]
-    with ledger._read() as connection:
+    with ledger.engine.read() as connection:
         plan = str(connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values).all())
     assert "rows_by_state (batch_id=? AND state=?)" in plan or "PRIMARY KEY (batch_id=?)" in plan, plan
     assert "USE TEMP B-TREE FOR ORDER BY" in plan, plan

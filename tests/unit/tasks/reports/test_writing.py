@@ -197,6 +197,7 @@ def large(reported: Reported) -> Batch:
     return reported.settle(reported.accept(HEADER + lines), half)
 
 
+@pytest.mark.resilience
 def test_a_writer_that_is_killed_never_leaves_half_a_set_with_a_manifest(reported: Reported) -> None:
     batch = large(reported)
     folder = reported.ours.reports / str(batch.id)
@@ -218,6 +219,8 @@ def test_a_writer_that_is_killed_never_leaves_half_a_set_with_a_manifest(reporte
 
 
 @pytest.mark.parametrize("limit", [1, 30_000, 150_000, 250_000])
+@pytest.mark.resilience
+@pytest.mark.representative
 def test_a_full_disk_leaves_the_old_set(reported: Reported, limit: int) -> None:
     batch = large(reported)
     folder = reported.ours.reports / str(batch.id)
