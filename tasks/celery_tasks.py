@@ -55,9 +55,8 @@ def onboard_slice(batch_id: int, first_record: int, last_record: int) -> None:
         raise
 
 
-@shared_task(name="onboard.sweep", ignore_result=True, expires=10)
 def sweep() -> None:
-    """Take back what dead workers hold and ring for what is due."""
+    """Take back what dead workers hold and ring for what is due; every worker does so by itself, without a message."""
     ours = resources()
     settings = ours.settings
     onboarding.sweep(

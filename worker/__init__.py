@@ -29,3 +29,14 @@ interrupts         Ctrl-C and SIGTERM, obeyed whatever hangs
 logs               one event a line, ids always, personal data and keys never
 =================  ====================================================================
 """
+
+from typing import Any
+
+
+def __getattr__(name: str) -> Any:
+    """Return the Celery app, for `celery -A worker`; it reads the settings when it is first asked for."""
+    if name == "app":
+        from worker.celery_app import app
+
+        return app
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
