@@ -16,7 +16,7 @@ A file comes in and is remembered:
 onboarding         the heart: accept_file, ring, onboard_slice, sweep, resume; no Celery
 csv_records        a CSV file as its records: bytes, lines, fields; nothing about customers
 catalogue          elepay's payment methods and resources, and what each demands (data)
-intake             a dropped file -> rows, and the rows that cannot be sent
+accept             a dropped file -> rows, and the rows that cannot be sent
 collector          Python's cycle collector, at rest while modules load and many rows are held
 memory_limits      what a process may take of memory, and what is said when it gets none
 schema             the ledger's tables and constraints

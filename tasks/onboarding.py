@@ -16,11 +16,11 @@ from typing import NamedTuple
 import structlog
 
 from tasks import processes
+from tasks.accept import IntakeRules, OpenedFile, Warnings, open_file, read_rows
+from tasks.accept.subprocess_reader import BESIDE_BYTES, read_rows_beside
 from tasks.collector import collector_at_rest
 from tasks.csv_records import FileFormat, read_raw
 from tasks.errors import UnusableFile
-from tasks.intake import IntakeRules, OpenedFile, Warnings, open_file, read_rows
-from tasks.intake.beside import BESIDE_BYTES, read_rows_beside
 from tasks.ledger import Ledger
 from tasks.models import Batch, BatchState, RowState, Slice, StopCode
 from tasks.sampling import Sampler

@@ -8,12 +8,12 @@ from pathlib import Path
 from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
+from tasks.accept import IntakeRules
 from tasks.catalogue import load_catalogue
 from tasks.elepay_api import ElepayApi
 from tasks.errors import SettingsError
 from tasks.flights import Deadlines
 from tasks.following import FollowUpRules
-from tasks.intake import IntakeRules
 from tasks.ledger import Ledger
 from tasks.models import Account, Batch
 from tasks.onboarding import register

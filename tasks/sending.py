@@ -10,11 +10,11 @@ from dataclasses import replace
 import structlog
 
 from tasks import outcomes
+from tasks.accept import decode_request
 from tasks.counters import counters
 from tasks.elepay_api import ElepayApi
 from tasks.elepay_codes import ONE_METHOD_ONLY
 from tasks.errors import ElepayError, HeldBack, Maintenance, NotSent, RateLimitUnavailable, Throttled, Unclear
-from tasks.intake import decode_request
 from tasks.ledger import Ledger
 from tasks.models import HeldRow, Source, SourceRequest
 from tasks.outcomes import Decision, Rules, Situation

@@ -22,7 +22,7 @@ from typing import Any
 import pytest
 import requests
 
-from tasks.intake.request_json import content_of, request_of
+from tasks.accept.request_codec import content_of, request_of
 from tasks.ledger import Ledger
 from tasks.models import Account, HeldRow, NewRow, Outcome, RowState, Slice, identity_of, spelling_of
 from tests import warm

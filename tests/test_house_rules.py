@@ -348,7 +348,7 @@ def test_every_key_of_the_summary_is_documented() -> None:
 
 
 def test_every_title_of_a_column_is_documented() -> None:
-    titles = tomllib.loads((ROOT / "tasks" / "intake" / "columns.toml").read_text("utf-8"))
+    titles = tomllib.loads((ROOT / "tasks" / "accept" / "columns.toml").read_text("utf-8"))
     assert {title for each in titles.values() for title in each if title not in FILES_PAGE} == set()
     assert {name for name in load_catalogue().resources if f"`{name}`" not in FILES_PAGE} == set()
     assert {name for name in load_catalogue().source_methods if f"`{name}`" not in FILES_PAGE} == set()
@@ -551,7 +551,7 @@ def test_no_module_is_a_drawer_for_everything() -> None:
     assert [name for name in names if name in drawers] == []
 
 
-@pytest.mark.parametrize("package", [*PACKAGES, "tasks.reports", "tasks.intake"])
+@pytest.mark.parametrize("package", [*PACKAGES, "tasks.reports", "tasks.accept"])
 def test_the_map_of_a_package_lists_what_exists(package: str) -> None:
     module = importlib.import_module(package)
     folder = Path(str(module.__file__)).parent

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.text import Text
 
 from tasks import reasons
-from tasks.intake import Warnings, load_mapping, open_file, read_rows
+from tasks.accept import Warnings, load_mapping, open_file, read_rows
 from tasks.models import NewRow, Reason, RowState, decode_reasons
 from tasks.resources import Resources
 from worker import screen

@@ -19,9 +19,9 @@ from rich.console import Console
 from rich.text import Text
 
 from tasks import onboarding, reporting
+from tasks.accept import load_mapping
 from tasks.elepay_api import PaymentMethod
 from tasks.errors import ElepayError, Halted, LedgerError, RateLimitUnavailable, SettingsError, UnusableFile
-from tasks.intake import load_mapping
 from tasks.ledger import WATCH
 from tasks.models import OPEN_STATES, Batch, BatchState, Books, RowState, StopCode
 from tasks.reports.facts import NO_COMMANDS

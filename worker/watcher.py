@@ -29,9 +29,9 @@ import watchfiles
 from rich.console import Console
 from rich.text import Text
 
-from tasks import intake, onboarding, reasons, reporting
+from tasks import accept, onboarding, reasons, reporting
+from tasks.accept import load_mapping
 from tasks.errors import UnusableFile
-from tasks.intake import load_mapping
 from tasks.ledger import WATCH, Ledger
 from tasks.models import Batch, BatchState, NewsKind, RowState
 from tasks.reports import FILES, Notice, write_notice
@@ -120,7 +120,7 @@ def watch(ours: Resources, options: Options, console: Console) -> tuple[int, dic
         load_mapping(options.mapping)  # what is wrong with it is said now and not with the first file
     with running.at_work(ours, console, WATCH, workers=options.workers, no_workers=options.no_workers) as work:
         running.sendable_methods(ours)  # the same of the key
-        intake.load()
+        accept.load()
         watcher = Watcher(ours, options, work)
         watcher.folder.make()
         pages = partial(Observing, ours, pulses={"watcher": watcher.pulse})

@@ -3,19 +3,18 @@
 Nothing is guessed: encodings are tried strictly in the given order, the delimiter is the one that splits the header
 most often, and structure is what Python's `csv` module says in strict mode. A line ends with CRLF, LF or CR.
 
-===========  ==========================================================
-nouns        FileFormat, Record, RawRecord, RecordBatch
-reading      records with their raw text, or as their exact bytes
-detecting    how a file is written
-empty_end    empty records at the end, which are none
-writing      fields as text and bytes in the dialect of a file
-marks        the mark of a record that a report had to straighten
-===========  ==========================================================
+=============  ====================================================
+records        FileFormat, Record, RawRecord, RecordBatch
+reading        records with their raw text, or as their exact bytes
+sniffing       how a file is written
+empty_end      empty records at the end, which are none
+writing        fields as text and bytes in the dialect of a file
+repair_marker  the mark of a record that a report had to straighten
+=============  ====================================================
 """
 
-from tasks.csv_records.detecting import detect_format
-from tasks.csv_records.marks import MARK_COLUMN, mark, still_broken
-from tasks.csv_records.nouns import (
+from tasks.csv_records.reading import read_batches, read_raw, read_records
+from tasks.csv_records.records import (
     BLANKS,
     DELIMITERS,
     MAX_COLUMNS,
@@ -25,7 +24,8 @@ from tasks.csv_records.nouns import (
     Record,
     RecordBatch,
 )
-from tasks.csv_records.reading import read_batches, read_raw, read_records
+from tasks.csv_records.repair_marker import MARK_COLUMN, mark, still_broken
+from tasks.csv_records.sniffing import detect_format
 from tasks.csv_records.writing import encode_fields, fit, format_fields, guard, unguard
 
 __all__ = [

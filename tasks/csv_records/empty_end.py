@@ -6,8 +6,8 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from tasks.csv_records.nouns import BLANKS, UTF16, FileFormat
 from tasks.csv_records.reading import END_OF_FILE_MARK, blocks, end_of_last_line, is_blank, lines_of
+from tasks.csv_records.records import BLANKS, UTF16, FileFormat
 
 #: So much of the end of a file is looked at first; almost every file ends with a record that is not empty.
 _LOOKED_AT_BYTES = 4096

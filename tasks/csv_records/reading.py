@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from tasks.csv_records.nouns import MAX_RECORD_CHARS, FileFormat, RawRecord, Record, RecordBatch
+from tasks.csv_records.records import MAX_RECORD_CHARS, FileFormat, RawRecord, Record, RecordBatch
 from tasks.errors import UnusableFile
 
 #: How much of a file is held at once.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from tasks.csv_records.nouns import FileFormat, RawRecord
+from tasks.csv_records.records import FileFormat, RawRecord
 
 
 def format_fields(fields: Sequence[str], fmt: FileFormat) -> str:

@@ -51,9 +51,9 @@ from remote import (
 from sqlalchemy import ColumnElement, Connection, Float, event, literal, text
 
 from tasks import circuit_breaker, onboarding
+from tasks.accept.request_codec import content_of, request_of
 from tasks.elepay_api import ElepayApi
 from tasks.errors import LedgerError, RateLimitUnavailable
-from tasks.intake.request_json import content_of, request_of
 from tasks.ledger import ENDED_STATUSES, Ledger, memory
 from tasks.ledger.engine import LedgerEngine
 from tasks.ledger.held_sources import SOURCE_TAKEN

@@ -201,7 +201,7 @@ def test_where_the_blocks_are_cut_does_not_matter(
             return error.code, error.line, str(error)
 
     whole = reading()
-    for module in ("reading", "detecting"):
+    for module in ("reading", "sniffing"):
         monkeypatch.setattr(f"tasks.csv_records.{module}.BLOCK_BYTES", block_bytes)
     assert reading() == whole
 

@@ -43,7 +43,7 @@ def test_every_code_of_elepay_is_explained() -> None:
 
 def test_every_code_of_the_rooms_of_files_is_explained() -> None:
     source = "".join(
-        path.read_text("utf-8") for room in ("csv_records", "intake") for path in (TASKS / room).glob("*.py")
+        path.read_text("utf-8") for room in ("csv_records", "accept") for path in (TASKS / room).glob("*.py")
     )
     codes = set(
         re.findall(r'(?:UnusableFile\(|Reason\(|chunk\.warn\([^"]*?|chunk\.reject\([^"]*?)\s*"([a-z_]+)"', source)

@@ -13,9 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from reported import HEADER, Reported, cells, format_of, refused
 
+from tasks.accept import decode_request
 from tasks.csv_records import read_raw
 from tasks.errors import UnusableFile
-from tasks.intake import decode_request
 from tasks.models import HeldRow, Outcome, RowState
 from tasks.reports.csv_files import OWN_COLUMNS
 

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 from reported import HEADER, Reported
 
+from tasks.accept import IntakeRules, Warnings, load_mapping, open_file, read_rows
+from tasks.accept.subprocess_reader import BESIDE_BYTES, read_rows_beside
 from tasks.errors import OnboardingError, UnusableFile
-from tasks.intake import IntakeRules, Warnings, load_mapping, open_file, read_rows
-from tasks.intake.beside import BESIDE_BYTES, read_rows_beside
 from tasks.models import BatchState, NewRow
 
 RULES = IntakeRules()
@@ -33,7 +33,10 @@ def children(of: int | None = None) -> list[int]:
     for entry in Path("/proc").iterdir():
         with contextlib.suppress(OSError, IndexError):
             parent = entry.joinpath("stat").read_text().rpartition(")")[2].split()[1]
-            if int(parent) == (of or os.getpid()) and b"tasks.intake.beside" in entry.joinpath("cmdline").read_bytes():
+            if (
+                int(parent) == (of or os.getpid())
+                and b"tasks.accept.subprocess_reader" in entry.joinpath("cmdline").read_bytes()
+            ):
                 found.append(int(entry.name))
     return found
 
@@ -130,8 +133,8 @@ def test_it_ends_with_its_parent(file: Path) -> None:
     program = f"""
 import sys, time
 from pathlib import Path
-from tasks.intake import IntakeRules, Warnings, open_file
-from tasks.intake.beside import read_rows_beside
+from tasks.accept import IntakeRules, Warnings, open_file
+from tasks.accept.subprocess_reader import read_rows_beside
 path, rules = Path({str(file)!r}), IntakeRules()
 next(read := read_rows_beside(path, open_file(path, rules), rules, Warnings()))
 print("read", flush=True)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-    from tasks.intake.columns import Column
+    from tasks.accept.columns import Column
 
 _GROUPS = {"description": "d", "extra": "e", "metadata": "m"}
 #: More patterns of empty cells than this in one chunk, or more columns than bits: row by row.

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from tasks.accept import IntakeRules, Warnings, decode_request, open_file, read_rows
 from tasks.errors import UnusableFile
-from tasks.intake import IntakeRules, Warnings, decode_request, open_file, read_rows
 from tasks.models import NewRow, decode_reasons
 from tasks.reasons import CODES, LANGUAGES, explain_file, sentence
 

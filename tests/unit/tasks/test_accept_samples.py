@@ -11,7 +11,7 @@ from types import ModuleType
 
 import pytest
 
-from tasks.intake import IntakeRules, open_file, read_rows
+from tasks.accept import IntakeRules, open_file, read_rows
 from tasks.models import NewRow, decode_reasons
 from tasks.reasons import CODES
 

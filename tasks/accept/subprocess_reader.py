@@ -2,7 +2,7 @@
 
 ::
 
-    read_rows_beside ──path, OpenedFile, IntakeRules──> python -m tasks.intake.beside
+    read_rows_beside ──path, OpenedFile, IntakeRules──> python -m tasks.accept.subprocess_reader
                      <──rows, a chunk at a time; at the end Warnings, or what was raised──
 
 Two pipes with pickles of our own between parent and child. The child holds nothing but the chunk it works on; it ends
@@ -20,8 +20,8 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import IO, Any
 
+from tasks.accept import IntakeRules, OpenedFile, Warnings, read_rows
 from tasks.errors import OnboardingError, UnusableFile
-from tasks.intake import IntakeRules, OpenedFile, Warnings, read_rows
 from tasks.memory_limits import NO_MEMORY, is_out_of_memory, save_address_space
 from tasks.models import NewRow
 
@@ -39,7 +39,7 @@ def read_rows_beside(
     Raises OnboardingError if that process dies.
     """
     # -P: no module of the folder that the command runs in; a group of its own: Ctrl-C is for its parent
-    command = [sys.executable, "-P", "-m", "tasks.intake.beside"]
+    command = [sys.executable, "-P", "-m", "tasks.accept.subprocess_reader"]
     with subprocess.Popen(  # noqa: S603 - our own program
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, process_group=0
     ) as child:

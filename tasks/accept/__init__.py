@@ -5,13 +5,13 @@
     open_file    the file as a whole: how it is written, its columns, its checksum; or UnusableFile
     read_rows    every record as a NewRow, `waiting` or `invalid`, a chunk at a time
 
-=============  =======================================================
-beside         the same for a large file, read in a process of its own
-columns        which column is what; the mapping file
-checks         vectorised checks of a chunk
-findings       reasons and warnings as data
-request_json   the request of a row as compact JSON
-=============  =======================================================
+=================  =======================================================
+subprocess_reader  the same for a large file, read in a process of its own
+columns            which column is what; the mapping file
+checks             vectorised checks of a chunk
+file_warnings      reasons and warnings as data
+request_codec      the request of a row as compact JSON
+=================  =======================================================
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tasks.accept.checks import Chunk, check, new_chunk
+from tasks.accept.columns import REQUIRED, Column, column_warnings, is_guarded, load_mapping, read_columns
+from tasks.accept.file_warnings import Warnings
+from tasks.accept.request_codec import compose_requests, content_of, decode_request, request_of
 from tasks.catalogue import Catalogue, load_catalogue
 from tasks.collector import collector_at_rest
 from tasks.csv_records import FileFormat, RecordBatch, detect_format, read_batches, read_records
 from tasks.errors import UnusableFile
-from tasks.intake.checks import Chunk, check, new_chunk
-from tasks.intake.columns import REQUIRED, Column, column_warnings, is_guarded, load_mapping, read_columns
-from tasks.intake.findings import Warnings
-from tasks.intake.request_json import compose_requests, content_of, decode_request, request_of
 from tasks.models import NewRow, Reason, RowState, encode_reasons, identity_of, spelling_of
 
 if TYPE_CHECKING:

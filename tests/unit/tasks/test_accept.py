@@ -13,10 +13,7 @@ from factories import examples
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tasks.catalogue import load_catalogue
-from tasks.csv_records import detect_format, read_records
-from tasks.errors import SettingsError, UnusableFile
-from tasks.intake import (
+from tasks.accept import (
     IntakeRules,
     Warnings,
     decode_request,
@@ -25,9 +22,12 @@ from tasks.intake import (
     read_rows,
     request_of,
 )
-from tasks.intake.checks import MOST_REASONS
-from tasks.intake.findings import shown
-from tasks.intake.request_json import content_of
+from tasks.accept.checks import MOST_REASONS
+from tasks.accept.file_warnings import shown
+from tasks.accept.request_codec import content_of
+from tasks.catalogue import load_catalogue
+from tasks.csv_records import detect_format, read_records
+from tasks.errors import SettingsError, UnusableFile
 from tasks.models import NewRow, Reason, decode_reasons, identity_of
 
 HEADER = "customer_id,payment_method,resource,description,reference,extra.frontUrl,metadata.branch,metadata.note"
@@ -459,7 +459,7 @@ def test_a_file_that_grows_while_it_is_opened_is_unusable(tmp_path: Path, monkey
             file.write("cus_2,paidy,ios,,,,,\n")
         return "", 0
 
-    monkeypatch.setattr("tasks.intake._checksum", growing)
+    monkeypatch.setattr("tasks.accept._checksum", growing)
     with pytest.raises(UnusableFile) as caught:
         open_file(path, IntakeRules())
     assert caught.value.code == "changed_while_reading"

@@ -11,8 +11,8 @@ from itertools import islice
 from pathlib import Path
 
 from tasks.csv_records.empty_end import empty_end
-from tasks.csv_records.nouns import DELIMITERS, MAX_COLUMNS, MAX_RECORD_CHARS, UTF16, FileFormat
 from tasks.csv_records.reading import BLOCK_BYTES, blocks, is_blank, split_lines, too_long
+from tasks.csv_records.records import DELIMITERS, MAX_COLUMNS, MAX_RECORD_CHARS, UTF16, FileFormat
 from tasks.errors import SettingsError, UnusableFile
 
 _UTF32 = (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)
