@@ -7,10 +7,12 @@ import time
 
 from celery import shared_task
 
-from tasks import following, onboarding, tidying
+from tasks import onboarding
 from tasks.memory_limits import is_out_of_memory
 from tasks.models import Slice
-from tasks.resources import Resources
+from tasks.operations.follow_up import follow_up
+from tasks.operations.retention import tidy
+from tasks.services import Resources
 from tasks.settings import load_settings
 
 #: The fleet's queue; slices are short enough that nothing needs to overtake. Those of commands have a number behind it.
@@ -67,10 +69,10 @@ def sweep() -> None:
 
 
 @shared_task(name="onboard.follow_up", ignore_result=True)
-def follow_up() -> None:
+def onboard_follow_up() -> None:
     """Ask elepay what became of pending sources, as far as they are due."""
     ours = resources()
-    following.follow_up(
+    follow_up(
         ours.ledger,
         ours.api,
         ours.follow_up_limits,
@@ -81,7 +83,7 @@ def follow_up() -> None:
 
 
 @shared_task(name="onboard.tidy", ignore_result=True)
-def tidy() -> None:
+def onboard_tidy() -> None:
     """Drop what belongs to batches that ended long ago."""
     ours = resources()
-    tidying.tidy(ours.ledger, ours.files, ours.reports, ours.settings.keep_days)
+    tidy(ours.ledger, ours.files, ours.reports, ours.settings.keep_days)

@@ -37,8 +37,8 @@ class SettingsError(OnboardingError):
 class UnusableFile(OnboardingError):
     """The file as a whole cannot be onboarded.
 
-    `code` is stable (see `tasks/reasons.py`), `line` the physical line (1 is the first) where known; `column`, `value`
-    and `detail` are what the sentence needs in another language (`reasons.explain_file`).
+    `code` is stable (`tasks/reason_texts.py`), `line` the physical line (1 is the first) where known; `column`, `value`
+    and `detail` are what the sentence needs in another language (`reason_texts.explain_file`).
     """
 
     def __init__(

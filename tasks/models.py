@@ -97,7 +97,7 @@ class News:
 class Reason(NamedTuple):
     """Why a record is not `created`: a stable code and where it applies.
 
-    The sentence and the hint for people come from `tasks/reasons.py` by `code`.
+    The sentence and the hint for people come from `tasks/reason_texts.py` by `code`.
     """
 
     code: str  #: stable, e.g. "missing_value"

@@ -15,17 +15,17 @@ from typing import NamedTuple
 
 import structlog
 
-from tasks import processes
+from tasks import process_identity
 from tasks.accept import IntakeRules, OpenedFile, Warnings, open_file, read_rows
 from tasks.accept.subprocess_reader import BESIDE_BYTES, read_rows_beside
-from tasks.collector import collector_at_rest
 from tasks.csv_records import FileFormat, read_raw
 from tasks.errors import UnusableFile
+from tasks.gc_tuning import collector_at_rest
 from tasks.ledger import Ledger
 from tasks.models import Batch, BatchState, RowState, Slice, StopCode
-from tasks.sampling import Sampler
-from tasks.waves import WaveLoop
-from tasks.window import Window
+from tasks.send.sampling import Sampler
+from tasks.send.send_loop import WaveLoop
+from tasks.send_window import Window
 
 log = structlog.get_logger("onboard")
 
@@ -257,7 +257,9 @@ def _parent(ledger: Ledger, opened: OpenedFile) -> int | None:
 def register(ledger: Ledger, lease_seconds: float, longest_request_seconds: float = 0.0) -> int:
     """Register this process in the ledger as one that will hold rows, and perhaps send them."""
     pid = os.getpid()
-    return ledger.add_worker(processes.host(), pid, processes.started(pid), lease_seconds, longest_request_seconds)
+    return ledger.add_worker(
+        process_identity.host(), pid, process_identity.started(pid), lease_seconds, longest_request_seconds
+    )
 
 
 def ring(ledger: Ledger, send: Callable[[Slice], None], window: Window | None = None) -> int:
@@ -308,9 +310,9 @@ def sweep(ledger: Ledger, *, look_up_delay_seconds: float) -> int:
 
 def end_dead_workers(ledger: Ledger) -> None:
     """End the leases of this machine's processes that are gone."""
-    here = processes.host()
+    here = process_identity.host()
     for worker, host, pid, process_started in ledger.worker_processes():
-        if host == here and processes.is_dead(pid, process_started):
+        if host == here and process_identity.is_dead(pid, process_started):
             ledger.end_worker(worker)
             log.warning("worker died", worker=worker, pid=pid)
 

@@ -22,7 +22,7 @@ from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource
 
 from tasks.errors import SettingsError
 from tasks.redis_url import check_redis_url
-from tasks.window import Window, time_of_day
+from tasks.send_window import Window, time_of_day
 
 #: A setting that starts with one of these must be one of ours; others are nobody's business.
 PREFIXES = ("ELEPAY_", "ONBOARD_")

@@ -29,7 +29,7 @@ def tables() -> str:
 
 
 def _statements(url: str) -> list[str]:
-    from tasks.schema import metadata
+    from tasks.ledger.schema import metadata
 
     found: list[str] = []
     engine = create_mock_engine(url, lambda sql, *_, **__: found.append(str(sql.compile(dialect=engine.dialect))))
@@ -131,9 +131,9 @@ def night() -> dict[str, str]:
 
 def metrics() -> str:
     """Return name, type, labels and sentence of every metric of ours."""
-    from tasks.counters import counters
     from tasks.ledger import Overview
-    from tasks.rate_limit import CurrentRate
+    from tasks.metrics_registry import counters
+    from tasks.send.rate_limit import CurrentRate
     from worker.metrics import Observed, render
 
     overview = Overview(rows={}, batches={}, oldest_open_at=None, undecided=0, last_finished_at=None, failing=0)

@@ -1,7 +1,8 @@
 """A model of elepay in memory and the wire to it, under a clock that the test moves.
 
-The wire stands in for `tasks/flights.py`: our client's own code builds the request and reads the answer. What is
-assumed of elepay, because nothing could be guaranteed without it (docs/guarantees.md), stands in `MOST_LATE_SECONDS`.
+The wire is a transport in place of `tasks/elepay/http_transport.py`: our client's own code builds the request and reads
+the answer. What is assumed of elepay, because nothing could be guaranteed without it (docs/guarantees.md), stands in
+`MOST_LATE_SECONDS`.
 """
 
 from __future__ import annotations
@@ -17,10 +18,10 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from pydantic import SecretStr
 
-from tasks import flights
-from tasks.elepay_api import ElepayApi
+from tasks.elepay import http_transport
+from tasks.elepay.client import ElepayApi
+from tasks.elepay.http_transport import Answer, Deadlines
 from tasks.errors import ElepayError, HeldBack, NotSent, Unclear
-from tasks.flights import Answer, Deadlines
 from tasks.models import REFERENCE_KEY
 
 LOOK_UP_DELAY_SECONDS = 2.0
@@ -294,11 +295,11 @@ class Wire:
         """Carry everything to this model from now on."""
         self._remote = remote
 
-    def start(self, *sent: flights.Flight) -> None:
+    def start(self, *sent: http_transport.Flight) -> None:
         for one in sent:
             self._start(one)
 
-    def _start(self, sent: flights.Flight) -> None:
+    def _start(self, sent: http_transport.Flight) -> None:
         head, _, body = sent.request.partition(b"\r\n\r\n")
         method, target, _ = head.decode().split("\r\n")[0].split(" ")
         url = urlsplit(target)
@@ -315,7 +316,7 @@ class Wire:
             sent, self._remote.create(flight, customer, json.loads(body)) if sent.may_leave() else HeldBack("held_back")
         )
 
-    def _land(self, sent: flights.Flight, answer: Answer | ElepayError) -> None:
+    def _land(self, sent: http_transport.Flight, answer: Answer | ElepayError) -> None:
         sent.landed(answer)
         self._remote.received(answer)
 

@@ -11,11 +11,11 @@ from typing import Any
 
 from factories import answer, hand
 
-from tasks import onboarding, reporting
+from tasks import onboarding, report_builder
 from tasks.csv_records import FileFormat, detect_format, read_records
 from tasks.models import Batch, BatchState, HeldRow, Outcome, RowState, Slice
 from tasks.reports import ReportFacts, write_reports
-from tasks.resources import Resources
+from tasks.services import Resources
 from tasks.settings import load_settings
 
 HEADER = "customer_id,payment_method,resource,description\n"
@@ -67,7 +67,7 @@ class Reported:
 
     def facts(self, of: Batch, /, **changes: Any) -> ReportFacts:
         """What the reports of a batch are made from."""
-        return replace(reporting.gather(self.ours, self.ledger.batch(of.id)), **changes)
+        return replace(report_builder.gather(self.ours, self.ledger.batch(of.id)), **changes)
 
     def write(self, batch: Batch, folder: Path | None = None, **options: Any) -> dict[str, Path]:
         """Write the reports; the batch's facts may be changed by `facts`."""

@@ -19,7 +19,7 @@ NOTE = ROOT / "tests" / "nights" / "passed.json"
 #: What sends, remembers, limits and starts; parts of `tasks` that only read files or write reports are not among it.
 PARTS = {
     "tasks": ("tasks/*.py", "tasks/*.lua"),
-    "ledger": ("tasks/ledger/**/*.py", "tasks/migrations/**/*.py"),
+    "ledger": ("tasks/ledger/**/*.py", "tasks/ledger/migrations/**/*.py"),
     "worker": ("worker/**/*.py",),
     "nights": ("tests/nights/*.py", "tests/integration/test_interleavings.py", "tests/remote.py"),
 }

@@ -20,10 +20,9 @@ import yaml
 
 from simulator import control
 from simulator.profile import Fault, knobs, profile_names
-from tasks import outcomes
-from tasks.catalogue import load_catalogue
 from tasks.celery_tasks import QUEUE
-from tasks.elepay_codes import ACTIONS, LEGACY
+from tasks.elepay.catalogue import load_catalogue
+from tasks.elepay.codes import ACTIONS, LEGACY
 from tasks.errors import (
     AlreadyThere,
     ElepayError,
@@ -36,11 +35,12 @@ from tasks.errors import (
     TryLater,
     Unclear,
 )
+from tasks.ledger.schema import VERSION
 from tasks.models import Account, BatchState, RowState
-from tasks.reasons import CODES
+from tasks.reason_texts import CODES
 from tasks.reports.csv_files import EXCEL_SAFE_COLUMN, OWN_COLUMNS
 from tasks.reports.writing import FILES
-from tasks.schema import VERSION
+from tasks.send import outcomes
 from tasks.settings import FILE_SUFFIX, SECRETS_DIR, load_settings, setting_names
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -372,9 +372,9 @@ def test_every_knob_profile_and_control_call_of_the_simulator_is_documented() ->
 
 def metric_names() -> set[str]:
     """Return every metric, as the page that Prometheus reads names it."""
-    from tasks.counters import Counters
     from tasks.ledger import Overview
-    from tasks.rate_limit import CurrentRate
+    from tasks.metrics_registry import Counters
+    from tasks.send.rate_limit import CurrentRate
     from worker.metrics import Observed, families
 
     overview = Overview({}, {}, 1.0, 1, 1.0, 1)
@@ -409,7 +409,7 @@ def test_every_metric_is_documented() -> None:
 
 
 def test_every_label_of_a_metric_is_documented() -> None:
-    from tasks.counters import FINDINGS, OUTCOMES
+    from tasks.metrics_registry import FINDINGS, OUTCOMES
 
     section = OPERATIONS.partition("## Metrics and alerts")[2]
     assert {name for name in (*OUTCOMES.values(), *FINDINGS) if f"`{name}`" not in section} == set()

@@ -38,7 +38,7 @@ IMPORTED = (
     "sqlalchemy.dialects.sqlite",
     "tasks.celery_tasks",
     "tasks.ledger.postgres",
-    "tasks.migrations",
+    "tasks.ledger.migrations",
     "tasks.reports.workbook",
     "typer",
     "worker.aftercare",

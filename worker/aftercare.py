@@ -14,14 +14,17 @@ from typing import Any
 
 from rich.console import Console
 
-from tasks import auditing, following, reporting, tidying
-from tasks.auditing import Audit
+from tasks import report_builder
 from tasks.errors import ElepayError, LedgerError, RateLimitUnavailable, SettingsError
 from tasks.ledger import ENDED_STATUSES, SourceLine
 from tasks.models import BatchState
+from tasks.operations.audit import KINDS, Audit
+from tasks.operations.audit import audit as audit_batch
+from tasks.operations.follow_up import follow_up as ask_about_due_sources
+from tasks.operations.retention import tidy as drop_what_is_old
 from tasks.reports.lists import write_list
 from tasks.reports.texts import Texts
-from tasks.resources import Resources
+from tasks.services import Resources
 from worker import screen
 from worker.interrupts import Interrupts
 from worker.running import require_account, with_redis
@@ -39,7 +42,7 @@ def follow_up(ours: Resources, console: Console) -> tuple[int, dict[str, Any]]:
     with Interrupts() as interrupts, interrupts.counted(), with_redis(ours, console, "follow-up"):
         due = ours.ledger.follow_ups_due()
         console.print(f"{due:,} sources are due")
-        said = following.follow_up(
+        said = ask_about_due_sources(
             ours.ledger,
             ours.api,
             ours.follow_up_limits,
@@ -97,7 +100,7 @@ def audit(
     settings, batch = ours.settings, ours.ledger.batch(batch_id)
     if batch.state in (BatchState.READING, BatchState.UNUSABLE):
         raise LedgerError(f"batch {batch_id} is {batch.state}: it has nothing to audit")
-    if batch.state is BatchState.RUNNING and reporting.waits_for_next_night(ours, batch) is None:
+    if batch.state is BatchState.RUNNING and report_builder.waits_for_next_night(ours, batch) is None:
         raise LedgerError(f"batch {batch_id} is running: audit it when it has finished, or pause it first")
     if dropped := ours.dropped(batch):
         raise LedgerError(f"{dropped}: it cannot be audited any more")
@@ -110,7 +113,7 @@ def audit(
         console.print("an interrupted audit goes on where it stopped")
     with Interrupts() as interrupts, interrupts.counted(), with_redis(ours, console, "audit"):
         try:
-            done = auditing.audit(
+            done = audit_batch(
                 ours.ledger,
                 ours.api,
                 ours.rate_limit,
@@ -132,7 +135,7 @@ def audit(
 def _write_audit(folder: Path, done: Audit, texts: Texts, started: float) -> dict[str, Any]:
     lines = (
         (one.kind, done.batch_id, one.line, one.record, *one[3:], texts(f"audit_{one.kind}"))
-        for one in sorted(done.differences, key=lambda one: (auditing.KINDS.index(one.kind), one.record or 0))
+        for one in sorted(done.differences, key=lambda one: (KINDS.index(one.kind), one.record or 0))
     )
     write_list(folder / "audit.csv", _AUDIT_TITLES, lines)
     told = {
@@ -180,7 +183,7 @@ def tidy(ours: Resources, console: Console) -> tuple[int, dict[str, Any]]:
     days = ours.settings.keep_days
     if not days:
         raise SettingsError("ONBOARD_KEEP_DAYS is 0: everything is kept for ever")
-    said = tidying.tidy(ours.ledger, ours.files, ours.reports, days)
+    said = drop_what_is_old(ours.ledger, ours.files, ours.reports, days)
     console.print(
         f"{said.batches:,} batches that ended more than {days} days ago: {said.files:,} files, {said.folders:,} folders"
         f" of reports and the customers of {said.rows:,} rows dropped"

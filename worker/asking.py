@@ -8,11 +8,11 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from tasks import onboarding, reporting
+from tasks import onboarding, report_builder
 from tasks.errors import LedgerError, RateLimitUnavailable
 from tasks.ledger import Ledger
 from tasks.models import Batch, BatchState
-from tasks.resources import Resources
+from tasks.services import Resources
 from worker import screen
 from worker.running import exit_code, result
 
@@ -79,7 +79,7 @@ def report(
     if dropped := ours.dropped(batch):
         raise LedgerError(f"{dropped}: no report can be made of it; `onboard status {batch_id}` still has its books")
     screen.print_trouble(console, ours.ledger.replaced)
-    paths = reporting.write(ours, batch, folder=folder, lang=lang, excel_safe=excel_safe)
+    paths = report_builder.write(ours, batch, folder=folder, lang=lang, excel_safe=excel_safe)
     screen.print_books(console, batch, books)
     screen.print_reports(console, paths)
     return exit_code(batch, books), result(batch, books, paths)

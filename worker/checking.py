@@ -11,10 +11,10 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from tasks import reasons
+from tasks import reason_texts
 from tasks.accept import Warnings, load_mapping, open_file, read_rows
 from tasks.models import NewRow, Reason, RowState, decode_reasons
-from tasks.resources import Resources
+from tasks.services import Resources
 from worker import screen
 from worker.running import sendable_methods
 
@@ -136,8 +136,8 @@ def _print(
                     str(line),
                     str(record),
                     reason.column,
-                    reasons.sentence(reason, language),
-                    Text(reasons.hint(reason.code, language), style="dim"),
+                    reason_texts.sentence(reason, language),
+                    Text(reason_texts.hint(reason.code, language), style="dim"),
                 )
                 for record, line, reason in shown
             ],

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from tasks.collector import collect_from_now_on
+from tasks.gc_tuning import collect_from_now_on
 from tasks.memory_limits import NO_MEMORY, OUT_OF_MEMORY, is_out_of_memory, is_too_small, save_address_space
 
 if TYPE_CHECKING:
-    from tasks.resources import Resources
+    from tasks.services import Resources
     from tasks.settings import Settings
 
 ALL_DONE, NEED_A_PERSON, UNUSABLE, STOPPED = 0, 1, 2, 3
@@ -490,9 +490,9 @@ def _leave(
     """
     from rich.console import Console
 
-    from tasks import reasons
+    from tasks import reason_texts
     from tasks.errors import OnboardingError, UnusableFile
-    from tasks.resources import Resources
+    from tasks.services import Resources
     from tasks.settings import load_settings
     from worker import logs
     from worker.interrupts import Interrupts
@@ -506,7 +506,7 @@ def _leave(
         with Interrupts():
             code, result = command(ours, console)
     except UnusableFile as error:
-        message, hint = reasons.explain_file(error, lang or settings.lang)
+        message, hint = reason_texts.explain_file(error, lang or settings.lang)
         _fail(message, hint=hint, code=error.code, line=error.line, json_output=json_output)
     except OnboardingError as error:
         _fail(str(error), code=type(error).__name__, json_output=json_output)

@@ -8,12 +8,12 @@ import structlog
 from rich.console import Console
 from rich.text import Text
 
-from tasks import onboarding, reasons
+from tasks import onboarding, reason_texts
 from tasks.errors import ElepayError, LedgerError, SettingsError
 from tasks.models import Batch, BatchState, Reason, RowState, StopCode
-from tasks.resources import Resources
-from tasks.retrying import retrying_look_up
-from tasks.window import Window
+from tasks.send.retry_policy import retrying_look_up
+from tasks.send_window import Window
+from tasks.services import Resources
 from worker import screen
 from worker.running import go_on, require_account, result, who
 
@@ -228,7 +228,7 @@ def _list_unclear(ours: Resources, batch_id: int | None, console: Console) -> tu
                     row.payment_method,
                     row.reference,
                     screen.clock_time(row.sent_at, zone) if row.sent_at else "",
-                    reasons.sentence(Reason(row.code), language),
+                    reason_texts.sentence(Reason(row.code), language),
                 )
                 for row in rows
             ],
@@ -265,7 +265,9 @@ def show(ours: Resources, batch_id: int, line: int, console: Console) -> tuple[i
         if value:
             console.print(Text(f"  {name:<15}{value}"))
     for reason in row.reasons or ((Reason(row.code, row.parameter),) if row.code else ()):
-        console.print(Text(f"  {reasons.sentence(reason, settings.lang)} {reasons.hint(reason.code, settings.lang)}"))
+        console.print(
+            Text(f"  {reason_texts.sentence(reason, settings.lang)} {reason_texts.hint(reason.code, settings.lang)}")
+        )
     lines = ledger.history(batch_id, record)
     if lines:
         screen.print_table(

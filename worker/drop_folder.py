@@ -32,7 +32,7 @@ from zoneinfo import ZoneInfo
 
 import orjson
 
-from tasks import processes
+from tasks import process_identity
 from worker.dropped_names import COMPANIONS, NameKind, companions_of, kind_of, safe_name
 
 #: Of each watcher, in `processing/`: who it is; touched while it lives.
@@ -186,7 +186,7 @@ class DropFolder:
             os.utime(mine)
         except FileNotFoundError:
             pid = os.getpid()
-            about = {"host": processes.host(), "pid": pid, "process_started": processes.started(pid)}
+            about = {"host": process_identity.host(), "pid": pid, "process_started": process_identity.started(pid)}
             write_file(mine, orjson.dumps(about))
 
     def leave(self) -> None:
@@ -207,8 +207,8 @@ class DropFolder:
             return True
         except orjson.JSONDecodeError:
             about, beaten = {}, 0
-        if about.get("host") == processes.host():
-            return processes.is_dead(int(about["pid"]), str(about["process_started"]))
+        if about.get("host") == process_identity.host():
+            return process_identity.is_dead(int(about["pid"]), str(about["process_started"]))
         last, seen_at = self._beats.get(watcher, (None, 0.0))
         if beaten != last:
             self._beats[watcher] = beaten, self._now()

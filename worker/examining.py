@@ -18,11 +18,11 @@ from rich.text import Text
 from tasks.errors import ElepayError, LedgerError, OnboardingError
 from tasks.ledger import Ledger
 from tasks.models import News, NewsKind
-from tasks.rate_limit import clock_ahead_seconds, require_writable
 from tasks.reports.message import compose
 from tasks.reports.texts import Texts
-from tasks.resources import Resources
-from tasks.retrying import retrying_look_up
+from tasks.send.rate_limit import clock_ahead_seconds, require_writable
+from tasks.send.retry_policy import retrying_look_up
+from tasks.services import Resources
 from tasks.settings import setting_names
 from worker import screen
 from worker.channels import Channel, open_channels

@@ -10,10 +10,10 @@ from prometheus_client import CollectorRegistry, ProcessCollector, generate_late
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from tasks.counters import LATENCY_SECONDS, Counted
 from tasks.ledger import Overview
+from tasks.metrics_registry import LATENCY_SECONDS, Counted
 from tasks.models import BatchState, RowState
-from tasks.rate_limit import CurrentRate
+from tasks.send.rate_limit import CurrentRate
 
 #: States of batches that are shown: those that are unfinished.
 _BATCH_STATES = (BatchState.READING, BatchState.RUNNING, BatchState.PAUSED, BatchState.HALTED)

@@ -16,10 +16,10 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 import structlog
 
-from tasks.counters import counters
 from tasks.ledger import Overview
-from tasks.rate_limit import CurrentRate
-from tasks.resources import Resources
+from tasks.metrics_registry import counters
+from tasks.send.rate_limit import CurrentRate
+from tasks.services import Resources
 from worker.metrics import Observed, render
 
 log = structlog.get_logger("onboard")

@@ -18,9 +18,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from tasks import processes
+from tasks import process_identity
 from tasks.errors import SettingsError
-from tasks.rate_limit import is_up
+from tasks.send.rate_limit import is_up
 
 _START_SECONDS = 10.0
 _FOLDER_PREFIX = "onboard-"
@@ -90,7 +90,9 @@ class PrivateServer:
                 start_new_session=True,
                 preexec_fn=die_with_parent,  # noqa: PLW1509 - it takes no lock that a thread could hold
             )
-        self._pid_file.write_text(f"{self._process.pid}\n{processes.started(self._process.pid)}\n{self._folder}\n")
+        self._pid_file.write_text(
+            f"{self._process.pid}\n{process_identity.started(self._process.pid)}\n{self._folder}\n"
+        )
         ends = time.monotonic() + _START_SECONDS
         while not is_up(self.url):
             if self._process.poll() is not None or time.monotonic() > ends:
@@ -115,7 +117,7 @@ class PrivateServer:
         """
         with contextlib.suppress(OSError, ValueError):
             pid, begun, folder = self._pid_file.read_text().splitlines()
-            if begun and not processes.is_dead(int(pid), begun):
+            if begun and not process_identity.is_dead(int(pid), begun):
                 os.kill(int(pid), signal.SIGKILL)
             if Path(folder).name.startswith(_FOLDER_PREFIX):
                 shutil.rmtree(folder, ignore_errors=True)

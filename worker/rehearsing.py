@@ -25,7 +25,7 @@ from rich.console import Console
 
 from tasks.errors import SettingsError
 from tasks.models import BatchState
-from tasks.resources import Resources
+from tasks.services import Resources
 from tasks.settings import given_settings, load_settings, without_settings
 from worker.private_server import die_with_parent
 from worker.run import PARENT, REHEARSAL, RUNNER

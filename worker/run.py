@@ -16,13 +16,13 @@ from typing import IO
 
 import structlog
 
-from tasks import celery_tasks, onboarding, processes
+from tasks import celery_tasks, onboarding, process_identity
 from tasks.errors import LedgerError, LedgerReplaced, OnboardingError
 from tasks.ledger import WATCH, Ledger
 from tasks.memory_limits import NO_MEMORY, OUT_OF_MEMORY
 from tasks.models import RowState
+from tasks.send_window import Window
 from tasks.settings import Settings
-from tasks.window import Window
 from worker.interrupts import Interrupts
 
 log = structlog.get_logger("onboard")
@@ -130,7 +130,9 @@ class Runner:
 
     def _register(self) -> int:
         pid = os.getpid()
-        return self._ledger.start_command(processes.host(), pid, processes.started(pid), self._lease_seconds)
+        return self._ledger.start_command(
+            process_identity.host(), pid, process_identity.started(pid), self._lease_seconds
+        )
 
     @property
     def number(self) -> int | None:
@@ -183,7 +185,7 @@ class HomeLock:
                 file.seek(0)
                 pid, command, works_for, redis_url = (*file.read().splitlines(), "", "", "", "")[:4]
                 shares = command == WATCH and self._command != WATCH and works_for == self._works_for
-                if shares and redis_url and not processes.is_dead(int(pid), ""):
+                if shares and redis_url and not process_identity.is_dead(int(pid), ""):
                     self.watcher_redis = redis_url
                     break
                 if not shares and not waiting:

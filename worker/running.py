@@ -18,15 +18,15 @@ import structlog
 from rich.console import Console
 from rich.text import Text
 
-from tasks import onboarding, reporting
+from tasks import onboarding, report_builder
 from tasks.accept import load_mapping
-from tasks.elepay_api import PaymentMethod
+from tasks.elepay.client import PaymentMethod
 from tasks.errors import ElepayError, Halted, LedgerError, RateLimitUnavailable, SettingsError, UnusableFile
 from tasks.ledger import WATCH
 from tasks.models import OPEN_STATES, Batch, BatchState, Books, RowState, StopCode
 from tasks.reports.facts import NO_COMMANDS
-from tasks.resources import Resources
-from tasks.retrying import retrying_look_up
+from tasks.send.retry_policy import retrying_look_up
+from tasks.services import Resources
 from worker import screen
 from worker.interrupts import Interrupts
 from worker.private_server import PrivateServer
@@ -191,7 +191,7 @@ def retry(
             _say_when(ours, batches[-1], console)
             ending = _finish(ours, batches, work, progress)
         if ending is Ending.OVER and looked_up and again:
-            reporting.write(ours, ours.ledger.batch(batch_id))
+            report_builder.write(ours, ours.ledger.batch(batch_id))
         return _tell(ours, options, console, batches[-1], started, ending)
 
 
@@ -357,7 +357,7 @@ def _deadline(until: str | None, zone: str) -> float | None:
 
 def _say_when(ours: Resources, batch_id: int, console: Console) -> None:
     """Say that the window is closed, and until when, if it is."""
-    opens_at = reporting.waits_for_next_night(ours, ours.ledger.batch(batch_id))
+    opens_at = report_builder.waits_for_next_night(ours, ours.ledger.batch(batch_id))
     if opens_at is not None:
         console.print(f"nothing is sent before {screen.clock_time(opens_at, ours.settings.time_zone)}: waiting")
 
@@ -487,7 +487,7 @@ def _tell(
     failed = ""
     if ending is not Ending.INTERRUPTED:
         try:
-            paths = reporting.write(
+            paths = report_builder.write(
                 ours,
                 batch,
                 folder=options.reports,
@@ -501,7 +501,7 @@ def _tell(
     if REHEARSAL in os.environ and ending is Ending.INTERRUPTED:
         batch = replace(batch, state_reason="interrupted; the same command begins anew")
     screen.print_books(console, batch, books, seconds=seconds)
-    if waits := reporting.waits_for_next_night(ours, batch):
+    if waits := report_builder.waits_for_next_night(ours, batch):
         rest = f"{books.open:,} rows wait" if not books.unclear else f"{books.open:,} rows, and look-ups, wait"
         console.print(f"{rest} for the next night ({screen.clock_time(waits, ours.settings.time_zone)})")
     if failed:

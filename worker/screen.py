@@ -16,7 +16,7 @@ from rich.text import Text
 
 from tasks.ledger import LookUpsToCome
 from tasks.models import Account, Batch, BatchState, Books, Reason, RowState
-from tasks.reasons import sentence
+from tasks.reason_texts import sentence
 
 #: Colour of each state, in the order in which they are shown.
 COLOURS = {

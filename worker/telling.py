@@ -27,7 +27,7 @@ from tasks.ledger import Claimed, Ledger
 from tasks.models import Batch, BatchState, News, NewsKind
 from tasks.reports.message import Message, compose
 from tasks.reports.texts import Texts
-from tasks.resources import Resources
+from tasks.services import Resources
 from worker.channels import Channel, open_channels
 from worker.dropped_names import name_of_reports
 

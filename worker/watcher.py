@@ -29,13 +29,13 @@ import watchfiles
 from rich.console import Console
 from rich.text import Text
 
-from tasks import accept, onboarding, reasons, reporting
+from tasks import accept, onboarding, reason_texts, report_builder
 from tasks.accept import load_mapping
 from tasks.errors import UnusableFile
 from tasks.ledger import WATCH, Ledger
 from tasks.models import Batch, BatchState, NewsKind, RowState
 from tasks.reports import FILES, Notice, write_notice
-from tasks.resources import Resources
+from tasks.services import Resources
 from worker import late_uploads, running, screen
 from worker.drop_folder import REPORTS, Claim, DropFolder, Dropped
 from worker.dropped_names import name_of_reports, stem_of
@@ -569,7 +569,7 @@ class Watcher:
         With a name of its own (that of the night) it also tells of a batch that goes on the next night.
         """
         outbox = self.folder.outbox / self.folder.name_in_outbox(claim, name)
-        reporting.write(
+        report_builder.write(
             self._ours,
             batch,
             folder=claim.folder / REPORTS,
@@ -589,7 +589,7 @@ class Watcher:
         log.info("already onboarded", claim=claim.id, batch=batch.id)
 
     def _reject(self, claim: Claim, error: UnusableFile) -> None:
-        sentence, hint = reasons.explain_file(error, self._lang)
+        sentence, hint = reason_texts.explain_file(error, self._lang)
         self._notice(
             claim,
             Notice("rejected", claim.name, claim.id, code=error.code, line=error.line, sentence=sentence, hint=hint),

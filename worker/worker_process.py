@@ -15,8 +15,8 @@ from typing import NoReturn
 import structlog
 
 from tasks import celery_tasks
-from tasks.collector import collect_from_now_on
 from tasks.errors import LedgerError, LedgerReplaced
+from tasks.gc_tuning import collect_from_now_on
 from tasks.memory_limits import NO_MEMORY, OUT_OF_MEMORY, is_out_of_memory
 from worker import logs
 from worker.interrupts import NOTICE_SECONDS

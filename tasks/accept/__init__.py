@@ -28,10 +28,10 @@ from tasks.accept.checks import Chunk, check, new_chunk
 from tasks.accept.columns import REQUIRED, Column, column_warnings, is_guarded, load_mapping, read_columns
 from tasks.accept.file_warnings import Warnings
 from tasks.accept.request_codec import compose_requests, content_of, decode_request, request_of
-from tasks.catalogue import Catalogue, load_catalogue
-from tasks.collector import collector_at_rest
 from tasks.csv_records import FileFormat, RecordBatch, detect_format, read_batches, read_records
+from tasks.elepay.catalogue import Catalogue, load_catalogue
 from tasks.errors import UnusableFile
+from tasks.gc_tuning import collector_at_rest
 from tasks.models import NewRow, Reason, RowState, encode_reasons, identity_of, spelling_of
 
 if TYPE_CHECKING:

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 
 from tasks.accept.columns import Column
 from tasks.accept.file_warnings import Warnings, shown
-from tasks.catalogue import AUTO, AUTO_RESOURCE, Catalogue
 from tasks.csv_records import BLANKS, MARK_COLUMN, RecordBatch, still_broken, unguard
+from tasks.elepay.catalogue import AUTO, AUTO_RESOURCE, Catalogue
 from tasks.models import Reason
 
 if TYPE_CHECKING:

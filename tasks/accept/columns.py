@@ -11,8 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from tasks.catalogue import Catalogue
 from tasks.csv_records import FileFormat, unguard
+from tasks.elepay.catalogue import Catalogue
 from tasks.errors import SettingsError, UnusableFile
 from tasks.models import REFERENCE_KEY, Reason
 

@@ -9,6 +9,8 @@ memory       is it the ledger of before, and as new: its id, its counter, and th
 patience     how long a server may be silent
 postgres     PostgreSQL: every call ends, every transaction has limits, only a server that writes is used
 engine       one database: connections, transactions, the clock that leases are measured by
+schema       tables and constraints, the same on SQLite and PostgreSQL
+migrations   the versions of the ledger
 store        what the parts share: opening, versions, whose batches these are
 conditions   what is asked about rows in several places
 batches      batches: added, started, stopped, closed

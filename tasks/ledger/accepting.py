@@ -5,9 +5,9 @@ from __future__ import annotations
 from sqlalchemy import ColumnElement, and_, not_, null, or_, select, update
 
 from tasks.ledger.memory import ACCEPTED_AHEAD, Seen, name_ledger
+from tasks.ledger.schema import batches, ledger_identity, rows
 from tasks.ledger.store import Store
 from tasks.models import BatchState, RowState
-from tasks.schema import batches, ledger_identity, rows
 
 _ENDED = [BatchState.FINISHED, BatchState.CANCELLED, BatchState.UNUSABLE]
 

@@ -21,6 +21,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql
 
+from tasks.ledger.schema import OWNING, batches, rows
+from tasks.ledger.schema import own_spellings as own_spellings_table
 from tasks.ledger.store import Store
 from tasks.models import (
     BatchState,
@@ -30,8 +32,6 @@ from tasks.models import (
     encode_reasons,
     own_identity_of,
 )
-from tasks.schema import OWNING, batches, rows
-from tasks.schema import own_spellings as own_spellings_table
 
 #: What a source's end looks like; its identity may then be onboarded again (docs/elepay-api.md §2.4).
 ENDED_STATUSES = frozenset({"failed", "inactive", "deleted"})

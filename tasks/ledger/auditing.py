@@ -9,9 +9,9 @@ from sqlalchemy import case, func, select, tuple_, update
 
 from tasks.ledger.adding import SETTLED_STATUSES
 from tasks.ledger.conditions import GENERATION
+from tasks.ledger.schema import rows
 from tasks.ledger.store import Store
 from tasks.models import RowState, identity_and_generation, reference_of
-from tasks.schema import rows
 
 _AUDITED = (RowState.CREATED, RowState.REFUSED, RowState.UNCLEAR, RowState.WAITING)
 

@@ -25,6 +25,7 @@ from tasks.errors import LedgerError
 from tasks.ledger.conditions import NOT_SETTLED, some_not_settled
 from tasks.ledger.engine import new_id
 from tasks.ledger.sampling import Samples
+from tasks.ledger.schema import batches, rows, slices, workers
 from tasks.models import (
     Account,
     Batch,
@@ -33,8 +34,7 @@ from tasks.models import (
     RowState,
     StopCode,
 )
-from tasks.schema import batches, rows, slices, workers
-from tasks.window import Window
+from tasks.send_window import Window
 
 #: The command whose batches belong to a drop folder.
 WATCH = "watch"
@@ -198,7 +198,7 @@ class Batches(Samples):
         """Cut the batch's waiting rows into slices that are due now, and let it run.
 
         With `sample` some of its rows are to be looked up before any is sent, if it has enough of them
-        (`tasks/sampling.py`). Raises LedgerReplaced.
+        (`tasks/send/sampling.py`). Raises LedgerReplaced.
 
         With `canary_rows` the first so many rows are a slice of their own, and only that one is due before
         `approve_batch`. `warnings` are what the reports tell of the file besides its rows, as JSON-able lists.

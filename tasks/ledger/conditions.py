@@ -11,11 +11,11 @@ from sqlalchemy import (
     select,
 )
 
+from tasks.ledger.schema import batches, rows
 from tasks.models import (
     BatchState,
     RowState,
 )
-from tasks.schema import batches, rows
 
 #: The generation that a row's source carries.
 GENERATION = func.coalesce(rows.c.source_generation, rows.c.generation)

@@ -13,6 +13,7 @@ from sqlalchemy import (
 )
 
 from tasks.ledger.conditions import GENERATION, GIVEN_UP
+from tasks.ledger.schema import batches, history, rows, tellings
 from tasks.ledger.store import Store
 from tasks.models import (
     OPEN_STATES,
@@ -23,7 +24,6 @@ from tasks.models import (
     decode_reasons,
     reference_of,
 )
-from tasks.schema import batches, history, rows, tellings
 
 #: A batch in one of these has rows that are still to be done.
 _UNFINISHED = (BatchState.READING, BatchState.RUNNING, BatchState.PAUSED, BatchState.HALTED)

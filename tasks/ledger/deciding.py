@@ -16,11 +16,11 @@ from sqlalchemy import (
 from tasks.errors import LedgerError
 from tasks.ledger.conditions import GIVEN_UP, UNDECIDED
 from tasks.ledger.held_sources import HeldSources, Holder
+from tasks.ledger.schema import batches, rows
 from tasks.models import (
     RowState,
     reference_of,
 )
-from tasks.schema import batches, rows
 
 
 class UnclearRow(NamedTuple):

@@ -13,13 +13,13 @@ from sqlalchemy import (
 )
 
 from tasks.ledger.conditions import NOT_SETTLED
+from tasks.ledger.schema import batches, rows, slices
 from tasks.ledger.store import Store
 from tasks.models import (
     BatchState,
     Slice,
 )
-from tasks.schema import batches, rows, slices
-from tasks.window import Window
+from tasks.send_window import Window
 
 #: A rung slice that nobody took is rung again after this; the broker may have lost its message.
 RING_AGAIN_SECONDS = 20.0

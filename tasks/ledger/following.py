@@ -9,9 +9,9 @@ from sqlalchemy import and_, case, func, insert, or_, select, tuple_, update
 
 from tasks.ledger.adding import ENDED_STATUSES, SETTLED_STATUSES
 from tasks.ledger.conditions import GENERATION
+from tasks.ledger.schema import batches, history, rows
 from tasks.ledger.store import Store
 from tasks.models import BatchState, RowState, reference_of
-from tasks.schema import batches, history, rows
 
 #: A claimed row is due again after this, should its answer never be written.
 CLAIM_SECONDS = 900.0

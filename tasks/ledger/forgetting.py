@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 from sqlalchemy import and_, exists, func, or_, select, update
 
+from tasks.ledger.schema import batches, rows
 from tasks.ledger.store import Store
 from tasks.models import BatchState, Reason, RowState, decode_reasons, encode_reasons
-from tasks.schema import batches, rows
 
 #: Rows of one transaction.
 _PAGE = 20_000

@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, FromClause, and_, case, func, insert, literal, select, update
 
+from tasks.ledger.schema import batches, history, rows, sources
 from tasks.ledger.store import Store
 from tasks.models import BatchState, Outcome, RowState
-from tasks.schema import batches, history, rows, sources
 
 #: The code of a row whose source id another created row holds.
 SOURCE_TAKEN = "source_taken"

@@ -22,6 +22,7 @@ from sqlalchemy import (
 
 from tasks.ledger.engine import BAD_VALUES, UnwritableValue, new_id
 from tasks.ledger.held_sources import HeldSources
+from tasks.ledger.schema import batches, history, rows, slices, workers
 from tasks.models import (
     OWNING_STATES,
     BatchState,
@@ -31,7 +32,6 @@ from tasks.models import (
     Slice,
     reference_of,
 )
-from tasks.schema import batches, history, rows, slices, workers
 
 
 class Wave(NamedTuple):

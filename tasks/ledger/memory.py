@@ -28,7 +28,7 @@ import structlog
 from sqlalchemy import URL, Connection, insert, select, update
 
 from tasks.errors import LedgerReplaced
-from tasks.schema import ledger_identity
+from tasks.ledger.schema import ledger_identity
 
 log = structlog.get_logger("onboard")
 

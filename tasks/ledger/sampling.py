@@ -8,8 +8,8 @@ from typing import NamedTuple
 from sqlalchemy import Connection, and_, select, update
 
 from tasks.ledger.held_sources import HeldSources
+from tasks.ledger.schema import batches, rows
 from tasks.models import BatchState, RowState, reference_of
-from tasks.schema import batches, rows
 
 #: Rows of one sample; of them so many are the first of the file, the others fall anywhere.
 SAMPLE_ROWS = 5

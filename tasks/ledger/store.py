@@ -24,8 +24,8 @@ from tasks.errors import LedgerError, LedgerReplaced
 from tasks.ledger.conditions import TO_DO
 from tasks.ledger.engine import LedgerEngine, place_of
 from tasks.ledger.memory import Seen, name_ledger
+from tasks.ledger.schema import VERSION, batches, created_for, history, ledger_identity, news, rows, slices, workers
 from tasks.models import NO_ACCOUNT, Account, BatchState, NewsKind
-from tasks.schema import VERSION, batches, created_for, history, ledger_identity, news, rows, slices, workers
 
 #: Number of the lock under which one process at a time migrates a PostgreSQL ledger.
 _MIGRATION_LOCK = 7_263_548
@@ -87,7 +87,7 @@ class Store:
 
     def _migrate(self, connection: Connection) -> Seen:
         """Bring the tables to this version, one process at a time, and give the ledger an id if it has none."""
-        from tasks import migrations
+        from tasks.ledger import migrations
 
         if not self.engine.is_sqlite:
             connection.execute(select(func.pg_advisory_xact_lock(_MIGRATION_LOCK)))

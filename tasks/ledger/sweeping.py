@@ -23,13 +23,13 @@ from sqlalchemy import (
 
 from tasks.ledger.adding import ENDED_STATUSES
 from tasks.ledger.conditions import GENERATION
+from tasks.ledger.schema import batches, closed_methods, history, rows, workers
 from tasks.ledger.store import Store
 from tasks.models import (
     HeldRow,
     RowState,
     reference_of,
 )
-from tasks.schema import batches, closed_methods, history, rows, workers
 
 
 class ClosedMethod(NamedTuple):

@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 from sqlalchemy import ColumnElement, exists, or_, select, update
 
+from tasks.ledger.schema import batches, channels, news, tellings
 from tasks.ledger.store import Store
 from tasks.models import News, NewsKind
-from tasks.schema import batches, channels, news, tellings
 
 
 class Claimed(NamedTuple):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from tasks.models import BatchState, Books, RowState
-from tasks.reasons import hint, sentence, title
+from tasks.reason_texts import hint, sentence, title
 from tasks.reports.facts import ReportFacts
 from tasks.reports.tally import Task
 from tasks.reports.texts import Texts

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from tasks.models import OPEN_STATES, Reason, ReportRow, RowState
-from tasks.reasons import hint, sentence
+from tasks.reason_texts import hint, sentence
 from tasks.reports.facts import ReportFacts
 
 #: Between several reasons in one cell; code, column, message and hint have as many parts, in the same order.

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from tasks.models import Batch, BatchState, Books, News, NewsKind
-from tasks.reasons import hint, title
+from tasks.reason_texts import hint, title
 from tasks.reports.advice import verdict
 from tasks.reports.texts import Texts
 

@@ -18,7 +18,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from tasks.models import book_of
-from tasks.reasons import title
+from tasks.reason_texts import title
 from tasks.reports.latency import bars
 from tasks.reports.run_facts import run_facts, state_books, warnings_in_words
 from tasks.reports.story import Story

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tasks.models import Reason, RowState
-from tasks.reasons import hint, sentence, title
+from tasks.reason_texts import hint, sentence, title
 from tasks.reports.facts import FileWarning, ReportFacts
 from tasks.reports.story import Story
 from tasks.reports.tally import Tally

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from tasks.reasons import LANGUAGES
+from tasks.reason_texts import LANGUAGES
 from tasks.reports.tally import Task
 
 

@@ -24,7 +24,7 @@ import xlsxwriter  # type: ignore[import-untyped]
 from xlsxwriter.exceptions import XlsxWriterException  # type: ignore[import-untyped]
 
 from tasks.models import RowState
-from tasks.reasons import title
+from tasks.reason_texts import title
 from tasks.reports.advice import Advice
 from tasks.reports.csv_files import FileColumns
 from tasks.reports.facts import FileWarning, ReportFacts

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Set
 from pathlib import Path
 from typing import Any, Protocol
 
-from tasks.collector import collector_at_rest
+from tasks.gc_tuning import collector_at_rest
 from tasks.models import ReportRow
 from tasks.reports.csv_files import CsvReports, ExactLines, FileColumns, Lines, SafeLines
 from tasks.reports.explained import Explainer

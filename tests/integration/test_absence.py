@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 from factories import answer, hand, new_row, running_batch, whole
 
-from tasks.elepay_api import SourceList
+from tasks.elepay.client import SourceList
 from tasks.ledger import Ledger
 from tasks.models import HeldRow, RowState, Source, reference_of
-from tasks.outcomes import Rules
-from tasks.retrying import RetryPolicy
-from tasks.sending import Sender
-from tasks.settling import MOST_LAG_SECONDS, NOT_SHOWN_SECONDS, Finding, Lag, LookUp, Settling
+from tasks.send.outcomes import Rules
+from tasks.send.retry_policy import RetryPolicy
+from tasks.send.row_sender import Sender
+from tasks.send.source_lookup import MOST_LAG_SECONDS, NOT_SHOWN_SECONDS, Finding, Lag, LookUp, Settling
 
 RECKONED_SECONDS = 120.0
 

@@ -12,14 +12,14 @@ import pytest
 from factories import answer, hand, ledger_of, new_row, running_batch, whole
 from sqlalchemy import text
 
-from tasks import following, tidying
-from tasks.auditing import compare
-from tasks.elepay_api import SourceList
+from tasks.elepay.client import SourceList
 from tasks.errors import ElepayError, Halted, Maintenance, NotSent, RateLimitUnavailable, Refused, Unclear
-from tasks.following import FollowUpRules, next_question
 from tasks.ledger import AuditedRow, Followed, Ledger, SeenStatus
 from tasks.models import Account, BatchState, Outcome, RowState, Source, decode_reasons, reference_of
-from tasks.rate_limit import CurrentRate, RateLimit, connect
+from tasks.operations import follow_up, retention
+from tasks.operations.audit import compare
+from tasks.operations.follow_up import FollowUpRules, next_question
+from tasks.send.rate_limit import CurrentRate, RateLimit, connect
 
 RULES = FollowUpRules(gaps_hours=(1.0, 6.0, 24.0), days=30.0)
 
@@ -39,7 +39,7 @@ def due(ledger: Ledger, limit: int = 100) -> list[Followed]:
     return ledger.claim_follow_ups(limit)
 
 
-def follow(ledger: Ledger, say: Callable[[str], str]) -> following.FollowedUp:
+def follow(ledger: Ledger, say: Callable[[str], str]) -> follow_up.FollowedUp:
     class Api:
         def retrieve_source_status(self, source_id: str) -> str:
             return say(source_id)
@@ -53,7 +53,7 @@ def follow(ledger: Ledger, say: Callable[[str], str]) -> following.FollowedUp:
         def current(self) -> CurrentRate:
             return CurrentRate(20.0, 20.0, 0.0)
 
-    return following.follow_up(ledger, Api(), [Places()], RULES, ends=math.inf)  # type: ignore[arg-type, list-item]
+    return follow_up.follow_up(ledger, Api(), [Places()], RULES, ends=math.inf)  # type: ignore[arg-type, list-item]
 
 
 # ---------------------------------------------------------------------------------------------------------- following
@@ -142,7 +142,7 @@ def test_a_failure_that_is_not_one_sources_ends_the_round_and_loses_nothing(
     said = follow(ledger, say)
     assert error.code in said.stopped_by
     assert said.changed == 0
-    assert ledger.follow_ups_due() >= 30 - following.THREADS
+    assert ledger.follow_ups_due() >= 30 - follow_up.THREADS
     assert counts or ledger.follow_ups_due() == 30
 
 
@@ -156,7 +156,7 @@ def test_without_redis_nobody_is_asked(ledger: Ledger) -> None:
         def current(self) -> CurrentRate:
             raise RateLimitUnavailable("Redis does not answer")
 
-    said = following.follow_up(ledger, None, [Gone()], RULES, ends=math.inf)  # type: ignore[arg-type, list-item]
+    said = follow_up.follow_up(ledger, None, [Gone()], RULES, ends=math.inf)  # type: ignore[arg-type, list-item]
     assert said.stopped_by == "Redis does not answer"
     assert ledger.follow_ups_due() == 3
 
@@ -172,14 +172,14 @@ def test_for_as_long_as_elepay_asked_to_wait_nobody_is_asked(ledger: Ledger, red
             raise Unclear("http_503", http_status=503, retry_after_seconds=600.0, bare=True)
 
     rounds = [
-        following.follow_up(ledger, Api(), limits, RULES, ends=math.inf)  # type: ignore[arg-type]
+        follow_up.follow_up(ledger, Api(), limits, RULES, ends=math.inf)  # type: ignore[arg-type]
         for _ in range(2)
     ]
     assert "http_503" in rounds[0].stopped_by
     assert rounds[1].stopped_by.startswith("elepay asked to wait, for ")
-    assert 1 <= len(asked) <= following.THREADS
+    assert 1 <= len(asked) <= follow_up.THREADS
     assert limits[1].current().paused_seconds == 0, "creates find out by themselves"
-    assert ledger.follow_ups_due() >= 30 - following.THREADS
+    assert ledger.follow_ups_due() >= 30 - follow_up.THREADS
 
 
 def test_while_a_batch_is_halted_nobody_is_asked(ledger: Ledger) -> None:
@@ -316,17 +316,17 @@ def kept(tmp_path: Path, ledger: Ledger, batch: int) -> tuple[Path, Path]:
     return file, folder
 
 
-def tidy(tmp_path: Path, ledger: Ledger, days: float = 30) -> tidying.Tidied:
-    return tidying.tidy(ledger, tmp_path / "files", tmp_path / "reports", days)
+def tidy(tmp_path: Path, ledger: Ledger, days: float = 30) -> retention.Tidied:
+    return retention.tidy(ledger, tmp_path / "files", tmp_path / "reports", days)
 
 
 def test_old_batches_lose_files_reports_and_people_but_not_their_books(ledger: Ledger, tmp_path: Path) -> None:
     batch = created_batch(ledger, 3)
     file, folder = kept(tmp_path, ledger, batch)
     books = ledger.books(batch)
-    assert tidy(tmp_path, ledger) == tidying.Tidied(), "too young"
+    assert tidy(tmp_path, ledger) == retention.Tidied(), "too young"
     age(ledger, batch, 31)
-    assert tidy(tmp_path, ledger) == tidying.Tidied(1, 3, 1, 1)
+    assert tidy(tmp_path, ledger) == retention.Tidied(1, 3, 1, 1)
     assert not file.exists()
     assert not folder.exists()
     with ledger.engine.read() as connection:
@@ -336,7 +336,7 @@ def test_old_batches_lose_files_reports_and_people_but_not_their_books(ledger: L
     assert set(found) == {(None, None)}
     assert ledger.books(batch) == books
     assert ledger.batch(batch).dropped_at is not None
-    assert tidy(tmp_path, ledger) == tidying.Tidied(), "once is enough"
+    assert tidy(tmp_path, ledger) == retention.Tidied(), "once is enough"
     again = running_batch(ledger, 3)
     assert ledger.count_states(again) == {RowState.SKIPPED: 3}, "exactly once still holds"
     assert len(due(ledger)) == 3, "following up needs no customer"
@@ -349,8 +349,8 @@ def test_nothing_is_dropped_without_days_or_while_a_younger_batch_needs_the_file
     old, young = created_batch(ledger, 1), running_batch(ledger, [new_row(1, customer="cus_young")])
     age(ledger, old, 31)
     file, folder = kept(tmp_path, ledger, old)
-    assert tidy(tmp_path, ledger, 0) == tidying.Tidied()
-    assert tidy(tmp_path, ledger) == tidying.Tidied(1, 1, 0, 1)
+    assert tidy(tmp_path, ledger, 0) == retention.Tidied()
+    assert tidy(tmp_path, ledger) == retention.Tidied(1, 1, 0, 1)
     assert file.exists()
     assert not folder.exists()
     assert ledger.batch(young).dropped_at is None

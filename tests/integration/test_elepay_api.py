@@ -22,7 +22,8 @@ from pydantic import SecretStr
 from raw_server import RawServer, http, read_request, source_of
 from tls import certificate, tls_server
 
-from tasks.elepay_api import ElepayApi, SourceList
+from tasks.elepay.client import ElepayApi, SourceList
+from tasks.elepay.http_transport import MAX_ANSWER_BYTES, Deadlines
 from tasks.errors import (
     AlreadyThere,
     ElepayError,
@@ -36,7 +37,6 @@ from tasks.errors import (
     TryLater,
     Unclear,
 )
-from tasks.flights import MAX_ANSWER_BYTES, Deadlines
 from tasks.models import Source, SourceRequest
 
 #: Generous where an answer is expected; tests of a deadline bring their own.

@@ -20,10 +20,10 @@ from raw_server import Asked, RawServer, Scripted, created, http, read_request, 
 from structlog.testing import capture_logs
 from tls import certificate, tls_server
 
-from tasks.elepay_answers import Evidence, Recent
-from tasks.elepay_api import ElepayApi, SourceList
+from tasks.elepay.answers import Evidence, Recent
+from tasks.elepay.client import ElepayApi, SourceList
+from tasks.elepay.http_transport import Deadlines
 from tasks.errors import ElepayError, Halted, NotSent, Refused, Throttled, Unclear
-from tasks.flights import Deadlines
 from tasks.models import Source, SourceRequest
 
 DEADLINES = Deadlines(connect=5, read=20, total=30)

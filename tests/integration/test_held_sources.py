@@ -17,9 +17,9 @@ from sqlalchemy import text
 from tasks.errors import LedgerError
 from tasks.ledger import Ledger
 from tasks.models import BatchState, HeldRow, NewRow, Outcome, RowState
-from tasks.outcomes import Decision, Rules
-from tasks.retrying import RetryPolicy
-from tasks.waves import WaveLoop, _Landed, _Work
+from tasks.send.outcomes import Decision, Rules
+from tasks.send.retry_policy import RetryPolicy
+from tasks.send.send_loop import WaveLoop, _Landed, _Work
 
 _CUSTOMERS = itertools.count()
 

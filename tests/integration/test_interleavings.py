@@ -50,18 +50,19 @@ from remote import (
 )
 from sqlalchemy import ColumnElement, Connection, Float, event, literal, text
 
-from tasks import circuit_breaker, onboarding
+from tasks import onboarding
 from tasks.accept.request_codec import content_of, request_of
-from tasks.elepay_api import ElepayApi
+from tasks.elepay.client import ElepayApi
 from tasks.errors import LedgerError, RateLimitUnavailable
 from tasks.ledger import ENDED_STATUSES, Ledger, memory
 from tasks.ledger.engine import LedgerEngine
 from tasks.ledger.held_sources import SOURCE_TAKEN
 from tasks.models import NO_ACCOUNT, BatchState, HeldRow, NewRow, RowState, Slice, identity_of, reference_of
-from tasks.outcomes import Rules
-from tasks.rate_limit import Reservation
-from tasks.retrying import RetryPolicy
-from tasks.waves import WaveLoop
+from tasks.send import circuit_breaker
+from tasks.send.outcomes import Rules
+from tasks.send.rate_limit import Reservation
+from tasks.send.retry_policy import RetryPolicy
+from tasks.send.send_loop import WaveLoop
 
 LEASE_SECONDS = 9.0
 CUSTOMERS = 6

@@ -16,9 +16,9 @@ from sqlalchemy import text
 
 from tasks.errors import LedgerError
 from tasks.ledger import Ledger
-from tasks.schema import VERSION, metadata
+from tasks.ledger.schema import VERSION, metadata
 
-MIGRATIONS = Path(__file__).parents[2] / "tasks" / "migrations"
+MIGRATIONS = Path(__file__).parents[2] / "tasks" / "ledger" / "migrations"
 
 
 def test_the_migrations_make_exactly_the_tables_of_the_schema(ledger: Ledger) -> None:
@@ -72,8 +72,8 @@ def program_of_the_next_version(folder: Path) -> Path:
     """A copy of this program whose ledger has one more column, and another index."""
     for name in ("tasks", "worker"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-    (folder / "tasks/migrations/versions/0002_later.py").write_text(NEXT_MIGRATION, encoding="utf-8")
-    schema = folder / "tasks/schema.py"
+    (folder / "tasks/ledger/migrations/versions/0002_later.py").write_text(NEXT_MIGRATION, encoding="utf-8")
+    schema = folder / "tasks/ledger/schema.py"
     for old, new in [
         (f'VERSION = "{VERSION}"', 'VERSION = "0002"'),
         ("rows.c.batch_id, rows.c.state, rows.c.record)", "rows.c.batch_id, rows.c.state, rows.c.record, rows.c.line)"),

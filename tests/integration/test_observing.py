@@ -17,7 +17,7 @@ from sqlalchemy import event
 
 from tasks.ledger import Ledger
 from tasks.models import BatchState, RowState
-from tasks.resources import Resources
+from tasks.services import Resources
 from tasks.settings import load_settings
 from worker import observing
 from worker.observing import Observing, Pulse, serve

@@ -18,7 +18,7 @@ from factories import ROOT
 from redis import Redis
 
 from tasks.errors import RateLimitUnavailable
-from tasks.rate_limit import BETWEEN_BARE_CUTS_SECONDS, PAUSE_AFTER_THROTTLING_SECONDS, RateLimit, connect, is_up
+from tasks.send.rate_limit import BETWEEN_BARE_CUTS_SECONDS, PAUSE_AFTER_THROTTLING_SECONDS, RateLimit, connect, is_up
 from worker.private_server import PrivateServer
 
 KEY = "onboard:rate"
@@ -27,7 +27,7 @@ KEY = "onboard:rate"
 #: A reservation is noted as (earliest and latest time of its first place by Redis's clock, places, seconds between).
 SENDER = """
 import json, sys, time
-from tasks.rate_limit import RateLimit, connect
+from tasks.send.rate_limit import RateLimit, connect
 url, limit, seconds, wanted = sys.argv[1], float(sys.argv[2]), float(sys.argv[3]), int(sys.argv[4])
 redis = connect(url)
 limiter = RateLimit(redis, limit)

@@ -14,7 +14,7 @@ from redis import Redis
 from tls import certificate
 
 from tasks.errors import RateLimitUnavailable, SettingsError
-from tasks.rate_limit import RateLimit, connect, require_writable
+from tasks.send.rate_limit import RateLimit, connect, require_writable
 from tasks.settings import load_settings
 
 

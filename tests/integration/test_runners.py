@@ -12,7 +12,7 @@ from tasks import onboarding
 from tasks.errors import LedgerError
 from tasks.ledger import WATCH, Ledger
 from tasks.models import NO_ACCOUNT, Account, BatchState, StopCode
-from tasks.window import Window
+from tasks.send_window import Window
 from worker.run import Runner
 from worker.telling import Attending
 

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 from factories import Command, Simulator, hand, ledger_of, new_row, running_batch, whole, write_csv
 
-from tasks.elepay_api import SourceList
+from tasks.elepay.client import SourceList
 from tasks.errors import ElepayError, Halted, Maintenance, NotSent, Refused, Throttled, Unclear
 from tasks.ledger import Ledger
 from tasks.models import Account, Batch, BatchState, Source, StopCode
-from tasks.rate_limit import RateLimit, connect
-from tasks.retrying import RetryPolicy
-from tasks.sampling import Sampler
+from tasks.send.rate_limit import RateLimit, connect
+from tasks.send.retry_policy import RetryPolicy
+from tasks.send.sampling import Sampler
 
 
 class Elepay:

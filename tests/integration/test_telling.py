@@ -29,7 +29,7 @@ from tasks.errors import SettingsError
 from tasks.ledger import Ledger
 from tasks.models import Account, BatchState, NewsKind
 from tasks.reports.message import Message
-from tasks.resources import Resources
+from tasks.services import Resources
 from tasks.settings import load_settings
 from worker import telling
 from worker.channels import open_channels
@@ -267,7 +267,7 @@ def test_killed_between_claim_and_telling_it_is_told_by_another(
     killed = textwrap.dedent(
         """
         import os, signal, sys, threading
-        from tasks.resources import Resources
+        from tasks.services import Resources
         from tasks.settings import load_settings
         from worker import telling
         telling.message_of = lambda *_: os.kill(os.getpid(), signal.SIGKILL)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from factories import answer, hand, new_row, running_batch, whole
 from sqlalchemy import text
 
-from tasks.elepay_api import SourceList
+from tasks.elepay.client import SourceList
 from tasks.ledger import Ledger
 from tasks.models import BatchState, Outcome, RowState, Source, identity_and_generation, reference_of
-from tasks.settling import Finding, Settling
+from tasks.send.source_lookup import Finding, Settling
 
 
 def verifying(ledger: Ledger, rows: int = 3) -> int:

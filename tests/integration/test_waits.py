@@ -18,7 +18,7 @@ from proxy import Proxy
 
 from tasks.errors import LedgerError
 from tasks.ledger import Ledger
-from tasks.resources import Resources
+from tasks.services import Resources
 from tasks.settings import load_settings
 from worker.observing import Observing
 from worker.private_server import PrivateServer

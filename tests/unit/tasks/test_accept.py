@@ -25,8 +25,8 @@ from tasks.accept import (
 from tasks.accept.checks import MOST_REASONS
 from tasks.accept.file_warnings import shown
 from tasks.accept.request_codec import content_of
-from tasks.catalogue import load_catalogue
 from tasks.csv_records import detect_format, read_records
+from tasks.elepay.catalogue import load_catalogue
 from tasks.errors import SettingsError, UnusableFile
 from tasks.models import NewRow, Reason, decode_reasons, identity_of
 

@@ -11,7 +11,7 @@ import pytest
 from tasks.accept import IntakeRules, Warnings, decode_request, open_file, read_rows
 from tasks.errors import UnusableFile
 from tasks.models import NewRow, decode_reasons
-from tasks.reasons import CODES, LANGUAGES, explain_file, sentence
+from tasks.reason_texts import CODES, LANGUAGES, explain_file, sentence
 
 FILES = Path(__file__).parents[2] / "fixtures" / "files"
 EXPECTED: list[dict[str, Any]] = tomllib.loads((FILES / "expected.toml").read_text("utf-8"))["file"]

@@ -13,7 +13,7 @@ import pytest
 
 from tasks.accept import IntakeRules, open_file, read_rows
 from tasks.models import NewRow, decode_reasons
-from tasks.reasons import CODES
+from tasks.reason_texts import CODES
 
 SAMPLES = Path(__file__).parents[3] / "sample_data"
 TABLE = re.findall(

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.catalogue import load_catalogue
+from tasks.elepay.catalogue import load_catalogue
 from tasks.errors import SettingsError
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tasks.circuit_breaker import (
+from tasks.send.circuit_breaker import (
     FIRST_GAP_SECONDS,
     LAST_GAP_SECONDS,
     LAST_GAP_WITH_ANSWERS_SECONDS,

@@ -6,8 +6,7 @@ import functools
 
 import pytest
 
-from tasks import outcomes
-from tasks.elepay_codes import ACTIONS, REFUSED_IF_ABSENT, action_for
+from tasks.elepay.codes import ACTIONS, REFUSED_IF_ABSENT, action_for
 from tasks.errors import (
     AlreadyThere,
     ElepayError,
@@ -21,9 +20,10 @@ from tasks.errors import (
     Unclear,
 )
 from tasks.models import HeldRow, RowState, Source
-from tasks.outcomes import ASK_AGAIN_SECONDS, Decision, Effect, Rules, Situation
-from tasks.retrying import RetryPolicy
-from tasks.settling import Finding, LookUp
+from tasks.send import outcomes
+from tasks.send.outcomes import ASK_AGAIN_SECONDS, Decision, Effect, Rules, Situation
+from tasks.send.retry_policy import RetryPolicy
+from tasks.send.source_lookup import Finding, LookUp
 
 RULES = Rules(
     live=False,

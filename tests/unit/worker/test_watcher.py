@@ -12,7 +12,7 @@ from factories import KEY, running_batch, untakable
 
 from tasks.errors import LedgerError, UnusableFile
 from tasks.models import NewsKind
-from tasks.resources import Resources
+from tasks.services import Resources
 from tasks.settings import SettingsError, load_settings
 from worker.drop_folder import Dropped
 from worker.interrupts import Interrupts

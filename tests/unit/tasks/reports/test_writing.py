@@ -15,7 +15,7 @@ import pytest
 from factories import ROOT, answer
 from reported import HEADER, Reported, cells, refused
 
-from tasks import reporting
+from tasks import report_builder
 from tasks.ledger import Ledger
 from tasks.models import Batch, BatchState, Books, HeldRow, Outcome, ReportRow, RowState
 from tasks.reports import BooksError, write_reports
@@ -267,6 +267,6 @@ def test_a_halt_that_takes_refusals_back_meanwhile_does_not_spoil_the_reports(re
             return found
 
     reported.ours.__dict__["ledger"] = judging = Judging.open(reported.ours.ledger_url)
-    paths = reporting.write(reported.ours, judging.batch(batch.id))
+    paths = report_builder.write(reported.ours, judging.batch(batch.id))
     assert json.loads(paths["summary"].read_bytes())["books"]["open"] == 2
     judging.close()

@@ -21,8 +21,8 @@ from collections.abc import Callable
 from enum import Enum
 from typing import NamedTuple
 
-from tasks.elepay_api import ElepayApi, SourceList
-from tasks.elepay_codes import DOES_NOT_EXIST
+from tasks.elepay.client import ElepayApi, SourceList
+from tasks.elepay.codes import DOES_NOT_EXIST
 from tasks.errors import Refused
 from tasks.ledger import ENDED_STATUSES, Ledger
 from tasks.models import HeldRow, Source, identity_and_generation

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from tasks.elepay_api import ElepayApi, SourceList
+from tasks.elepay.client import ElepayApi, SourceList
 from tasks.errors import (
     AlreadyThere,
     ElepayError,
@@ -32,9 +32,9 @@ from tasks.errors import (
 )
 from tasks.ledger import Ledger, SampledRow
 from tasks.models import BatchState, Slice, StopCode, identity_and_generation
-from tasks.outcomes import SILENT, halting
-from tasks.rate_limit import RateLimit
-from tasks.retrying import RetryPolicy, retrying_look_up
+from tasks.send.outcomes import SILENT, halting
+from tasks.send.rate_limit import RateLimit
+from tasks.send.retry_policy import RetryPolicy, retrying_look_up
 
 log = structlog.get_logger("onboard")
 

@@ -12,11 +12,11 @@ from functools import partial
 
 import structlog
 
-from tasks.elepay_api import ElepayApi
-from tasks.elepay_codes import DOES_NOT_EXIST
+from tasks.elepay.client import ElepayApi
+from tasks.elepay.codes import DOES_NOT_EXIST
 from tasks.errors import ElepayError, Halted, Maintenance, NotSent, RateLimitUnavailable, Throttled
 from tasks.ledger import SETTLED_STATUSES, Followed, Ledger, SeenStatus
-from tasks.rate_limit import RateLimit
+from tasks.send.rate_limit import RateLimit
 
 log = structlog.get_logger("onboard")
 

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from tasks.elepay.http_transport import Answer, Connection, Deadlines, Flight, Flights
 from tasks.errors import ElepayError, NotSent, Unclear
-from tasks.flights import Answer, Connection, Deadlines, Flight, Flights
 
 BODY = b'{"id": "src_1"}'
 HEAD = b"HTTP/1.1 201 Created\r\nContent-Length: %d\r\nX-Odd: a: b\r\n\r\n" % len(BODY)

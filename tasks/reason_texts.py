@@ -95,7 +95,7 @@ def _of(code: str) -> Explanation:
 
 
 def _read() -> Iterator[tuple[str, Explanation]]:
-    source: dict[str, Any] = tomllib.loads(Path(__file__).with_name("reasons.toml").read_text("utf-8"))
+    source: dict[str, Any] = tomllib.loads(Path(__file__).with_name("reason_texts.toml").read_text("utf-8"))
     for kind in ("row", "outcome", "warning", "file"):
         for code, texts in source[kind].items():
             yield code, Explanation(kind, **texts)

@@ -9,17 +9,17 @@ from dataclasses import replace
 
 import structlog
 
-from tasks import outcomes
 from tasks.accept import decode_request
-from tasks.counters import counters
-from tasks.elepay_api import ElepayApi
-from tasks.elepay_codes import ONE_METHOD_ONLY
+from tasks.elepay.client import ElepayApi
+from tasks.elepay.codes import ONE_METHOD_ONLY
 from tasks.errors import ElepayError, HeldBack, Maintenance, NotSent, RateLimitUnavailable, Throttled, Unclear
 from tasks.ledger import Ledger
+from tasks.metrics_registry import counters
 from tasks.models import HeldRow, Source, SourceRequest
-from tasks.outcomes import Decision, Rules, Situation
-from tasks.rate_limit import RateLimit
-from tasks.settling import Settling
+from tasks.send import outcomes
+from tasks.send.outcomes import Decision, Rules, Situation
+from tasks.send.rate_limit import RateLimit
+from tasks.send.source_lookup import Settling
 
 log = structlog.get_logger("onboard")
 

@@ -78,7 +78,7 @@ class RateLimit:
     ) -> None:
         self.limit = limit
         self._key, self._clock = key, clock
-        self._script = redis.register_script(files("tasks").joinpath("rate_limit.lua").read_text(encoding="utf-8"))
+        self._script = redis.register_script(files("tasks.send").joinpath("rate_limit.lua").read_text(encoding="utf-8"))
         self._known = _Known(0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 
     def reserve(self, wanted: int, lead_seconds: float = 0.0) -> Reservation:

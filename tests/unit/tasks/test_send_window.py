@@ -10,8 +10,8 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from tasks.errors import SettingsError
+from tasks.send_window import Window, time_of_day
 from tasks.settings import load_settings
-from tasks.window import Window, time_of_day
 
 TOKYO, BERLIN = "Asia/Tokyo", "Europe/Berlin"
 

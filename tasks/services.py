@@ -9,20 +9,20 @@ from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
 from tasks.accept import IntakeRules
-from tasks.catalogue import load_catalogue
-from tasks.elepay_api import ElepayApi
+from tasks.elepay.catalogue import load_catalogue
+from tasks.elepay.client import ElepayApi
+from tasks.elepay.http_transport import Deadlines
 from tasks.errors import SettingsError
-from tasks.flights import Deadlines
-from tasks.following import FollowUpRules
 from tasks.ledger import Ledger
 from tasks.models import Account, Batch
 from tasks.onboarding import register
-from tasks.outcomes import Rules
-from tasks.rate_limit import RateLimit, connect
-from tasks.retrying import RetryPolicy
-from tasks.sampling import Sampler
+from tasks.operations.follow_up import FollowUpRules
+from tasks.send.outcomes import Rules
+from tasks.send.rate_limit import RateLimit, connect
+from tasks.send.retry_policy import RetryPolicy
+from tasks.send.sampling import Sampler
+from tasks.send.send_loop import WaveLoop
 from tasks.settings import Settings
-from tasks.waves import WaveLoop
 
 
 class Resources:

@@ -15,7 +15,7 @@ from tasks.ledger import Ledger
 from tasks.models import Batch, BatchState
 from tasks.reports import FILES, BooksError, write_reports
 from tasks.reports.facts import Commands, FileWarning, ReportFacts, TimelinePoint
-from tasks.resources import Resources
+from tasks.services import Resources
 
 #: Packages whose versions stand in summary.json.
 _VERSIONS = ("elepay-onboarding", "celery", "redis", "requests", "pandas", "sqlalchemy", "tenacity")

@@ -27,18 +27,18 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from tasks import outcomes
-from tasks.circuit_breaker import CircuitBreaker
-from tasks.consequences import Consequences
-from tasks.counters import counters
-from tasks.elepay_api import ElepayApi
+from tasks.elepay.client import ElepayApi
 from tasks.errors import LedgerError, RateLimitUnavailable
 from tasks.ledger import Ledger, Wave
+from tasks.metrics_registry import counters
 from tasks.models import HeldRow, RowState, Slice
-from tasks.outcomes import Decision, Rules
-from tasks.rate_limit import RateLimit
-from tasks.sending import Sender
-from tasks.window import Window
+from tasks.send import outcomes
+from tasks.send.batch_guards import Consequences
+from tasks.send.circuit_breaker import CircuitBreaker
+from tasks.send.outcomes import Decision, Rules
+from tasks.send.rate_limit import RateLimit
+from tasks.send.row_sender import Sender
+from tasks.send_window import Window
 
 log = structlog.get_logger("onboard")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tasks.errors import ElepayError, Maintenance, NotSent, Refused, Throttled, Unclear
-from tasks.retrying import RetryPolicy, look_up_gap, retrying_look_up
+from tasks.send.retry_policy import RetryPolicy, look_up_gap, retrying_look_up
 
 POLICY = RetryPolicy(unreachable_seconds=60.0, maintenance_seconds=600.0)
 

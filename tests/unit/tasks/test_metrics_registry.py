@@ -7,8 +7,8 @@ import time
 
 import pytest
 
-from tasks.counters import OUTCOMES, Counters
 from tasks.errors import ElepayError, Halted, HeldBack, NotSent, Refused, Throttled
+from tasks.metrics_registry import OUTCOMES, Counters
 
 
 def subclasses(kind: type[ElepayError]) -> set[type[ElepayError]]:

@@ -6,10 +6,10 @@ from collections import deque
 
 import structlog
 
-from tasks.elepay_codes import DOES_NOT_EXIST
+from tasks.elepay.codes import DOES_NOT_EXIST
 from tasks.ledger import Ledger
 from tasks.models import BatchState, HeldRow, RowState, StopCode
-from tasks.outcomes import Decision, Effect
+from tasks.send.outcomes import Decision, Effect
 
 log = structlog.get_logger("onboard")
 

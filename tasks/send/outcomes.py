@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from enum import Enum
 
-from tasks.elepay_codes import CLOSES_RESOURCE_ONLY, ONE_METHOD_ONLY, REFUSED_IF_ABSENT
+from tasks.elepay.codes import CLOSES_RESOURCE_ONLY, ONE_METHOD_ONLY, REFUSED_IF_ABSENT
 from tasks.errors import (
     AlreadyThere,
     ElepayError,
@@ -23,8 +23,8 @@ from tasks.errors import (
 )
 from tasks.ledger import SETTLED_STATUSES
 from tasks.models import HeldRow, Outcome, RowState, Source
-from tasks.retrying import RetryPolicy, look_up_gap
-from tasks.settling import Finding, LookUp
+from tasks.send.retry_policy import RetryPolicy, look_up_gap
+from tasks.send.source_lookup import Finding, LookUp
 
 #: A row that waits for lists which may be behind is looked up again after so long at the latest: a witness may have
 #: been sent meanwhile.

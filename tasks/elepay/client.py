@@ -32,9 +32,9 @@ from urllib3.exceptions import (
 from urllib3.exceptions import HTTPError as Urllib3Error
 from urllib3.util.proxy import connection_requires_http_tunnel
 
-from tasks.elepay_answers import Evidence, differs, short_text, source_of
+from tasks.elepay.answers import Evidence, differs, short_text, source_of
+from tasks.elepay.http_transport import MAX_ANSWER_BYTES, Answer, Connection, Deadlines, Flight, Flights, Transport
 from tasks.errors import ElepayError, NotSent, Unclear
-from tasks.flights import MAX_ANSWER_BYTES, Answer, Connection, Deadlines, Flight, Flights, Transport
 from tasks.models import REFERENCE_KEY, Source, SourceRequest
 
 log = structlog.get_logger("onboard")

@@ -1,4 +1,4 @@
-"""The ledger's versions, by alembic: one file a version in `versions/`, the newest is `tasks.schema.VERSION`."""
+"""The ledger's versions, by alembic: one file a version in `versions/`, the newest is `tasks.ledger.schema.VERSION`."""
 
 from __future__ import annotations
 

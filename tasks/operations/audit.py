@@ -14,14 +14,14 @@ from typing import NamedTuple, TypeVar
 
 import orjson
 
-from tasks.elepay_api import ElepayApi, SourceList
-from tasks.elepay_codes import DOES_NOT_EXIST
+from tasks.elepay.client import ElepayApi, SourceList
+from tasks.elepay.codes import DOES_NOT_EXIST
 from tasks.errors import ElepayError, Halted, Maintenance, NotSent, Throttled
 from tasks.ledger import AuditedRow, Ledger
 from tasks.models import Batch, RowState, Source
-from tasks.rate_limit import RateLimit
-from tasks.retrying import retrying_look_up
-from tasks.settling import hides_metadata
+from tasks.send.rate_limit import RateLimit
+from tasks.send.retry_policy import retrying_look_up
+from tasks.send.source_lookup import hides_metadata
 
 #: Rows that are read at once, and threads that ask.
 PAGE_ROWS = 2_000

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from tasks.elepay_codes import ACTIONS
+from tasks.elepay.codes import ACTIONS
 from tasks.errors import UnusableFile
 from tasks.models import Reason
-from tasks.reasons import CODES, LANGUAGES, explain_file, hint, sentence, title
+from tasks.reason_texts import CODES, LANGUAGES, explain_file, hint, sentence, title
 
 TASKS = Path(__file__).parents[3] / "tasks"
 ALL = pytest.mark.parametrize("code", CODES)

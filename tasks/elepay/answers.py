@@ -17,7 +17,7 @@ from typing import Any, TypeGuard
 import orjson
 import structlog
 
-from tasks.elepay_codes import LEGACY, action_for
+from tasks.elepay.codes import LEGACY, action_for
 from tasks.errors import Unclear
 from tasks.models import REFERENCE_KEY, Source, SourceRequest
 

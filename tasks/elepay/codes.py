@@ -1,6 +1,6 @@
 """elepay's error codes and the one thing we do about each, as data (docs/elepay-api.md §5.3).
 
-The error class *is* the action: `ACTIONS["M005000"]` is `Throttled`. Sentences for people stand in `tasks/reasons.py`.
+The error class *is* the action: `ACTIONS["M005000"]` is `Throttled`. `tasks/reason_texts.py` has the sentences.
 """
 
 from __future__ import annotations

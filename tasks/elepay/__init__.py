@@ -1,0 +1,10 @@
+"""elepay, the vendor: what it is asked, how that is carried, what it answers, and what it offers.
+
+==============  =====================================================================
+client          what elepay is asked: requests, URLs, headers
+http_transport  requests under way: one thread writes and reads them all
+answers         what an answer of elepay says, and whether it is believed
+codes           elepay's error codes and the one thing we do about each (data)
+catalogue       elepay's payment methods and resources, and what each demands (data)
+==============  =====================================================================
+"""
