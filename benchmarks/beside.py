@@ -25,7 +25,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 from tasks.ledger import Ledger  # noqa: E402
 from tests.factories import MeasuredCommand, Simulator, new_database, postgres_server, wait_until, write_csv  # noqa: E402
-from worker.private_server import PrivateServer  # noqa: E402
+from worker.embedded_redis import PrivateServer  # noqa: E402
 
 LATENCY_MS, IN_FLIGHT, WORKERS = 400, 20, 2
 

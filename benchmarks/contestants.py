@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 from benchmarks.watching import processor_seconds
 from tests.factories import KEY, ROOT, MeasuredCommand, Simulator, wait_until, write_csv
-from worker.private_server import PrivateServer
+from worker.embedded_redis import PrivateServer
 
 LONGEST_SECONDS = 600
 

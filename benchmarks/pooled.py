@@ -21,7 +21,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 from tasks.ledger import Ledger  # noqa: E402
 from tests.factories import MeasuredCommand, Simulator, new_database, postgres_server, write_csv  # noqa: E402
 from tests.pooler import Pooler  # noqa: E402
-from worker.private_server import PrivateServer  # noqa: E402
+from worker.embedded_redis import PrivateServer  # noqa: E402
 
 WORKERS = 2
 

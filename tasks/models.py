@@ -65,7 +65,7 @@ class StopCode(StrEnum):
 
 
 class NewsKind(StrEnum):
-    """What people are told of (`worker/telling.py`)."""
+    """What people are told of (`worker/notifier.py`)."""
 
     FINISHED = "finished"  #: a batch came to its end
     PAUSED = "paused"  #: a batch waits for a person: the breaker, the canary, its deadline, or somebody's wish

@@ -14,7 +14,7 @@ from tasks.csv_records import FileFormat
 from tasks.ledger import Ledger
 from tasks.models import Batch, BatchState
 from tasks.reports import FILES, BooksError, write_reports
-from tasks.reports.facts import Commands, FileWarning, ReportFacts, TimelinePoint
+from tasks.reports.report_data import Commands, FileWarning, ReportFacts, TimelinePoint
 from tasks.services import Resources
 
 #: Packages whose versions stand in summary.json.

@@ -15,7 +15,7 @@ from factories import Simulator, new_database, postgres_server
 
 from tasks.ledger import Ledger
 from tests import warm
-from worker.private_server import PrivateServer
+from worker.embedded_redis import PrivateServer
 
 NIGHTS = Path(__file__).parent / "nights"
 

@@ -38,7 +38,7 @@ from tasks.errors import (
 from tasks.ledger.schema import VERSION
 from tasks.models import Account, BatchState, RowState
 from tasks.reason_texts import CODES
-from tasks.reports.csv_files import EXCEL_SAFE_COLUMN, OWN_COLUMNS
+from tasks.reports.csv_reports import EXCEL_SAFE_COLUMN, OWN_COLUMNS
 from tasks.reports.writing import FILES
 from tasks.send import outcomes
 from tasks.settings import FILE_SUFFIX, SECRETS_DIR, load_settings, setting_names

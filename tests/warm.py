@@ -39,11 +39,11 @@ IMPORTED = (
     "tasks.celery_tasks",
     "tasks.ledger.postgres",
     "tasks.ledger.migrations",
-    "tasks.reports.workbook",
+    "tasks.reports.xlsx_report",
     "typer",
-    "worker.aftercare",
-    "worker.observing",
-    "worker.running",
+    "worker.commands.aftercare",
+    "worker.health_server",
+    "worker.commands.run",
     "worker.watcher",
 )
 #: Variables that Python or the C library reads before a program of ours begins.

@@ -1,33 +1,27 @@
 """The runtime: doors and clock. `worker.celery_app.app` is the Celery app that every door binds the tasks to.
 
-=================  ====================================================================
-cli                the commands people type
-demo               `make demo`: a rehearsal of the sample file
-rehearsing         `onboard rehearse`: a whole run against the simulator, apart from the real installation
-running            `onboard run` and `onboard retry`: from a file to its reports
-watcher            `onboard watch`: dropped files, each to its end
-drop_folder        inbox, processing, archive, rejected, outbox: what is complete, whose it is, every move
-dropped_names      which names are unfinished uploads, junk or companions; names made safe
-late_uploads       uploads that went on after their file was taken: noticed, and given back to the inbox
-troubles           says once that something is held up, and once that it goes on
-checking           `onboard check`: everything but the sending
-asking             `onboard status`, `report`, `ledger`: what the ledger knows
-deciding           `onboard pause`, `resolve`, `show`, …: what people decide
-aftercare          `onboard follow-up`, `audit`, `ledger tidy`: what comes after the creating
-examining          `onboard doctor`: is everything there that a run needs?
-run                the workers of a run: started, fed, watched, stopped
-private_server     a Valkey of our own for the life of one command
-worker_process     `onboard worker`: Celery's consumer with our sending loop
-beat               `onboard beat`: the clock of a fleet
-celery_app         broker, queue, schedule, time limits
-telling            tells people what happened, once through each channel
-channels           the ways to tell people: Apprise and a command
-observing          `/metrics`, `/healthz` and `/readyz` of a long-lived process
-metrics            what Prometheus is told
-screen             what a person sees on the terminal
-interrupts         Ctrl-C and SIGTERM, obeyed whatever hangs
-logs               one event a line, ids always, personal data and keys never
-=================  ====================================================================
+=====================  ====================================================================
+cli                    the commands people type
+demo                   `make demo`: a rehearsal of the sample file
+commands               what each command does, and shows
+watcher                `onboard watch`: dropped files, each to its end
+drop_folder            inbox, processing, archive, rejected, outbox: what is complete, whose it is, every move
+dropped_names          which names are unfinished uploads, junk or companions; names made safe
+late_uploads           uploads that went on after their file was taken: noticed, and given back to the inbox
+troubles               says once that something is held up, and once that it goes on
+worker_pool            the workers of a run: started, fed, watched, stopped
+embedded_redis         a Valkey of our own for the life of one command
+worker_process         `onboard worker`: Celery's consumer with our sending loop
+beat                   `onboard beat`: the clock of a fleet
+celery_app             broker, queue, schedule, time limits
+notifier               tells people what happened, once through each channel
+notification_channels  the ways to tell people: Apprise and a command
+health_server          `/metrics`, `/healthz` and `/readyz` of a long-lived process
+metrics                what Prometheus is told
+terminal               what a person sees on the terminal
+interrupts             Ctrl-C and SIGTERM, obeyed whatever hangs
+logs                   one event a line, ids always, personal data and keys never
+=====================  ====================================================================
 """
 
 from typing import Any

@@ -81,14 +81,14 @@ def run(
 
     The same command again goes on where an interrupted run stopped.
     """
-    from worker import running
+    from worker.commands import run
 
     if not_before is not None and no_workers:
         _fail("--not-before is for the workers of this command; a fleet keeps to ONBOARD_NOT_BEFORE and ONBOARD_UNTIL")
     if not_before is not None:
         _set_window(not_before, until)
         until = None
-    options = running.Options(
+    options = run.Options(
         file=file,
         reports=reports,
         workers=workers,
@@ -101,7 +101,7 @@ def run(
         lang=lang,
         excel_safe=excel_safe,
     )
-    _leave(_told(lambda ours, console: running.run(ours, options, console)), json_output=json_output, lang=lang)
+    _leave(_told(lambda ours, console: run.run(ours, options, console)), json_output=json_output, lang=lang)
 
 
 @app.command(epilog="Example:  onboard check customers.csv")
@@ -113,10 +113,10 @@ def check(
     json_output: JsonOption = False,
 ) -> None:
     """Do everything but the sending: counts, all reasons, and how long the run would take."""
-    from worker import checking
+    from worker.commands import check
 
     _leave(
-        lambda ours, console: checking.check(ours, file, console, mapping=mapping, lang=lang, offline=offline),
+        lambda ours, console: check.check(ours, file, console, mapping=mapping, lang=lang, offline=offline),
         json_output=json_output,
         lang=lang,
     )
@@ -128,9 +128,9 @@ def status(
     json_output: JsonOption = False,
 ) -> None:
     """List the newest batches, or show where the rows of one stand."""
-    from worker import asking
+    from worker.commands import status
 
-    _leave(lambda ours, console: asking.status(ours, batch, console), json_output=json_output)
+    _leave(lambda ours, console: status.status(ours, batch, console), json_output=json_output)
 
 
 @app.command(epilog="Examples:  onboard report 12  ·  onboard report follow-up --days 3")
@@ -146,7 +146,7 @@ def report(
     json_output: JsonOption = False,
 ) -> None:
     """Write the reports of a batch again, as it stands now; or list the sources that pend for long or have ended."""
-    from worker import aftercare, asking
+    from worker.commands import aftercare, status
 
     if batch == "follow-up":
         _leave(
@@ -156,7 +156,7 @@ def report(
     if not (batch.isascii() and batch.isdigit()):
         _fail(f"{batch!r} is neither the number of a batch nor follow-up", json_output=json_output)
     _leave(
-        lambda ours, console: asking.report(ours, int(batch), reports, console, lang=lang, excel_safe=excel_safe),
+        lambda ours, console: status.report(ours, int(batch), reports, console, lang=lang, excel_safe=excel_safe),
         json_output=json_output,
     )
 
@@ -164,7 +164,7 @@ def report(
 @app.command("follow-up")
 def follow_up(json_output: JsonOption = False) -> None:
     """Ask elepay what became of the pending sources that are due, within ONBOARD_FOLLOW_UP_SHARE of the limit."""
-    from worker import aftercare
+    from worker.commands import aftercare
 
     _leave(aftercare.follow_up, json_output=json_output)
 
@@ -177,7 +177,7 @@ def audit(
     json_output: JsonOption = False,
 ) -> None:
     """Hold every row of a batch against what elepay lists; write audit.csv. Exits with 1 if they do not agree."""
-    from worker import aftercare
+    from worker.commands import aftercare
 
     _leave(lambda ours, console: aftercare.audit(ours, batch, reports, console, lang=lang), json_output=json_output)
 
@@ -185,9 +185,9 @@ def audit(
 @app.command()
 def pause(batch: BatchArgument, json_output: JsonOption = False) -> None:
     """Send nothing more of a batch until it is resumed."""
-    from worker import deciding
+    from worker.commands import decisions
 
-    _leave(lambda ours, console: deciding.pause(ours, batch, console), json_output=json_output)
+    _leave(lambda ours, console: decisions.pause(ours, batch, console), json_output=json_output)
 
 
 @app.command()
@@ -207,11 +207,11 @@ def resume(
 
     A batch keeps the nightly window that it was brought with; only these options change it.
     """
-    from worker import deciding
+    from worker.commands import decisions
 
-    window = deciding.NewWindow(not_before, until, at_any_time)
+    window = decisions.NewWindow(not_before, until, at_any_time)
     _leave(
-        _told(lambda ours, console: deciding.resume(ours, batch, window, console, verify_first=verify_first)),
+        _told(lambda ours, console: decisions.resume(ours, batch, window, console, verify_first=verify_first)),
         json_output=json_output,
     )
 
@@ -219,17 +219,17 @@ def resume(
 @app.command()
 def approve(batch: BatchArgument, json_output: JsonOption = False) -> None:
     """Let the rest of a batch run after its canary rows, as `onboard resume` does."""
-    from worker import deciding
+    from worker.commands import decisions
 
-    _leave(_told(lambda ours, console: deciding.approve(ours, batch, console)), json_output=json_output)
+    _leave(_told(lambda ours, console: decisions.approve(ours, batch, console)), json_output=json_output)
 
 
 @app.command()
 def cancel(batch: BatchArgument, json_output: JsonOption = False) -> None:
     """Give a batch up: what was not sent never is (another file may bring it again)."""
-    from worker import deciding
+    from worker.commands import decisions
 
-    _leave(lambda ours, console: deciding.cancel(ours, batch, console), json_output=json_output)
+    _leave(lambda ours, console: decisions.cancel(ours, batch, console), json_output=json_output)
 
 
 @app.command(epilog="Example:  onboard retry 12")
@@ -240,10 +240,10 @@ def retry(
     json_output: JsonOption = False,
 ) -> None:
     """Try again what may pass now: unclear rows are looked up, refused and unsent ones become a batch of their own."""
-    from worker import running
+    from worker.commands import run
 
     _leave(
-        _told(lambda ours, console: running.retry(ours, batch, console, workers=workers, no_workers=no_workers)),
+        _told(lambda ours, console: run.retry(ours, batch, console, workers=workers, no_workers=no_workers)),
         json_output=json_output,
     )
 
@@ -260,10 +260,10 @@ def resolve(
     json_output: JsonOption = False,
 ) -> None:
     """List the unclear rows that wait for a person, or settle one of them."""
-    from worker import deciding
+    from worker.commands import decisions
 
     _leave(
-        lambda ours, console: deciding.resolve(
+        lambda ours, console: decisions.resolve(
             ours, batch, line, console, created=created, absent=absent, give_up=give_up
         ),
         json_output=json_output,
@@ -277,9 +277,9 @@ def show(
     json_output: JsonOption = False,
 ) -> None:
     """Show one row and everything that happened to it."""
-    from worker import deciding
+    from worker.commands import decisions
 
-    _leave(lambda ours, console: deciding.show(ours, batch, line, console), json_output=json_output)
+    _leave(lambda ours, console: decisions.show(ours, batch, line, console), json_output=json_output)
 
 
 @app.command()
@@ -288,9 +288,9 @@ def doctor(
     json_output: JsonOption = False,
 ) -> None:
     """Look at everything that a run needs, from the settings to the disk; say what to do about what is wrong."""
-    from worker import examining
+    from worker.commands import doctor
 
-    _leave(lambda ours, console: examining.doctor(ours, console, notify=notify), json_output=json_output)
+    _leave(lambda ours, console: doctor.doctor(ours, console, notify=notify), json_output=json_output)
 
 
 ledger_commands = typer.Typer(help="Look after the ledger.", no_args_is_help=True)
@@ -303,9 +303,9 @@ def create(json_output: JsonOption = False) -> None:
 
     Where there was a ledger, restore it instead: an empty one does not know which sources exist.
     """
-    from worker import asking
+    from worker.commands import status
 
-    _leave(asking.create_ledger, json_output=json_output)
+    _leave(status.create_ledger, json_output=json_output)
 
 
 @ledger_commands.command()
@@ -314,23 +314,23 @@ def accept(json_output: JsonOption = False) -> None:
 
     Stop workers, watchers and beat before, and set ONBOARD_VERIFY_FIRST=1 for the nights to come.
     """
-    from worker import deciding
+    from worker.commands import decisions
 
-    _leave(deciding.accept_ledger, json_output=json_output)
+    _leave(decisions.accept_ledger, json_output=json_output)
 
 
 @ledger_commands.command()
 def upgrade(json_output: JsonOption = False) -> None:
     """Bring the ledger up to the version that this program needs (make a backup first)."""
-    from worker import asking
+    from worker.commands import status
 
-    _leave(asking.upgrade_ledger, json_output=json_output)
+    _leave(status.upgrade_ledger, json_output=json_output)
 
 
 @ledger_commands.command()
 def tidy(json_output: JsonOption = False) -> None:
     """Drop file, reports and personal data of batches that ended more than ONBOARD_KEEP_DAYS ago."""
-    from worker import aftercare
+    from worker.commands import aftercare
 
     _leave(aftercare.tidy, json_output=json_output)
 
@@ -429,13 +429,13 @@ def rehearse(
     Whatever the settings say, neither elepay nor your ledger, Redis or channels are reached.
     """
     from tasks.settings import Settings
-    from worker import rehearsing
+    from worker.commands import rehearse
 
-    options = rehearsing.Options(
+    options = rehearse.Options(
         file=file, profile=profile, seed=seed, reports=reports, workers=workers, mapping=mapping, lang=lang
     )
     _leave(
-        lambda _, console: rehearsing.rehearse(options, console, json_output=json_output),
+        lambda _, console: rehearse.rehearse(options, console, json_output=json_output),
         json_output=json_output,
         settings_from=Settings,
     )
@@ -473,7 +473,7 @@ def _told(command: Any) -> Any:
     """Tell people what happens while a command runs, if there is a channel."""
 
     def run_and_tell(ours: Resources, console: Any) -> Any:
-        from worker.telling import telling
+        from worker.notifier import telling
 
         with telling(ours):
             return command(ours, console)

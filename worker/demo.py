@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from tasks.errors import OnboardingError
-from worker.rehearsing import Options, rehearse
+from worker.commands.rehearse import Options, rehearse
 
 SAMPLE = Path(__file__).resolve().parent.parent / "sample_data" / "clean.csv"
 

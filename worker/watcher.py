@@ -36,13 +36,14 @@ from tasks.ledger import WATCH, Ledger
 from tasks.models import Batch, BatchState, NewsKind, RowState
 from tasks.reports import FILES, Notice, write_notice
 from tasks.services import Resources
-from worker import late_uploads, running, screen
+from worker import late_uploads, terminal
+from worker.commands import run
 from worker.drop_folder import REPORTS, Claim, DropFolder, Dropped
 from worker.dropped_names import name_of_reports, stem_of
+from worker.health_server import Observing, Pulse, serve
 from worker.late_uploads import LookBack
-from worker.observing import Observing, Pulse, serve
-from worker.run import TICK_SECONDS, sweep_and_ring
 from worker.troubles import NotTaken, Troubles, why_of
+from worker.worker_pool import TICK_SECONDS, sweep_and_ring
 
 log = structlog.get_logger("onboard")
 
@@ -118,8 +119,8 @@ def watch(ours: Resources, options: Options, console: Console) -> tuple[int, dic
     ours.settings.require_key()
     if options.mapping is not None:
         load_mapping(options.mapping)  # what is wrong with it is said now and not with the first file
-    with running.at_work(ours, console, WATCH, workers=options.workers, no_workers=options.no_workers) as work:
-        running.sendable_methods(ours)  # the same of the key
+    with run.at_work(ours, console, WATCH, workers=options.workers, no_workers=options.no_workers) as work:
+        run.sendable_methods(ours)  # the same of the key
         accept.load()
         watcher = Watcher(ours, options, work)
         watcher.folder.make()
@@ -139,7 +140,7 @@ def watch(ours: Resources, options: Options, console: Console) -> tuple[int, dic
 class Watcher:
     """One watcher of one folder; several may share the folder if they share ledger and Redis."""
 
-    def __init__(self, ours: Resources, options: Options, work: running.AtWork) -> None:
+    def __init__(self, ours: Resources, options: Options, work: run.AtWork) -> None:
         settings = ours.settings
         self._ours, self._options, self._work = ours, options, work
         self._ledger: Ledger = ours.ledger
@@ -517,7 +518,7 @@ class Watcher:
     def _accept(self, one: InHand) -> None:
         options = self._options
         try:
-            accepted = running.accept(
+            accepted = run.accept(
                 self._ours,
                 one.claim.file,
                 self._work.interrupts,
@@ -559,7 +560,7 @@ class Watcher:
     def _archive(self, claim: Claim, batch: Batch) -> None:
         self.report(claim, batch, name_of_reports(batch.id, claim.name))
         self._put_into(self.folder.archive, str(batch.id), claim)
-        self._code = max(self._code, running.exit_code(batch, self._ledger.books(batch.id)))
+        self._code = max(self._code, run.exit_code(batch, self._ledger.books(batch.id)))
         self.counts.archived += 1
         log.info("file archived", claim=claim.id, batch=batch.id)
 
@@ -609,4 +610,4 @@ class Watcher:
 
 
 def _next_time(text: str, zone: str) -> float | None:
-    return screen.next_time(text, zone) if text else None
+    return terminal.next_time(text, zone) if text else None

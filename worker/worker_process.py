@@ -19,9 +19,9 @@ from tasks.errors import LedgerError, LedgerReplaced
 from tasks.gc_tuning import collect_from_now_on
 from tasks.memory_limits import NO_MEMORY, OUT_OF_MEMORY, is_out_of_memory
 from worker import logs
+from worker.health_server import Observing, Pulse, serve
 from worker.interrupts import NOTICE_SECONDS
-from worker.observing import Observing, Pulse, serve
-from worker.run import PARENT, RUNNER
+from worker.worker_pool import PARENT, RUNNER
 
 log = structlog.get_logger("onboard")
 
@@ -53,9 +53,9 @@ def work(name: str) -> int:
     else:
         swept = Pulse(settings.watchdog_seconds)
         threading.Thread(target=_sweep, args=(SWEEP_SECONDS, swept), name="sweep", daemon=True).start()
-        from worker import telling
+        from worker import notifier
 
-        telling.start(ours)
+        notifier.start(ours)
     _start_waves()
     threading.Thread(target=_watch, name="watchdog", daemon=True).start()
     threading.Thread(target=_see_that_it_ends, args=(told_to_end,), name="end", daemon=True).start()

@@ -32,7 +32,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 
 from tasks.errors import LedgerError
 from tasks.ledger.memory import Memory, copy_of
-from tasks.ledger.patience import ANSWER_SECONDS, Patience
+from tasks.ledger.timeouts import ANSWER_SECONDS, Patience
 
 #: What drivers raise for a value that the database cannot hold: a NUL, a lone surrogate, a number that is too large.
 BAD_VALUES = (DataError, UnicodeError, OverflowError)

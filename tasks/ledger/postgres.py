@@ -24,7 +24,7 @@ from sqlalchemy.engine import URL, ExceptionContext
 from sqlalchemy.engine.interfaces import DBAPIConnection, Dialect
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from tasks.ledger.patience import Patience
+from tasks.ledger.timeouts import Patience
 
 #: PostgreSQL ends a transaction in which nothing is said for so long: else a frozen process keeps its locks.
 IDLE_IN_TRANSACTION_SECONDS = 10

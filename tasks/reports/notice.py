@@ -10,8 +10,8 @@ from typing import Any
 import orjson
 
 from tasks.models import Batch, BatchState
-from tasks.reports.folder import publication
-from tasks.reports.texts import Texts
+from tasks.reports.atomic_publish import publication
+from tasks.reports.i18n import Texts
 
 NOTICES = ("notice.txt", "notice.json")
 

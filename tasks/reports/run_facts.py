@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from tasks.models import Reason, RowState
 from tasks.reason_texts import hint, sentence, title
-from tasks.reports.facts import FileWarning, ReportFacts
-from tasks.reports.story import Story
-from tasks.reports.tally import Tally
-from tasks.reports.texts import Texts
+from tasks.reports.aggregates import Tally
+from tasks.reports.contents import Story
+from tasks.reports.i18n import Texts
+from tasks.reports.report_data import FileWarning, ReportFacts
 
 _DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab"}
 

@@ -35,10 +35,10 @@ from typing import Any
 
 import orjson
 
-from tasks.reports.advice import Advice
-from tasks.reports.facts import ReportFacts
-from tasks.reports.story import Story
-from tasks.reports.tally import Tally
+from tasks.reports.aggregates import Tally
+from tasks.reports.contents import Story
+from tasks.reports.recommendations import Advice
+from tasks.reports.report_data import ReportFacts
 
 
 def summarise(story: Story, reports: Mapping[str, str]) -> bytes:

@@ -10,18 +10,18 @@ from typing import Any, Protocol
 
 from tasks.gc_tuning import collector_at_rest
 from tasks.models import ReportRow
-from tasks.reports.csv_files import CsvReports, ExactLines, FileColumns, Lines, SafeLines
-from tasks.reports.explained import Explainer
-from tasks.reports.facts import ReportFacts
-from tasks.reports.folder import MANIFEST, Publication, publication
-from tasks.reports.joined import Joined, join
-from tasks.reports.page import render
-from tasks.reports.story import Story
+from tasks.reports.aggregates import Tally
+from tasks.reports.atomic_publish import MANIFEST, Publication, publication
+from tasks.reports.contents import Story
+from tasks.reports.csv_reports import CsvReports, ExactLines, FileColumns, Lines, SafeLines
+from tasks.reports.html_report import render
+from tasks.reports.i18n import Texts
+from tasks.reports.report_data import ReportFacts
+from tasks.reports.report_rows import Joined, join
+from tasks.reports.row_texts import Explainer
 from tasks.reports.summary_json import books_of, summarise
-from tasks.reports.tally import Tally
 from tasks.reports.text_sheet import MAX_ROWS
-from tasks.reports.texts import Texts
-from tasks.reports.workbook import WorkbookReport
+from tasks.reports.xlsx_report import WorkbookReport
 
 #: What can be written.
 ALL = frozenset({"csv", "json", "html", "xlsx"})

@@ -55,7 +55,7 @@ class Desk:
 
     def __init__(self, ledger: Ledger, rows: int = 6) -> None:
         self.ledger, self.elepay = ledger, Elepay()
-        ledger.now = lambda: self.elepay.now  # type: ignore[method-assign]
+        ledger.engine.now = lambda: self.elepay.now  # type: ignore[method-assign]
         self.batch = running_batch(ledger, [new_row(record) for record in range(1, rows + 1)])
         self.worker = hand(ledger, 1e9)
         self.held = {row.record: row for row in ledger.claim_slice(whole(self.batch), self.worker.number)}

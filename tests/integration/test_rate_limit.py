@@ -19,7 +19,7 @@ from redis import Redis
 
 from tasks.errors import RateLimitUnavailable
 from tasks.send.rate_limit import BETWEEN_BARE_CUTS_SECONDS, PAUSE_AFTER_THROTTLING_SECONDS, RateLimit, connect, is_up
-from worker.private_server import PrivateServer
+from worker.embedded_redis import PrivateServer
 
 KEY = "onboard:rate"
 

@@ -13,8 +13,8 @@ from tasks.errors import LedgerError
 from tasks.ledger import WATCH, Ledger
 from tasks.models import NO_ACCOUNT, Account, BatchState, StopCode
 from tasks.send_window import Window
-from worker.run import Runner
-from worker.telling import Attending
+from worker.notifier import Attending
+from worker.worker_pool import Runner
 
 LEASE = 60.0
 

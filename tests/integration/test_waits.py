@@ -20,8 +20,8 @@ from tasks.errors import LedgerError
 from tasks.ledger import Ledger
 from tasks.services import Resources
 from tasks.settings import load_settings
-from worker.observing import Observing
-from worker.private_server import PrivateServer
+from worker.embedded_redis import PrivateServer
+from worker.health_server import Observing
 
 #: What is asked for is five seconds; the rest is for a machine that is busy with other tests.
 OBEYED_SECONDS = 5.0 + 10.0

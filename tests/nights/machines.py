@@ -22,7 +22,7 @@ from factories import ROOT, Command, wait_until
 from redis import Redis
 
 from tests import warm
-from worker.private_server import find_server
+from worker.embedded_redis import find_server
 
 
 class Started:

@@ -15,7 +15,7 @@ from machines import pause
 DIES = """
 import os, pathlib, signal, sys
 if "worker" in sys.orig_argv:
-    from tasks.ledger.holding import Holding
+    from tasks.ledger.leases import Holding
     write_wave, deaths, waves = Holding.write_wave, pathlib.Path({folder!r}), [0]
 
     def die():

@@ -14,11 +14,11 @@ from tasks.errors import LedgerError, UnusableFile
 from tasks.models import NewsKind
 from tasks.services import Resources
 from tasks.settings import SettingsError, load_settings
+from worker.commands.run import AtWork, Redis
 from worker.drop_folder import Dropped
 from worker.interrupts import Interrupts
 from worker.late_uploads import read_version
-from worker.running import AtWork, Redis
-from worker.telling import message_of
+from worker.notifier import message_of
 from worker.troubles import Troubles
 from worker.watcher import Options, Watcher
 

@@ -19,7 +19,7 @@ from tasks import report_builder
 from tasks.ledger import Ledger
 from tasks.models import Batch, BatchState, Books, HeldRow, Outcome, ReportRow, RowState
 from tasks.reports import BooksError, write_reports
-from tasks.reports.folder import MANIFEST
+from tasks.reports.atomic_publish import MANIFEST
 
 ROWS = HEADER + "".join(f"cus_{n},creditcard,ios,Plan {n}\n" for n in range(40)) + "x,nonsense,ios,a\n"
 

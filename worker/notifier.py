@@ -25,11 +25,11 @@ from tasks import onboarding
 from tasks.errors import LedgerError, UnusableFile
 from tasks.ledger import Claimed, Ledger
 from tasks.models import Batch, BatchState, News, NewsKind
-from tasks.reports.message import Message, compose
-from tasks.reports.texts import Texts
+from tasks.reports.i18n import Texts
+from tasks.reports.notification_message import Message, compose
 from tasks.services import Resources
-from worker.channels import Channel, open_channels
 from worker.dropped_names import name_of_reports
+from worker.notification_channels import Channel, open_channels
 
 log = structlog.get_logger("onboard")
 

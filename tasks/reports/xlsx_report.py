@@ -25,15 +25,15 @@ from xlsxwriter.exceptions import XlsxWriterException  # type: ignore[import-unt
 
 from tasks.models import RowState
 from tasks.reason_texts import title
-from tasks.reports.advice import Advice
-from tasks.reports.csv_files import FileColumns
-from tasks.reports.facts import FileWarning, ReportFacts
-from tasks.reports.joined import Joined
+from tasks.reports.aggregates import Tally, TaskKey, key_of
+from tasks.reports.contents import Story
+from tasks.reports.csv_reports import FileColumns
+from tasks.reports.i18n import Texts
+from tasks.reports.recommendations import Advice
+from tasks.reports.report_data import FileWarning, ReportFacts
+from tasks.reports.report_rows import Joined
 from tasks.reports.run_facts import run_facts, state_books, warnings_in_words
-from tasks.reports.story import Story
-from tasks.reports.tally import Tally, TaskKey, key_of
 from tasks.reports.text_sheet import MAX_ROWS, TextSheet
-from tasks.reports.texts import Texts
 
 _FONT = "Arial"
 _DARK, _OURS, _LINE = "#1F3A5F", "#0F6B5C", "#D5DBE3"

@@ -24,13 +24,13 @@ from tasks.elepay.client import PaymentMethod
 from tasks.errors import ElepayError, Halted, LedgerError, RateLimitUnavailable, SettingsError, UnusableFile
 from tasks.ledger import WATCH
 from tasks.models import OPEN_STATES, Batch, BatchState, Books, RowState, StopCode
-from tasks.reports.facts import NO_COMMANDS
+from tasks.reports.report_data import NO_COMMANDS
 from tasks.send.retry_policy import retrying_look_up
 from tasks.services import Resources
-from worker import screen
+from worker import terminal
+from worker.embedded_redis import PrivateServer
 from worker.interrupts import Interrupts
-from worker.private_server import PrivateServer
-from worker.run import REHEARSAL, Ending, HomeLock, Runner, Workers, watch_batches
+from worker.worker_pool import REHEARSAL, Ending, HomeLock, Runner, Workers, watch_batches
 
 log = structlog.get_logger("onboard")
 
@@ -92,14 +92,14 @@ def run(ours: Resources, options: Options, console: Console) -> tuple[int, dict[
         raise UnusableFile("unreadable_file", f"There is no file {options.file}.", detail="no such file")
     started = time.time()
     with at_work(ours, console, "run", workers=options.workers, no_workers=options.no_workers) as work:
-        with work.interrupts.counted(), screen.Progress(console, settings.requests_per_second or None) as progress:
+        with work.interrupts.counted(), terminal.Progress(console, settings.requests_per_second or None) as progress:
             accepted = _accept(ours, options, progress, work.interrupts, "run")
             batch = accepted.batch
             if batch.state in (BatchState.PAUSED, BatchState.HALTED):
                 console.print(f"batch {batch.id} has this file, and stays {batch.state}")
             elif accepted.goes_on:
                 console.print(f"batch {batch.id} goes on where it stopped")
-            screen.print_ignored(console, batch, options.lang or settings.lang)
+            terminal.print_ignored(console, batch, options.lang or settings.lang)
             _say_what_is_left_alone(ours, [batch.id], console)
             _say_when(ours, batch.id, console)
             ending = _finish(ours, [batch.id], work, progress)
@@ -121,7 +121,7 @@ def go_on(
     with at_work(ours, console, command, workers=None, no_workers=False) as work:
         if work.redis.watcher is not None:
             return _left_to(ours, batch_id, console, decide(), "the watcher that is at work here sends it")
-        with work.interrupts.counted(), screen.Progress(console, settings.requests_per_second or None) as progress:
+        with work.interrupts.counted(), terminal.Progress(console, settings.requests_per_second or None) as progress:
             console.print(decide())
             _say_what_is_left_alone(ours, [batch_id], console)
             _say_when(ours, batch_id, console)
@@ -183,7 +183,10 @@ def retry(
             raise LedgerError(f"batch {batch_id} has no row that could be tried again")
         console.print(f"{again:,} rows are sent again, {looked_up:,} unclear rows are looked up again")
         batches = [batch_id] if looked_up else []
-        with work.interrupts.counted(), screen.Progress(console, ours.settings.requests_per_second or None) as progress:
+        with (
+            work.interrupts.counted(),
+            terminal.Progress(console, ours.settings.requests_per_second or None) as progress,
+        ):
             if again:
                 child = replace(options, file=target)
                 batches.append(_accept(ours, child, progress, work.interrupts, "retry", parent_id=batch_id).batch.id)
@@ -249,7 +252,7 @@ def at_work(
     settings = ours.settings
     if no_workers and settings.redis_url is None:
         raise SettingsError("--no-workers needs a fleet: set REDIS_URL to the Redis that its workers use")
-    screen.print_place(console, ours.account, ours.ledger.place)
+    terminal.print_place(console, ours.account, ours.ledger.place)
     ours.ledger.require_memory()
     with contextlib.ExitStack() as stack:
         interrupts = stack.enter_context(Interrupts())
@@ -281,7 +284,7 @@ def at_work(
 def _accept(
     ours: Resources,
     options: Options,
-    progress: screen.Progress,
+    progress: terminal.Progress,
     interrupts: Interrupts,
     command: str,
     *,
@@ -350,7 +353,7 @@ def accept(
 
 def _deadline(until: str | None, zone: str) -> float | None:
     try:
-        return None if until is None else screen.next_time(until, zone)
+        return None if until is None else terminal.next_time(until, zone)
     except ValueError:
         raise SettingsError(f"--until takes a time of day such as 06:00, not {until!r}") from None
 
@@ -359,10 +362,10 @@ def _say_when(ours: Resources, batch_id: int, console: Console) -> None:
     """Say that the window is closed, and until when, if it is."""
     opens_at = report_builder.waits_for_next_night(ours, ours.ledger.batch(batch_id))
     if opens_at is not None:
-        console.print(f"nothing is sent before {screen.clock_time(opens_at, ours.settings.time_zone)}: waiting")
+        console.print(f"nothing is sent before {terminal.clock_time(opens_at, ours.settings.time_zone)}: waiting")
 
 
-def _finish(ours: Resources, batches: list[int], work: AtWork, progress: screen.Progress) -> Ending:
+def _finish(ours: Resources, batches: list[int], work: AtWork, progress: terminal.Progress) -> Ending:
     """Work until no batch moves any more by itself, the window closes, or a person interrupts, which pauses them.
 
     What the workers still hold then is given back; after work that came to its end they go by themselves.
@@ -397,7 +400,7 @@ def _finish(ours: Resources, batches: list[int], work: AtWork, progress: screen.
     return ending
 
 
-def _interrupt(ours: Resources, batches: list[int], progress: screen.Progress) -> None:
+def _interrupt(ours: Resources, batches: list[int], progress: terminal.Progress) -> None:
     """Say what Ctrl-C does, and pause the batches; with a ledger that is out of reach they count as interrupted."""
     progress.announce(
         "stopping: nothing more is sent, and the answers under way are awaited"
@@ -445,7 +448,7 @@ def _waiting(console: Console, pid: str, command: str) -> None:
 class LookUpNotice:
     """Says what a run still waits for when nothing is left but rows in doubt, and until when."""
 
-    def __init__(self, ours: Resources, progress: screen.Progress) -> None:
+    def __init__(self, ours: Resources, progress: terminal.Progress) -> None:
         self._ours, self._progress = ours, progress
         self._said_until = 0.0
 
@@ -456,14 +459,14 @@ class LookUpNotice:
         to_come = self._ours.ledger.look_ups_to_come(batch_id)
         if to_come is None or to_come.last_at < self._ours.ledger.now() + WORTH_SAYING_SECONDS:
             return ""
-        sentence = screen.look_ups_to_come(batch_id, to_come, self._ours.settings.time_zone)
+        sentence = terminal.look_ups_to_come(batch_id, to_come, self._ours.settings.time_zone)
         if to_come.last_at > self._said_until + WORTH_SAYING_SECONDS:
             self._said_until = to_come.last_at
             self._progress.say(sentence)
         return sentence
 
 
-def _show(ours: Resources, batches: list[int], progress: screen.Progress, notice: LookUpNotice) -> None:
+def _show(ours: Resources, batches: list[int], progress: terminal.Progress, notice: LookUpNotice) -> None:
     rate, note = None, ""
     try:
         current = ours.rate_limit.current()
@@ -500,15 +503,15 @@ def _tell(
     console.print()
     if REHEARSAL in os.environ and ending is Ending.INTERRUPTED:
         batch = replace(batch, state_reason="interrupted; the same command begins anew")
-    screen.print_books(console, batch, books, seconds=seconds)
+    terminal.print_books(console, batch, books, seconds=seconds)
     if waits := report_builder.waits_for_next_night(ours, batch):
         rest = f"{books.open:,} rows wait" if not books.unclear else f"{books.open:,} rows, and look-ups, wait"
-        console.print(f"{rest} for the next night ({screen.clock_time(waits, ours.settings.time_zone)})")
+        console.print(f"{rest} for the next night ({terminal.clock_time(waits, ours.settings.time_zone)})")
     if failed:
         console.print(failed, style="red")
     elif paths:
         console.print("reports:")
-        screen.print_reports(console, paths)
+        terminal.print_reports(console, paths)
     if ending is Ending.LEFT:
         console.print(f"the watcher has ended; the next one, or the same command, goes on with batch {batch_id}")
     told = {**result(batch, books, paths, seconds), **({"goes_on_at": waits} if waits else {})}
@@ -531,7 +534,7 @@ def result(batch: Batch, books: Books, paths: dict[str, Path], seconds: float | 
         "file": batch.name,
         "state": batch.state,
         "state_reason": batch.state_reason,
-        "verdict": screen.verdict(batch, books),
+        "verdict": terminal.verdict(batch, books),
         "books": {
             "records": books.records,
             **{name: getattr(books, name) for name in ("created", "skipped", "invalid", "refused", "unclear", "open")},

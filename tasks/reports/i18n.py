@@ -10,7 +10,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from tasks.reason_texts import LANGUAGES
-from tasks.reports.tally import Task
+from tasks.reports.aggregates import Task
 
 
 class Texts:
@@ -65,4 +65,4 @@ class Texts:
 
 @cache
 def _all_texts() -> dict[str, Any]:
-    return tomllib.loads(Path(__file__).with_name("texts.toml").read_text("utf-8"))
+    return tomllib.loads(Path(__file__).with_name("i18n.toml").read_text("utf-8"))

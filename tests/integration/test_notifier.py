@@ -28,12 +28,12 @@ from tasks import onboarding
 from tasks.errors import SettingsError
 from tasks.ledger import Ledger
 from tasks.models import Account, BatchState, NewsKind
-from tasks.reports.message import Message
+from tasks.reports.notification_message import Message
 from tasks.services import Resources
 from tasks.settings import load_settings
-from worker import telling
-from worker.channels import open_channels
-from worker.telling import Teller
+from worker import notifier
+from worker.notification_channels import open_channels
+from worker.notifier import Teller
 
 TOKEN = "tokenthatnobodyshallsee123"
 
@@ -180,9 +180,9 @@ def test_the_words_are_japanese_if_people_want_that_and_the_link_is_the_address_
 def test_the_link_leads_to_where_the_reports_are(ours: Any, tmp_path: Path, url: str, link: str) -> None:
     mine = ours(ONBOARD_REPORTS_URL=url, ONBOARD_DROP_FOLDER=tmp_path / "drop")
     batch = mine.ledger.batch(finished(mine.ledger))
-    assert (telling._link(mine, batch) == "onboard report 1") is not bool(url)
+    assert (notifier._link(mine, batch) == "onboard report 1") is not bool(url)
     (tmp_path / "drop" / "outbox" / "1-f").mkdir(parents=True)
-    assert telling._link(mine, batch) == link.replace("{outbox}", str(tmp_path / "drop" / "outbox"))
+    assert notifier._link(mine, batch) == link.replace("{outbox}", str(tmp_path / "drop" / "outbox"))
 
 
 def test_every_event_of_a_batch_is_told_in_its_order_and_twice_if_it_happened_twice(
@@ -269,10 +269,10 @@ def test_killed_between_claim_and_telling_it_is_told_by_another(
         import os, signal, sys, threading
         from tasks.services import Resources
         from tasks.settings import load_settings
-        from worker import telling
-        telling.message_of = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+        from worker import notifier
+        notifier.message_of = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
         ours = Resources(load_settings())
-        teller = telling.Teller(ours, telling.open_channels(ours.settings), lease_seconds=1.0, ripe_seconds=0)
+        teller = notifier.Teller(ours, notifier.open_channels(ours.settings), lease_seconds=1.0, ripe_seconds=0)
         teller.start()
         print("started", flush=True)
         threading.Event().wait(60)
@@ -358,7 +358,7 @@ def test_a_command_gets_none_of_our_settings_and_no_more_time_than_it_has(
 ) -> None:
     monkeypatch.setenv("ELEPAY_SECRET_KEY", KEY)
     monkeypatch.setenv("ONBOARD_NOTIFY_URLS", f"mmost://127.0.0.1/{TOKEN}")
-    monkeypatch.setattr("worker.channels.SEND_SECONDS", 1.0)
+    monkeypatch.setattr("worker.notification_channels.SEND_SECONDS", 1.0)
     sees = tmp_path / "sees.json"
     command = hook(tmp_path, "import json, os, time", f"json.dump(dict(os.environ), open({str(sees)!r}, 'w'))")
     mine = ours(ONBOARD_NOTIFY_COMMAND=command)
@@ -398,7 +398,7 @@ BAD_COMMANDS = {
 def test_whatever_a_command_does_the_other_channel_is_told_and_nothing_is_left(
     ours: Any, tellers: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    monkeypatch.setattr("worker.channels.SEND_SECONDS", 6.0)
+    monkeypatch.setattr("worker.notification_channels.SEND_SECONDS", 6.0)
     pid = tmp_path / "pid"
     lines = ["import os", f"open({str(pid)!r}, 'w').write(str(os.getpid()))", *BAD_COMMANDS[kind]]
     with Webhook() as webhook:
@@ -443,7 +443,7 @@ def test_a_server_that_never_comes_to_an_end_is_left(
                 if kind == "dripping":
                     time.sleep(0.5)
 
-    monkeypatch.setattr("worker.channels.SEND_SECONDS", 6.0)
+    monkeypatch.setattr("worker.notification_channels.SEND_SECONDS", 6.0)
     with socket.create_server(("127.0.0.1", 0)) as listening:
         settings = {
             "ONBOARD_NOTIFY_URLS": f"json://127.0.0.1:{listening.getsockname()[1]}/",

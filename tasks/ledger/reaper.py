@@ -21,8 +21,8 @@ from sqlalchemy import (
     update,
 )
 
-from tasks.ledger.adding import ENDED_STATUSES
 from tasks.ledger.conditions import GENERATION
+from tasks.ledger.insert_rows import ENDED_STATUSES
 from tasks.ledger.schema import batches, closed_methods, history, rows, workers
 from tasks.ledger.store import Store
 from tasks.models import (

@@ -13,35 +13,35 @@ from tasks.errors import LedgerError, RateLimitUnavailable
 from tasks.ledger import Ledger
 from tasks.models import Batch, BatchState
 from tasks.services import Resources
-from worker import screen
-from worker.running import exit_code, result
+from worker import terminal
+from worker.commands.run import exit_code, result
 
 
 def status(ours: Resources, batch_id: int | None, console: Console) -> tuple[int, dict[str, Any]]:
     """List the newest batches, or show one; with the fleet's current rate if it has a Redis."""
     rate = _rate(ours)
     onboarding.end_dead_workers(ours.ledger)
-    screen.print_place(console, ours.account, ours.ledger.place)
-    screen.print_trouble(console, ours.ledger.replaced)
+    terminal.print_place(console, ours.account, ours.ledger.place)
+    terminal.print_trouble(console, ours.ledger.replaced)
     if batch_id is not None:
         batch, books = ours.ledger.batch(batch_id), ours.ledger.books(batch_id)
         console.print(Text(f"batch {batch.id}: {batch.name}, {_state(batch)}"))
-        screen.print_books(console, batch, books)
+        terminal.print_books(console, batch, books)
         if batch.state is BatchState.RUNNING and (to_come := ours.ledger.look_ups_to_come(batch_id)):
-            console.print(screen.look_ups_to_come(batch_id, to_come, ours.settings.time_zone))
+            console.print(terminal.look_ups_to_come(batch_id, to_come, ours.settings.time_zone))
         return exit_code(batch, books), {**result(batch, books, {}), "worked_on": batch.is_worked_on, "rate": rate}
     batches = ours.ledger.batches()
     shown: list[tuple[str, ...]] = []
     listed = []
     for batch in batches:
         books = ours.ledger.books(batch.id)
-        since = screen.clock_time(batch.finished_at or batch.created_at, ours.settings.time_zone)
+        since = terminal.clock_time(batch.finished_at or batch.created_at, ours.settings.time_zone)
         created = f"{books.created:,}/{books.records:,}"
         shown.append((str(batch.id), batch.name, _state(batch), since, created, f"{books.need_a_person:,}"))
         listed.append({**result(batch, books, {}), "worked_on": batch.is_worked_on})
     if batches:
         titles = ("batch", "file", "state", "since", "created", "need you")
-        screen.print_table(console, titles, shown, right=("batch", "created", "need you"))
+        terminal.print_table(console, titles, shown, right=("batch", "created", "need you"))
     else:
         console.print("no batch yet; `onboard run FILE` makes the first")
     if rate is not None:
@@ -78,17 +78,17 @@ def report(
         raise LedgerError(f"batch {batch_id} has no reports, its file was unusable: {batch.state_reason}")
     if dropped := ours.dropped(batch):
         raise LedgerError(f"{dropped}: no report can be made of it; `onboard status {batch_id}` still has its books")
-    screen.print_trouble(console, ours.ledger.replaced)
+    terminal.print_trouble(console, ours.ledger.replaced)
     paths = report_builder.write(ours, batch, folder=folder, lang=lang, excel_safe=excel_safe)
-    screen.print_books(console, batch, books)
-    screen.print_reports(console, paths)
+    terminal.print_books(console, batch, books)
+    terminal.print_reports(console, paths)
     return exit_code(batch, books), result(batch, books, paths)
 
 
 def create_ledger(ours: Resources, console: Console) -> tuple[int, dict[str, Any]]:
     """Make the ledger of a new installation; in live mode nothing else does."""
     is_new = Ledger.create(ours.ledger_url, ours.account, home=ours.settings.home)
-    screen.print_place(console, ours.account, ours.ledger.place)
+    terminal.print_place(console, ours.account, ours.ledger.place)
     console.print("the ledger is made" if is_new else "the ledger is there already")
     return 0, {"created": is_new, "ledger": ours.ledger.place}
 

@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 from tasks.models import BatchState, Books, RowState
 from tasks.reason_texts import hint, sentence, title
-from tasks.reports.facts import ReportFacts
-from tasks.reports.tally import Task
-from tasks.reports.texts import Texts
+from tasks.reports.aggregates import Task
+from tasks.reports.i18n import Texts
+from tasks.reports.report_data import ReportFacts
 
 
 class Verdict(NamedTuple):

@@ -27,8 +27,8 @@ from tasks.errors import SettingsError
 from tasks.models import BatchState
 from tasks.services import Resources
 from tasks.settings import given_settings, load_settings, without_settings
-from worker.private_server import die_with_parent
-from worker.run import PARENT, REHEARSAL, RUNNER
+from worker.embedded_redis import die_with_parent
+from worker.worker_pool import PARENT, REHEARSAL, RUNNER
 
 #: The settings that a rehearsal takes over: how a file is read and reported. All others have their defaults.
 KEPT = (

@@ -12,14 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.reports import TimelinePoint
-from tasks.reports.latency import bars, percentiles
-from tasks.reports.page import parts
-from tasks.reports.texts import Texts
-from tasks.reports.timeline import timeline
+from tasks.reports.html_report import parts
+from tasks.reports.i18n import Texts
+from tasks.reports.latency_chart import bars, percentiles
+from tasks.reports.timeline_chart import timeline
 
 REPORTS = Path(__file__).parents[4] / "tasks" / "reports"
-TEXTS = tomllib.loads((REPORTS / "texts.toml").read_text("utf-8"))
-COMMANDS = [Path(__file__).parents[4] / "worker" / "aftercare.py"]
+TEXTS = tomllib.loads((REPORTS / "i18n.toml").read_text("utf-8"))
+COMMANDS = [Path(__file__).parents[4] / "worker" / "commands" / "aftercare.py"]
 SPEAKERS = [path for path in REPORTS.iterdir() if path.suffix in (".py", ".j2")] + COMMANDS
 SOURCE = "".join(path.read_text("utf-8") for path in SPEAKERS)
 JAPANESE = re.compile("[぀-ヿ㐀-鿿]")

@@ -19,8 +19,8 @@ from tasks.ledger import Ledger
 from tasks.models import BatchState, RowState
 from tasks.services import Resources
 from tasks.settings import load_settings
-from worker import observing
-from worker.observing import Observing, Pulse, serve
+from worker import health_server
+from worker.health_server import Observing, Pulse, serve
 
 
 def samples(text: str) -> dict[str, float]:
@@ -128,8 +128,8 @@ def test_a_watcher_is_unwell_while_it_cannot_look_into_its_folder(
 
 @pytest.fixture
 def quick_looks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(observing, "LOOK_SECONDS", 0.05)
-    monkeypatch.setattr(observing, "LOOK_SHARE", 0)
+    monkeypatch.setattr(health_server, "LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(health_server, "LOOK_SHARE", 0)
 
 
 @pytest.mark.usefixtures("quick_looks")

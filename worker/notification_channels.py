@@ -23,7 +23,7 @@ from typing import Any, Protocol
 import orjson
 
 from tasks.errors import SettingsError
-from tasks.reports.message import Message
+from tasks.reports.notification_message import Message
 from tasks.settings import Settings, without_settings
 
 #: A channel has so long to tell a message. It does so in a process of its own, which is ended then, whatever it does.
@@ -134,7 +134,7 @@ class Apprise:
     def send(self, message: Message) -> bool:
         """Tell a message."""
         given = orjson.dumps({"url": self._url, "title": message.title, "text": message.text})
-        return _run([sys.executable, "-P", "-m", "worker.channels"], given)
+        return _run([sys.executable, "-P", "-m", "worker.notification_channels"], given)
 
     def trouble(self) -> str:
         """Return whether a mail server or a webhook of one's own cannot be reached."""

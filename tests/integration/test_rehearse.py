@@ -15,7 +15,7 @@ import pytest
 from factories import Command, Simulator, wait_until, write_csv
 
 from tasks.settings import setting_names
-from worker.rehearsing import KEPT
+from worker.commands.rehearse import KEPT
 
 LIVE_KEY = "sk_live_0123456789"
 #: What may be heard, kept and counted by others: each must be a decision to take over.

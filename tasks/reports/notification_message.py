@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 from tasks.models import Batch, BatchState, Books, News, NewsKind
 from tasks.reason_texts import hint, title
-from tasks.reports.advice import verdict
-from tasks.reports.texts import Texts
+from tasks.reports.i18n import Texts
+from tasks.reports.recommendations import verdict
 
 #: So many reasons are named.
 REASONS = 3

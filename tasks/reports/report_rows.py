@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 from tasks.csv_records import RawRecord, read_raw
 from tasks.models import ReportRow
-from tasks.reports.explained import Explained, Explainer
-from tasks.reports.facts import BooksError, ReportFacts
+from tasks.reports.report_data import BooksError, ReportFacts
+from tasks.reports.row_texts import Explained, Explainer
 
 
 class Joined(NamedTuple):

@@ -18,16 +18,16 @@ from rich.text import Text
 from tasks.errors import ElepayError, LedgerError, OnboardingError
 from tasks.ledger import Ledger
 from tasks.models import News, NewsKind
-from tasks.reports.message import compose
-from tasks.reports.texts import Texts
+from tasks.reports.i18n import Texts
+from tasks.reports.notification_message import compose
 from tasks.send.rate_limit import clock_ahead_seconds, require_writable
 from tasks.send.retry_policy import retrying_look_up
 from tasks.services import Resources
 from tasks.settings import setting_names
-from worker import screen
-from worker.channels import Channel, open_channels
-from worker.observing import is_served
-from worker.private_server import find_server
+from worker import terminal
+from worker.embedded_redis import find_server
+from worker.health_server import is_served
+from worker.notification_channels import Channel, open_channels
 
 #: Less room than this on the disk is worth a word.
 LEAST_FREE_BYTES = 500_000_000
@@ -46,7 +46,7 @@ class Finding(NamedTuple):
 def doctor(ours: Resources, console: Console, *, notify: bool = False) -> tuple[int, dict[str, Any]]:
     """Examine everything, and send a test message through every channel (`notify`); exit 2 if anything is wrong."""
     place = _place(ours)
-    screen.print_place(console, ours.account, place)
+    terminal.print_place(console, ours.account, place)
     telling = _told if notify else _telling
     examinations: list[Callable[[Resources], Finding]] = [_settings, _key, _elepay, _redis, _ledger, _memory, _folders]
     examinations += [_disk, _clocks, _metrics, telling]

@@ -22,12 +22,12 @@ from tasks.operations.audit import KINDS, Audit
 from tasks.operations.audit import audit as audit_batch
 from tasks.operations.follow_up import follow_up as ask_about_due_sources
 from tasks.operations.retention import tidy as drop_what_is_old
+from tasks.reports.i18n import Texts
 from tasks.reports.lists import write_list
-from tasks.reports.texts import Texts
 from tasks.services import Resources
-from worker import screen
+from worker import terminal
+from worker.commands.run import require_account, with_redis
 from worker.interrupts import Interrupts
-from worker.running import require_account, with_redis
 
 #: Lines that are shown; the file has all.
 SHOWN = 20
@@ -81,7 +81,7 @@ def report_follow_up(
     path = (folder or ours.reports) / "follow-up.csv"
     count = write_list(path, _FOLLOW_UP_TITLES, lines())
     if shown:
-        screen.print_table(console, _FOLLOW_UP_TITLES, shown, right=("batch", "line"))
+        terminal.print_table(console, _FOLLOW_UP_TITLES, shown, right=("batch", "line"))
     console.print(texts("follow_up_verdict", count=count, days=f"{days:g}"))
     console.print(str(path), soft_wrap=True)
     return (1 if count else 0), {"sources": count, "by_status": dict(counted), "days": days, "report": str(path)}
@@ -161,7 +161,7 @@ def _iso(at: float) -> str:
 
 def _print_audit(console: Console, done: Audit, told: dict[str, Any]) -> None:
     if done.differences:
-        screen.print_table(
+        terminal.print_table(
             console,
             ("kind", "line", "reference", "source", "ledger", "elepay"),
             [

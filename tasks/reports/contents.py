@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tasks.reports.advice import Advice, Verdict, advise, verdict
-from tasks.reports.facts import ReportFacts
-from tasks.reports.latency import percentiles
-from tasks.reports.tally import Tally
-from tasks.reports.texts import Texts
+from tasks.reports.aggregates import Tally
+from tasks.reports.i18n import Texts
+from tasks.reports.latency_chart import percentiles
+from tasks.reports.recommendations import Advice, Verdict, advise, verdict
+from tasks.reports.report_data import ReportFacts
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,8 +15,8 @@ from tasks import reason_texts
 from tasks.accept import Warnings, load_mapping, open_file, read_rows
 from tasks.models import NewRow, Reason, RowState, decode_reasons
 from tasks.services import Resources
-from worker import screen
-from worker.running import sendable_methods
+from worker import terminal
+from worker.commands.run import sendable_methods
 
 #: Reasons that are shown one by one; the rest is counted.
 SHOWN = 20
@@ -108,8 +108,8 @@ def _short(identity: bytes) -> bytes:
 def _forecast(to_send: int, rate: float, seconds: float | None, zone: str) -> str:
     if seconds is None:
         return f"{to_send:,} rows to send, no limit set"
-    done = screen.clock_time(time.time() + seconds, zone)
-    return f"{to_send:,} rows at {rate:g}/s: {screen.duration(seconds)}, done about {done}"
+    done = terminal.clock_time(time.time() + seconds, zone)
+    return f"{to_send:,} rows at {rate:g}/s: {terminal.duration(seconds)}, done about {done}"
 
 
 def _print(
@@ -128,7 +128,7 @@ def _print(
         f" {to_send:,} to send, {invalid:,} invalid, {repeated:,} repeated"
     )
     if shown:
-        screen.print_table(
+        terminal.print_table(
             console,
             ("line", "record", "column", "what", "what to do"),
             [
@@ -146,4 +146,4 @@ def _print(
         if sum(counted.values()) > len(shown):
             console.print("all reasons: " + ", ".join(f"{code} {count:,}" for code, count in counted.most_common()))
     for warned in warnings:
-        screen.print_note(console, warned.reason, warned.count, warned.first_line, language)
+        terminal.print_note(console, warned.reason, warned.count, warned.first_line, language)

@@ -19,10 +19,10 @@ from markupsafe import Markup, escape
 
 from tasks.models import book_of
 from tasks.reason_texts import title
-from tasks.reports.latency import bars
+from tasks.reports.contents import Story
+from tasks.reports.latency_chart import bars
 from tasks.reports.run_facts import run_facts, state_books, warnings_in_words
-from tasks.reports.story import Story
-from tasks.reports.timeline import Timeline, timeline
+from tasks.reports.timeline_chart import Timeline, timeline
 
 _MOST_ADVICE = 20
 _MOST_REASONS = 30

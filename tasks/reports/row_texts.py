@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from tasks.models import OPEN_STATES, Reason, ReportRow, RowState
 from tasks.reason_texts import hint, sentence
-from tasks.reports.facts import ReportFacts
+from tasks.reports.report_data import ReportFacts
 
 #: Between several reasons in one cell; code, column, message and hint have as many parts, in the same order.
 BETWEEN = " | "

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from tasks.models import Books, Reason, ReportRow, RowState, book_of
-from tasks.reports.explained import Explained
-from tasks.reports.facts import BooksError, ReportFacts
-from tasks.reports.joined import Joined
+from tasks.reports.report_data import BooksError, ReportFacts
+from tasks.reports.report_rows import Joined
+from tasks.reports.row_texts import Explained
 
 #: Rows that a page for people lists one by one.
 ROWS_SHOWN = 100

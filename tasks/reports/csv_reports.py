@@ -36,8 +36,8 @@ from tasks.csv_records import (
     unguard,
 )
 from tasks.models import ReportRow, book_of
-from tasks.reports.explained import Explained
-from tasks.reports.joined import Joined
+from tasks.reports.report_rows import Joined
+from tasks.reports.row_texts import Explained
 
 #: What we add to each record, in this order.
 OWN_COLUMNS = (

@@ -17,7 +17,7 @@ from tasks.accept import decode_request
 from tasks.csv_records import read_raw
 from tasks.errors import UnusableFile
 from tasks.models import HeldRow, Outcome, RowState
-from tasks.reports.csv_files import OWN_COLUMNS
+from tasks.reports.csv_reports import OWN_COLUMNS
 
 FILES = Path(__file__).parents[3] / "fixtures" / "files"
 OWN = ",".join(OWN_COLUMNS)

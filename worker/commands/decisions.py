@@ -14,8 +14,8 @@ from tasks.models import Batch, BatchState, Reason, RowState, StopCode
 from tasks.send.retry_policy import retrying_look_up
 from tasks.send_window import Window
 from tasks.services import Resources
-from worker import screen
-from worker.running import go_on, require_account, result, who
+from worker import terminal
+from worker.commands.run import go_on, require_account, result, who
 
 log = structlog.get_logger("onboard")
 
@@ -123,7 +123,7 @@ def accept_ledger(ours: Resources, console: Console) -> tuple[int, dict[str, Any
     """Go on with a ledger that was restored, or that is another one: nothing in it is sent without a look-up."""
     batches = ours.ledger.accept_as_it_is(who())
     log.info("ledger accepted as it is", batches=len(batches))
-    screen.print_place(console, ours.account, ours.ledger.place)
+    terminal.print_place(console, ours.account, ours.ledger.place)
     console.print(f"the ledger is accepted as it is; {len(batches):,} unfinished batches verify their rows first")
     console.print("Set ONBOARD_VERIFY_FIRST=1 until the files of the time that is missing here have come again")
     return 0, {"accepted": True, "batches": batches, "ledger": ours.ledger.place}
@@ -217,7 +217,7 @@ def _list_unclear(ours: Resources, batch_id: int | None, console: Console) -> tu
     rows = ours.ledger.unclear_for_people(batch_id)
     zone, language = ours.settings.time_zone, ours.settings.lang
     if rows:
-        screen.print_table(
+        terminal.print_table(
             console,
             ("batch", "line", "customer", "method", "reference", "sent", "why"),
             [
@@ -227,7 +227,7 @@ def _list_unclear(ours: Resources, batch_id: int | None, console: Console) -> tu
                     row.customer_id,
                     row.payment_method,
                     row.reference,
-                    screen.clock_time(row.sent_at, zone) if row.sent_at else "",
+                    terminal.clock_time(row.sent_at, zone) if row.sent_at else "",
                     reason_texts.sentence(Reason(row.code), language),
                 )
                 for row in rows
@@ -270,12 +270,12 @@ def show(ours: Resources, batch_id: int, line: int, console: Console) -> tuple[i
         )
     lines = ledger.history(batch_id, record)
     if lines:
-        screen.print_table(
+        terminal.print_table(
             console,
             ("when", "attempt", "what", "code", "request", "ms", "who"),
             [
                 (
-                    screen.clock_seconds(entry["at"], settings.time_zone),
+                    terminal.clock_seconds(entry["at"], settings.time_zone),
                     *(
                         str(entry[name] or "")
                         for name in ("attempt", "what", "code", "request_id", "latency_ms", "who")
