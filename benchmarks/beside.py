@@ -25,7 +25,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 from tasks.ledger import Ledger  # noqa: E402
 from tests.factories import MeasuredCommand, Simulator, new_database, postgres_server, wait_until, write_csv  # noqa: E402
-from worker.embedded_redis import PrivateServer  # noqa: E402
+from worker.embedded_redis import EmbeddedRedis  # noqa: E402
 
 LATENCY_MS, IN_FLIGHT, WORKERS = 400, 20, 2
 
@@ -78,7 +78,7 @@ def main() -> int:
         Simulator(latency_ms=LATENCY_MS) as simulator,
         postgres_server() as server,
         new_database(server) as ledger_url,
-        PrivateServer(Path(name)) as redis,
+        EmbeddedRedis(Path(name)) as redis,
     ):
         place = Place(Path(name), simulator, redis.url, ledger_url)
         fleet = place.fleet()

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 from benchmarks.watching import processor_seconds
 from tests.factories import KEY, ROOT, MeasuredCommand, Simulator, wait_until, write_csv
-from worker.embedded_redis import PrivateServer
+from worker.embedded_redis import EmbeddedRedis
 
 LONGEST_SECONDS = 600
 
@@ -83,7 +83,7 @@ def queue(module: str, *worker: str, ready: str, processes: int = 1) -> Contesta
     """Run a peer whose workers are up (they say `ready`, each) before its first message is sent."""
 
     def run(file: Path, rows: int, simulator: Simulator) -> Run:
-        with tempfile.TemporaryDirectory() as name, PrivateServer(Path(name)) as server:
+        with tempfile.TemporaryDirectory() as name, EmbeddedRedis(Path(name)) as server:
             environment = {**_environment(simulator), "REDIS_URL": server.url}
             valkey = int((Path(name) / "valkey.pid").read_text().split()[0])
             with _workers(worker, Path(name) / "log", environment, ready, processes) as workers:

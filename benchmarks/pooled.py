@@ -21,7 +21,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 from tasks.ledger import Ledger  # noqa: E402
 from tests.factories import MeasuredCommand, Simulator, new_database, postgres_server, write_csv  # noqa: E402
 from tests.pooler import Pooler  # noqa: E402
-from worker.embedded_redis import PrivateServer  # noqa: E402
+from worker.embedded_redis import EmbeddedRedis  # noqa: E402
 
 WORKERS = 2
 
@@ -72,7 +72,7 @@ def main() -> int:
                     with (
                         tempfile.TemporaryDirectory() as name,
                         new_database(server) as direct,
-                        PrivateServer(Path(name)) as valkey,
+                        EmbeddedRedis(Path(name)) as valkey,
                         Pooler(socket_folder) as pooler,
                     ):
                         database = direct.split("@/")[1].split("?")[0]

@@ -12,7 +12,7 @@ from tasks.memory_limits import is_out_of_memory
 from tasks.models import Slice
 from tasks.operations.follow_up import follow_up
 from tasks.operations.retention import tidy
-from tasks.services import Resources
+from tasks.services import Services
 from tasks.settings import load_settings
 
 #: The fleet's queue; slices are short enough that nothing needs to overtake. Those of commands have a number behind it.
@@ -27,16 +27,16 @@ SCHEDULE = {"onboard.follow_up": 30.0, "onboard.tidy": 3600.0}
 out_of_memory = threading.Event()
 
 _lock = threading.Lock()
-_resources: Resources | None = None
+_services: Services | None = None
 
 
-def resources() -> Resources:
+def built_services() -> Services:
     """Return what this process works with, built once."""
-    global _resources  # noqa: PLW0603 - one object a process, like the wave loop in it
+    global _services  # noqa: PLW0603 - one object a process, like the send loop in it
     with _lock:
-        if _resources is None:
-            _resources = Resources(load_settings())
-        return _resources
+        if _services is None:
+            _services = Services(load_settings())
+        return _services
 
 
 def send(one: Slice) -> None:
@@ -47,43 +47,45 @@ def send(one: Slice) -> None:
 @shared_task(name="onboard.slice", acks_late=True, ignore_result=True)
 def onboard_slice(batch_id: int, first_record: int, last_record: int) -> None:
     """Onboard what is due in a range of records, then ring for the next slices."""
-    ours = resources()
+    services = built_services()
     try:
-        onboarding.onboard_slice(ours.waves, ours.ledger, ours.sampler, Slice(batch_id, first_record, last_record))
-        onboarding.ring(ours.ledger, send, ours.settings.window)
+        onboarding.onboard_slice(
+            services.send_loop, services.ledger, services.sampler, Slice(batch_id, first_record, last_record)
+        )
+        onboarding.dispatch(services.ledger, send, services.settings.window)
     except Exception as error:
         if is_out_of_memory(error):
             out_of_memory.set()
         raise
 
 
-def sweep() -> None:
+def reap() -> None:
     """Take back what dead workers hold and ring for what is due; every worker does so by itself, without a message."""
-    ours = resources()
-    settings = ours.settings
-    onboarding.sweep(
-        ours.ledger,
+    services = built_services()
+    settings = services.settings
+    onboarding.reap(
+        services.ledger,
         look_up_delay_seconds=settings.look_up_delay_seconds,
     )
-    onboarding.ring(ours.ledger, send, settings.window)
+    onboarding.dispatch(services.ledger, send, settings.window)
 
 
 @shared_task(name="onboard.follow_up", ignore_result=True)
 def onboard_follow_up() -> None:
     """Ask elepay what became of pending sources, as far as they are due."""
-    ours = resources()
+    services = built_services()
     follow_up(
-        ours.ledger,
-        ours.api,
-        ours.follow_up_limits,
-        ours.follow_up_rules,
+        services.ledger,
+        services.api,
+        services.follow_up_limits,
+        services.follow_up_rules,
         ends=time.monotonic() + FOLLOW_UP_SECONDS,
-        stopping=lambda: ours.waves.retired,
+        stopping=lambda: services.send_loop.draining,
     )
 
 
 @shared_task(name="onboard.tidy", ignore_result=True)
 def onboard_tidy() -> None:
     """Drop what belongs to batches that ended long ago."""
-    ours = resources()
-    tidy(ours.ledger, ours.files, ours.reports, ours.settings.keep_days)
+    services = built_services()
+    tidy(services.ledger, services.files, services.reports, services.settings.keep_days)

@@ -10,7 +10,7 @@
     ├── RateLimitUnavailable     Redis is gone: send nothing, keep the rows
     └── ElepayError              elepay, or the way to it, did not create the source
         ├── NotSent              certainly never executed: try again
-        │   └── HeldBack         the sender may not send any more: give the row back
+        │   └── Fenced           the sender may not send any more: give the row back
         ├── Throttled            too many requests: slow the whole fleet, try again
         ├── TryLater             this row must wait: a few tries, then refused
         ├── Maintenance          elepay or a provider is closed: wait with growing gaps
@@ -109,7 +109,7 @@ class NotSent(ElepayError):
     """Certainly never executed (no connection, or our own limit): try again."""
 
 
-class HeldBack(NotSent):
+class Fenced(NotSent):
     """The sender's lease was about to end before the first byte left: give the row back."""
 
 

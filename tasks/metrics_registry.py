@@ -11,8 +11,8 @@ from types import MappingProxyType
 from tasks.errors import (
     AlreadyThere,
     ElepayError,
+    Fenced,
     Halted,
-    HeldBack,
     Maintenance,
     MethodClosed,
     NotSent,
@@ -30,7 +30,7 @@ OUTCOMES: Mapping[type[ElepayError] | None, str] = MappingProxyType(
         Throttled: "throttled",
         Unclear: "unclear",
         NotSent: "not_sent",
-        HeldBack: "held_back",
+        Fenced: "held_back",
         Maintenance: "maintenance",
         TryLater: "try_later",
         AlreadyThere: "already_there",

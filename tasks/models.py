@@ -34,7 +34,7 @@ OWNING_STATES = frozenset({*OPEN_STATES, RowState.CREATED, RowState.UNCLEAR})
 
 
 def book_of(state: str) -> str:
-    """Return the word of the books (`Books`) for a row in this state: `open` for each of the three open ones."""
+    """Return the word of the books (`RowCounts`) for a row in this state: `open` for each of the three open ones."""
     return "open" if state in OPEN_STATES else str(state)
 
 
@@ -64,7 +64,7 @@ class StopCode(StrEnum):
     FORGOTTEN = "forgotten"  #: elepay has sources of its new rows that the ledger does not know
 
 
-class NewsKind(StrEnum):
+class NotificationKind(StrEnum):
     """What people are told of (`worker/notifier.py`)."""
 
     FINISHED = "finished"  #: a batch came to its end
@@ -81,11 +81,11 @@ class NewsKind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class News:
+class Notification:
     """Something that people are told once through each channel; it names no customer and quotes no file."""
 
     id: int
-    kind: NewsKind
+    kind: NotificationKind
     at: float
     batch_id: int | None = None
     code: str = ""  #: why a file was rejected
@@ -221,7 +221,7 @@ class Slice(NamedTuple):
 
 
 @dataclass(slots=True)
-class HeldRow:
+class LeasedRow:
     """A row in a worker's hands, to be sent or (`look_up`) to be looked up."""
 
     batch_id: int
@@ -379,7 +379,7 @@ REFERENCE_KEY = "onboarding_ref"
 
 
 @dataclass(frozen=True, slots=True)
-class Books:
+class RowCounts:
     """How many records of a batch stand where; `records` is what the file has."""
 
     records: int

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import structlog
 
 from tasks import process_identity
-from tasks.accept import IntakeRules, OpenedFile, Warnings, open_file, read_rows
+from tasks.accept import AcceptanceChecks, OpenedFile, Warnings, open_file, read_rows
 from tasks.accept.subprocess_reader import BESIDE_BYTES, read_rows_beside
 from tasks.csv_records import FileFormat, read_raw
 from tasks.errors import UnusableFile
@@ -24,7 +24,7 @@ from tasks.gc_tuning import collector_at_rest
 from tasks.ledger import Ledger
 from tasks.models import Batch, BatchState, RowState, Slice, StopCode
 from tasks.send.sampling import Sampler
-from tasks.send.send_loop import WaveLoop
+from tasks.send.send_loop import SendLoop
 from tasks.send_window import Window
 
 log = structlog.get_logger("onboard")
@@ -51,7 +51,7 @@ class Accepted(NamedTuple):
 class AcceptRules:
     """The settings that decide about a file."""
 
-    intake: IntakeRules
+    intake: AcceptanceChecks
     slice_rows: int
     lease_seconds: float
     again: bool = False
@@ -262,28 +262,28 @@ def register(ledger: Ledger, lease_seconds: float, longest_request_seconds: floa
     )
 
 
-def ring(ledger: Ledger, send: Callable[[Slice], None], window: Window | None = None) -> int:
+def dispatch(ledger: Ledger, send: Callable[[Slice], None], window: Window | None = None) -> int:
     """Send a message for each slice that is due, a bounded number at a time; return how many.
 
     While the window is closed none is sent.
     """
     if window is not None and not window.is_open(ledger.now()):
         return 0
-    taken = ledger.ring()
+    taken = ledger.dispatch()
     for one in taken:
         send(one)
     return len(taken)
 
 
-def onboard_slice(waves: WaveLoop, ledger: Ledger, sampler: Sampler, one: Slice) -> None:
+def onboard_slice(send_loop: SendLoop, ledger: Ledger, sampler: Sampler, one: Slice) -> None:
     """Do what is due in a slice, and close the batch if that was the last of it; of a new batch, ask elepay first."""
-    if not waves.retired and not sampler.lets_go(one):
+    if not send_loop.draining and not sampler.lets_go(one):
         return
-    waves.run_slice(one)
-    settle_batch(ledger, one.batch_id)
+    send_loop.run_slice(one)
+    close_finished_batch(ledger, one.batch_id)
 
 
-def settle_batch(ledger: Ledger, batch_id: int) -> None:
+def close_finished_batch(ledger: Ledger, batch_id: int) -> None:
     """Close the batch, or let it wait for a person, if its last (canary) row has come to an end."""
     if ledger.close_batch(batch_id):
         log.info("batch finished", batch=batch_id)
@@ -291,20 +291,20 @@ def settle_batch(ledger: Ledger, batch_id: int) -> None:
         log.info("canary rows have run, batch waits for approval", batch=batch_id)
 
 
-def sweep(ledger: Ledger, *, look_up_delay_seconds: float) -> int:
+def reap(ledger: Ledger, *, look_up_delay_seconds: float) -> int:
     """Take back what dead workers hold, and close batches that nobody closed; return how many rows were taken back.
 
     A worker of this machine whose process is gone is dead at once; of any other only its lease tells.
     """
     end_dead_workers(ledger)
-    swept = ledger.sweep(look_up_delay_seconds=look_up_delay_seconds)
+    swept = ledger.reap(look_up_delay_seconds=look_up_delay_seconds)
     if swept:
         log.warning("rows of dead workers taken back", rows=swept)
     ledger.return_to_drop_folder()
     for batch_id in ledger.pause_overdue():
         log.warning("batch paused, its time is over", batch=batch_id)
     for batch_id in ledger.running_batches():
-        settle_batch(ledger, batch_id)
+        close_finished_batch(ledger, batch_id)
     return swept
 
 

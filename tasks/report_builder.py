@@ -13,9 +13,9 @@ from pathlib import Path
 from tasks.csv_records import FileFormat
 from tasks.ledger import Ledger
 from tasks.models import Batch, BatchState
-from tasks.reports import FILES, BooksError, write_reports
+from tasks.reports import FILES, ReconciliationError, write_reports
 from tasks.reports.report_data import Commands, FileWarning, ReportFacts, TimelinePoint
-from tasks.services import Resources
+from tasks.services import Services
 
 #: Packages whose versions stand in summary.json.
 _VERSIONS = ("elepay-onboarding", "celery", "redis", "requests", "pandas", "sqlalchemy", "tenacity")
@@ -29,7 +29,7 @@ AGAIN_SECONDS = 0.5
 
 
 def write(
-    ours: Resources,
+    services: Services,
     batch: Batch,
     *,
     folder: Path | None = None,
@@ -43,12 +43,12 @@ def write(
     `commands` are what they tell people to type next, if not the usual; `mend` is the one for a corrected failures.csv.
     Raises what `write_reports` raises; nothing of an earlier set is lost before the new one is whole.
     """
-    folder = folder or ours.reports / str(batch.id)
+    folder = folder or services.reports / str(batch.id)
     if batch.state is not BatchState.FINISHED:
-        ours.ledger.file_sources(batch.id)  # no report may say that a row has another row's source
+        services.ledger.file_sources(batch.id)  # no report may say that a row has another row's source
     tries = 0
     while True:
-        facts = gather(ours, batch, folder)
+        facts = gather(services, batch, folder)
         if commands is not None:
             facts = replace(facts, commands=commands)
         if mend is not None:
@@ -57,20 +57,20 @@ def write(
             return write_reports(
                 folder,
                 facts,
-                lambda: ours.ledger.report_rows(batch.id),
-                lang=lang or ours.settings.lang,
+                lambda: services.ledger.report_rows(batch.id),
+                lang=lang or services.settings.lang,
                 excel_safe=excel_safe,
             )
-        except BooksError:
+        except ReconciliationError:
             tries += 1
             if batch.state is BatchState.FINISHED or tries == TRIES:
                 raise
             time.sleep(AGAIN_SECONDS)
 
 
-def gather(ours: Resources, batch: Batch, folder: Path | None = None) -> ReportFacts:
+def gather(services: Services, batch: Batch, folder: Path | None = None) -> ReportFacts:
     """Collect the facts of a batch whose reports go into `folder`."""
-    ledger, settings = ours.ledger, ours.settings
+    ledger, settings = services.ledger, services.settings
     sent = ledger.sent_per_second(batch.id)
     books = ledger.books(batch.id)
     histogram = ledger.latencies(batch.id)
@@ -80,7 +80,7 @@ def gather(ours: Resources, batch: Batch, folder: Path | None = None) -> ReportF
     return ReportFacts(
         batch=batch,
         books=books,
-        file_path=ours.kept_file(batch),
+        file_path=services.kept_file(batch),
         file_format=FileFormat.from_dict(batch.file_format),
         parent="" if batch.parent_id is None else str(batch.parent_id),
         started_at=batch.created_at,
@@ -92,15 +92,15 @@ def gather(ours: Resources, batch: Batch, folder: Path | None = None) -> ReportF
         warnings=tuple(FileWarning(*one) for one in batch.warnings),
         versions=_versions(),
         time_zone=settings.time_zone,
-        goes_on_at=waits_for_next_night(ours, batch),
-        commands=_commands(batch.id, folder or ours.reports / str(batch.id)),
+        goes_on_at=waits_for_next_night(services, batch),
+        commands=_commands(batch.id, folder or services.reports / str(batch.id)),
     )
 
 
-def waits_for_next_night(ours: Resources, batch: Batch) -> float | None:
+def waits_for_next_night(services: Services, batch: Batch) -> float | None:
     """Return when an unfinished batch goes on, if the window is closed now."""
-    now = ours.ledger.now()
-    opens_at = ours.settings.window.span_with(ours.ledger.window_of(batch.id), now).opens_at
+    now = services.ledger.now()
+    opens_at = services.settings.window.span_with(services.ledger.window_of(batch.id), now).opens_at
     return opens_at if batch.state is BatchState.RUNNING and opens_at > now else None
 
 

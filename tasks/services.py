@@ -8,7 +8,7 @@ from pathlib import Path
 from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
-from tasks.accept import IntakeRules
+from tasks.accept import AcceptanceChecks
 from tasks.elepay.catalogue import load_catalogue
 from tasks.elepay.client import ElepayApi
 from tasks.elepay.http_transport import Deadlines
@@ -17,15 +17,15 @@ from tasks.ledger import Ledger
 from tasks.models import Account, Batch
 from tasks.onboarding import register
 from tasks.operations.follow_up import FollowUpRules
-from tasks.send.outcomes import Rules
+from tasks.send.outcomes import SendPolicy
 from tasks.send.rate_limit import RateLimit, connect
 from tasks.send.retry_policy import RetryPolicy
 from tasks.send.sampling import Sampler
-from tasks.send.send_loop import WaveLoop
+from tasks.send.send_loop import SendLoop
 from tasks.settings import Settings
 
 
-class Resources:
+class Services:
     """What one process needs, built when it is first asked for."""
 
     def __init__(self, settings: Settings) -> None:
@@ -106,7 +106,7 @@ class Resources:
     @cached_property
     def sampler(self) -> Sampler:
         """What looks some rows of a new batch up before its first is sent."""
-        return Sampler(self.ledger, self.api, self.rate_limit, self._retry, stopping=lambda: self.waves.retired)
+        return Sampler(self.ledger, self.api, self.rate_limit, self._retry, stopping=lambda: self.send_loop.draining)
 
     @property
     def _retry(self) -> RetryPolicy:
@@ -130,14 +130,14 @@ class Resources:
         return FollowUpRules(settings.follow_up_hours, settings.follow_up_days)
 
     @cached_property
-    def waves(self) -> WaveLoop:
+    def send_loop(self) -> SendLoop:
         """The sending loop of this process, started."""
         settings = self.settings
-        waves = WaveLoop(
+        loop = SendLoop(
             self.ledger,
             self.api,
             self.rate_limit,
-            rules=Rules(
+            rules=SendPolicy(
                 live=settings.live,
                 look_up_delay_seconds=settings.look_up_delay_seconds,
                 look_ups=settings.look_ups,
@@ -156,15 +156,15 @@ class Resources:
             breaker_share=settings.breaker_share,
             window=settings.window,
         )
-        waves.start()
-        return waves
+        loop.start()
+        return loop
 
     def intake_rules(
         self, *, mapping: dict[str, str] | None = None, sendable: frozenset[str] | None = None
-    ) -> IntakeRules:
+    ) -> AcceptanceChecks:
         """How this installation reads files."""
         settings = self.settings
-        return IntakeRules(
+        return AcceptanceChecks(
             encodings=settings.encodings,
             catalogue=load_catalogue(settings.extra_payment_methods, settings.extra_resources),
             mapping=mapping or {},

@@ -15,7 +15,7 @@ from factories import Simulator, new_database, postgres_server
 
 from tasks.ledger import Ledger
 from tests import warm
-from worker.embedded_redis import PrivateServer
+from worker.embedded_redis import EmbeddedRedis
 
 NIGHTS = Path(__file__).parent / "nights"
 
@@ -99,7 +99,7 @@ def ledger(ledger_url: str) -> Iterator[Ledger]:
 @pytest.fixture
 def redis_url(tmp_path: Path) -> Iterator[str]:
     """A real Valkey of this test's own."""
-    with PrivateServer(tmp_path) as server:
+    with EmbeddedRedis(tmp_path) as server:
         yield server.url
 
 

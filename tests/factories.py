@@ -24,7 +24,7 @@ import requests
 
 from tasks.accept.request_codec import content_of, request_of
 from tasks.ledger import Ledger
-from tasks.models import Account, HeldRow, NewRow, Outcome, RowState, Slice, identity_of, spelling_of
+from tasks.models import Account, LeasedRow, NewRow, Outcome, RowState, Slice, identity_of, spelling_of
 from tests import warm
 
 ROOT = Path(__file__).parent.parent
@@ -67,7 +67,7 @@ class Hand:
     number: int
     lease_seconds: float = 60.0
 
-    def mark(self, rows: Sequence[HeldRow]) -> set[tuple[int, int]]:
+    def mark(self, rows: Sequence[LeasedRow]) -> set[tuple[int, int]]:
         """Mark rows `sending` and keep count as the wave loop does."""
         wave = self.ledger.write_wave(self.number, [], rows, self.lease_seconds)
         for row in rows:
@@ -114,7 +114,7 @@ def whole(batch: int) -> Slice:
     return Slice(batch, 1, 1_000_000)
 
 
-def answer(row: HeldRow, state: RowState = RowState.CREATED, **more: Any) -> Outcome:
+def answer(row: LeasedRow, state: RowState = RowState.CREATED, **more: Any) -> Outcome:
     """The outcome of a row's last attempt."""
     if state is RowState.CREATED:
         more.setdefault("source_id", f"src_{row.record}")

@@ -134,11 +134,11 @@ def metrics() -> str:
     from tasks.ledger import Overview
     from tasks.metrics_registry import counters
     from tasks.send.rate_limit import CurrentRate
-    from worker.metrics import Observed, render
+    from worker.metrics import Observation, render
 
     overview = Overview(rows={}, batches={}, oldest_open_at=None, undecided=0, last_finished_at=None, failing=0)
     page = render(
-        Observed(counters.read(), overview, 0, CurrentRate(1.0, 1.0, 0.0), {"ledger": True}, {"wave": 1.0})
+        Observation(counters.read(), overview, 0, CurrentRate(1.0, 1.0, 0.0), {"ledger": True}, {"wave": 1.0})
     ).decode()
     found = []
     for family in text_string_to_metric_families(page):

@@ -21,7 +21,7 @@ from pydantic import SecretStr
 from tasks.elepay import http_transport
 from tasks.elepay.client import ElepayApi
 from tasks.elepay.http_transport import Answer, Deadlines
-from tasks.errors import ElepayError, HeldBack, NotSent, Unclear
+from tasks.errors import ElepayError, Fenced, NotSent, Unclear
 from tasks.models import REFERENCE_KEY
 
 LOOK_UP_DELAY_SECONDS = 2.0
@@ -166,7 +166,7 @@ class Remote:
         count = Counter(one.reference for one in self.sources if one.reference)
         return [reference for reference, number in count.items() if number > 1]
 
-    def create(self, flight: Flight, customer: str, body: dict[str, Any]) -> Answer | ElepayError:
+    def create(self, flight: Exchange, customer: str, body: dict[str, Any]) -> Answer | ElepayError:
         """One createSource request: it has left, is executed or not, and is answered (perhaps later)."""
         reference = body["metadata"][REFERENCE_KEY]
         self._judge(flight, reference)
@@ -211,7 +211,7 @@ class Remote:
         if isinstance(answer, Answer) and answer.status >= 400 and answer.content.startswith(b"{"):
             self.errors.append(answer)
 
-    def _judge(self, flight: Flight, reference: str) -> None:
+    def _judge(self, flight: Exchange, reference: str) -> None:
         """Is this request allowed to leave, by all that elepay and people have said so far?"""
         self.violations += flight.look()
         for post in self.posts:
@@ -239,7 +239,7 @@ class Remote:
         return Answer(200, {}, json.dumps({"total": total, "sources": listed}).encode())
 
 
-class Flight(threading.Thread):
+class Exchange(threading.Thread):
     """One request of a process, from the start of its thread to the decision; the test says when it goes on."""
 
     def __init__(self, key: tuple[int, int], look: Callable[[], list[str]], run: Callable[[], None]) -> None:
@@ -248,7 +248,7 @@ class Flight(threading.Thread):
         self.fate = "created"
         self.waits = AT_ONCE
         self.post: Post | None = None
-        self.landed = self._killed = False
+        self.completed = self._killed = False
         self._mine, self._theirs = threading.Semaphore(0), threading.Semaphore(0)
 
     def begin(self, fate: str, waits: str) -> None:
@@ -278,7 +278,7 @@ class Flight(threading.Thread):
         except Killed:
             pass
         finally:
-            self.landed = True
+            self.completed = True
             self._theirs.release()
 
 
@@ -295,11 +295,11 @@ class Wire:
         """Carry everything to this model from now on."""
         self._remote = remote
 
-    def start(self, *sent: http_transport.Flight) -> None:
+    def start(self, *sent: http_transport.Exchange) -> None:
         for one in sent:
             self._start(one)
 
-    def _start(self, sent: http_transport.Flight) -> None:
+    def _start(self, sent: http_transport.Exchange) -> None:
         head, _, body = sent.request.partition(b"\r\n\r\n")
         method, target, _ = head.decode().split("\r\n")[0].split(" ")
         url = urlsplit(target)
@@ -307,17 +307,17 @@ class Wire:
         if method == "GET":
             self._land(sent, self._remote.listed(customer, parse_qs(url.query)["paymentMethod"][0]))
             return
-        flight: Flight = _here.flight
+        flight: Exchange = _here.flight
         if flight.fate == NO_CONNECTION:
-            sent.landed(NotSent("connection_refused"))
+            sent.completed(NotSent("connection_refused"))
             return
         flight.stop_over(ON_THE_BRINK)
         self._land(
-            sent, self._remote.create(flight, customer, json.loads(body)) if sent.may_leave() else HeldBack("held_back")
+            sent, self._remote.create(flight, customer, json.loads(body)) if sent.may_leave() else Fenced("held_back")
         )
 
-    def _land(self, sent: http_transport.Flight, answer: Answer | ElepayError) -> None:
-        sent.landed(answer)
+    def _land(self, sent: http_transport.Exchange, answer: Answer | ElepayError) -> None:
+        sent.completed(answer)
         self._remote.received(answer)
 
     def renew(self) -> None:

@@ -13,17 +13,17 @@ from factories import answer, hand
 
 from tasks import onboarding, report_builder
 from tasks.csv_records import FileFormat, detect_format, read_records
-from tasks.models import Batch, BatchState, HeldRow, Outcome, RowState, Slice
+from tasks.models import Batch, BatchState, LeasedRow, Outcome, RowState, Slice
 from tasks.reports import ReportFacts, write_reports
-from tasks.services import Resources
+from tasks.services import Services
 from tasks.settings import load_settings
 
 HEADER = "customer_id,payment_method,resource,description\n"
 #: Decides what becomes of a row that is sent; None leaves it waiting.
-Decide = Callable[[HeldRow], Outcome | None]
+Decide = Callable[[LeasedRow], Outcome | None]
 
 
-def created(row: HeldRow) -> Outcome:
+def created(row: LeasedRow) -> Outcome:
     """Every row goes well."""
     return answer(row)
 
@@ -34,7 +34,7 @@ class Reported:
     def __init__(self, folder: Path, **settings: str) -> None:
         self.folder = folder
         environment = {"ONBOARD_HOME": str(folder / "home"), "ELEPAY_REQUESTS_PER_SECOND": "20", **settings}
-        self.ours = Resources(load_settings(environment, folder=folder))
+        self.ours = Services(load_settings(environment, folder=folder))
         self.ours.settings.home.mkdir(parents=True, exist_ok=True)
         self.ledger = self.ours.ledger
 
@@ -89,7 +89,7 @@ def refused(code: str = "U003005", **more: Any) -> Decide:
     return lambda row: answer(row, RowState.REFUSED, code=code, **more)
 
 
-def unclear(row: HeldRow) -> Outcome:
+def unclear(row: LeasedRow) -> Outcome:
     """Every row stays unclear, for a person."""
     return answer(row, RowState.UNCLEAR, code="lost_answer")
 

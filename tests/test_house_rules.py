@@ -375,10 +375,10 @@ def metric_names() -> set[str]:
     from tasks.ledger import Overview
     from tasks.metrics_registry import Counters
     from tasks.send.rate_limit import CurrentRate
-    from worker.metrics import Observed, families
+    from worker.metrics import Observation, families
 
     overview = Overview({}, {}, 1.0, 1, 1.0, 1)
-    observed = Observed(Counters().read(), overview, 0, CurrentRate(1, 1, 1), {"ledger": True}, {"sweep": 1.0})
+    observed = Observation(Counters().read(), overview, 0, CurrentRate(1, 1, 1), {"ledger": True}, {"sweep": 1.0})
     return {sample.name for family in families(observed) for sample in family.samples}
 
 

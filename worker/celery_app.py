@@ -31,7 +31,7 @@ QUEUE_EXPIRES_SECONDS = 3600
 #: A Redis that says nothing for so long is left, and connected to anew.
 SOCKET_SECONDS = 10
 #: Seconds between two sweeps of a fleet's worker.
-SWEEP_SECONDS = 2.0
+REAP_SECONDS = 2.0
 #: A signal has told this worker to end; without one, its end is a failure.
 told_to_end = threading.Event()
 
@@ -136,19 +136,19 @@ def _set_up_logging(**_: Any) -> None:
 @worker_ready.connect
 def _ready(**_: Any) -> None:
     structlog.get_logger("onboard").info(
-        "worker ready", pid=os.getpid(), account=str(_account), ledger=celery_tasks.resources().ledger.place
+        "worker ready", pid=os.getpid(), account=str(_account), ledger=celery_tasks.built_services().ledger.place
     )
 
 
 @worker_shutting_down.connect
 def _stop_sending(**_: Any) -> None:
     """Give back what was not sent; Celery waits for the slices, which end as soon as their last answer is written."""
-    celery_tasks.resources().waves.retire()
-    celery_tasks.resources().ledger.hurry()
+    celery_tasks.built_services().send_loop.drain()
+    celery_tasks.built_services().ledger.hurry()
     told_to_end.set()
 
 
 @worker_shutdown.connect
-def _say_goodbye(**_: Any) -> None:
-    ours = celery_tasks.resources()
-    ours.waves.stop(ours.settings.total_timeout_seconds)
+def _stop_loop(**_: Any) -> None:
+    services = celery_tasks.built_services()
+    services.send_loop.stop(services.settings.total_timeout_seconds)

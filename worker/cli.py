@@ -20,7 +20,7 @@ from tasks.gc_tuning import collect_from_now_on
 from tasks.memory_limits import NO_MEMORY, OUT_OF_MEMORY, is_out_of_memory, is_too_small, save_address_space
 
 if TYPE_CHECKING:
-    from tasks.services import Resources
+    from tasks.services import Services
     from tasks.settings import Settings
 
 ALL_DONE, NEED_A_PERSON, UNUSABLE, STOPPED = 0, 1, 2, 3
@@ -101,7 +101,7 @@ def run(
         lang=lang,
         excel_safe=excel_safe,
     )
-    _leave(_told(lambda ours, console: run.run(ours, options, console)), json_output=json_output, lang=lang)
+    _leave(_told(lambda services, console: run.run(services, options, console)), json_output=json_output, lang=lang)
 
 
 @app.command(epilog="Example:  onboard check customers.csv")
@@ -116,7 +116,7 @@ def check(
     from worker.commands import check
 
     _leave(
-        lambda ours, console: check.check(ours, file, console, mapping=mapping, lang=lang, offline=offline),
+        lambda services, console: check.check(services, file, console, mapping=mapping, lang=lang, offline=offline),
         json_output=json_output,
         lang=lang,
     )
@@ -130,7 +130,7 @@ def status(
     """List the newest batches, or show where the rows of one stand."""
     from worker.commands import status
 
-    _leave(lambda ours, console: status.status(ours, batch, console), json_output=json_output)
+    _leave(lambda services, console: status.status(services, batch, console), json_output=json_output)
 
 
 @app.command(epilog="Examples:  onboard report 12  ·  onboard report follow-up --days 3")
@@ -150,13 +150,15 @@ def report(
 
     if batch == "follow-up":
         _leave(
-            lambda ours, console: aftercare.report_follow_up(ours, reports, console, days=days, lang=lang),
+            lambda services, console: aftercare.report_follow_up(services, reports, console, days=days, lang=lang),
             json_output=json_output,
         )
     if not (batch.isascii() and batch.isdigit()):
         _fail(f"{batch!r} is neither the number of a batch nor follow-up", json_output=json_output)
     _leave(
-        lambda ours, console: status.report(ours, int(batch), reports, console, lang=lang, excel_safe=excel_safe),
+        lambda services, console: status.report(
+            services, int(batch), reports, console, lang=lang, excel_safe=excel_safe
+        ),
         json_output=json_output,
     )
 
@@ -179,7 +181,9 @@ def audit(
     """Hold every row of a batch against what elepay lists; write audit.csv. Exits with 1 if they do not agree."""
     from worker.commands import aftercare
 
-    _leave(lambda ours, console: aftercare.audit(ours, batch, reports, console, lang=lang), json_output=json_output)
+    _leave(
+        lambda services, console: aftercare.audit(services, batch, reports, console, lang=lang), json_output=json_output
+    )
 
 
 @app.command()
@@ -187,7 +191,7 @@ def pause(batch: BatchArgument, json_output: JsonOption = False) -> None:
     """Send nothing more of a batch until it is resumed."""
     from worker.commands import decisions
 
-    _leave(lambda ours, console: decisions.pause(ours, batch, console), json_output=json_output)
+    _leave(lambda services, console: decisions.pause(services, batch, console), json_output=json_output)
 
 
 @app.command()
@@ -211,7 +215,7 @@ def resume(
 
     window = decisions.NewWindow(not_before, until, at_any_time)
     _leave(
-        _told(lambda ours, console: decisions.resume(ours, batch, window, console, verify_first=verify_first)),
+        _told(lambda services, console: decisions.resume(services, batch, window, console, verify_first=verify_first)),
         json_output=json_output,
     )
 
@@ -221,7 +225,7 @@ def approve(batch: BatchArgument, json_output: JsonOption = False) -> None:
     """Let the rest of a batch run after its canary rows, as `onboard resume` does."""
     from worker.commands import decisions
 
-    _leave(_told(lambda ours, console: decisions.approve(ours, batch, console)), json_output=json_output)
+    _leave(_told(lambda services, console: decisions.approve(services, batch, console)), json_output=json_output)
 
 
 @app.command()
@@ -229,7 +233,7 @@ def cancel(batch: BatchArgument, json_output: JsonOption = False) -> None:
     """Give a batch up: what was not sent never is (another file may bring it again)."""
     from worker.commands import decisions
 
-    _leave(lambda ours, console: decisions.cancel(ours, batch, console), json_output=json_output)
+    _leave(lambda services, console: decisions.cancel(services, batch, console), json_output=json_output)
 
 
 @app.command(epilog="Example:  onboard retry 12")
@@ -243,7 +247,7 @@ def retry(
     from worker.commands import run
 
     _leave(
-        _told(lambda ours, console: run.retry(ours, batch, console, workers=workers, no_workers=no_workers)),
+        _told(lambda services, console: run.retry(services, batch, console, workers=workers, no_workers=no_workers)),
         json_output=json_output,
     )
 
@@ -263,8 +267,8 @@ def resolve(
     from worker.commands import decisions
 
     _leave(
-        lambda ours, console: decisions.resolve(
-            ours, batch, line, console, created=created, absent=absent, give_up=give_up
+        lambda services, console: decisions.resolve(
+            services, batch, line, console, created=created, absent=absent, give_up=give_up
         ),
         json_output=json_output,
     )
@@ -279,7 +283,7 @@ def show(
     """Show one row and everything that happened to it."""
     from worker.commands import decisions
 
-    _leave(lambda ours, console: decisions.show(ours, batch, line, console), json_output=json_output)
+    _leave(lambda services, console: decisions.show(services, batch, line, console), json_output=json_output)
 
 
 @app.command()
@@ -290,7 +294,7 @@ def doctor(
     """Look at everything that a run needs, from the settings to the disk; say what to do about what is wrong."""
     from worker.commands import doctor
 
-    _leave(lambda ours, console: doctor.doctor(ours, console, notify=notify), json_output=json_output)
+    _leave(lambda services, console: doctor.doctor(services, console, notify=notify), json_output=json_output)
 
 
 ledger_commands = typer.Typer(help="Look after the ledger.", no_args_is_help=True)
@@ -408,7 +412,9 @@ def watch(
         excel_safe=excel_safe,
         once=once,
     )
-    _leave(_told(lambda ours, console: watcher.watch(ours, options, console)), json_output=json_output, lang=lang)
+    _leave(
+        _told(lambda services, console: watcher.watch(services, options, console)), json_output=json_output, lang=lang
+    )
 
 
 @app.command(
@@ -472,11 +478,11 @@ def _set_window(not_before: str | None, until: str | None) -> None:
 def _told(command: Any) -> Any:
     """Tell people what happens while a command runs, if there is a channel."""
 
-    def run_and_tell(ours: Resources, console: Any) -> Any:
+    def run_and_tell(services: Services, console: Any) -> Any:
         from worker.notifier import telling
 
-        with telling(ours):
-            return command(ours, console)
+        with telling(services):
+            return command(services, console)
 
     return run_and_tell
 
@@ -492,7 +498,7 @@ def _leave(
 
     from tasks import reason_texts
     from tasks.errors import OnboardingError, UnusableFile
-    from tasks.services import Resources
+    from tasks.services import Services
     from tasks.settings import load_settings
     from worker import logs
     from worker.interrupts import Interrupts
@@ -501,10 +507,10 @@ def _leave(
     try:
         settings = (settings_from or load_settings)()
         logs.configure(settings.log_level)
-        ours: Resources = Resources(settings)
+        services: Services = Services(settings)
         collect_from_now_on()
         with Interrupts():
-            code, result = command(ours, console)
+            code, result = command(services, console)
     except UnusableFile as error:
         message, hint = reason_texts.explain_file(error, lang or settings.lang)
         _fail(message, hint=hint, code=error.code, line=error.line, json_output=json_output)

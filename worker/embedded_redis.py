@@ -45,7 +45,7 @@ def find_server() -> Path:
     )
 
 
-class PrivateServer:
+class EmbeddedRedis:
     """A server for this process and its children; use it as a context manager."""
 
     def __init__(self, state_folder: Path) -> None:
@@ -59,7 +59,7 @@ class PrivateServer:
         """The server's address as REDIS_URL takes it."""
         return f"unix://{self._folder / 'socket'}"
 
-    def __enter__(self) -> PrivateServer:
+    def __enter__(self) -> EmbeddedRedis:
         self._end_left_over()
         self._start()
         return self

@@ -19,8 +19,8 @@ import structlog
 from tasks.ledger import Overview
 from tasks.metrics_registry import counters
 from tasks.send.rate_limit import CurrentRate
-from tasks.services import Resources
-from worker.metrics import Observed, render
+from tasks.services import Services
+from worker.metrics import Observation, render
 
 log = structlog.get_logger("onboard")
 
@@ -85,25 +85,25 @@ class _Look(Generic[T]):
             time.sleep(min(max(LOOK_SECONDS, LOOK_SHARE * took), STALE_SECONDS / 2))
 
 
-class Observing:
+class HealthServer:
     """The pages of one process.
 
     `trouble` says why this process should be started again, or nothing; `pulses` are its loops by name.
     """
 
     def __init__(
-        self, ours: Resources, *, trouble: Callable[[], str] = lambda: "", pulses: Mapping[str, Pulse] | None = None
+        self, services: Services, *, trouble: Callable[[], str] = lambda: "", pulses: Mapping[str, Pulse] | None = None
     ) -> None:
         self._trouble = trouble
         self._pulses = dict(pulses or {})
-        self._ledger = _Look("ledger", partial(_look, ours))
-        self._redis = _Look("redis", partial(_rate, ours))
+        self._ledger = _Look("ledger", partial(_look, services))
+        self._redis = _Look("redis", partial(_rate, services))
 
     def metrics(self) -> tuple[int, bytes]:
         """Return what Prometheus reads."""
         seen = self._ledger.answer
         return 200, render(
-            Observed(
+            Observation(
                 counters.read(),
                 seen.overview if seen else None,
                 seen.unattended if seen else None,
@@ -138,17 +138,17 @@ class _Seen(NamedTuple):
     unattended: int  #: batches for which nobody does anything
 
 
-def _look(ours: Resources) -> _Seen:
+def _look(services: Services) -> _Seen:
     """Ask the ledger, which is opened (again) here if it was out of reach; one that cannot be written is no answer."""
-    ours.ledger.require_writable()
-    return _Seen(ours.ledger.overview(), len(ours.ledger.unattended()))
+    services.ledger.require_writable()
+    return _Seen(services.ledger.overview(), len(services.ledger.unattended()))
 
 
-def _rate(ours: Resources) -> CurrentRate:
-    return ours.rate_limit.current()
+def _rate(services: Services) -> CurrentRate:
+    return services.rate_limit.current()
 
 
-def serve(observing: Callable[[], Observing], host: str, port: int) -> ThreadingHTTPServer | None:
+def serve(observing: Callable[[], HealthServer], host: str, port: int) -> ThreadingHTTPServer | None:
     """Serve the pages in threads of their own, until the process ends; None for port 0.
 
     A port that cannot be used is logged and nothing else: rows matter more than numbers about them.

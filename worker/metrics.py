@@ -20,7 +20,7 @@ _BATCH_STATES = (BatchState.READING, BatchState.RUNNING, BatchState.PAUSED, Batc
 
 
 @dataclass(frozen=True, slots=True)
-class Observed:
+class Observation:
     """What one process knows at one moment; None: the ledger (or Redis) has not answered lately."""
 
     counted: Counted
@@ -31,7 +31,7 @@ class Observed:
     pulses: Mapping[str, float] = field(default_factory=dict)  #: part -> when it last came round, epoch seconds
 
 
-def render(observed: Observed) -> bytes:
+def render(observed: Observation) -> bytes:
     """Return the page that Prometheus reads."""
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
@@ -40,14 +40,14 @@ def render(observed: Observed) -> bytes:
 
 
 class _Collected(Collector):
-    def __init__(self, observed: Observed) -> None:
+    def __init__(self, observed: Observation) -> None:
         self._observed = observed
 
     def collect(self) -> Iterable[Metric]:
         return families(self._observed)
 
 
-def families(observed: Observed) -> Iterator[Metric]:
+def families(observed: Observation) -> Iterator[Metric]:
     """Yield every metric of ours."""
     yield from _of_this_process(observed)
     yield _gauge("onboard_ready", "1 if this part answers, else 0.", "part", observed.ready)
@@ -66,7 +66,7 @@ def families(observed: Observed) -> Iterator[Metric]:
         )
 
 
-def _of_this_process(observed: Observed) -> Iterator[Metric]:
+def _of_this_process(observed: Observation) -> Iterator[Metric]:
     counted = observed.counted
     yield _counter(
         "onboard_requests", "Requests to create a source, by what came of them.", "outcome", counted.requests

@@ -23,11 +23,11 @@ import structlog
 
 from tasks import onboarding
 from tasks.errors import LedgerError, UnusableFile
-from tasks.ledger import Claimed, Ledger
-from tasks.models import Batch, BatchState, News, NewsKind
+from tasks.ledger import ClaimedDelivery, Ledger
+from tasks.models import Batch, BatchState, Notification, NotificationKind
 from tasks.reports.i18n import Texts
 from tasks.reports.notification_message import Message, compose
-from tasks.services import Resources
+from tasks.services import Services
 from worker.dropped_names import name_of_reports
 from worker.notification_channels import Channel, open_channels
 
@@ -51,19 +51,19 @@ PATIENCE_SECONDS = 15.0
 HURRY_SECONDS = 2.0
 
 
-class Teller:
+class Notifier:
     """Tells news through channels until it is told to finish."""
 
     def __init__(
         self,
-        ours: Resources,
+        services: Services,
         channels: list[Channel],
         *,
         lease_seconds: float = LEASE_SECONDS,
         ripe_seconds: float = RIPE_SECONDS,
         look_seconds: float = LOOK_SECONDS,
     ) -> None:
-        self._ours = ours
+        self._ours = services
         self._names = [channel.name for channel in channels]
         self._lease_seconds, self._ripe_seconds, self._look_seconds = lease_seconds, ripe_seconds, look_seconds
         self._started = time.monotonic()
@@ -124,13 +124,13 @@ class Teller:
         while claimed := ledger.claim_telling(channel.name, self._lease_seconds):
             self._tell(channel, claimed)
 
-    def _is_ripe(self, news: News, now: float) -> bool:
+    def _is_ripe(self, news: Notification, now: float) -> bool:
         """Tell whether the books of a stopped batch stand still: what was under way is written first."""
-        if news.kind not in (NewsKind.PAUSED, NewsKind.HALTED) or news.batch_id is None:
+        if news.kind not in (NotificationKind.PAUSED, NotificationKind.HALTED) or news.batch_id is None:
             return True
         return now - news.at > RIPE_AT_LAST_SECONDS or onboarding.is_over(self._ours.ledger, news.batch_id)
 
-    def _tell(self, channel: Channel, claimed: Claimed) -> None:
+    def _tell(self, channel: Channel, claimed: ClaimedDelivery) -> None:
         news, ledger = claimed.news, self._ours.ledger
         about = {"what": news.kind.value, "batch": news.batch_id, "channel": channel.name, "tries": claimed.tries}
         trouble = "not taken"
@@ -172,21 +172,21 @@ class Attending:
             if batch.state is BatchState.INTERRUPTED:
                 why = f"the command that sent it has ended; onboard resume {batch.id} goes on"
                 once = f"interrupted {batch.id} {batch.runner}"
-                self._ledger.add_news(NewsKind.INTERRUPTED, once=once, batch_id=batch.id, why=why)
+                self._ledger.add_news(NotificationKind.INTERRUPTED, once=once, batch_id=batch.id, why=why)
             elif now - self._since[batch.id] >= self._seconds:
                 why = "rows are due, and for minutes nobody has taken one: are workers running, and does Redis deliver?"
                 once = f"unattended {batch.id} {time.strftime('%Y-%m-%d', time.gmtime(self._ledger.now()))}"
-                if self._ledger.add_news(NewsKind.UNATTENDED, once=once, batch_id=batch.id, why=why):
+                if self._ledger.add_news(NotificationKind.UNATTENDED, once=once, batch_id=batch.id, why=why):
                     log.warning("rows are due and nobody takes them", batch=batch.id)
 
 
 @contextlib.contextmanager
-def telling(ours: Resources, patience_seconds: float = PATIENCE_SECONDS) -> Iterator[None]:
+def telling(services: Services, patience_seconds: float = PATIENCE_SECONDS) -> Iterator[None]:
     """Tell people what happens inside of the block, and at its end what is still to be told.
 
     Does nothing without channels. Raises SettingsError for a malformed one.
     """
-    teller = start(ours)
+    teller = start(services)
     if teller is None:
         yield
         return
@@ -195,42 +195,42 @@ def telling(ours: Resources, patience_seconds: float = PATIENCE_SECONDS) -> Iter
     except UnusableFile:
         teller.finish(patience_seconds)
         raise
-    teller.finish(HURRY_SECONDS if ours.ledger.hurries else patience_seconds)
+    teller.finish(HURRY_SECONDS if services.ledger.hurries else patience_seconds)
 
 
-def start(ours: Resources) -> Teller | None:
+def start(services: Services) -> Notifier | None:
     """Start to tell people in threads, until this process ends; None if there is no channel."""
-    channels = open_channels(ours.settings)
+    channels = open_channels(services.settings)
     if not channels:
         return None
-    teller = Teller(ours, channels)
+    teller = Notifier(services, channels)
     teller.start()
     return teller
 
 
-def message_of(ours: Resources, news: News) -> Message:
+def message_of(services: Services, news: Notification) -> Message:
     """Put the message of a piece of news together, from the ledger as it stands now."""
-    settings = ours.settings
+    settings = services.settings
     texts = Texts(settings.lang, settings.time_zone)
     if news.batch_id is None:
         return compose(news, texts, batch=None, books=None, codes={}, link="")
-    batch, books = ours.ledger.batch(news.batch_id), ours.ledger.books(news.batch_id)
-    codes = ours.ledger.count_codes(news.batch_id)
-    return compose(news, texts, batch=batch, books=books, codes=codes, link=_link(ours, batch))
+    batch, books = services.ledger.batch(news.batch_id), services.ledger.books(news.batch_id)
+    codes = services.ledger.count_codes(news.batch_id)
+    return compose(news, texts, batch=batch, books=books, codes=codes, link=_link(services, batch))
 
 
-def _link(ours: Resources, batch: Batch) -> str:
+def _link(services: Services, batch: Batch) -> str:
     """Return where the reports are: an address, a folder of this machine, or what to type."""
     if batch.state is BatchState.UNUSABLE:
         return f"onboard status {batch.id}"
-    url, name = ours.settings.reports_url, name_of_reports(batch.id, batch.name)
+    url, name = services.settings.reports_url, name_of_reports(batch.id, batch.name)
     if "{folder}" in url:
         return url.replace("{folder}", quote(name))
     if url:
         return f"{url.rstrip('/')}/{batch.id}"
-    handed_out = ours.settings.drop_folder / "outbox" / name
+    handed_out = services.settings.drop_folder / "outbox" / name
     if handed_out.is_dir():
         return str(handed_out.absolute())
-    if ours.reports.is_dir():
-        return str((ours.reports / str(batch.id)).absolute())
+    if services.reports.is_dir():
+        return str((services.reports / str(batch.id)).absolute())
     return f"onboard report {batch.id}"

@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tasks.ledger import LookUpsToCome
-from tasks.models import Account, Batch, BatchState, Books, Reason, RowState
+from tasks.models import Account, Batch, BatchState, Reason, RowCounts, RowState
 from tasks.reason_texts import sentence
 
 #: Colour of each state, in the order in which they are shown.
@@ -166,7 +166,7 @@ _NARROW = 80
 _ANY_WIDTH = 10_000
 
 
-def verdict(batch: Batch, books: Books) -> str:
+def verdict(batch: Batch, books: RowCounts) -> str:
     """Return the first sentence of every report: what came out, and whether somebody is needed."""
     if batch.state is BatchState.UNUSABLE:
         return "the file cannot be used; nothing was sent"
@@ -194,7 +194,7 @@ def print_trouble(console: Console, sentence: str) -> None:
         console.print(Text(sentence, style="bold red"), soft_wrap=True)
 
 
-def print_books(console: Console, batch: Batch, books: Books, *, seconds: float | None = None) -> None:
+def print_books(console: Console, batch: Batch, books: RowCounts, *, seconds: float | None = None) -> None:
     """Print verdict and books."""
     well = books.need_a_person == 0 and books.balance and batch.state is not BatchState.UNUSABLE
     colour = "green" if well else "yellow"

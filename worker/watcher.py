@@ -33,17 +33,17 @@ from tasks import accept, onboarding, reason_texts, report_builder
 from tasks.accept import load_mapping
 from tasks.errors import UnusableFile
 from tasks.ledger import WATCH, Ledger
-from tasks.models import Batch, BatchState, NewsKind, RowState
+from tasks.models import Batch, BatchState, NotificationKind, RowState
 from tasks.reports import FILES, Notice, write_notice
-from tasks.services import Resources
+from tasks.services import Services
 from worker import late_uploads, terminal
 from worker.commands import run
 from worker.drop_folder import REPORTS, Claim, DropFolder, Dropped
 from worker.dropped_names import name_of_reports, stem_of
-from worker.health_server import Observing, Pulse, serve
+from worker.health_server import HealthServer, Pulse, serve
 from worker.late_uploads import LookBack
 from worker.troubles import NotTaken, Troubles, why_of
-from worker.worker_pool import TICK_SECONDS, sweep_and_ring
+from worker.worker_pool import TICK_SECONDS, reap_and_dispatch
 
 log = structlog.get_logger("onboard")
 
@@ -114,18 +114,18 @@ class Job(NamedTuple):
     future: Future[None]
 
 
-def watch(ours: Resources, options: Options, console: Console) -> tuple[int, dict[str, Any]]:
+def watch(services: Services, options: Options, console: Console) -> tuple[int, dict[str, Any]]:
     """Take files from the drop folder until told to stop, or (`once`) until all that is there has come to its end."""
-    ours.settings.require_key()
+    services.settings.require_key()
     if options.mapping is not None:
         load_mapping(options.mapping)  # what is wrong with it is said now and not with the first file
-    with run.at_work(ours, console, WATCH, workers=options.workers, no_workers=options.no_workers) as work:
-        run.sendable_methods(ours)  # the same of the key
+    with run.at_work(services, console, WATCH, workers=options.workers, no_workers=options.no_workers) as work:
+        run.sendable_methods(services)  # the same of the key
         accept.load()
-        watcher = Watcher(ours, options, work)
+        watcher = Watcher(services, options, work)
         watcher.folder.make()
-        pages = partial(Observing, ours, pulses={"watcher": watcher.pulse})
-        serve(pages, ours.settings.metrics_host, ours.settings.metrics_port)
+        pages = partial(HealthServer, services, pulses={"watcher": watcher.pulse})
+        serve(pages, services.settings.metrics_host, services.settings.metrics_port)
         console.print(Text(f"watching {watcher.folder.inbox}"), soft_wrap=True)
         with work.interrupts.counted():
             code = watcher.run()
@@ -140,10 +140,10 @@ def watch(ours: Resources, options: Options, console: Console) -> tuple[int, dic
 class Watcher:
     """One watcher of one folder; several may share the folder if they share ledger and Redis."""
 
-    def __init__(self, ours: Resources, options: Options, work: run.AtWork) -> None:
-        settings = ours.settings
-        self._ours, self._options, self._work = ours, options, work
-        self._ledger: Ledger = ours.ledger
+    def __init__(self, services: Services, options: Options, work: run.AtWork) -> None:
+        settings = services.settings
+        self._ours, self._options, self._work = services, options, work
+        self._ledger: Ledger = services.ledger
         self._lang = options.lang or settings.lang
         self.folder = DropFolder(
             (options.folder or settings.require_drop_folder()).absolute(),
@@ -194,7 +194,7 @@ class Watcher:
             if interrupts.count:
                 self._ledger.hurry()
             if interrupts.count and workers is not None:
-                workers.retire()
+                workers.drain()
             self._let_threads_end()
         finally:
             self.folder.leave()
@@ -284,7 +284,7 @@ class Watcher:
         """Tell once a day and folder what cannot be taken, whichever watcher is the first."""
         day = datetime.now(ZoneInfo(self._ours.settings.time_zone))
         once = f"not taken {day:%Y-%m-%d} {self.folder.root} {what}"
-        self._ledger.add_news(NewsKind.NOT_TAKEN, once=once, why=what)
+        self._ledger.add_news(NotificationKind.NOT_TAKEN, once=once, why=what)
 
     def _look_back_if_due(self) -> None:
         """Look in a thread, now and then, whether a file has changed since it was put away."""
@@ -302,7 +302,7 @@ class Watcher:
         with self._troubles.told(f"{claim.id}, compared with what was read"):
             if not late_uploads.has_other_content(claim):
                 return
-            self._ledger.add_news(NewsKind.WENT_ON, once=f"went on {claim.id}", why=claim.name)
+            self._ledger.add_news(NotificationKind.WENT_ON, once=f"went on {claim.id}", why=claim.name)
             accepted = onboarding.kept_at(self._ours.files, claim.facts["sha256"])
             if late_uploads.give_back(claim, accepted, self.folder.inbox) is not None:
                 log.warning("file changed after it was read, and comes back", claim=claim.id)
@@ -336,7 +336,7 @@ class Watcher:
     def _say_that_nothing_arrived(self, by: datetime) -> None:
         """Say it once a day and folder, whichever watcher is the first; the ledger has people told."""
         once = f"nothing arrived {by:%Y-%m-%d} {self.folder.root}"
-        if self._ledger.add_news(NewsKind.NOTHING_ARRIVED, once=once, why=f"{by:%Y-%m-%d %H:%M}"):
+        if self._ledger.add_news(NotificationKind.NOTHING_ARRIVED, once=once, why=f"{by:%Y-%m-%d %H:%M}"):
             log.warning("nothing arrived", by=f"{by:%Y-%m-%d %H:%M}")
 
     # ---------------------------------------------------------------------------------------------------- working
@@ -357,8 +357,8 @@ class Watcher:
             self._ledger.require_memory()
             if died:
                 log.warning("the private Valkey had died and was started again")
-                self._ledger.ring_again()
-            sweep_and_ring(self._ledger, self._ours.settings)
+                self._ledger.dispatch_again()
+            reap_and_dispatch(self._ledger, self._ours.settings)
 
     def _advance(self) -> None:
         """Bring every claim as far as it can go now; one is read and one put away at a time, the oldest first."""
@@ -466,7 +466,7 @@ class Watcher:
         5. another one of this content, finished or under way: it repeats that
         6. else accept it
         """
-        claim, ours = one.claim, self._ours
+        claim, services = one.claim, self._ours
         if claim.file.is_symlink() or not claim.file.is_file():
             one.unusable = UnusableFile(
                 "unreadable_file",
@@ -474,12 +474,14 @@ class Watcher:
                 hint="Drop the file itself.",
                 detail="link",
             )
-            self._ledger.add_news(NewsKind.REJECTED, once=f"rejected {claim.id}", code=one.unusable.code, why=claim.id)
+            self._ledger.add_news(
+                NotificationKind.REJECTED, once=f"rejected {claim.id}", code=one.unusable.code, why=claim.id
+            )
             return
         before = claim.facts.get("sha256", "")
         if (
             before
-            and onboarding.kept_at(ours.files, before).exists()
+            and onboarding.kept_at(services.files, before).exists()
             and (own := self._own(claim, self._known(before)))
         ):
             one.batch_id = own.id
@@ -493,7 +495,7 @@ class Watcher:
         known = self._known(sha256)
         own = self._own(claim, known)
         if own is not None:
-            onboarding.keep_file(claim.file, ours.files, sha256)  # another watcher may have kept it elsewhere
+            onboarding.keep_file(claim.file, services.files, sha256)  # another watcher may have kept it elsewhere
             one.batch_id = own.id
         elif earlier := next((batch for batch in known if batch.state is not BatchState.CANCELLED), None):
             one.batch_id, one.repeats = earlier.id, True
@@ -584,7 +586,7 @@ class Watcher:
         need = self._ledger.books(batch.id).need_a_person
         self._notice(claim, Notice("already_onboarded", claim.name, claim.id, batch=batch, need_a_person=need))
         self.folder.hand_out(claim, f"{name_of_reports(batch.id, claim.name)}-again-{claim.id}")
-        self._ledger.add_news(NewsKind.REPEATED, once=f"repeated {claim.id}", batch_id=batch.id, why=claim.name)
+        self._ledger.add_news(NotificationKind.REPEATED, once=f"repeated {claim.id}", batch_id=batch.id, why=claim.name)
         self._put_into(self.folder.archive, f"{batch.id}-again", claim)
         self.counts.already_onboarded += 1
         log.info("already onboarded", claim=claim.id, batch=batch.id)

@@ -99,7 +99,7 @@ class Workers:
             log.warning("worker process ended, starting it again", pid=process.pid, code=process.returncode)
             self._processes[at] = self._start(at + 1)
 
-    def retire(self) -> None:
+    def drain(self) -> None:
         """Ask every worker, once, to finish what is under way."""
         if not self._retired:
             self._retired = True
@@ -108,7 +108,7 @@ class Workers:
 
     def stop(self, interrupts: Interrupts, seconds: float) -> None:
         """Retire them and wait; kill what is left after `seconds` or at one more Ctrl-C."""
-        self.retire()
+        self.drain()
         ends, asked = time.monotonic() + seconds, interrupts.count
         while any(process.poll() is None for process in self._processes):
             if time.monotonic() > ends or interrupts.count > max(asked, 1):
@@ -120,7 +120,7 @@ class Workers:
             process.wait()
 
 
-class Runner:
+class WorkerPool:
     """The running command as the ledger knows it: whose batches its workers send."""
 
     def __init__(self, ledger: Ledger, lease_seconds: float) -> None:
@@ -226,15 +226,15 @@ def _lock(file: IO[str]) -> bool:
     return True
 
 
-def sweep_and_ring(ledger: Ledger, settings: Settings) -> None:
+def reap_and_dispatch(ledger: Ledger, settings: Settings) -> None:
     """Take back what dead workers hold, close what is done, and send messages for slices that are due."""
-    sweep(ledger, settings)
-    onboarding.ring(ledger, celery_tasks.send, settings.window)
+    reap(ledger, settings)
+    onboarding.dispatch(ledger, celery_tasks.send, settings.window)
 
 
-def sweep(ledger: Ledger, settings: Settings) -> None:
+def reap(ledger: Ledger, settings: Settings) -> None:
     """Take back what dead workers hold, and close what is done."""
-    onboarding.sweep(
+    onboarding.reap(
         ledger,
         look_up_delay_seconds=settings.look_up_delay_seconds,
     )
@@ -246,7 +246,7 @@ def watch_batches(
     settings: Settings,
     *,
     workers: Workers | None,
-    runner: Runner | None,
+    runner: WorkerPool | None,
     interrupts: Interrupts,
     show: Callable[[], None],
     left: Callable[[], bool],
@@ -267,9 +267,9 @@ def watch_batches(
                 runner.keep(batches)
             if closes_at is None:
                 closes_at = _last_closing(ledger, batches, settings.window)
-            sweep(ledger, settings)
+            reap(ledger, settings)
             if ledger.now() < closes_at:
-                onboarding.ring(ledger, celery_tasks.send, settings.window)
+                onboarding.dispatch(ledger, celery_tasks.send, settings.window)
             if all(onboarding.is_over(ledger, batch_id) for batch_id in batches):
                 return Ending.OVER
             if ledger.now() >= closes_at and not any(_is_held(ledger, batch_id) for batch_id in batches):

@@ -19,7 +19,7 @@ from tasks.errors import LedgerError, LedgerReplaced
 from tasks.gc_tuning import collect_from_now_on
 from tasks.memory_limits import NO_MEMORY, OUT_OF_MEMORY, is_out_of_memory
 from worker import logs
-from worker.health_server import Observing, Pulse, serve
+from worker.health_server import HealthServer, Pulse, serve
 from worker.interrupts import NOTICE_SECONDS
 from worker.worker_pool import PARENT, RUNNER
 
@@ -37,30 +37,30 @@ ANEW_SECONDS = 1.0
 
 def work(name: str) -> int:
     """Work until told to stop; return the exit code. Raises OnboardingError if it cannot."""
-    from worker.celery_app import SLICE_THREADS, SWEEP_SECONDS, app, told_to_end, use_queue_of
+    from worker.celery_app import REAP_SECONDS, SLICE_THREADS, app, told_to_end, use_queue_of
 
     collect_from_now_on()
     sys.setswitchinterval(SWITCH_SECONDS)
-    ours = celery_tasks.resources()
-    settings = ours.settings
+    services = celery_tasks.built_services()
+    settings = services.settings
     logs.configure(settings.log_level)  # Celery does it, too, but later
     parent, runner = os.environ.get(PARENT), os.environ.get(RUNNER)
     if runner:
-        ours.runner = int(runner)
-        use_queue_of(ours.runner)
+        services.runner = int(runner)
+        use_queue_of(services.runner)
     if parent is not None:  # `onboard run` sweeps for its own workers
         threading.Thread(target=_end_with, args=(int(parent),), name="parent", daemon=True).start()
     else:
         swept = Pulse(settings.watchdog_seconds)
-        threading.Thread(target=_sweep, args=(SWEEP_SECONDS, swept), name="sweep", daemon=True).start()
+        threading.Thread(target=_reap, args=(REAP_SECONDS, swept), name="sweep", daemon=True).start()
         from worker import notifier
 
-        notifier.start(ours)
+        notifier.start(services)
     _start_waves()
     threading.Thread(target=_watch, name="watchdog", daemon=True).start()
     threading.Thread(target=_see_that_it_ends, args=(told_to_end,), name="end", daemon=True).start()
     if parent is None:  # workers of one command would fight for one port
-        pages = partial(Observing, ours, trouble=_trouble, pulses={"sweep": swept})
+        pages = partial(HealthServer, services, trouble=_trouble, pulses={"sweep": swept})
         serve(pages, settings.metrics_host, settings.metrics_port)
     consumer = app.Worker(  # not worker_main: Celery's command line takes a fifth of a worker's start to load
         hostname=f"onboard-{name}@{socket.gethostname()}",
@@ -87,8 +87,8 @@ def _start_waves() -> None:
     ends = time.monotonic() + STARTING_SECONDS
     while True:
         try:
-            celery_tasks.resources().ledger.require_memory()
-            celery_tasks.resources().waves  # noqa: B018 - building it starts it
+            celery_tasks.built_services().ledger.require_memory()
+            celery_tasks.built_services().send_loop  # noqa: B018 - building it starts it
         except LedgerReplaced:
             raise
         except LedgerError as error:
@@ -115,25 +115,25 @@ def _end_with(parent: int) -> None:
     while os.getppid() == parent:
         time.sleep(0.5)
     log.warning("the process that started this worker is gone, so it ends", parent=parent)
-    ours = celery_tasks.resources()
-    ours.waves.stop(ours.settings.total_timeout_seconds + 5)
+    services = celery_tasks.built_services()
+    services.send_loop.stop(services.settings.total_timeout_seconds + 5)
     os._exit(0)
 
 
 def _see_that_it_ends(told: threading.Event) -> None:
     """End this process soon after its last answer, once it was told to end, whatever hangs: ledger, Redis or Celery."""
     told.wait()
-    waves = celery_tasks.resources().waves
-    last, moved_at = time.monotonic(), waves.moved_at
+    send_loop = celery_tasks.built_services().send_loop
+    last, moved_at = time.monotonic(), send_loop.moved_at
     while time.monotonic() - last < NOTICE_SECONDS:
         time.sleep(0.1)
-        if waves.under_way or waves.moved_at != moved_at:
-            last, moved_at = time.monotonic(), waves.moved_at
+        if send_loop.under_way or send_loop.moved_at != moved_at:
+            last, moved_at = time.monotonic(), send_loop.moved_at
     log.warning("told to end, but something does not answer, so this worker ends at once; nothing is lost")
     os._exit(0)
 
 
-def _sweep(seconds: float, pulse: Pulse) -> None:
+def _reap(seconds: float, pulse: Pulse) -> None:
     """Sweep and ring again and again, for the whole fleet.
 
     Every worker does, so that there is no clock whose death would go unseen; the ledger gives each row and slice once.
@@ -143,7 +143,7 @@ def _sweep(seconds: float, pulse: Pulse) -> None:
         time.sleep(seconds * random.uniform(0.8, 1.2))  # noqa: S311 - so that workers do not sweep in step
         pulse.beat()
         try:
-            celery_tasks.sweep()
+            celery_tasks.reap()
             troubled = ""
         except Exception as error:  # noqa: BLE001 - the door of a thread: the next sweep may go well
             if type(error).__name__ != troubled:
@@ -153,10 +153,10 @@ def _sweep(seconds: float, pulse: Pulse) -> None:
 
 def _trouble() -> str:
     """Return why this process is of no use any more, or nothing."""
-    ours = celery_tasks.resources()
-    if ours.waves.failed:
+    services = celery_tasks.built_services()
+    if services.send_loop.failed:
         return "the sending loop has failed"
-    return "no row has moved" if ours.waves.stuck_seconds > ours.settings.watchdog_seconds else ""
+    return "no row has moved" if services.send_loop.stuck_seconds > services.settings.watchdog_seconds else ""
 
 
 def _watch() -> None:
@@ -164,27 +164,27 @@ def _watch() -> None:
 
     End it, too, when its ledger is no longer the one that it has worked with.
     """
-    ours = celery_tasks.resources()
-    limit = ours.settings.watchdog_seconds
+    services = celery_tasks.built_services()
+    limit = services.settings.watchdog_seconds
     while True:
         time.sleep(min(1.0, limit / 4))
-        failure = ours.waves.failure
+        failure = services.send_loop.failure
         if celery_tasks.out_of_memory.is_set() or (failure is not None and is_out_of_memory(failure)):
             log.error("out of memory, so this worker ends to be started again", why=NO_MEMORY)
-            ours.waves.stop(ours.settings.total_timeout_seconds + 5)
+            services.send_loop.stop(services.settings.total_timeout_seconds + 5)
             os._exit(OUT_OF_MEMORY)
-        if ours.waves.failed:
+        if services.send_loop.failed:
             log.error("the sending loop has failed, so this worker ends to be started again")
             os._exit(STUCK)
-        stuck = ours.waves.stuck_seconds
+        stuck = services.send_loop.stuck_seconds
         if stuck > limit:
             log.error("no row has moved, so this worker ends to be started again", seconds=round(stuck))
             os._exit(STUCK)
         try:
-            ours.ledger.require_memory()
+            services.ledger.require_memory()
         except LedgerReplaced as error:
             log.error("the ledger was replaced, so this worker ends", why=str(error))  # noqa: TRY400 - it says it all
-            ours.waves.stop(ours.settings.total_timeout_seconds + 5)
+            services.send_loop.stop(services.settings.total_timeout_seconds + 5)
             os._exit(REPLACED)
         except LedgerError:  # out of reach: the sending loop says so
             continue

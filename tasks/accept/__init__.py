@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = [
-    "IntakeRules",
+    "AcceptanceChecks",
     "OpenedFile",
     "Warnings",
     "decode_request",
@@ -56,7 +56,7 @@ _MOST_PARENTS = 10
 
 
 @dataclass(frozen=True, slots=True)
-class IntakeRules:
+class AcceptanceChecks:
     """How files are read and what may stand in them."""
 
     encodings: tuple[str, ...] = ("utf-8-sig", "cp932")  #: tried strictly, in this order
@@ -85,7 +85,7 @@ def load() -> None:
     import_module("pandas")
 
 
-def open_file(path: Path, rules: IntakeRules) -> OpenedFile:
+def open_file(path: Path, rules: AcceptanceChecks) -> OpenedFile:
     """Look at a file as a whole.
 
     Raises `UnusableFile` if nothing of it can be onboarded: encoding, header, columns, no record at all.
@@ -164,7 +164,7 @@ def _changed() -> UnusableFile:
 def read_rows(
     path: Path,
     opened: OpenedFile,
-    rules: IntakeRules,
+    rules: AcceptanceChecks,
     chunk_rows: int = 20_000,
     warnings: Warnings | None = None,
 ) -> Generator[list[NewRow], None, None]:
@@ -189,7 +189,7 @@ def read_rows(
 
 
 def _next_rows(
-    batches: Iterator[RecordBatch], opened: OpenedFile, rules: IntakeRules, warnings: Warnings
+    batches: Iterator[RecordBatch], opened: OpenedFile, rules: AcceptanceChecks, warnings: Warnings
 ) -> list[NewRow]:
     """Return the rows of the next batch of records, or none at the end."""
     with collector_at_rest():
@@ -201,7 +201,7 @@ def _next_rows(
         return _rows_of(chunk, rules)
 
 
-def _rows_of(chunk: Chunk, rules: IntakeRules) -> list[NewRow]:
+def _rows_of(chunk: Chunk, rules: AcceptanceChecks) -> list[NewRow]:
     if not chunk.reasons:
         return _waiting_rows(chunk, list(range(len(chunk.batch))), live=rules.live)
     valid = [at for at in range(len(chunk.batch)) if at not in chunk.reasons]

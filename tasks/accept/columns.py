@@ -56,7 +56,7 @@ class Column(NamedTuple):
 
 
 def load_mapping(path: Path) -> dict[str, str]:
-    """Return more titles from a TOML file, as `IntakeRules.mapping` wants them.
+    """Return more titles from a TOML file, as `AcceptanceChecks.mapping` wants them.
 
     Lines read `customer_id = ["Member No", "会員コード"]` or `"Member No" = "customer_id"`, below `[columns]` or not.
     Raises `SettingsError` naming the line's key.

@@ -2,7 +2,7 @@
 
 ::
 
-    read_rows_beside ──path, OpenedFile, IntakeRules──> python -m tasks.accept.subprocess_reader
+    read_rows_beside ──path, OpenedFile, AcceptanceChecks──> python -m tasks.accept.subprocess_reader
                      <──rows, a chunk at a time; at the end Warnings, or what was raised──
 
 Two pipes with pickles of our own between parent and child. The child holds nothing but the chunk it works on; it ends
@@ -20,7 +20,7 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import IO, Any
 
-from tasks.accept import IntakeRules, OpenedFile, Warnings, read_rows
+from tasks.accept import AcceptanceChecks, OpenedFile, Warnings, read_rows
 from tasks.errors import OnboardingError, UnusableFile
 from tasks.memory_limits import NO_MEMORY, is_out_of_memory, save_address_space
 from tasks.models import NewRow
@@ -32,7 +32,7 @@ _CHUNK_ROWS = 12_000
 
 
 def read_rows_beside(
-    path: Path, opened: OpenedFile, rules: IntakeRules, warnings: Warnings
+    path: Path, opened: OpenedFile, rules: AcceptanceChecks, warnings: Warnings
 ) -> Generator[list[NewRow], None, None]:
     """Yield what `read_rows` yields, and raise what it raises, from a process of its own.
 

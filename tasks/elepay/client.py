@@ -33,7 +33,15 @@ from urllib3.exceptions import HTTPError as Urllib3Error
 from urllib3.util.proxy import connection_requires_http_tunnel
 
 from tasks.elepay.answers import Evidence, differs, short_text, source_of
-from tasks.elepay.http_transport import MAX_ANSWER_BYTES, Answer, Connection, Deadlines, Flight, Flights, Transport
+from tasks.elepay.http_transport import (
+    MAX_ANSWER_BYTES,
+    Answer,
+    Connection,
+    Deadlines,
+    Exchange,
+    HttpTransport,
+    Transport,
+)
 from tasks.errors import ElepayError, NotSent, Unclear
 from tasks.models import REFERENCE_KEY, Source, SourceRequest
 
@@ -76,7 +84,7 @@ class ElepayApi:
         deadlines: Deadlines,
         *,
         trust_env: bool = False,
-        transport: Callable[[Callable[[], Connection], Deadlines], Transport] = Flights,
+        transport: Callable[[Callable[[], Connection], Deadlines], Transport] = HttpTransport,
     ) -> None:
         self._deadlines = deadlines
         session = requests.Session()
@@ -130,7 +138,7 @@ class ElepayApi:
         """Create a source that carries our reference in its metadata (§2.2), in `wait_seconds`. Never repeated here.
 
         `may_leave` is asked just before bytes are written to the connection, when it has been made already; no means
-        HeldBack. `then` is called once, by the thread that all requests share: it must not block. An answer that
+        Fenced. `then` is called once, by the thread that all requests share: it must not block. An answer that
         belongs to another request, or may, is Unclear (`answer_mismatch`, `answer_repeated`).
         """
         body: dict[str, Any] = {"paymentMethod": request.payment_method, "resource": request.resource}
@@ -140,7 +148,7 @@ class ElepayApi:
             body["extra"] = request.extra
         body["metadata"] = {**request.metadata, REFERENCE_KEY: reference}
 
-        def landed(result: Answer | ElepayError) -> bool:
+        def completed(result: Answer | ElepayError) -> bool:
             made, trusted = self._read(
                 result, lambda fields, status: self._evidence.created(fields, status, request, reference)
             )
@@ -149,15 +157,15 @@ class ElepayApi:
 
         path = f"/customers/{_segment(request.customer_id)}/sources"
         sent = self._request("POST", path, orjson.dumps(body))
-        self._transport.start(Flight(sent, landed, may_leave, time.monotonic() + wait_seconds))
+        self._transport.start(Exchange(sent, completed, may_leave, time.monotonic() + wait_seconds))
 
     def create_source(
         self, request: SourceRequest, reference: str, *, may_leave: Callable[[], bool] = lambda: True
     ) -> Source:
         """Do what `begin_create` begins, and wait for its end."""
-        landed: queue.SimpleQueue[Source | ElepayError] = queue.SimpleQueue()
-        self.begin_create(request, reference, landed.put, may_leave=may_leave)
-        made = landed.get()
+        completed: queue.SimpleQueue[Source | ElepayError] = queue.SimpleQueue()
+        self.begin_create(request, reference, completed.put, may_leave=may_leave)
+        made = completed.get()
         if isinstance(made, ElepayError):
             raise made
         return made
@@ -184,12 +192,12 @@ class ElepayApi:
         """Ask for something and return what `read` makes of the fields and the HTTP status of a 2xx answer."""
         done: queue.SimpleQueue[_Read | ElepayError] = queue.SimpleQueue()
 
-        def landed(result: Answer | ElepayError) -> bool:
+        def completed(result: Answer | ElepayError) -> bool:
             found, trusted = self._read(result, read)
             done.put(found)
             return trusted
 
-        self._transport.start(Flight(self._request("GET", path), landed, fresh=fresh))
+        self._transport.start(Exchange(self._request("GET", path), completed, fresh=fresh))
         found = done.get()
         if isinstance(found, ElepayError):
             raise found

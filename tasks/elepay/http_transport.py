@@ -29,7 +29,7 @@ from typing import Any, NamedTuple, Protocol
 import httptools
 import structlog
 
-from tasks.errors import ElepayError, HeldBack, NotSent, Unclear
+from tasks.errors import ElepayError, Fenced, NotSent, Unclear
 
 log = structlog.get_logger("onboard")
 
@@ -76,20 +76,20 @@ class Connection(Protocol):
 
 
 @dataclass(eq=False, slots=True)
-class Flight:
+class Exchange:
     """One request. httptools calls the `on_` methods while its answer is read."""
 
     request: bytes  #: head and body
     #: Called once, by the thread of all flights, before the connection is released: it must not block. False: the
     #: connection must not be used again.
-    landed: Callable[[Answer | ElepayError], bool | None]
+    completed: Callable[[Answer | ElepayError], bool | None]
     may_leave: Callable[[], bool] = lambda: True  #: asked just before each write
     leaves_at: float = 0.0  #: by the monotonic clock
     fresh: bool = False  #: leaves on a newly made connection, which is closed after it
     ends_at: float = 0.0
     moved_at: float = 0.0
     unsent: memoryview | None = None  #: None: nothing has left
-    line: _Line | None = None
+    conn: _Conn | None = None
     over: bool = False
     status: int | None = None  #: once the head of its answer is whole
     headers: dict[str, str] = field(default_factory=dict)
@@ -116,9 +116,9 @@ class Flight:
 
     def on_headers_complete(self) -> None:
         """Note that the head is whole."""
-        assert self.line is not None, "it is read from there"
-        assert self.line.parser is not None, "it calls"
-        self.status = self.line.parser.get_status_code()
+        assert self.conn is not None, "it is read from there"
+        assert self.conn.parser is not None, "it calls"
+        self.status = self.conn.parser.get_status_code()
 
     def on_message_complete(self) -> None:
         """Keep the answer; but an interim answer (RFC 9110, 15.2) is not the answer."""
@@ -127,9 +127,9 @@ class Flight:
             self.headers.clear()
             self.parts.clear()
         elif self.answer is None:
-            assert self.line is not None, "it is read from there"
-            assert self.line.parser is not None, "it calls"
-            self.reusable = self.line.parser.should_keep_alive()
+            assert self.conn is not None, "it is read from there"
+            assert self.conn.parser is not None, "it calls"
+            self.reusable = self.conn.parser.should_keep_alive()
             self.complete()
 
     def complete(self) -> None:
@@ -138,16 +138,16 @@ class Flight:
         self.answer = Answer(self.status, self.headers, b"".join(self.parts))
 
 
-class _Line:
+class _Conn:
     """A connection and, while it is not idle, its flight."""
 
-    __slots__ = ("connection", "epoch", "flight", "parser", "sock", "unread", "waits_to_write")
+    __slots__ = ("connection", "epoch", "exchange", "parser", "sock", "unread", "waits_to_write")
 
     def __init__(self, connection: Connection, epoch: object) -> None:
         assert connection.sock is not None, "it was just made"
         self.connection, self.sock, self.epoch = connection, connection.sock, epoch
         self.unread: Callable[[], int] = getattr(self.sock, "pending", int)  # bytes that TLS has unpacked already
-        self.flight: Flight | None = None
+        self.exchange: Exchange | None = None
         self.parser: httptools.HttpResponseParser | None = None
         self.waits_to_write = False
 
@@ -155,7 +155,7 @@ class _Line:
 class Transport(Protocol):
     """Carries requests to elepay and their answers back."""
 
-    def start(self, *flights: Flight) -> None:
+    def start(self, *exchanges: Exchange) -> None:
         """Let requests leave when their times have come; each ends with one call of its `landed`."""
 
     def renew(self) -> None:
@@ -169,7 +169,7 @@ class Transport(Protocol):
         """Close every connection; what is under way ends as unclear."""
 
 
-class Flights:
+class HttpTransport:
     """The requests of one process; `start` may be called by any thread.
 
     `connect` returns an open connection or raises an ElepayError; it runs in threads of its own.
@@ -182,11 +182,11 @@ class Flights:
         self._awake.setblocking(False)
         self._to_wake.setblocking(False)
         self._selector.register(self._awake, selectors.EVENT_READ)
-        self._new: deque[Flight] = deque()
-        self._made: deque[tuple[Flight, Connection | ElepayError, object]] = deque()
-        self._waiting: list[tuple[float, int, Flight]] = []  # heap by `leaves_at`
-        self._flying: set[Flight] = set()
-        self._idle: list[_Line] = []
+        self._new: deque[Exchange] = deque()
+        self._made: deque[tuple[Exchange, Connection | ElepayError, object]] = deque()
+        self._waiting: list[tuple[float, int, Exchange]] = []  # heap by `leaves_at`
+        self._under_way: set[Exchange] = set()
+        self._idle: list[_Conn] = []
         self._epoch = object()  # connections of an earlier epoch carry no further request
         self._numbers = itertools.count()
         self._late_at = 0.0
@@ -195,9 +195,9 @@ class Flights:
         self._thread = threading.Thread(target=self._run, name="flights", daemon=True)
         self._thread.start()
 
-    def start(self, *flights: Flight) -> None:
+    def start(self, *exchanges: Exchange) -> None:
         """Let them leave when their times have come."""
-        self._new.extend(flights)
+        self._new.extend(exchanges)
         self._wake()
         if self._closed:  # nobody may be left to see them
             self._take_in()
@@ -259,78 +259,78 @@ class Flights:
                 self._awake.recv(4096)
                 self._woken = False  # before it looks: what comes from now on wakes it again
             else:
-                self._safely(self._move, key.data, key.data.flight)
+                self._safely(self._move, key.data, key.data.exchange)
         self._take_in()
         now = time.monotonic()
         while self._waiting and self._waiting[0][0] <= now:
-            flight = heapq.heappop(self._waiting)[2]
-            self._safely(self._depart, flight, flight)
+            exchange = heapq.heappop(self._waiting)[2]
+            self._safely(self._depart, exchange, exchange)
         if now >= self._late_at:
             self._late_at = now + LATE_EVERY_SECONDS
             self._end_late(now)
 
     def _patience(self) -> float | None:
         """Return how long to wait for something to happen, in seconds; None: as long as it takes."""
-        if not self._waiting and not self._flying:
+        if not self._waiting and not self._under_way:
             return None
         next_at = min(self._late_at, self._waiting[0][0]) if self._waiting else self._late_at
         return max(0.0, next_at - time.monotonic())
 
     def _take_in(self) -> None:
         while self._new:
-            flight = self._new.popleft()
-            heapq.heappush(self._waiting, (flight.leaves_at, next(self._numbers), flight))
+            exchange = self._new.popleft()
+            heapq.heappush(self._waiting, (exchange.leaves_at, next(self._numbers), exchange))
         while self._made:
             self._use(*self._made.popleft())
         while self._idle and self._idle[0].epoch is not self._epoch:  # the oldest come first
             self._drop(self._idle.pop(0))
 
-    def _use(self, flight: Flight, made: Connection | ElepayError, epoch: object) -> None:
+    def _use(self, exchange: Exchange, made: Connection | ElepayError, epoch: object) -> None:
         """Let a flight leave on the connection that was made for it; keep the connection if the flight is over."""
         if isinstance(made, ElepayError):
-            self._land(flight, made)
+            self._finish(exchange, made)
             return
         if self._closed:
             made.close()
-            self._land(flight, NotSent("connection_failed"))
+            self._finish(exchange, NotSent("connection_failed"))
             return
-        line = _Line(made, epoch)
-        line.sock.setblocking(False)
-        self._selector.register(line.sock, selectors.EVENT_READ, line)
-        if flight.over:
-            self._release(line)
+        conn = _Conn(made, epoch)
+        conn.sock.setblocking(False)
+        self._selector.register(conn.sock, selectors.EVENT_READ, conn)
+        if exchange.over:
+            self._release(conn)
         elif epoch is self._epoch:
-            line.flight = flight
-            self._safely(self._board, line, flight)
+            conn.exchange = exchange
+            self._safely(self._attach, conn, exchange)
         else:  # it was renewed meanwhile
-            self._drop(line)
-            self._connectors.submit(self._make, flight)
+            self._drop(conn)
+            self._connectors.submit(self._make, exchange)
 
-    def _safely(self, step: Callable[[Any], None], what: Flight | _Line, flight: Flight | None) -> None:
+    def _safely(self, step: Callable[[Any], None], what: Exchange | _Conn, exchange: Exchange | None) -> None:
         """Let a failure of this program end one flight and not all of them."""
         try:
             step(what)
         except Exception as error:  # noqa: BLE001 - a bug must not leave a row without an outcome
             log.error("unexpected failure", error=type(error).__name__)  # noqa: TRY400 - its text may quote data
-            if flight is not None:
-                if flight.line is not None:
-                    self._drop(flight.line)
-                self._land(flight, Unclear("internal_error"))
+            if exchange is not None:
+                if exchange.conn is not None:
+                    self._drop(exchange.conn)
+                self._finish(exchange, Unclear("internal_error"))
 
-    def _depart(self, flight: Flight) -> None:
-        flight.moved_at = time.monotonic()
-        flight.ends_at = flight.moved_at + self._deadlines.total
-        self._flying.add(flight)
-        while self._idle and not flight.fresh:
-            line = self._idle.pop()
-            if line.epoch is self._epoch and line.connection.is_connected:
-                line.flight = flight
-                self._board(line)
+    def _depart(self, exchange: Exchange) -> None:
+        exchange.moved_at = time.monotonic()
+        exchange.ends_at = exchange.moved_at + self._deadlines.total
+        self._under_way.add(exchange)
+        while self._idle and not exchange.fresh:
+            conn = self._idle.pop()
+            if conn.epoch is self._epoch and conn.connection.is_connected:
+                conn.exchange = exchange
+                self._attach(conn)
                 return
-            self._drop(line)
-        self._connectors.submit(self._make, flight)
+            self._drop(conn)
+        self._connectors.submit(self._make, exchange)
 
-    def _make(self, flight: Flight) -> None:
+    def _make(self, exchange: Exchange) -> None:
         """Make a connection, in a thread of its own."""
         epoch = self._epoch
         try:
@@ -340,143 +340,143 @@ class Flights:
         except Exception as error:  # noqa: BLE001 - the door of a thread: nothing has left
             log.error("unexpected failure", error=type(error).__name__)  # noqa: TRY400 - may quote
             made = NotSent("connection_failed")
-        self._made.append((flight, made, epoch))
+        self._made.append((exchange, made, epoch))
         self._wake()
 
-    def _board(self, line: _Line) -> None:
-        assert line.flight is not None, "it was just given to it"
-        line.flight.line, line.parser = line, None
-        self._write(line.flight, line)
+    def _attach(self, conn: _Conn) -> None:
+        assert conn.exchange is not None, "it was just given to it"
+        conn.exchange.conn, conn.parser = conn, None
+        self._write(conn.exchange, conn)
 
-    def _write(self, flight: Flight, line: _Line) -> None:
+    def _write(self, exchange: Exchange, conn: _Conn) -> None:
         """Write what is left of the request, if it may leave."""
-        if not flight.may_leave():
-            if flight.unsent is None:
-                self._release(line)
-                self._land(flight, HeldBack("held_back"))
+        if not exchange.may_leave():
+            if exchange.unsent is None:
+                self._release(conn)
+                self._finish(exchange, Fenced("held_back"))
             else:
-                self._break(flight, line)
+                self._break(exchange, conn)
             return
-        if flight.unsent is None:
-            flight.unsent = memoryview(flight.request)
+        if exchange.unsent is None:
+            exchange.unsent = memoryview(exchange.request)
         try:
-            flight.unsent = flight.unsent[line.sock.send(flight.unsent) :]
+            exchange.unsent = exchange.unsent[conn.sock.send(exchange.unsent) :]
         except _NOT_NOW:
             pass
         except OSError:
-            self._break(flight, line)
+            self._break(exchange, conn)
             return
-        flight.moved_at = time.monotonic()
-        if bool(flight.unsent) is not line.waits_to_write:
-            line.waits_to_write = not line.waits_to_write
-            events = selectors.EVENT_READ | (selectors.EVENT_WRITE if line.waits_to_write else 0)
-            self._selector.modify(line.sock, events, line)
+        exchange.moved_at = time.monotonic()
+        if bool(exchange.unsent) is not conn.waits_to_write:
+            conn.waits_to_write = not conn.waits_to_write
+            events = selectors.EVENT_READ | (selectors.EVENT_WRITE if conn.waits_to_write else 0)
+            self._selector.modify(conn.sock, events, conn)
 
-    def _move(self, line: _Line) -> None:
+    def _move(self, conn: _Conn) -> None:
         """Something has happened on a line."""
-        flight = line.flight
-        if flight is None:  # the other side closes it, or says what nobody asked for
-            if line in self._idle:
-                self._idle.remove(line)
-            self._drop(line)
+        exchange = conn.exchange
+        if exchange is None:  # the other side closes it, or says what nobody asked for
+            if conn in self._idle:
+                self._idle.remove(conn)
+            self._drop(conn)
             return
-        if flight.unsent:
-            self._write(flight, line)
-        while not flight.over:
+        if exchange.unsent:
+            self._write(exchange, conn)
+        while not exchange.over:
             try:
-                received = line.sock.recv(_CHUNK_BYTES)
+                received = conn.sock.recv(_CHUNK_BYTES)
             except _NOT_NOW:
                 return
             except OSError:
-                self._break(flight, line)
+                self._break(exchange, conn)
                 return
-            self._read(flight, line, received)
-            if not line.unread():  # no selector reports them
+            self._read(exchange, conn, received)
+            if not conn.unread():  # no selector reports them
                 return
 
-    def _read(self, flight: Flight, line: _Line, received: bytes) -> None:
-        flight.moved_at = time.monotonic()
-        flight.size += len(received)
+    def _read(self, exchange: Exchange, conn: _Conn, received: bytes) -> None:
+        exchange.moved_at = time.monotonic()
+        exchange.size += len(received)
         try:
             if received:
-                line.parser = line.parser or httptools.HttpResponseParser(flight)
-                line.parser.feed_data(received)
+                conn.parser = conn.parser or httptools.HttpResponseParser(exchange)
+                conn.parser.feed_data(received)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
-            flight.reusable = False
-            if flight.answer is None:  # else the fault is in what follows the answer
-                self._break(flight, line)
+            exchange.reusable = False
+            if exchange.answer is None:  # else the fault is in what follows the answer
+                self._break(exchange, conn)
                 return
         if not received:
-            framed = flight.headers.keys() & {"content-length", "transfer-encoding"}
-            if flight.status is None or framed:
-                self._break(flight, line)
+            framed = exchange.headers.keys() & {"content-length", "transfer-encoding"}
+            if exchange.status is None or framed:
+                self._break(exchange, conn)
                 return
-            flight.complete()  # the end of the connection is the end of the answer (RFC 9112, 6.3)
-        if flight.size > MAX_ANSWER_BYTES:
-            self._break(flight, line, late=True)
-        elif flight.answer is not None:
-            self._complete(flight, line, flight.answer)
+            exchange.complete()  # the end of the connection is the end of the answer (RFC 9112, 6.3)
+        if exchange.size > MAX_ANSWER_BYTES:
+            self._break(exchange, conn, late=True)
+        elif exchange.answer is not None:
+            self._complete(exchange, conn, exchange.answer)
 
     # ------------------------------------------------------------------ how it ends
 
-    def _complete(self, flight: Flight, line: _Line, answer: Answer) -> None:
+    def _complete(self, exchange: Exchange, conn: _Conn, answer: Answer) -> None:
         """Hand over an answer; whoever reads it says whether its connection can be trusted with another request."""
-        trusted = self._land(flight, answer)
-        if trusted and flight.reusable and not (flight.fresh or flight.unsent or line.unread()):
-            self._release(line)
+        trusted = self._finish(exchange, answer)
+        if trusted and exchange.reusable and not (exchange.fresh or exchange.unsent or conn.unread()):
+            self._release(conn)
         else:
-            self._drop(line)
+            self._drop(conn)
 
-    def _release(self, line: _Line) -> None:
-        line.flight = line.parser = None
-        if line.epoch is self._epoch:
-            self._idle.append(line)
+    def _release(self, conn: _Conn) -> None:
+        conn.exchange = conn.parser = None
+        if conn.epoch is self._epoch:
+            self._idle.append(conn)
         else:
-            self._drop(line)
+            self._drop(conn)
 
-    def _drop(self, line: _Line) -> None:
-        line.flight = None
+    def _drop(self, conn: _Conn) -> None:
+        conn.exchange = None
         with contextlib.suppress(KeyError, ValueError, OSError):
-            self._selector.unregister(line.sock)
+            self._selector.unregister(conn.sock)
         with contextlib.suppress(OSError):
-            line.connection.close()
+            conn.connection.close()
 
-    def _break(self, flight: Flight, line: _Line, *, late: bool = False) -> None:
+    def _break(self, exchange: Exchange, conn: _Conn, *, late: bool = False) -> None:
         """End a flight that has left, without knowing what became of it."""
-        self._drop(line)
-        status = flight.status
-        self._land(
-            flight,
+        self._drop(conn)
+        status = exchange.status
+        self._finish(
+            exchange,
             Unclear("read_timeout", http_status=status) if late else Unclear("connection_reset", http_status=status),
         )
 
-    def _land(self, flight: Flight, result: Answer | ElepayError) -> bool:
+    def _finish(self, exchange: Exchange, result: Answer | ElepayError) -> bool:
         """End a flight; return whether its connection may be used again."""
-        self._flying.discard(flight)
-        if flight.over:
+        self._under_way.discard(exchange)
+        if exchange.over:
             return False
-        flight.over, flight.line = True, None
+        exchange.over, exchange.conn = True, None
         try:
-            return flight.landed(result) is not False
+            return exchange.completed(result) is not False
         except Exception as error:  # noqa: BLE001 - as in `_safely`
             log.error("unexpected failure", error=type(error).__name__)  # noqa: TRY400 - as there
             return False
 
     def _end_late(self, now: float) -> None:
         """End what takes too long: timeouts of sockets start anew with every byte, and a row's lease relies on this."""
-        for flight in [one for one in self._flying if now > min(one.ends_at, one.moved_at + self._deadlines.read)]:
-            if flight.line is not None:
-                self._break(flight, flight.line, late=True)
-            elif now > flight.ends_at:
-                self._land(flight, NotSent("connect_timeout"))
+        for exchange in [one for one in self._under_way if now > min(one.ends_at, one.moved_at + self._deadlines.read)]:
+            if exchange.conn is not None:
+                self._break(exchange, exchange.conn, late=True)
+            elif now > exchange.ends_at:
+                self._finish(exchange, NotSent("connect_timeout"))
 
     def _give_up(self) -> None:
-        for flight in list(self._flying):
-            if flight.line is not None:
-                self._break(flight, flight.line)
+        for exchange in list(self._under_way):
+            if exchange.conn is not None:
+                self._break(exchange, exchange.conn)
             else:
-                self._land(flight, NotSent("connection_failed"))
+                self._finish(exchange, NotSent("connection_failed"))
         while self._waiting:
-            self._land(heapq.heappop(self._waiting)[2], NotSent("connection_failed"))
+            self._finish(heapq.heappop(self._waiting)[2], NotSent("connection_failed"))
         while self._idle:
             self._drop(self._idle.pop())

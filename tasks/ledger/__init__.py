@@ -33,12 +33,12 @@ outbox        what people are told, once through each channel
 from tasks.ledger.acceptance import Accepting
 from tasks.ledger.audit_rows import AuditedRow, Auditing
 from tasks.ledger.batches import WATCH, Batches
-from tasks.ledger.dispatch import RING_AGAIN_SECONDS, RUNG_AT_ONCE, Doorbell
-from tasks.ledger.follow_up import Followed, Following, SeenStatus, SourceLine
+from tasks.ledger.dispatch import DISPATCH_AGAIN_SECONDS, DISPATCHED_AT_ONCE, Doorbell
+from tasks.ledger.follow_up import Following, FollowUpRow, SourceLine, StatusObservation
 from tasks.ledger.held_sources import SharedSource
 from tasks.ledger.insert_rows import ENDED_STATUSES, SETTLED_STATUSES, Adding
-from tasks.ledger.leases import Holding, Wave
-from tasks.ledger.outbox import Claimed, Telling
+from tasks.ledger.leases import Holding, WaveResult
+from tasks.ledger.outbox import ClaimedDelivery, Telling
 from tasks.ledger.queries import Counting, LookUpsToCome, Overview
 from tasks.ledger.reaper import ClosedMethod, Sweeping, Witness
 from tasks.ledger.resolution import Deciding, UnclearRow
@@ -46,24 +46,24 @@ from tasks.ledger.retention import Forgetting
 from tasks.ledger.sampling import SampledRow
 
 __all__ = [
+    "DISPATCHED_AT_ONCE",
+    "DISPATCH_AGAIN_SECONDS",
     "ENDED_STATUSES",
-    "RING_AGAIN_SECONDS",
-    "RUNG_AT_ONCE",
     "SETTLED_STATUSES",
     "WATCH",
     "AuditedRow",
-    "Claimed",
+    "ClaimedDelivery",
     "ClosedMethod",
-    "Followed",
+    "FollowUpRow",
     "Ledger",
     "LookUpsToCome",
     "Overview",
     "SampledRow",
-    "SeenStatus",
     "SharedSource",
     "SourceLine",
+    "StatusObservation",
     "UnclearRow",
-    "Wave",
+    "WaveResult",
     "Witness",
 ]
 

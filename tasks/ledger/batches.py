@@ -30,7 +30,7 @@ from tasks.models import (
     Account,
     Batch,
     BatchState,
-    NewsKind,
+    NotificationKind,
     RowState,
     StopCode,
 )
@@ -39,7 +39,7 @@ from tasks.send_window import Window
 #: The command whose batches belong to a drop folder.
 WATCH = "watch"
 #: What people are told of when a batch gets into this state.
-_TOLD_OF = {BatchState.PAUSED: NewsKind.PAUSED, BatchState.HALTED: NewsKind.HALTED}
+_TOLD_OF = {BatchState.PAUSED: NotificationKind.PAUSED, BatchState.HALTED: NotificationKind.HALTED}
 
 
 class Batches(Samples):
@@ -101,7 +101,7 @@ class Batches(Samples):
                 )
             )
             batch_id = new_id(result)
-            self._add_news(connection, NewsKind.REJECTED, batch_id, code=code)
+            self._add_news(connection, NotificationKind.REJECTED, batch_id, code=code)
             return batch_id
 
     def batch(self, batch_id: int) -> Batch:
@@ -392,7 +392,7 @@ class Batches(Samples):
                 .values(state=BatchState.FINISHED, finished_at=self.engine.now(), state_reason="")
             ).rowcount
             if closed:
-                self._add_news(connection, NewsKind.FINISHED, batch_id)
+                self._add_news(connection, NotificationKind.FINISHED, batch_id)
         return closed == 1
 
     def discard_batch(self, batch_id: int) -> None:

@@ -22,17 +22,17 @@ from tasks.models import (
 from tasks.send_window import Window
 
 #: A rung slice that nobody took is rung again after this; the broker may have lost its message.
-RING_AGAIN_SECONDS = 20.0
+DISPATCH_AGAIN_SECONDS = 20.0
 
 
 #: Messages that may lie unread in the broker: few, so that a small file need not queue behind a large one.
-RUNG_AT_ONCE = 24
+DISPATCHED_AT_ONCE = 24
 
 
 class Doorbell(Store):
     """Rings for slices, fairly between batches."""
 
-    def ring(self, room: int = RUNG_AT_ONCE) -> list[Slice]:
+    def dispatch(self, room: int = DISPATCHED_AT_ONCE) -> list[Slice]:
         """Take slices that are due, fairly between the running batches, at most so many that `room` lie unread.
 
         Only of batches that are this process's to send, and while their own windows are open.
@@ -77,12 +77,12 @@ class Doorbell(Store):
                 connection.execute(
                     update(slices)
                     .where(slices.c.batch_id == bindparam("b"), slices.c.first_record == bindparam("f"))
-                    .values(rung=True, due_at=now + RING_AGAIN_SECONDS),
+                    .values(rung=True, due_at=now + DISPATCH_AGAIN_SECONDS),
                     [{"b": one.batch_id, "f": one.first_record} for one in taken],
                 )
         return taken
 
-    def ring_again(self, one: Slice | None = None) -> None:
+    def dispatch_again(self, one: Slice | None = None) -> None:
         """Make slices whose message nobody will act on due at once: one, or (the broker is new and empty) all."""
         again = update(slices).where(slices.c.rung)
         if one is None:
@@ -109,7 +109,7 @@ class Doorbell(Store):
 
         A row that somebody holds is looked after in a while: its holder may give it back and die before it says so.
         """
-        held_until = self.engine.now() + RING_AGAIN_SECONDS
+        held_until = self.engine.now() + DISPATCH_AGAIN_SECONDS
         when = case((rows.c.worker.is_(None), func.coalesce(rows.c.not_before, 0.0)), else_=held_until)
         due = select(func.min(when)).where(
             rows.c.batch_id == one.batch_id,

@@ -32,7 +32,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 
 from tasks.errors import LedgerError
 from tasks.ledger.memory import Memory, copy_of
-from tasks.ledger.timeouts import ANSWER_SECONDS, Patience
+from tasks.ledger.timeouts import ANSWER_SECONDS, Timeouts
 
 #: What drivers raise for a value that the database cannot hold: a NUL, a lone surrogate, a number that is too large.
 BAD_VALUES = (DataError, UnicodeError, OverflowError)
@@ -47,7 +47,7 @@ class UnwritableValue(LedgerError):
 class LedgerEngine:
     """Transactions on one database, which all parts of the ledger share; safe to share between threads."""
 
-    def __init__(self, engine: Engine, memory: Memory, patience: Patience, lock_path: Path | None = None) -> None:
+    def __init__(self, engine: Engine, memory: Memory, patience: Timeouts, lock_path: Path | None = None) -> None:
         self.memory = memory
         self.is_sqlite = engine.dialect.name == "sqlite"
         #: `insert` of the database's own dialect, which knows `on_conflict_do_nothing`.
@@ -68,7 +68,7 @@ class LedgerEngine:
         """
         parsed = _parse(url)
         place, copy = _place(parsed), None if home is None else copy_of(home, parsed)
-        patience = Patience(None if makes else ANSWER_SECONDS)
+        patience = Timeouts(None if makes else ANSWER_SECONDS)
         if parsed.get_backend_name() != "sqlite":
             from tasks.ledger.postgres import postgres_engine  # its driver is an extra
 

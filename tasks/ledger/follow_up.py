@@ -17,7 +17,7 @@ from tasks.models import BatchState, RowState, reference_of
 CLAIM_SECONDS = 900.0
 
 
-class Followed(NamedTuple):
+class FollowUpRow(NamedTuple):
     """A created row whose source's status is due."""
 
     batch_id: int
@@ -29,10 +29,10 @@ class Followed(NamedTuple):
     sent_at: float  #: when its source was asked for (0.0: by a ledger that was lost)
 
 
-class SeenStatus(NamedTuple):
+class StatusObservation(NamedTuple):
     """What elepay said of a row's source; `follow_up_at` is when it is asked again, None: never."""
 
-    row: Followed
+    row: FollowUpRow
     status: str | None  #: None: it said nothing
     follow_up_at: float | None
 
@@ -52,7 +52,7 @@ class SourceLine(NamedTuple):
 class Following(Store):
     """Follows created sources up."""
 
-    def claim_follow_ups(self, limit: int) -> list[Followed]:
+    def claim_follow_ups(self, limit: int) -> list[FollowUpRow]:
         """Take created rows of this account whose status is due, the longest due first.
 
         The claim moves them CLAIM_SECONDS on, so nobody else takes them, and one whose taker dies is not forgotten.
@@ -85,10 +85,11 @@ class Following(Store):
                 )
             ).all()
         return [
-            Followed(row[0], row[1], row[2], str(row[3]), row[4] or "", row[5] or 0, row[6] or 0.0) for row in claimed
+            FollowUpRow(row[0], row[1], row[2], str(row[3]), row[4] or "", row[5] or 0, row[6] or 0.0)
+            for row in claimed
         ]
 
-    def record_statuses(self, seen: Sequence[SeenStatus]) -> int:
+    def record_statuses(self, seen: Sequence[StatusObservation]) -> int:
         """Write what elepay said, as far as a row still has that source; return how many have another status now."""
         now, changed = self.engine.now(), 0
         with self.engine.write() as connection:
@@ -116,7 +117,7 @@ class Following(Store):
                     )
         return changed
 
-    def put_back_follow_ups(self, claimed: Sequence[Followed]) -> None:
+    def put_back_follow_ups(self, claimed: Sequence[FollowUpRow]) -> None:
         """Make claimed rows due again that elepay was not asked about."""
         if claimed:
             with self.engine.write() as connection:

@@ -26,7 +26,7 @@ from tasks.ledger.schema import batches, history, rows, slices, workers
 from tasks.models import (
     OWNING_STATES,
     BatchState,
-    HeldRow,
+    LeasedRow,
     Outcome,
     RowState,
     Slice,
@@ -34,7 +34,7 @@ from tasks.models import (
 )
 
 
-class Wave(NamedTuple):
+class WaveResult(NamedTuple):
     """What the ledger says to a wave: who may leave, and which batches have stopped."""
 
     marked: set[tuple[int, int]]  #: (batch, record) that are now `sending`
@@ -43,7 +43,7 @@ class Wave(NamedTuple):
     at: float  #: when they were marked
     doubted: int = 0  #: outcomes that were recorded as `unclear`, because another created row holds their source
 
-    def take(self, row: HeldRow) -> bool:
+    def take(self, row: LeasedRow) -> bool:
         """Tell, once for each mark, whether a row may leave."""
         key = row.batch_id, row.record
         if key not in self.marked:
@@ -105,7 +105,7 @@ class Holding(HeldSources):
             )
             return [(int(row[0]), str(row[1]), int(row[2]), str(row[3])) for row in found]
 
-    def claim_slice(self, one: Slice, worker: int) -> list[HeldRow]:
+    def claim_slice(self, one: Slice, worker: int) -> list[LeasedRow]:
         """Take every row of the slice that is due: to be sent, or to be looked up.
 
         Nothing is taken while the batch does not run, or if it is not this process's to send, and nothing is taken to
@@ -157,11 +157,11 @@ class Holding(HeldSources):
         self,
         worker: int,
         outcomes: Sequence[Outcome],
-        to_send: Sequence[HeldRow],
+        to_send: Sequence[LeasedRow],
         lease_seconds: float,
         *,
         look_up_delay_seconds: float = 0.0,
-    ) -> Wave:
+    ) -> WaveResult:
         """Write outcomes and mark rows `sending`, in one transaction that also renews the worker's lease.
 
         Only the rows in `marked` may be sent; `attempts` of those has been raised by one. Outcomes that are not
@@ -180,12 +180,12 @@ class Holding(HeldSources):
         self,
         worker: int,
         outcomes: Sequence[Outcome],
-        to_send: Sequence[HeldRow],
+        to_send: Sequence[LeasedRow],
         lease_seconds: float,
         now: float,
         look_up_at: float,
         write: Callable[[Connection, Sequence[Outcome], float, float], int],
-    ) -> Wave:
+    ) -> WaveResult:
         batch_ids = {row.batch_id for row in to_send}
         with self.engine.write(remembered=bool(outcomes or to_send)) as connection:
             doubted = write(connection, outcomes, now, look_up_at)
@@ -197,7 +197,7 @@ class Holding(HeldSources):
                 running = select(batches.c.id).where(batches.c.id.in_(batch_ids), batches.c.state == BatchState.RUNNING)
                 stopped = batch_ids - set(connection.execute(running).scalars())
                 marked = self._mark(connection, worker, [row for row in to_send if row.batch_id not in stopped], now)
-        return Wave(marked, stopped, lease_kept, now, doubted)
+        return WaveResult(marked, stopped, lease_kept, now, doubted)
 
     def _write_one_by_one(
         self, connection: Connection, outcomes: Sequence[Outcome], now: float, look_up_at: float
@@ -214,7 +214,7 @@ class Holding(HeldSources):
         return doubted
 
     def _mark(
-        self, connection: Connection, worker: int, to_send: Sequence[HeldRow], now: float
+        self, connection: Connection, worker: int, to_send: Sequence[LeasedRow], now: float
     ) -> set[tuple[int, int]]:
         if not to_send:
             return set()
@@ -292,7 +292,7 @@ class Holding(HeldSources):
                 late.append(outcome)
         return late
 
-    def release(self, worker: int, held: Sequence[HeldRow], not_before: Mapping[tuple[int, int], float]) -> None:
+    def release(self, worker: int, held: Sequence[LeasedRow], not_before: Mapping[tuple[int, int], float]) -> None:
         """Give back rows that were not sent (or not looked up), some not to be touched before a time."""
         if not held:
             return
@@ -408,8 +408,8 @@ def _drop_values(outcome: Outcome, now: float, look_up_at: float) -> None:
     outcome.what = "the outcome could not be written, to be looked up"
 
 
-def _held(row: Row[Any]) -> HeldRow:
-    return HeldRow(
+def _held(row: Row[Any]) -> LeasedRow:
+    return LeasedRow(
         batch_id=row.batch_id,
         record=row.record,
         line=row.line,

@@ -9,20 +9,20 @@ from sqlalchemy import ColumnElement, exists, or_, select, update
 
 from tasks.ledger.schema import batches, channels, news, tellings
 from tasks.ledger.store import Store
-from tasks.models import News, NewsKind
+from tasks.models import Notification, NotificationKind
 
 
-class Claimed(NamedTuple):
+class ClaimedDelivery(NamedTuple):
     """News in the hands of one process, for one channel."""
 
-    news: News
+    news: Notification
     tries: int  #: this one included
 
 
 class Telling(Store):
     """Remembers what is still to be told, and to whom."""
 
-    def add_news(self, kind: NewsKind, *, once: str, batch_id: int | None = None, **more: str) -> bool:
+    def add_news(self, kind: NotificationKind, *, once: str, batch_id: int | None = None, **more: str) -> bool:
         """Let people be told (`more`: `code`, `why`); False if it is there already under the name `once`."""
         with self.engine.write() as connection:
             return self._add_news(connection, kind, batch_id, once=once, **more)
@@ -35,7 +35,7 @@ class Telling(Store):
             with self.engine.write() as connection:
                 connection.execute(self.engine.insert(channels).on_conflict_do_nothing(), new)
 
-    def untold_news(self, channel: str, newest_at: float, oldest_at: float) -> list[News]:
+    def untold_news(self, channel: str, newest_at: float, oldest_at: float) -> list[Notification]:
         """Return news between these times that nobody has made a telling of for this channel, oldest first.
 
         News of batches of another account is left to the processes of that account.
@@ -50,7 +50,7 @@ class Telling(Store):
         )
         with self.engine.read() as connection:
             return [
-                News(row.id, NewsKind(row.kind), row.at, row.batch_id, row.code, row.why)
+                Notification(row.id, NotificationKind(row.kind), row.at, row.batch_id, row.code, row.why)
                 for row in connection.execute(query)
             ]
 
@@ -65,7 +65,7 @@ class Telling(Store):
             with self.engine.write() as connection:
                 connection.execute(self.engine.insert(tellings).on_conflict_do_nothing(), new)
 
-    def claim_telling(self, channel: str, lease_seconds: float) -> Claimed | None:
+    def claim_telling(self, channel: str, lease_seconds: float) -> ClaimedDelivery | None:
         """Take the oldest news that is due for a channel; nobody else gets it before the lease is over."""
         now = self.engine.now()
         due = (
@@ -88,8 +88,8 @@ class Telling(Store):
                     .values(due_at=now + lease_seconds, tries=row.tries + 1)
                 ).rowcount
             if claimed:
-                found = News(row.id, NewsKind(row.kind), row.at, row.batch_id, row.code, row.why)
-                return Claimed(found, row.tries + 1)
+                found = Notification(row.id, NotificationKind(row.kind), row.at, row.batch_id, row.code, row.why)
+                return ClaimedDelivery(found, row.tries + 1)
 
     def record_told(self, news_id: int, channel: str) -> None:
         """Remember that news was told."""
@@ -100,7 +100,7 @@ class Telling(Store):
                 .values(told_at=self.engine.now(), due_at=None)
             )
 
-    def put_telling_off(self, claimed: Claimed, channel: str, due_at: float | None) -> None:
+    def put_telling_off(self, claimed: ClaimedDelivery, channel: str, due_at: float | None) -> None:
         """Let news that could not be told wait until `due_at`, or (None) give it up; unless others have taken it up."""
         with self.engine.write() as connection:
             connection.execute(

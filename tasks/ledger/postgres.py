@@ -24,7 +24,7 @@ from sqlalchemy.engine import URL, ExceptionContext
 from sqlalchemy.engine.interfaces import DBAPIConnection, Dialect
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from tasks.ledger.timeouts import Patience
+from tasks.ledger.timeouts import Timeouts
 
 #: PostgreSQL ends a transaction in which nothing is said for so long: else a frozen process keeps its locks.
 IDLE_IN_TRANSACTION_SECONDS = 10
@@ -46,9 +46,9 @@ _Result = TypeVar("_Result")
 
 
 class _Connection(psycopg.Connection[Any]):
-    """A connection each of whose calls ends: see `Patience`."""
+    """A connection each of whose calls ends: see `Timeouts`."""
 
-    patience = Patience()
+    patience = Timeouts()
 
     def wait(self, gen: Generator[Any, Any, _Result], *args: Any, **kwargs: Any) -> _Result:
         """Wait for the server, but not for longer than it may be silent."""
@@ -74,7 +74,7 @@ class _Connection(psycopg.Connection[Any]):
             return result
 
 
-def postgres_engine(url: URL, patience: Patience) -> Engine:
+def postgres_engine(url: URL, patience: Timeouts) -> Engine:
     """Return an engine whose connections work as this module says."""
     engine = create_engine(
         url, connect_args=CONNECTION, pool_pre_ping=True, pool_size=8, pool_recycle=1800, hide_parameters=True

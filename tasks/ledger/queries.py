@@ -18,8 +18,8 @@ from tasks.ledger.store import Store
 from tasks.models import (
     OPEN_STATES,
     BatchState,
-    Books,
     ReportRow,
+    RowCounts,
     RowState,
     decode_reasons,
     reference_of,
@@ -99,10 +99,10 @@ class Counting(Store):
             waiting, last_at = connection.execute(query).one()
         return LookUpsToCome(int(waiting), float(last_at)) if waiting else None
 
-    def books(self, batch_id: int) -> Books:
+    def books(self, batch_id: int) -> RowCounts:
         """Return the books of a batch: what the file has against where its records stand."""
         count = self.count_states(batch_id)
-        return Books(
+        return RowCounts(
             records=self._records(batch_id),
             created=count.get(RowState.CREATED, 0),
             skipped=count.get(RowState.SKIPPED, 0),

@@ -26,7 +26,7 @@ from tasks.ledger.insert_rows import ENDED_STATUSES
 from tasks.ledger.schema import batches, closed_methods, history, rows, workers
 from tasks.ledger.store import Store
 from tasks.models import (
-    HeldRow,
+    LeasedRow,
     RowState,
     reference_of,
 )
@@ -53,7 +53,7 @@ class Witness(NamedTuple):
 class Sweeping(Store):
     """Takes back, closes, and remembers."""
 
-    def sweep(self, *, look_up_delay_seconds: float) -> int:
+    def reap(self, *, look_up_delay_seconds: float) -> int:
         """Take back what dead workers hold; return how many rows.
 
         Claimed rows wait again at once. Rows being sent become `unclear` once no request of theirs can still be under
@@ -147,7 +147,7 @@ class Sweeping(Store):
             self._make_due(connection, batch_id)
         return len(waiting) + len(unclear)
 
-    def close_method(self, row: HeldRow, *, resource: str, code: str, until: float | None) -> None:
+    def close_method(self, row: LeasedRow, *, resource: str, code: str, until: float | None) -> None:
         """Remember that elepay does not take a row's payment method: for good, or `until` a time."""
         values = {
             "batch_id": row.batch_id,
@@ -233,10 +233,10 @@ class Sweeping(Store):
         ]
         with self.engine.read() as connection:
             found = [[_witness(row) for row in connection.execute(query)] for query in queries]
-        ours = {one for part in found[:2] for one in part}
+        services = {one for part in found[:2] for one in part}
         others = set(found[2])
-        younger = sorted((one for one in ours | others if one.sent_at > after), key=_sent_at)
-        older = {one for one in ours if one.sent_at <= after} or {one for one in others if one.sent_at <= after}
+        younger = sorted((one for one in services | others if one.sent_at > after), key=_sent_at)
+        older = {one for one in services if one.sent_at <= after} or {one for one in others if one.sent_at <= after}
         return [*younger[:1], *sorted(older, key=_sent_at, reverse=True)[:2]]
 
 

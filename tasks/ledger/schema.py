@@ -252,7 +252,7 @@ history = Table(
 )
 Index("history_by_row", history.c.batch_id, history.c.record)
 
-#: What people are to be told of (`models.NewsKind`), written together with what happened. `once` keeps news that
+#: What people are to be told (`models.NotificationKind`), written together with what happened. `once` keeps news that
 #: several processes notice from being there twice.
 news = Table(
     "news",

@@ -25,7 +25,7 @@ from tasks.ledger.conditions import TO_DO
 from tasks.ledger.engine import LedgerEngine, place_of
 from tasks.ledger.memory import Seen, name_ledger
 from tasks.ledger.schema import VERSION, batches, created_for, history, ledger_identity, news, rows, slices, workers
-from tasks.models import NO_ACCOUNT, Account, BatchState, NewsKind
+from tasks.models import NO_ACCOUNT, Account, BatchState, NotificationKind
 
 #: Number of the lock under which one process at a time migrates a PostgreSQL ledger.
 _MIGRATION_LOCK = 7_263_548
@@ -267,7 +267,9 @@ class Store:
             insert(history).values(batch_id=batch_id, record=record, at=self.engine.now(), what=what, who=who or None)
         )
 
-    def _add_news(self, connection: Connection, kind: NewsKind, batch_id: int | None, **more: str | None) -> bool:
+    def _add_news(
+        self, connection: Connection, kind: NotificationKind, batch_id: int | None, **more: str | None
+    ) -> bool:
         """Let people be told of something; False if the same news (`once`) is there already."""
         values = {"kind": kind, "at": self.engine.now(), "batch_id": batch_id, **more}
         statement = self.engine.insert(news).values(values).on_conflict_do_nothing().returning(news.c.id)

@@ -8,7 +8,7 @@ ANSWER_SECONDS = 30.0
 HURRY_SECONDS = 3.0
 
 
-class Patience:
+class Timeouts:
     """How long a server may be silent, in seconds (None: for ever); one object is shared by a ledger's connections."""
 
     def __init__(self, seconds: float | None = ANSWER_SECONDS) -> None:

@@ -239,9 +239,9 @@ def _strange(groups: Sequence[_Group]) -> set[str]:
     """Return the references in lists that none of the listed customer's rows has."""
     strange = set()
     for group in groups:
-        ours = {row.reference for row in group.rows}
+        services = {row.reference for row in group.rows}
         if not isinstance(group.listed, str):
-            strange |= {source.reference for source in group.listed.sources if source.reference} - ours
+            strange |= {source.reference for source in group.listed.sources if source.reference} - services
     return strange
 
 

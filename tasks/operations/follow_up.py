@@ -15,7 +15,7 @@ import structlog
 from tasks.elepay.client import ElepayApi
 from tasks.elepay.codes import DOES_NOT_EXIST
 from tasks.errors import ElepayError, Halted, Maintenance, NotSent, RateLimitUnavailable, Throttled
-from tasks.ledger import SETTLED_STATUSES, Followed, Ledger, SeenStatus
+from tasks.ledger import SETTLED_STATUSES, FollowUpRow, Ledger, StatusObservation
 from tasks.send.rate_limit import RateLimit
 
 log = structlog.get_logger("onboard")
@@ -86,7 +86,9 @@ def follow_up(
             said.asked += len(asked)
             said.changed += ledger.record_statuses(
                 [
-                    SeenStatus(row, word or None, None if word in SETTLED_STATUSES else next_question(row, now, rules))
+                    StatusObservation(
+                        row, word or None, None if word in SETTLED_STATUSES else next_question(row, now, rules)
+                    )
                     for row, word in asked
                 ]
             )
@@ -101,7 +103,7 @@ def _pause(limits: Sequence[RateLimit]) -> float:
     return 0.0
 
 
-def next_question(row: Followed, now: float, rules: FollowUpRules) -> float | None:
+def next_question(row: FollowUpRow, now: float, rules: FollowUpRules) -> float | None:
     """Return when elepay is asked again about a source that is still pending; None: never, it is too old."""
     gap = rules.gaps_hours[min(row.follow_ups + 1, len(rules.gaps_hours) - 1)]
     then = now + gap * 3600
@@ -113,7 +115,7 @@ def _is_over(stop: threading.Event, stopping: Callable[[], bool], ends: float) -
 
 
 def _ask(
-    row: Followed,
+    row: FollowUpRow,
     *,
     api: ElepayApi,
     limits: Sequence[RateLimit],

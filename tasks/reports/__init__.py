@@ -24,17 +24,17 @@ The file and the rows are read once, side by side, and every writer takes its sh
 from __future__ import annotations
 
 from tasks.reports.notice import NOTICES, Notice, write_notice
-from tasks.reports.report_data import BooksError, Commands, FileWarning, ReportFacts, TimelinePoint
+from tasks.reports.report_data import Commands, FileWarning, ReconciliationError, ReportFacts, TimelinePoint
 from tasks.reports.writing import ALL, FILES, write_reports
 
 __all__ = [
     "ALL",
     "FILES",
     "NOTICES",
-    "BooksError",
     "Commands",
     "FileWarning",
     "Notice",
+    "ReconciliationError",
     "ReportFacts",
     "TimelinePoint",
     "write_notice",

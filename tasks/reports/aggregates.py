@@ -6,10 +6,10 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from tasks.models import Books, Reason, ReportRow, RowState, book_of
-from tasks.reports.report_data import BooksError, ReportFacts
-from tasks.reports.report_rows import Joined
-from tasks.reports.row_texts import Explained
+from tasks.models import Reason, ReportRow, RowCounts, RowState, book_of
+from tasks.reports.report_data import ReconciliationError, ReportFacts
+from tasks.reports.report_rows import JoinedRow
+from tasks.reports.row_texts import RowTexts
 
 #: Rows that a page for people lists one by one.
 ROWS_SHOWN = 100
@@ -41,7 +41,7 @@ class Shown(NamedTuple):
     """A row that a page for people lists."""
 
     row: ReportRow
-    said: Explained
+    said: RowTexts
 
 
 class _Kind(NamedTuple):
@@ -52,7 +52,7 @@ class _Kind(NamedTuple):
     adopted: bool
 
 
-class Tally:
+class Aggregates:
     """Counts rows in a few hundred numbers, however many rows there are."""
 
     def __init__(self) -> None:
@@ -62,7 +62,7 @@ class Tally:
         self._kinds: dict[tuple[str, str, int, str, bool], int] = {}
         self._codes: Counter[tuple[str, str]] = Counter()
 
-    def add(self, joined: Joined) -> TaskKey | None:
+    def add(self, joined: JoinedRow) -> TaskKey | None:
         """Count one record; return the first deed that it waits for, if any."""
         row, said = joined.row, joined.said
         kind = (row.state, row.payment_method, row.attempts, row.source_status, row.adopted)
@@ -74,7 +74,7 @@ class Tally:
             self._codes[state, code] += 1
         return self._add_task(row, said) if said.to_do else None
 
-    def _add_task(self, row: ReportRow, said: Explained) -> TaskKey:
+    def _add_task(self, row: ReportRow, said: RowTexts) -> TaskKey:
         keys: dict[tuple[str, str, str], Reason] = {}  # a TaskKey is made for the first row only
         for reason in said.reasons:
             keys.setdefault(_parts(row, reason), reason)
@@ -95,27 +95,27 @@ class Tally:
         return self.tasks[next(iter(keys))].key
 
     def check(self, facts: ReportFacts) -> None:
-        """Raise `BooksError` unless the rows are what the books say.
+        """Raise `ReconciliationError` unless the rows are what the books say.
 
         While a batch is running, rows move between the books and the rows, and only their number is checked.
         """
         books = self.books
         if books.records != facts.books.records:
-            raise BooksError(f"the books have {facts.books.records} records, file and ledger {books.records}")
+            raise ReconciliationError(f"the books have {facts.books.records} records, file and ledger {books.records}")
         if not facts.settled:
             return
         if not facts.books.balance:
-            raise BooksError(f"the books of batch {facts.batch.id} do not balance: {facts.books}")
+            raise ReconciliationError(f"the books of batch {facts.batch.id} do not balance: {facts.books}")
         if books != facts.books:
-            raise BooksError(f"the books say {facts.books}, the rows say {books}")
+            raise ReconciliationError(f"the books say {facts.books}, the rows say {books}")
 
     @property
-    def books(self) -> Books:
+    def books(self) -> RowCounts:
         """The books by the rows themselves."""
         states: Counter[str] = Counter()
         for kind, count in self._each():
             states[book_of(kind.state)] += count
-        return Books(
+        return RowCounts(
             records=states.total(),
             created=states[RowState.CREATED],
             skipped=states[RowState.SKIPPED],

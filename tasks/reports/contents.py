@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tasks.reports.aggregates import Tally
+from tasks.reports.aggregates import Aggregates
 from tasks.reports.i18n import Texts
 from tasks.reports.latency_chart import percentiles
-from tasks.reports.recommendations import Advice, Verdict, advise, verdict
+from tasks.reports.recommendations import Headline, Recommendations, advise, verdict
 from tasks.reports.report_data import ReportFacts
 
 
@@ -16,10 +16,10 @@ class Story:
     """Facts, counts and words of one batch."""
 
     facts: ReportFacts
-    tally: Tally
+    tally: Aggregates
     texts: Texts
-    verdict: Verdict
-    advice: list[Advice]  #: the deed that concerns most rows first
+    verdict: Headline
+    advice: list[Recommendations]  #: the deed that concerns most rows first
     codes: dict[str, int]
     by_method: dict[str, dict[str, int]]
     attempts: dict[int, int]
@@ -27,7 +27,7 @@ class Story:
     written_at: float
 
     @classmethod
-    def of(cls, facts: ReportFacts, tally: Tally, texts: Texts, written_at: float) -> Story:
+    def of(cls, facts: ReportFacts, tally: Aggregates, texts: Texts, written_at: float) -> Story:
         """Put the story together, once all rows were counted."""
         return cls(
             facts,

@@ -36,8 +36,8 @@ from tasks.csv_records import (
     unguard,
 )
 from tasks.models import ReportRow, book_of
-from tasks.reports.report_rows import Joined
-from tasks.reports.row_texts import Explained
+from tasks.reports.report_rows import JoinedRow
+from tasks.reports.row_texts import RowTexts
 
 #: What we add to each record, in this order.
 OWN_COLUMNS = (
@@ -80,7 +80,7 @@ class FileColumns:
         self.titles = [unguard(title) for title in titles] if self.guarded else titles
         self._width = len(fmt.header)
         self._delimiter = fmt.encode(fmt.delimiter)
-        self._runs = [(ours, len(list(run))) for ours, run in groupby(map(_is_own, fmt.header))]
+        self._runs = [(services, len(list(run))) for services, run in groupby(map(_is_own, fmt.header))]
         marks = (at for at, title in enumerate(fmt.header) if title.strip().casefold() == MARK_COLUMN)
         self._mark_at = next(marks, None)
 
@@ -91,10 +91,10 @@ class FileColumns:
             return body, surplus
         kept = []
         left = self._width
-        for ours, length in self._runs:
+        for services, length in self._runs:
             run, body = fit(RawRecord(0, 0, body, left), self.fmt, length)
             left -= length
-            if not ours:
+            if not services:
                 kept.append(run)
         return self._delimiter.join(kept), surplus
 
@@ -103,7 +103,7 @@ class FileColumns:
         fields = self._parse(kept)
         return [unguard(value) for value in fields] if self.guarded else fields
 
-    def mark(self, joined: Joined, kept: bytes, surplus: bytes, codes: frozenset[str] = _WRONG_WIDTH) -> str:
+    def mark(self, joined: JoinedRow, kept: bytes, surplus: bytes, codes: frozenset[str] = _WRONG_WIDTH) -> str:
         """Return what `onboarding_straightened` says about a record that is broken in one of these ways."""
         raw = joined.raw
         if self._mark_at is not None and raw.width == self._width:
@@ -150,7 +150,7 @@ class Lines(Protocol):
     def header(self, path: Path) -> bytes:
         """Return the first line (and a `sep=` line before it)."""
 
-    def line(self, joined: Joined) -> bytes:
+    def line(self, joined: JoinedRow) -> bytes:
         """Return one record with its line ending."""
 
 
@@ -173,7 +173,7 @@ class ExactLines:
         own = (*OWN_COLUMNS, EXCEL_SAFE_COLUMN) if self._columns.guarded else OWN_COLUMNS
         return start + titles + encode_fields(("", *own), self._fmt) + self._fmt.encode(self._fmt.newline)
 
-    def line(self, joined: Joined) -> bytes:
+    def line(self, joined: JoinedRow) -> bytes:
         """Return one record with its line ending."""
         raw, row, said = joined
         kept, surplus = self._columns.split(raw)
@@ -197,7 +197,7 @@ class ExactLines:
         )
         return kept + text.encode(self._encoding, "backslashreplace")
 
-    def _words(self, said: Explained) -> str:
+    def _words(self, said: RowTexts) -> str:
         words = self._formatted.get(said.cells)
         if words is None:
             if len(self._formatted) >= _KEPT:
@@ -219,7 +219,7 @@ class SafeLines:
         start, _ = self._columns.header(path)
         return start + self._encode([*self._columns.titles, *OWN_COLUMNS, EXCEL_SAFE_COLUMN])
 
-    def line(self, joined: Joined) -> bytes:
+    def line(self, joined: JoinedRow) -> bytes:
         """Return one record with its line ending."""
         kept, surplus = self._columns.split(joined.raw)
         broken = _WRONG_WIDTH | _WRONG_QUOTES  # quoting every cell straightens misplaced quotes as well
@@ -245,7 +245,7 @@ class CsvReports:
         self._results.write(header)
         self._failures.write(header)
 
-    def add(self, joined: Joined) -> None:
+    def add(self, joined: JoinedRow) -> None:
         """Write one record."""
         line = self._lines.line(joined)
         self._results.write(line)
@@ -257,7 +257,7 @@ class CsvReports:
         self._files.close()
 
 
-def _writable(said: Explained, fmt: FileFormat) -> tuple[str, str, str, str]:
+def _writable(said: RowTexts, fmt: FileFormat) -> tuple[str, str, str, str]:
     """Return code, column, message and hint, in English if the file's encoding lacks other letters."""
     try:
         "".join(said.cells).encode(fmt.plain_encoding)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from tasks.models import Batch, BatchState, Books, News, NewsKind
+from tasks.models import Batch, BatchState, Notification, NotificationKind, RowCounts
 from tasks.reason_texts import hint, title
 from tasks.reports.i18n import Texts
 from tasks.reports.recommendations import verdict
@@ -18,11 +18,11 @@ REASONS = 3
 #: Reasons of rows that nobody needs to look at.
 _NO_REASONS = frozenset({"onboarded_before", "duplicate_in_file"})
 _STATES = {
-    NewsKind.FINISHED: BatchState.FINISHED,
-    NewsKind.PAUSED: BatchState.PAUSED,
-    NewsKind.HALTED: BatchState.HALTED,
-    NewsKind.INTERRUPTED: BatchState.INTERRUPTED,
-    NewsKind.REJECTED: BatchState.UNUSABLE,
+    NotificationKind.FINISHED: BatchState.FINISHED,
+    NotificationKind.PAUSED: BatchState.PAUSED,
+    NotificationKind.HALTED: BatchState.HALTED,
+    NotificationKind.INTERRUPTED: BatchState.INTERRUPTED,
+    NotificationKind.REJECTED: BatchState.UNUSABLE,
 }
 
 
@@ -35,7 +35,13 @@ class Message(NamedTuple):
 
 
 def compose(
-    news: News, texts: Texts, *, batch: Batch | None, books: Books | None, codes: Mapping[str, int], link: str
+    news: Notification,
+    texts: Texts,
+    *,
+    batch: Batch | None,
+    books: RowCounts | None,
+    codes: Mapping[str, int],
+    link: str,
 ) -> Message:
     """Put a message together; `codes` is code -> rows, `link` where the reports are."""
     head = texts(f"news_{news.kind}")
@@ -47,13 +53,13 @@ def compose(
         says = "\n".join(lines)
         return Message(head, says, {**facts, "why": news.why, "code": news.code, "text": says})
     said = verdict(_STATES.get(news.kind, batch.state), books, texts)
-    repeats = news.kind is NewsKind.REPEATED
+    repeats = news.kind is NotificationKind.REPEATED
     reasons = [(code, rows) for code, rows in codes.items() if code not in _NO_REASONS and rows]
     reasons = sorted(reasons, key=lambda one: (-one[1], one[0]))[:REASONS]
     parts = [[said.text, said.more, news.why]]
     if repeats:
         parts = [[texts("news_repeated_more", batch=batch.id, name=batch.name), said.text]]
-    if news.kind is NewsKind.REJECTED:
+    if news.kind is NotificationKind.REJECTED:
         parts = [
             [said.text, said.more],
             [title(news.code, texts.lang), hint(news.code, texts.lang)] if news.code else [],
@@ -80,5 +86,5 @@ def compose(
     return Message(f"{head}: {facts['file']} ({texts('batch')} {batch.id}, {mode})", text, facts)
 
 
-def _counts(books: Books) -> dict[str, int]:
+def _counts(books: RowCounts) -> dict[str, int]:
     return {name: getattr(books, name) for name in ("created", "skipped", "invalid", "refused", "unclear", "open")}

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from tasks.models import BatchState, Books, RowState
+from tasks.models import BatchState, RowCounts, RowState
 from tasks.reason_texts import hint, sentence, title
 from tasks.reports.aggregates import Task
 from tasks.reports.i18n import Texts
 from tasks.reports.report_data import ReportFacts
 
 
-class Verdict(NamedTuple):
+class Headline(NamedTuple):
     """How a batch stands."""
 
     kind: str  #: done, needs_you, running, stopped (paused, halted or interrupted), cancelled or unusable
@@ -31,7 +31,7 @@ _KINDS = {
 }
 
 
-def verdict(state: BatchState, books: Books, texts: Texts, goes_on_at: float | None = None) -> Verdict:
+def verdict(state: BatchState, books: RowCounts, texts: Texts, goes_on_at: float | None = None) -> Headline:
     """Return how a batch stands, in words; `goes_on_at`: its rows wait for the nightly window to open."""
     need = books.invalid + books.refused + books.unclear
     kind = _KINDS.get(state) or ("needs_you" if books.need_a_person else "done")
@@ -45,13 +45,13 @@ def verdict(state: BatchState, books: Books, texts: Texts, goes_on_at: float | N
     more = texts(f"verdict_more_{kind if kind != 'stopped' else state.value}")
     if kind == "running" and goes_on_at is not None:
         more = texts("verdict_more_night", count=books.open, time=texts.time(goes_on_at, "%m-%d %H:%M"))
-    return Verdict(
+    return Headline(
         kind, texts("verdict_between").join([head, *(texts(key, count=count) for key, count in parts if count)]), more
     )
 
 
 @dataclass(frozen=True, slots=True)
-class Advice:
+class Recommendations:
     """One thing to do."""
 
     task: Task
@@ -61,11 +61,11 @@ class Advice:
     command: str  #: what to type afterwards, or ""
 
 
-def advise(facts: ReportFacts, tasks: list[Task], texts: Texts) -> list[Advice]:
+def advise(facts: ReportFacts, tasks: list[Task], texts: Texts) -> list[Recommendations]:
     """Return what to do, the deed that concerns most rows first."""
     ordered = sorted(tasks, key=lambda task: (-task.rows, -task.alone, task.key))
     return [
-        Advice(
+        Recommendations(
             task,
             _title(task, texts),
             hint(task.key.code, texts.lang),

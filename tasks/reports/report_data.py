@@ -9,10 +9,10 @@ from typing import NamedTuple
 
 from tasks.csv_records import FileFormat
 from tasks.errors import OnboardingError
-from tasks.models import Batch, BatchState, Books
+from tasks.models import Batch, BatchState, RowCounts
 
 
-class BooksError(OnboardingError):
+class ReconciliationError(OnboardingError):
     """File, rows and books do not tell the same story: nothing was published.
 
     If rows were still moving, gather the facts and write again; otherwise the accepted copy or the ledger is damaged
@@ -57,7 +57,7 @@ class ReportFacts:
     """All that is known about a batch besides its rows; what is left at its default is left out of the reports."""
 
     batch: Batch
-    books: Books
+    books: RowCounts
     file_path: Path | None  #: the accepted copy of the file, unchanged; None if the file could not be read at all
     file_format: FileFormat | None  #: None exactly when `file_path` is
     parent: str = ""  #: name or number of the batch whose failures.csv this was

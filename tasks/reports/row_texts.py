@@ -15,7 +15,7 @@ _FAILURES = frozenset({RowState.INVALID, RowState.REFUSED, RowState.UNCLEAR})
 
 
 @dataclass(slots=True)
-class Explained:
+class RowTexts:
     """One row in words, shared by all rows of which the same is true."""
 
     reasons: tuple[Reason, ...]
@@ -43,15 +43,15 @@ class Explained:
         )
 
 
-class Explainer:
+class RowTextWriter:
     """Turns rows into words, in one language; remembers what it said."""
 
     def __init__(self, facts: ReportFacts, lang: str) -> None:
         self._settled = facts.settled
         self._lang = lang
-        self._known: dict[tuple[str, str, str, tuple[Reason, ...]], Explained] = {}
+        self._known: dict[tuple[str, str, str, tuple[Reason, ...]], RowTexts] = {}
 
-    def explain(self, row: ReportRow) -> Explained:
+    def explain(self, row: ReportRow) -> RowTexts:
         """Return what is said about a row."""
         key = (row.state, row.code, row.parameter, row.reasons)
         found = self._known.get(key)
@@ -61,10 +61,10 @@ class Explainer:
             found = self._known[key] = self._explain(row)
         return found
 
-    def _explain(self, row: ReportRow) -> Explained:
+    def _explain(self, row: ReportRow) -> RowTexts:
         reasons = self._reasons(row)
         failure = row.state in _FAILURES or (self._settled and row.state in OPEN_STATES)
-        return Explained(reasons, failure, failure or any(each.code == "changed" for each in reasons), self._lang)
+        return RowTexts(reasons, failure, failure or any(each.code == "changed" for each in reasons), self._lang)
 
     def _reasons(self, row: ReportRow) -> tuple[Reason, ...]:
         """Return why the row is not `created`; never nothing for a failure."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from tasks.models import Reason, RowState
 from tasks.reason_texts import hint, sentence, title
-from tasks.reports.aggregates import Tally
+from tasks.reports.aggregates import Aggregates
 from tasks.reports.contents import Story
 from tasks.reports.i18n import Texts
 from tasks.reports.report_data import FileWarning, ReportFacts
@@ -23,7 +23,7 @@ def run_facts(story: Story) -> list[tuple[str, str]]:
     return [(label, value) for label, value in found if value]
 
 
-def state_books(tally: Tally, texts: Texts) -> list[tuple[str, str, int]]:
+def state_books(tally: Aggregates, texts: Texts) -> list[tuple[str, str, int]]:
     """Return the lines of the books: our word for the state, its name for people, rows."""
     books = tally.books
     states = [RowState.CREATED, RowState.SKIPPED, RowState.INVALID, RowState.REFUSED, RowState.UNCLEAR]

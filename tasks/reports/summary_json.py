@@ -35,9 +35,9 @@ from typing import Any
 
 import orjson
 
-from tasks.reports.aggregates import Tally
+from tasks.reports.aggregates import Aggregates
 from tasks.reports.contents import Story
-from tasks.reports.recommendations import Advice
+from tasks.reports.recommendations import Recommendations
 from tasks.reports.report_data import ReportFacts
 
 
@@ -66,7 +66,7 @@ def summarise(story: Story, reports: Mapping[str, str]) -> bytes:
     return orjson.dumps(summary, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS | orjson.OPT_APPEND_NEWLINE)
 
 
-def books_of(tally: Tally) -> dict[str, Any]:
+def books_of(tally: Aggregates) -> dict[str, Any]:
     """Return the books as they stand in `summary.json` and the manifest."""
     books = tally.books
     return {**asdict(books), "balance": books.balance, "need_a_person": books.need_a_person}
@@ -111,7 +111,7 @@ def _rate(facts: ReportFacts) -> dict[str, Any]:
     }
 
 
-def _to_do(advice: Advice) -> dict[str, Any]:
+def _to_do(advice: Recommendations) -> dict[str, Any]:
     task = advice.task
     return {**task.key._asdict(), "rows": task.rows, "alone": task.alone, "lines": task.lines}
 

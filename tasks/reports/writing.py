@@ -10,15 +10,15 @@ from typing import Any, Protocol
 
 from tasks.gc_tuning import collector_at_rest
 from tasks.models import ReportRow
-from tasks.reports.aggregates import Tally
+from tasks.reports.aggregates import Aggregates
 from tasks.reports.atomic_publish import MANIFEST, Publication, publication
 from tasks.reports.contents import Story
 from tasks.reports.csv_reports import CsvReports, ExactLines, FileColumns, Lines, SafeLines
 from tasks.reports.html_report import render
 from tasks.reports.i18n import Texts
 from tasks.reports.report_data import ReportFacts
-from tasks.reports.report_rows import Joined, join
-from tasks.reports.row_texts import Explainer
+from tasks.reports.report_rows import JoinedRow, join
+from tasks.reports.row_texts import RowTextWriter
 from tasks.reports.summary_json import books_of, summarise
 from tasks.reports.text_sheet import MAX_ROWS
 from tasks.reports.xlsx_report import WorkbookReport
@@ -40,7 +40,7 @@ FILES = {
 class Sink(Protocol):
     """A report that takes every record."""
 
-    def add(self, joined: Joined) -> None:
+    def add(self, joined: JoinedRow) -> None:
         """Take one record."""
 
     def close(self) -> None:
@@ -61,11 +61,11 @@ def write_reports(
     """Write the reports of a batch into `folder`, in place of earlier ones; return report -> path.
 
     `rows` gives every row in the order of records. Without a readable file there are no CSV reports. Raises
-    `BooksError` if file, rows and books do not fit together, `OSError` if the disk does not take the reports; see
-    `folder.Publication.publish` for what is left then.
+    `ReconciliationError` if file, rows and counts disagree, `OSError` if the disk does not take the reports;
+    `atomic_publish.Publication.publish` says what is left then.
     """
     texts = Texts(lang, facts.time_zone)
-    tally = Tally()
+    tally = Aggregates()
     with publication(folder) as reports, collector_at_rest():
         with contextlib.ExitStack() as closing:
             sinks: list[Sink] = _csv_sinks(facts, reports, excel_safe=excel_safe) if "csv" in formats else []
@@ -78,7 +78,7 @@ def write_reports(
             for sink in sinks:
                 closing.callback(sink.close)
             adders = [sink.add for sink in sinks]
-            for joined in join(facts, rows(), Explainer(facts, texts.lang)):
+            for joined in join(facts, rows(), RowTextWriter(facts, texts.lang)):
                 tally.add(joined)
                 for add in adders:
                     add(joined)
@@ -116,7 +116,7 @@ def _write_pages(story: Story, reports: Publication, formats: Set[str]) -> None:
         pages["html"].write_text(render(story, names), "utf-8")
 
 
-def _manifest(facts: ReportFacts, tally: Tally) -> dict[str, Any]:
+def _manifest(facts: ReportFacts, tally: Aggregates) -> dict[str, Any]:
     return {
         "format": 1,
         "batch": facts.batch.id,

@@ -25,13 +25,13 @@ from xlsxwriter.exceptions import XlsxWriterException  # type: ignore[import-unt
 
 from tasks.models import RowState
 from tasks.reason_texts import title
-from tasks.reports.aggregates import Tally, TaskKey, key_of
+from tasks.reports.aggregates import Aggregates, TaskKey, key_of
 from tasks.reports.contents import Story
 from tasks.reports.csv_reports import FileColumns
 from tasks.reports.i18n import Texts
-from tasks.reports.recommendations import Advice
+from tasks.reports.recommendations import Recommendations
 from tasks.reports.report_data import FileWarning, ReportFacts
-from tasks.reports.report_rows import Joined
+from tasks.reports.report_rows import JoinedRow
 from tasks.reports.run_facts import run_facts, state_books, warnings_in_words
 from tasks.reports.text_sheet import MAX_ROWS, TextSheet
 
@@ -158,7 +158,7 @@ class WorkbookReport:
         self._unclear = self._table("unclear", _UNCLEAR_COLUMNS, ours_first=True)
         self._results = self._table("results", _RESULT_COLUMNS, ours_first=False)
 
-    def add(self, joined: Joined) -> None:
+    def add(self, joined: JoinedRow) -> None:
         """Write one record."""
         row, said = joined.row, joined.said
         fields = self._fields(joined)
@@ -212,7 +212,7 @@ class WorkbookReport:
         for sheet in self._book.worksheets():
             sheet.row_data_fh.close()
 
-    def _fields(self, joined: Joined) -> list[str]:
+    def _fields(self, joined: JoinedRow) -> list[str]:
         if self._columns is None:
             return []
         fields = self._columns.parse(self._columns.split(joined.raw)[0])
@@ -236,12 +236,12 @@ class WorkbookReport:
         for at, sheet in enumerate(ordered):
             sheet.index = at
 
-    def _table(self, name: str, ours: Mapping[str, int], *, ours_first: bool) -> _Table:
-        styles, words = self._styles, [self._texts(f"column_{key}") for key in ours]
+    def _table(self, name: str, services: Mapping[str, int], *, ours_first: bool) -> _Table:
+        styles, words = self._styles, [self._texts(f"column_{key}") for key in services]
         head_ours, head_file = (styles.head_ours,) * len(words), (styles.head,) * len(self._titles)
         plain = (styles.text,) * len(self._titles)
         if ours_first:
-            wraps = {at: width for at, width in enumerate(ours.values()) if width >= _WIDEST}
+            wraps = {at: width for at, width in enumerate(services.values()) if width >= _WIDEST}
             wrapped = tuple(styles.wrapped if at in wraps else styles.text for at in range(len(words)))
             layout = [*words, *self._titles], head_ours + head_file, wrapped + plain, wraps
         else:
@@ -260,7 +260,7 @@ class WorkbookReport:
             sheet.add_texts([label, value], styles.text)
         self._write_warnings(story.facts.warnings)
 
-    def _write_books(self, tally: Tally) -> None:
+    def _write_books(self, tally: Aggregates) -> None:
         sheet, texts, styles = self._summary, self._texts, self._styles
         sheet.add_texts([texts("books")], styles.section)
         for _, name, count in state_books(tally, texts):
@@ -270,7 +270,7 @@ class WorkbookReport:
         sheet.add_texts(total, (styles.strong, styles.right, styles.indented))
         sheet.skip_row()
 
-    def _write_advice(self, advice: list[Advice]) -> None:
+    def _write_advice(self, advice: list[Recommendations]) -> None:
         if not advice:
             return
         sheet, texts, styles = self._summary, self._texts, self._styles

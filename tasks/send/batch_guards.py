@@ -8,13 +8,13 @@ import structlog
 
 from tasks.elepay.codes import DOES_NOT_EXIST
 from tasks.ledger import Ledger
-from tasks.models import BatchState, HeldRow, RowState, StopCode
+from tasks.models import BatchState, LeasedRow, RowState, StopCode
 from tasks.send.outcomes import Decision, Effect
 
 log = structlog.get_logger("onboard")
 
 
-class Consequences:
+class BatchGuards:
     """What a process knows of the batches that it works on, beyond their rows."""
 
     def __init__(self, ledger: Ledger, *, guard_answers: int, breaker_answers: int, breaker_share: float) -> None:
@@ -32,7 +32,7 @@ class Consequences:
             for closed in self._ledger.closed_methods(batch_id)
         }
 
-    def closed(self, row: HeldRow) -> tuple[int, float | None] | None:
+    def closed(self, row: LeasedRow) -> tuple[int, float | None] | None:
         """Return (line, until) if the row's method is closed now: by the row on `line`, for good if until is None."""
         closed = self._closed.get(row.batch_id)
         if not closed:
@@ -43,7 +43,7 @@ class Consequences:
                 return shut
         return None
 
-    def take_effect(self, row: HeldRow, decision: Decision) -> None:
+    def take_effect(self, row: LeasedRow, decision: Decision) -> None:
         """Let a decision that is in the ledger act on its batch or payment method."""
         self._break(row, decision)
         if decision.effect is Effect.HALT:
@@ -62,7 +62,7 @@ class Consequences:
         elif decision.outcome.state is RowState.CREATED:
             self._answers_differ.add(row.batch_id)
 
-    def _break(self, row: HeldRow, decision: Decision) -> None:
+    def _break(self, row: LeasedRow, decision: Decision) -> None:
         """Pause a batch when more than a share of its last answers are refusals: something is wrong with all of it."""
         state, batch_id = decision.outcome.state, row.batch_id
         if state not in (RowState.CREATED, RowState.REFUSED) or not self._breaker_answers:
@@ -79,7 +79,7 @@ class Consequences:
         if self._ledger.pause(batch_id, StopCode.BREAKER, reason):
             log.error("batch paused", batch=batch_id, why=reason)
 
-    def _guard(self, row: HeldRow) -> None:
+    def _guard(self, row: LeasedRow) -> None:
         """Halt a batch whose first answers all say "does not exist": the key is of another mode or account (§8.8)."""
         if row.batch_id in self._answers_differ:
             return

@@ -22,7 +22,7 @@ from tasks.errors import (
     Unclear,
 )
 from tasks.ledger import SETTLED_STATUSES
-from tasks.models import HeldRow, Outcome, RowState, Source
+from tasks.models import LeasedRow, Outcome, RowState, Source
 from tasks.send.retry_policy import RetryPolicy, look_up_gap
 from tasks.send.source_lookup import Finding, LookUp
 
@@ -58,7 +58,7 @@ class Decision:
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
+class SendPolicy:
     """The settings that decide."""
 
     live: bool
@@ -82,7 +82,7 @@ class Situation:
     recovery_seconds: float = 0.0  #: until the fleet's rate has recovered from this answer
 
 
-def created(row: HeldRow, source: Source, *, latency_ms: int, rules: Rules) -> Decision:
+def created(row: LeasedRow, source: Source, *, latency_ms: int, rules: SendPolicy) -> Decision:
     """Record the source; a mode other than the declared one stops the batch (§1)."""
     outcome = Outcome(
         row.batch_id,
@@ -108,12 +108,12 @@ def created(row: HeldRow, source: Source, *, latency_ms: int, rules: Rules) -> D
     return Decision(outcome, definite=True)
 
 
-def _follow_up(source: Source, rules: Rules) -> float | None:
+def _follow_up(source: Source, rules: SendPolicy) -> float | None:
     return None if source.status in SETTLED_STATUSES else rules.follow_up_seconds
 
 
 def failed(  # one branch for each thing that can be done about a row
-    row: HeldRow, error: ElepayError, situation: Situation, *, latency_ms: int | None, rules: Rules
+    row: LeasedRow, error: ElepayError, situation: Situation, *, latency_ms: int | None, rules: SendPolicy
 ) -> Decision:
     """Decide about a send that brought no source.
 
@@ -139,7 +139,7 @@ def failed(  # one branch for each thing that can be done about a row
     return Decision(outcome, definite=True)
 
 
-def _unclear(outcome: Outcome, error: ElepayError, situation: Situation, rules: Rules) -> Decision:
+def _unclear(outcome: Outcome, error: ElepayError, situation: Situation, rules: SendPolicy) -> Decision:
     """Keep a row whose request may have been executed, and do what the answer says about batch and fleet."""
     outcome.what, outcome.ended_at = "outcome unclear", situation.now
     wait = rules.look_up_delay_seconds
@@ -159,7 +159,7 @@ def _look_up_after(outcome: Outcome, seconds: float, situation: Situation) -> De
     return Decision(outcome, again_after=seconds)
 
 
-def _again(row: HeldRow, outcome: Outcome, error: ElepayError, situation: Situation, rules: Rules) -> Decision:
+def _again(row: LeasedRow, outcome: Outcome, error: ElepayError, situation: Situation, rules: SendPolicy) -> Decision:
     wait = rules.retry.wait_before_retry(error, row.attempts, situation.trouble_seconds)
     if wait is None:
         if isinstance(error, TryLater):
@@ -173,7 +173,7 @@ def _again(row: HeldRow, outcome: Outcome, error: ElepayError, situation: Situat
     return Decision(outcome, again_after=wait, effect=Effect.CLOSE_METHOD if one_method else Effect.NONE)
 
 
-def closed(row: HeldRow, *, line: int) -> Decision:
+def closed(row: LeasedRow, *, line: int) -> Decision:
     """Refuse a row unsent because its payment method was closed by the row on `line`."""
     outcome = Outcome(
         row.batch_id, row.record, row.attempts, RowState.REFUSED, code="method_closed", parameter=str(line)
@@ -181,14 +181,14 @@ def closed(row: HeldRow, *, line: int) -> Decision:
     return Decision(outcome)
 
 
-def not_sent_in_time(row: HeldRow, why: str) -> Decision:
+def not_sent_in_time(row: LeasedRow, why: str) -> Decision:
     """Give a row back that was marked but certainly not sent: its worker's lease, or the window, was about to end."""
     outcome = Outcome(row.batch_id, row.record, row.attempts, RowState.WAITING, code="not_sent", what=why)
     outcome.look_ups, outcome.resends = row.look_ups, row.resends
     return Decision(outcome)
 
 
-def looked_up(row: HeldRow, found: LookUp, situation: Situation, *, rules: Rules) -> Decision:
+def looked_up(row: LeasedRow, found: LookUp, situation: Situation, *, rules: SendPolicy) -> Decision:
     """Settle an unclear row by what elepay has (§2.5, §6).
 
     A row whose source is missing is sent again only if a second look-up, later, says so too and lists are known not to
@@ -214,7 +214,7 @@ def looked_up(row: HeldRow, found: LookUp, situation: Situation, *, rules: Rules
     return _absent(row, outcome, situation, rules)
 
 
-def _absent(row: HeldRow, outcome: Outcome, situation: Situation, rules: Rules) -> Decision:
+def _absent(row: LeasedRow, outcome: Outcome, situation: Situation, rules: SendPolicy) -> Decision:
     """Decide about a row that has no source at elepay."""
     if row.code in REFUSED_IF_ABSENT:
         outcome.state, outcome.what = RowState.REFUSED, "not found by look-up"
@@ -230,7 +230,7 @@ def _absent(row: HeldRow, outcome: Outcome, situation: Situation, rules: Rules) 
     return Decision(outcome, again_after=0.0, definite=True)
 
 
-def look_up_failed(row: HeldRow, error: ElepayError, situation: Situation, *, rules: Rules) -> Decision:
+def look_up_failed(row: LeasedRow, error: ElepayError, situation: Situation, *, rules: SendPolicy) -> Decision:
     """Put a look-up off that brought no list; in an outage that says nothing about the row."""
     outcome = _of_look_up(row, situation)
     definite = None if isinstance(error, NotSent) else not (isinstance(error, Unclear) or error.bare)
@@ -243,7 +243,7 @@ def look_up_failed(row: HeldRow, error: ElepayError, situation: Situation, *, ru
     return replace(_inconclusive(row, outcome, why, situation, rules), definite=definite)
 
 
-def _of_look_up(row: HeldRow, situation: Situation) -> Outcome:
+def _of_look_up(row: LeasedRow, situation: Situation) -> Outcome:
     """Return a row as it was before its look-up, in nobody's hands."""
     outcome = Outcome(row.batch_id, row.record, row.attempts, RowState.UNCLEAR, code=row.code)
     outcome.look_ups, outcome.resends = row.look_ups, row.resends
@@ -252,7 +252,7 @@ def _of_look_up(row: HeldRow, situation: Situation) -> Outcome:
     return outcome
 
 
-def _inconclusive(row: HeldRow, outcome: Outcome, what: str, situation: Situation, rules: Rules) -> Decision:
+def _inconclusive(row: LeasedRow, outcome: Outcome, what: str, situation: Situation, rules: SendPolicy) -> Decision:
     """Look a row up later, at most so often as the settings say; look-ups in an outage do not count."""
     if situation.outage_seconds == 0.0 or situation.outage_seconds > rules.longest_outage_seconds:
         outcome.look_ups = row.look_ups + 1
@@ -271,7 +271,7 @@ def leave_to_others(outcome: Outcome) -> None:
         outcome.state = RowState.WAITING
 
 
-def _outcome(row: HeldRow, error: ElepayError, latency_ms: int | None) -> Outcome:
+def _outcome(row: LeasedRow, error: ElepayError, latency_ms: int | None) -> Outcome:
     return Outcome(
         row.batch_id,
         row.record,

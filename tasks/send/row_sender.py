@@ -12,14 +12,14 @@ import structlog
 from tasks.accept import decode_request
 from tasks.elepay.client import ElepayApi
 from tasks.elepay.codes import ONE_METHOD_ONLY
-from tasks.errors import ElepayError, HeldBack, Maintenance, NotSent, RateLimitUnavailable, Throttled, Unclear
+from tasks.errors import ElepayError, Fenced, Maintenance, NotSent, RateLimitUnavailable, Throttled, Unclear
 from tasks.ledger import Ledger
 from tasks.metrics_registry import counters
-from tasks.models import HeldRow, Source, SourceRequest
+from tasks.models import LeasedRow, Source, SourceRequest
 from tasks.send import outcomes
-from tasks.send.outcomes import Decision, Rules, Situation
+from tasks.send.outcomes import Decision, SendPolicy, Situation
 from tasks.send.rate_limit import RateLimit
-from tasks.send.source_lookup import Settling
+from tasks.send.source_lookup import SourceLookup
 
 log = structlog.get_logger("onboard")
 
@@ -27,7 +27,7 @@ log = structlog.get_logger("onboard")
 WORTH_SAYING_SECONDS = 1.0
 
 
-class Sender:
+class RowSender:
     """Sends rows and looks them up, and slows the fleet down when elepay asks for it.
 
     What may block is done by the threads of `others`. `worker` is the number under which a row was marked; a row to be
@@ -39,7 +39,7 @@ class Sender:
         ledger: Ledger,
         api: ElepayApi,
         limiter: RateLimit,
-        rules: Rules,
+        rules: SendPolicy,
         others: Executor,
         *,
         outage_seconds: Callable[[], float] = lambda: 0.0,
@@ -50,13 +50,13 @@ class Sender:
         self._others = others
         self._clock, self._sleep = clock, sleep
         self._outage_seconds = outage_seconds
-        self._settling = Settling(api, ledger, self._take_place, clock, list_lag_seconds=rules.list_lag_seconds)
+        self._settling = SourceLookup(api, ledger, self._take_place, clock, list_lag_seconds=rules.list_lag_seconds)
         self._trouble_since: dict[str, float] = {}
         self._closed = False  #: it was said that elepay is under maintenance
 
     def send(
         self,
-        row: HeldRow,
+        row: LeasedRow,
         worker: int,
         then: Callable[[Decision], None],
         *,
@@ -70,23 +70,23 @@ class Sender:
         request = SourceRequest(row.customer_id, row.payment_method, row.resource, *decode_request(row.request))
         starts = self._clock() + wait_seconds
 
-        def landed(made: Source | ElepayError) -> None:
+        def completed(made: Source | ElepayError) -> None:
             took = self._clock() - starts
             counters.count_request(None if isinstance(made, Source) else made, took)
             if isinstance(made, Source):
                 self._trouble_is_over()
                 then(outcomes.created(row, made, latency_ms=int(took * 1000), rules=self._rules))
-            elif isinstance(made, HeldBack):
+            elif isinstance(made, Fenced):
                 then(outcomes.not_sent_in_time(row, keeps_back() or "lease ended"))
             else:  # the fleet may have to be told, and nobody else's answer should wait for that
                 self._others.submit(self._after_failure, row, made, worker, took, then)
 
         self._api.begin_create(
-            request, row.reference, landed, wait_seconds=wait_seconds, may_leave=lambda: not keeps_back()
+            request, row.reference, completed, wait_seconds=wait_seconds, may_leave=lambda: not keeps_back()
         )
 
     def _after_failure(
-        self, row: HeldRow, error: ElepayError, worker: int, took: float, then: Callable[[Decision], None]
+        self, row: LeasedRow, error: ElepayError, worker: int, took: float, then: Callable[[Decision], None]
     ) -> None:
         try:
             recovery = self._slow_down(error, took)
@@ -98,7 +98,7 @@ class Sender:
             decision = self.broken(row, worker)
         then(decision)
 
-    def look_up(self, row: HeldRow, worker: int) -> Decision:
+    def look_up(self, row: LeasedRow, worker: int) -> Decision:
         """Ask elepay what became of an unclear row."""
         started, recovery = self._clock(), 0.0
         error: ElepayError
@@ -119,12 +119,12 @@ class Sender:
         situation = self._situation(worker, recovery_seconds=recovery)
         return outcomes.look_up_failed(row, error, situation, rules=self._rules)
 
-    def broken(self, row: HeldRow, worker: int) -> Decision:
+    def broken(self, row: LeasedRow, worker: int) -> Decision:
         """Decide about a row on which this program itself failed: whether it was sent, nobody knows."""
         return self._failed(row, Unclear("internal_error"), worker, None)
 
     def _failed(
-        self, row: HeldRow, error: ElepayError, worker: int, latency_ms: int | None, *, recovery_seconds: float = 0.0
+        self, row: LeasedRow, error: ElepayError, worker: int, latency_ms: int | None, *, recovery_seconds: float = 0.0
     ) -> Decision:
         situation = self._situation(worker, trouble_seconds=self._trouble(error), recovery_seconds=recovery_seconds)
         return outcomes.failed(row, error, situation, latency_ms=latency_ms, rules=self._rules)

@@ -29,15 +29,15 @@ import structlog
 
 from tasks.elepay.client import ElepayApi
 from tasks.errors import LedgerError, RateLimitUnavailable
-from tasks.ledger import Ledger, Wave
+from tasks.ledger import Ledger, WaveResult
 from tasks.metrics_registry import counters
-from tasks.models import HeldRow, RowState, Slice
+from tasks.models import LeasedRow, RowState, Slice
 from tasks.send import outcomes
-from tasks.send.batch_guards import Consequences
+from tasks.send.batch_guards import BatchGuards
 from tasks.send.circuit_breaker import CircuitBreaker
-from tasks.send.outcomes import Decision, Rules
+from tasks.send.outcomes import Decision, SendPolicy
 from tasks.send.rate_limit import RateLimit
-from tasks.send.row_sender import Sender
+from tasks.send.row_sender import RowSender
 from tasks.send_window import Window
 
 log = structlog.get_logger("onboard")
@@ -68,30 +68,30 @@ def _boottime() -> float:
 
 
 @dataclass(eq=False, slots=True)
-class _Work:
+class SliceRun:
     """What is left of one slice in this process."""
 
     slice: Slice
     worker: int  #: who claimed its rows
     ends: float  #: when it gives back what has not been sent, by the loop's clock
-    queue: deque[HeldRow]  #: to be sent
-    questions: deque[HeldRow] = field(default_factory=deque)  #: to be looked up
+    queue: deque[LeasedRow]  #: to be sent
+    questions: deque[LeasedRow] = field(default_factory=deque)  #: to be looked up
     closes: float = math.inf  #: when the window closes, by the loop's clock: no request leaves from then on
-    delayed: list[tuple[float, int, HeldRow]] = field(default_factory=list)  #: heap by due time
+    delayed: list[tuple[float, int, LeasedRow]] = field(default_factory=list)  #: heap by due time
     open: int = 0  #: rows whose last outcome is not committed
-    left: list[HeldRow] = field(default_factory=list)  #: rows to be given back unsent
+    left: list[LeasedRow] = field(default_factory=list)  #: rows to be given back unsent
     not_before: dict[tuple[int, int], float] = field(default_factory=dict)
     done: threading.Event = field(default_factory=threading.Event)
 
-    def add(self, row: HeldRow) -> None:
+    def add(self, row: LeasedRow) -> None:
         """Let a row be sent or looked up after those that are there."""
         (self.questions if row.look_up else self.queue).append(row)
 
-    def put_back(self, row: HeldRow) -> None:
+    def put_back(self, row: LeasedRow) -> None:
         """Let a row be sent or looked up before those that are there."""
         (self.questions if row.look_up else self.queue).appendleft(row)
 
-    def take_rest(self) -> list[HeldRow]:
+    def take_rest(self) -> list[LeasedRow]:
         """Take out every row that is not under way."""
         rest = [*self.queue, *self.questions, *(late[2] for late in self.delayed)]
         self.queue.clear()
@@ -101,15 +101,15 @@ class _Work:
 
 
 @dataclass(frozen=True, slots=True)
-class _Landed:
+class Completed:
     """One decision on its way to the ledger."""
 
-    work: _Work
-    row: HeldRow
+    work: SliceRun
+    row: LeasedRow
     decision: Decision
 
 
-class WaveLoop:
+class SendLoop:
     """One process's sending loop; `run_slice` may be called from several threads at once."""
 
     def __init__(
@@ -118,7 +118,7 @@ class WaveLoop:
         api: ElepayApi,
         limiter: RateLimit,
         *,
-        rules: Rules,
+        rules: SendPolicy,
         register: Callable[[], int],
         in_flight: int,
         slice_seconds: float,
@@ -137,12 +137,12 @@ class WaveLoop:
         self._slice_seconds, self._lease_seconds = slice_seconds, lease_seconds
         self._window = window or Window()
         self._clock, self._sleep = clock, sleep
-        self._consequences = Consequences(
+        self._consequences = BatchGuards(
             ledger, guard_answers=guard_answers, breaker_answers=breaker_answers, breaker_share=breaker_share
         )
         self._breaker = CircuitBreaker(clock)
         self._pool = ThreadPoolExecutor(min(in_flight, BLOCKING_THREADS), thread_name_prefix="ask")
-        self._sender = Sender(
+        self._sender = RowSender(
             ledger,
             api,
             limiter,
@@ -153,8 +153,8 @@ class WaveLoop:
             sleep=sleep,
         )
         self._changed = threading.Condition()
-        self._works: deque[_Work] = deque()
-        self._landed: deque[_Landed] = deque()
+        self._works: deque[SliceRun] = deque()
+        self._completed: deque[Completed] = deque()
         self._flying = 0
         self._held_up = False  # rows are queued, and for now none of them may leave
         self._lease_ends = 0.0
@@ -164,7 +164,7 @@ class WaveLoop:
         self._worker = 0
         self._stopping = False
         self._claiming = threading.Lock()  # held from a claim until its rows are known here
-        self._known: dict[_Work, frozenset[tuple[int, int]]] = {}
+        self._known: dict[SliceRun, frozenset[tuple[int, int]]] = {}
         self._audited = clock()
         self._numbers = itertools.count()
         self._paused_until = 0.0
@@ -172,11 +172,11 @@ class WaveLoop:
         self._outage = ""
         self.failure: BaseException | None = None  #: by which the loop ended
         self.moved_at = clock()  #: when a row last moved, by `clock`
-        self._thread = threading.Thread(target=self._run, name="waves", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="send-loop", daemon=True)
 
     def start(self) -> None:
         """Register this process as a worker and start the loop."""
-        self._hire()
+        self._register_worker()
         self._thread.start()
 
     @property
@@ -198,17 +198,17 @@ class WaveLoop:
         return self._flying
 
     @property
-    def retired(self) -> bool:
+    def draining(self) -> bool:
         """True once this process was told to send nothing more."""
         return self._stopping
 
-    def retire(self) -> None:
+    def drain(self) -> None:
         """Send nothing more; slices end as soon as the last answer under way is written, and give the rest back."""
         self._stopping = True  # no lock: a signal handler may call this in the middle of anything
 
     def stop(self, timeout_seconds: float) -> bool:
         """Retire and wait for the end of the loop; False if it did not come in time."""
-        self.retire()
+        self.drain()
         self._thread.join(timeout_seconds)
         self._pool.shutdown(wait=False, cancel_futures=True)
         ended = not self._thread.is_alive()
@@ -224,7 +224,7 @@ class WaveLoop:
         many rows were claimed.
         """
         if self._stopping:
-            self._ledger.ring_again(one)
+            self._ledger.dispatch_again(one)
             return 0
         now = self._ledger.now()
         window = self._window.span_with(self._ledger.window_of(one.batch_id), now)
@@ -247,19 +247,19 @@ class WaveLoop:
             )
         return claimed
 
-    def _take(self, one: Slice, closes: float = math.inf) -> _Work:
+    def _take(self, one: Slice, closes: float = math.inf) -> SliceRun:
         """Claim what is due in a slice; from now on the audit knows of it."""
         with self._claiming:
             worker = self._worker
             held = self._ledger.claim_slice(one, worker)
             ends = min(self._clock() + self._slice_seconds, closes)
-            work = _Work(one, worker, ends, deque(), closes=closes, open=len(held))
+            work = SliceRun(one, worker, ends, deque(), closes=closes, open=len(held))
             for row in held:
                 work.add(row)
             self._known[work] = frozenset((row.batch_id, row.record) for row in held)
         return work
 
-    def _work_on(self, work: _Work) -> None:
+    def _work_on(self, work: SliceRun) -> None:
         """Hand a slice's rows to the loop and wait for the last of them."""
         with self._changed:
             if not self._works:
@@ -290,15 +290,15 @@ class WaveLoop:
         with self._changed:
             self._changed.wait_for(self._worth_a_wave, timeout=self._patience())
             self._retire()
-            if self._stopping and not self._works and not self._landed and not self._flying:
+            if self._stopping and not self._works and not self._completed and not self._flying:
                 with contextlib.suppress(LedgerError):
                     self._ledger.remember(at_once=True)
                 return False
             rows = self._pick()
-            landed = self._take_landed()
+            completed = self._take_landed()
         try:
-            if rows or landed or self._clock() - self._lease_renewed > self._lease_seconds / 4:
-                self._wave(rows, landed)
+            if rows or completed or self._clock() - self._lease_renewed > self._lease_seconds / 4:
+                self._wave(rows, completed)
             self._audit()
             self._ledger.remember()
             if self._outage:
@@ -323,7 +323,7 @@ class WaveLoop:
     def _patience(self) -> float:
         if self._queued():
             return WAVE_PAUSE_SECONDS
-        return LANDED_PAUSE_SECONDS if self._works or self._landed else 0.5
+        return LANDED_PAUSE_SECONDS if self._works or self._completed else 0.5
 
     def _retire(self) -> None:
         """Bring due rows back into the queues; take the rest out of slices that must end."""
@@ -336,7 +336,7 @@ class WaveLoop:
                 self._leave(work, work.take_rest())
         self._finish_works()
 
-    def _leave(self, work: _Work, rows: list[HeldRow]) -> None:
+    def _leave(self, work: SliceRun, rows: list[LeasedRow]) -> None:
         work.left.extend(rows)
         work.open -= len(rows)
 
@@ -345,10 +345,10 @@ class WaveLoop:
             self._works.remove(work)
             work.done.set()
 
-    def _pick(self) -> list[tuple[_Work, HeldRow]]:
+    def _pick(self) -> list[tuple[SliceRun, LeasedRow]]:
         """Take rows in turn from every slice, as many as may be under way."""
         room = min(self._in_flight - self._flying, WAVE_ROWS)
-        picked: list[tuple[_Work, HeldRow]] = []
+        picked: list[tuple[SliceRun, LeasedRow]] = []
         busy = [work for work in self._works if work.queue or work.questions]
         while busy and len(picked) < room:
             still_busy = []
@@ -362,7 +362,7 @@ class WaveLoop:
         self._held_up = not picked and self._queued()
         return picked
 
-    def _pick_from(self, work: _Work, picked: list[tuple[_Work, HeldRow]], room: int) -> None:
+    def _pick_from(self, work: SliceRun, picked: list[tuple[SliceRun, LeasedRow]], room: int) -> None:
         """Take one row to look up and one to send from a slice, if there is room and they may leave."""
         if work.questions and len(picked) < room and self._breaker.look_ups_allowed() != 0:
             self._breaker.look_up_leaves()
@@ -376,31 +376,31 @@ class WaveLoop:
                 picked.append((work, row))
                 return
             if shut[1] is None:
-                self._landed.append(_Landed(work, row, outcomes.closed(row, line=shut[0])))
+                self._completed.append(Completed(work, row, outcomes.closed(row, line=shut[0])))
             else:
                 self._delay(work, row, shut[1] - self._ledger.now())
 
-    def _stays(self, row: HeldRow) -> None:
+    def _stays(self, row: LeasedRow) -> None:
         """Note that a row that was picked does not leave after all."""
         if row.look_up:
             self._breaker.look_up_ended(None)
         else:
             self._breaker.create_ended(row.batch_id, None)
 
-    def _delay(self, work: _Work, row: HeldRow, seconds: float) -> None:
+    def _delay(self, work: SliceRun, row: LeasedRow, seconds: float) -> None:
         heapq.heappush(work.delayed, (self._clock() + seconds, next(self._numbers), row))
         work.not_before[row.batch_id, row.record] = self._ledger.now() + seconds
 
-    def _back(self, rows: list[tuple[_Work, HeldRow]]) -> None:
+    def _back(self, rows: list[tuple[SliceRun, LeasedRow]]) -> None:
         with self._changed:
             for work, row in reversed(rows):
                 self._stays(row)
                 work.put_back(row)
 
-    def _take_landed(self) -> list[_Landed]:
-        landed = list(self._landed)
-        self._landed.clear()
-        return landed
+    def _take_landed(self) -> list[Completed]:
+        completed = list(self._completed)
+        self._completed.clear()
+        return completed
 
     def _audit(self) -> None:
         """Give back what the ledger holds for this worker and this process knows nothing of.
@@ -421,7 +421,7 @@ class WaveLoop:
 
     # ------------------------------------------------------------------ one wave
 
-    def _wave(self, rows: list[tuple[_Work, HeldRow]], landed: list[_Landed]) -> None:
+    def _wave(self, rows: list[tuple[SliceRun, LeasedRow]], completed: list[Completed]) -> None:
         """Reserve, mark and send; write what has landed, whatever happens to the rows.
 
         Rows that cannot leave go back into their queues, each exactly once.
@@ -431,15 +431,15 @@ class WaveLoop:
             if rows:
                 rows, first, interval = self._reserve(rows)
             if first - self._clock() > LONG_WAIT_SECONDS:
-                if landed:
-                    self._write(landed, [])
+                if completed:
+                    self._write(completed, [])
                 self._sleep(max(0.0, first - self._clock() - self._lead_seconds))
                 with self._changed:
-                    landed = self._take_landed()
-            marked = self._write(landed, rows)
+                    completed = self._take_landed()
+            marked = self._write(completed, rows)
         except RateLimitUnavailable:
             self._back(rows)
-            self._write(landed, [])
+            self._write(completed, [])
             raise
         except LedgerError:
             self._back(rows)
@@ -450,7 +450,7 @@ class WaveLoop:
             self._flying += len(marked)
         self._depart([(work, row, first + place * interval) for place, (work, row) in enumerate(marked)], self._worker)
 
-    def _reserve(self, rows: list[tuple[_Work, HeldRow]]) -> tuple[list[tuple[_Work, HeldRow]], float, float]:
+    def _reserve(self, rows: list[tuple[SliceRun, LeasedRow]]) -> tuple[list[tuple[SliceRun, LeasedRow]], float, float]:
         """Return the rows that have a place, when the first place is, and the time from place to place."""
         lead = self._lead_seconds if self._scarce else 0.0
         reserved = self._limiter.reserve(len(rows), lead)
@@ -472,7 +472,9 @@ class WaveLoop:
                 return self._clock() + reserved.wait_seconds, reserved.interval_seconds
         return first, interval
 
-    def _write(self, landed: list[_Landed], rows: list[tuple[_Work, HeldRow]]) -> list[tuple[_Work, HeldRow]]:
+    def _write(
+        self, completed: list[Completed], rows: list[tuple[SliceRun, LeasedRow]]
+    ) -> list[tuple[SliceRun, LeasedRow]]:
         """One transaction; return the rows that may leave now.
 
         Rows that a former number of this process has claimed are let go: they may have been claimed once more, by this
@@ -480,20 +482,20 @@ class WaveLoop:
         """
         started, worker = self._clock(), self._worker
         to_send = [row for work, row in rows if not row.look_up and work.worker == worker]
-        for one in landed:
+        for one in completed:
             if one.work.worker != worker:
                 outcomes.leave_to_others(one.decision.outcome)
         try:
             wave = self._ledger.write_wave(
                 worker,
-                [one.decision.outcome for one in landed],
+                [one.decision.outcome for one in completed],
                 to_send,
                 self._lease_seconds,
                 look_up_delay_seconds=self._look_up_delay_seconds,
             )
         except LedgerError:
             with self._changed:
-                self._landed.extendleft(reversed(landed))
+                self._completed.extendleft(reversed(completed))
             raise
         counters.count_wave()
         if wave.lease_kept:
@@ -505,7 +507,7 @@ class WaveLoop:
         if wave.doubted:
             log.warning("sources that other rows hold were answered, to be looked up", rows=wave.doubted)
             self._api.renew_connections()
-        self._settle_landed(landed)
+        self._finish_completed(completed)
         with self._changed:
             marked = [(work, row) for work, row in rows if self._may_leave(work, row, wave, worker)]
             for work in self._works:
@@ -517,10 +519,10 @@ class WaveLoop:
                 "lease lost: this process was given up for dead, its rows were given to others", worker=self._worker
             )
             with contextlib.suppress(LedgerError):  # else this number stays without a lease, and the next wave sees it
-                self._hire()
+                self._register_worker()
         return marked
 
-    def _may_leave(self, work: _Work, row: HeldRow, wave: Wave, worker: int) -> bool:
+    def _may_leave(self, work: SliceRun, row: LeasedRow, wave: WaveResult, worker: int) -> bool:
         """Tell whether a row of a wave may be sent (or looked up); if not, it leaves its work."""
         stopped = wave.lease_kept and not row.look_up and row.batch_id in wave.stopped
         if stopped or work.worker != worker:
@@ -535,18 +537,18 @@ class WaveLoop:
             row.attempts, row.sent_at = row.attempts + 1, wave.at
         return True
 
-    def _hire(self) -> None:
+    def _register_worker(self) -> None:
         started = self._clock()
         self._worker = self._register()
         self._lease_ends, self._lease_renewed = started + self._lease_seconds, started
 
-    def _settle_landed(self, landed: list[_Landed]) -> None:
+    def _finish_completed(self, completed: list[Completed]) -> None:
         """After their commit: put back what is tried again, and let the others go."""
-        if not landed:
+        if not completed:
             return
         self.moved_at = self._clock()
         with self._changed:
-            for one in landed:
+            for one in completed:
                 outcome = one.decision.outcome
                 if outcome.worker is not None and one.decision.again_after is not None:
                     one.row.look_up = outcome.state is RowState.UNCLEAR
@@ -556,12 +558,12 @@ class WaveLoop:
                 else:
                     one.work.open -= 1
             self._finish_works()
-        for one in landed:
+        for one in completed:
             self._consequences.take_effect(one.row, one.decision)
 
     # ------------------------------------------------------------------ in other threads
 
-    def _depart(self, rows: list[tuple[_Work, HeldRow, float]], worker: int) -> None:
+    def _depart(self, rows: list[tuple[SliceRun, LeasedRow, float]], worker: int) -> None:
         """Let rows leave, each at its place; `worker` is who marked them. Their decisions are for the next wave."""
 
         def keeps_back(closes: float) -> str:
@@ -583,7 +585,7 @@ class WaveLoop:
                 self._unexpected(row, error)
                 land(self._sender.broken(row, worker))
 
-    def _look_up(self, row: HeldRow, worker: int, wait: float, land: Callable[[Decision], None]) -> None:
+    def _look_up(self, row: LeasedRow, worker: int, wait: float, land: Callable[[Decision], None]) -> None:
         self._sleep(wait)
         try:
             decision = self._sender.look_up(row, worker)
@@ -592,17 +594,17 @@ class WaveLoop:
             decision = self._sender.broken(row, worker)
         land(decision)
 
-    def _unexpected(self, row: HeldRow, error: Exception) -> None:
+    def _unexpected(self, row: LeasedRow, error: Exception) -> None:
         log.error("unexpected failure", batch=row.batch_id, line=row.line, error=type(error).__name__)
 
-    def _land(self, work: _Work, row: HeldRow, asked: bool, decision: Decision) -> None:
+    def _land(self, work: SliceRun, row: LeasedRow, asked: bool, decision: Decision) -> None:
         """Note what a request brought; `asked`: it was a look-up."""
         with self._changed:
             if asked:
                 pause_seconds = self._breaker.look_up_ended(decision.definite)
             else:
                 pause_seconds = self._breaker.create_ended(row.batch_id, decision.definite)
-            self._landed.append(_Landed(work, row, decision))
+            self._completed.append(Completed(work, row, decision))
             self._flying -= 1
             self._held_up = False
             if self._in_flight - self._flying >= WAVE_MIN_ROWS or not self._flying:

@@ -25,7 +25,7 @@ from tasks.elepay.client import ElepayApi, SourceList
 from tasks.elepay.codes import DOES_NOT_EXIST
 from tasks.errors import Refused
 from tasks.ledger import ENDED_STATUSES, Ledger
-from tasks.models import HeldRow, Source, identity_and_generation
+from tasks.models import LeasedRow, Source, identity_and_generation
 
 #: After lists showed no witness, none is looked for again for so long.
 NOT_SHOWN_SECONDS = 2.0
@@ -107,7 +107,7 @@ class _Shown(NamedTuple):
     seen_at: float
 
 
-class Settling:
+class SourceLookup:
     """Looks rows up; one object a process, safe to share between threads.
 
     `take_place` blocks until one request may leave under the fleet's rate limit.
@@ -132,7 +132,7 @@ class Settling:
         self._shown: dict[str, _Shown] = {}  # by payment method
         self._not_shown_at: dict[tuple[int, str], float] = {}  # by batch and method, by `clock`
 
-    def look_up(self, row: HeldRow) -> LookUp:
+    def look_up(self, row: LeasedRow) -> LookUp:
         """Ask elepay for a row's source. The caller has taken the first place of the rate limit; raises ElepayError.
 
         The first look-up costs one request. The second asks for witnesses before it, unless one that was seen for
@@ -155,10 +155,10 @@ class Settling:
         if row.never_sent and (found := _of_identity(row, listed)) and found.source is not None:
             self._note_found(row, found.source, asked_at)
             return found
-        ours = [source for source in listed.sources if source.reference == row.reference]
-        if ours:
-            self._note_found(row, ours[0], asked_at)
-            return LookUp(Finding.FOUND, ours[0], len(ours))
+        services = [source for source in listed.sources if source.reference == row.reference]
+        if services:
+            self._note_found(row, services[0], asked_at)
+            return LookUp(Finding.FOUND, services[0], len(services))
         if not listed.complete or hides_metadata(listed):
             return LookUp(Finding.UNKNOWN)
         if up_to_date or not confirms:
@@ -168,7 +168,7 @@ class Settling:
         left = self._lag.seconds(asked_at) - self._jumps.since(_ended_at(row), asked_at)
         return LookUp(Finding.ABSENT, proved_at=asked_at + left)
 
-    def _is_up_to_date(self, row: HeldRow, now: float) -> bool:
+    def _is_up_to_date(self, row: LeasedRow, now: float) -> bool:
         """Return whether a list that is fetched now shows whatever a row's request has created (points 3 and 4)."""
         if not self._shows_references(row):
             return False
@@ -176,11 +176,11 @@ class Settling:
         long_ago = self._jumps.since(ended_at, now) >= self._lag.seconds(now)
         return long_ago or self._shown[row.payment_method].sent_at > ended_at
 
-    def _shows_references(self, row: HeldRow) -> bool:
+    def _shows_references(self, row: LeasedRow) -> bool:
         shown = self._shown.get(row.payment_method)
         return shown is not None and shown.seen_at >= _ended_at(row)
 
-    def _ask_for_witnesses(self, row: HeldRow) -> None:
+    def _ask_for_witnesses(self, row: LeasedRow) -> None:
         """Look witnesses up until one is shown; those that lists lack tell how far they are behind."""
         key = row.batch_id, row.payment_method
         with self._lock:
@@ -199,7 +199,7 @@ class Settling:
                     self._lag.lacking(witness.sent_at, asked_at)
             self._not_shown_at[key] = self._clock()
 
-    def _note_found(self, row: HeldRow, source: Source, asked_at: float) -> None:
+    def _note_found(self, row: LeasedRow, source: Source, asked_at: float) -> None:
         """Let a source that was found serve as a witness, if it was new: lists may hide new ones and show others."""
         if source.status == _NEW:
             with self._lock:
@@ -210,12 +210,12 @@ class Settling:
         self._shown[payment_method] = _Shown(max(sent_at, before.sent_at), max(seen_at, before.seen_at))
 
 
-def _ended_at(row: HeldRow) -> float:
+def _ended_at(row: LeasedRow) -> float:
     """Return when a row's request ended, by the ledger's clock; if nobody noted it, it ends only now."""
     return math.inf if row.ended_at is None else row.ended_at
 
 
-def _of_identity(row: HeldRow, listed: SourceList) -> LookUp | None:
+def _of_identity(row: LeasedRow, listed: SourceList) -> LookUp | None:
     """Return the newest source of a row's identity, those that have not ended first."""
     wanted = identity_and_generation(row.reference)
     found = []

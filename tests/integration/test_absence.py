@@ -10,11 +10,11 @@ from factories import answer, hand, new_row, running_batch, whole
 
 from tasks.elepay.client import SourceList
 from tasks.ledger import Ledger
-from tasks.models import HeldRow, RowState, Source, reference_of
-from tasks.send.outcomes import Rules
+from tasks.models import LeasedRow, RowState, Source, reference_of
+from tasks.send.outcomes import SendPolicy
 from tasks.send.retry_policy import RetryPolicy
-from tasks.send.row_sender import Sender
-from tasks.send.source_lookup import MOST_LAG_SECONDS, NOT_SHOWN_SECONDS, Finding, Lag, LookUp, Settling
+from tasks.send.row_sender import RowSender
+from tasks.send.source_lookup import MOST_LAG_SECONDS, NOT_SHOWN_SECONDS, Finding, Lag, LookUp, SourceLookup
 
 RECKONED_SECONDS = 120.0
 
@@ -61,8 +61,8 @@ class Desk:
         self.held = {row.record: row for row in ledger.claim_slice(whole(self.batch), self.worker.number)}
         self.settling = self.new_process()
 
-    def new_process(self) -> Settling:
-        return Settling(
+    def new_process(self) -> SourceLookup:
+        return SourceLookup(
             self.elepay,  # type: ignore[arg-type]
             self.ledger,
             lambda: None,
@@ -70,7 +70,7 @@ class Desk:
             list_lag_seconds=RECKONED_SECONDS,
         )
 
-    def send(self, record: int, *, executed: bool = True, answered: bool = True) -> HeldRow:
+    def send(self, record: int, *, executed: bool = True, answered: bool = True) -> LeasedRow:
         row = self.held[record]
         self.elepay.now += 0.1
         self.worker.mark([row])
@@ -87,11 +87,11 @@ class Desk:
             )
         return row
 
-    def look_up(self, row: HeldRow, after: float = 0.0) -> LookUp:
+    def look_up(self, row: LeasedRow, after: float = 0.0) -> LookUp:
         self.elepay.now += after
         return self.settling.look_up(row)
 
-    def first_look_up(self, row: HeldRow) -> None:
+    def first_look_up(self, row: LeasedRow) -> None:
         """The look-up that finds nothing, some time before the one that may prove it."""
         assert self.look_up(row, 5.0).finding is Finding.ABSENT
         row.absent_at = self.elepay.now
@@ -282,7 +282,7 @@ def test_a_row_of_a_dead_worker_ended_when_that_was_noticed(desk: Desk) -> None:
     desk.worker.mark([row])
     desk.elepay.now += 300.0
     desk.ledger.end_worker(desk.worker.number)
-    desk.ledger.sweep(look_up_delay_seconds=0)
+    desk.ledger.reap(look_up_delay_seconds=0)
     (taken,) = [one for one in desk.ledger.claim_slice(whole(desk.batch), hand(desk.ledger).number) if one.look_up]
     assert taken.ended_at == desk.elepay.now
     assert taken.sent_at is not None
@@ -315,9 +315,9 @@ def test_look_ups_without_a_witness_count_in_an_outage_once_nothing_is_left_to_b
         desk.send(record, answered=False)
     desk.elepay.there.clear()
     desk.first_look_up(lost)
-    rules = Rules(False, look_up_delay_seconds=5.0, look_ups=4, resends=2, retry=RetryPolicy(60.0, 60.0))
+    rules = SendPolicy(False, look_up_delay_seconds=5.0, look_ups=4, resends=2, retry=RetryPolicy(60.0, 60.0))
     nobody: Any = None
-    sender = Sender(desk.ledger, nobody, nobody, rules, nobody, outage_seconds=lambda: 60.0)
+    sender = RowSender(desk.ledger, nobody, nobody, rules, nobody, outage_seconds=lambda: 60.0)
     sender._settling = desk.settling
     decision = sender.look_up(lost, desk.worker.number)
     assert (decision.outcome.state, decision.outcome.look_ups) == (RowState.UNCLEAR, counted)

@@ -14,7 +14,7 @@ from sqlalchemy import text
 
 from tasks.elepay.client import SourceList
 from tasks.errors import ElepayError, Halted, Maintenance, NotSent, RateLimitUnavailable, Refused, Unclear
-from tasks.ledger import AuditedRow, Followed, Ledger, SeenStatus
+from tasks.ledger import AuditedRow, FollowUpRow, Ledger, StatusObservation
 from tasks.models import Account, BatchState, Outcome, RowState, Source, decode_reasons, reference_of
 from tasks.operations import follow_up, retention
 from tasks.operations.audit import compare
@@ -35,7 +35,7 @@ def created_batch(ledger: Ledger, rows: int = 4, *, due_in: float = 0.0, status:
     return batch
 
 
-def due(ledger: Ledger, limit: int = 100) -> list[Followed]:
+def due(ledger: Ledger, limit: int = 100) -> list[FollowUpRow]:
     return ledger.claim_follow_ups(limit)
 
 
@@ -193,7 +193,7 @@ def test_while_a_batch_is_halted_nobody_is_asked(ledger: Ledger) -> None:
 def test_gaps_grow_to_the_last_one_and_end_after_the_days() -> None:
     def gap(follow_ups: int, age_days: float) -> float | None:
         now = 1e9
-        then = next_question(Followed(1, 1, 2, "src", "pending", follow_ups, now - age_days * 86400), now, RULES)
+        then = next_question(FollowUpRow(1, 1, 2, "src", "pending", follow_ups, now - age_days * 86400), now, RULES)
         return None if then is None else (then - now) / 3600
 
     assert [gap(n, 1.0) for n in range(5)] == [6.0, 24.0, 24.0, 24.0, 24.0]
@@ -203,7 +203,9 @@ def test_gaps_grow_to_the_last_one_and_end_after_the_days() -> None:
 def test_sources_to_look_at_are_the_ended_and_the_long_pending(ledger: Ledger) -> None:
     batch = created_batch(ledger, 4)
     claimed = due(ledger)
-    ledger.record_statuses([SeenStatus(claimed[0], "failed", None), SeenStatus(claimed[1], "active", None)])
+    ledger.record_statuses(
+        [StatusObservation(claimed[0], "failed", None), StatusObservation(claimed[1], "active", None)]
+    )
     everything = list(ledger.sources_to_look_at(time.time() + 1))
     assert [(one.line, one.status) for one in everything] == [(2, "failed"), (4, "pending"), (5, "pending")]
     assert [one.line for one in ledger.sources_to_look_at(time.time() - 3600)] == [2]

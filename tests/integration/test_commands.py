@@ -431,7 +431,7 @@ def test_a_ledger_written_by_people_is_theirs_too(tmp_path: Path, simulator: Sim
     ledger = Ledger.open(onboard.ledger_url, Account(False, simulator.url))
     ledger.approve_batch(1, "test")
     gone = hand(ledger)
-    (one,) = ledger.ring()
+    (one,) = ledger.dispatch()
     assert ledger.claim_slice(one, gone.number)
     ledger.end_worker(gone.number)
     ledger.close()

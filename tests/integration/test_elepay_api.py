@@ -27,8 +27,8 @@ from tasks.elepay.http_transport import MAX_ANSWER_BYTES, Deadlines
 from tasks.errors import (
     AlreadyThere,
     ElepayError,
+    Fenced,
     Halted,
-    HeldBack,
     Maintenance,
     MethodClosed,
     NotSent,
@@ -319,7 +319,7 @@ def test_a_request_that_may_not_leave_once_its_connection_is_there_is_held_back(
             return False
 
         failure = failure_of(calls, server.url, may_leave=connected_and_too_late)
-        assert (type(failure), failure.code) == (HeldBack, "held_back")
+        assert (type(failure), failure.code) == (Fenced, "held_back")
         assert server.requests == []
 
 

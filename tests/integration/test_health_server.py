@@ -17,10 +17,10 @@ from sqlalchemy import event
 
 from tasks.ledger import Ledger
 from tasks.models import BatchState, RowState
-from tasks.services import Resources
+from tasks.services import Services
 from tasks.settings import load_settings
 from worker import health_server
-from worker.health_server import Observing, Pulse, serve
+from worker.health_server import HealthServer, Pulse, serve
 
 
 def samples(text: str) -> dict[str, float]:
@@ -135,7 +135,7 @@ def quick_looks(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("quick_looks")
 def test_without_redis_a_process_is_alive_but_not_ready(tmp_path: Path) -> None:
     settings = load_settings({"ONBOARD_HOME": str(tmp_path), "REDIS_URL": f"redis://127.0.0.1:{free_port()}/0"})
-    pages = Observing(Resources(settings))
+    pages = HealthServer(Services(settings))
     wait_until(lambda: b"ledger ok" in pages.readyz()[1], what="a look at the ledger")
     assert pages.readyz() == (503, b"ledger ok\nredis does not answer\nelepay ok\n")
     assert pages.healthz()[0] == 200
@@ -146,10 +146,10 @@ def test_without_redis_a_process_is_alive_but_not_ready(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("quick_looks")
 def test_a_loop_that_stands_still_makes_its_process_unhealthy(tmp_path: Path) -> None:
-    ours: Any = Resources(load_settings({"ONBOARD_HOME": str(tmp_path)}))
+    ours: Any = Services(load_settings({"ONBOARD_HOME": str(tmp_path)}))
     pulse = Pulse(0.2)
     said: list[str] = []
-    pages = Observing(ours, trouble=lambda: "".join(said), pulses={"watcher": pulse})
+    pages = HealthServer(ours, trouble=lambda: "".join(said), pulses={"watcher": pulse})
     wait_until(lambda: pages.healthz() == (503, b"watcher stands still\n"), what="the end of the patience")
     pulse.limit_seconds = 60
     assert pages.healthz()[0] == 200

@@ -16,15 +16,15 @@ from sqlalchemy import text
 
 from tasks.errors import LedgerError
 from tasks.ledger import Ledger
-from tasks.models import BatchState, HeldRow, NewRow, Outcome, RowState
-from tasks.send.outcomes import Decision, Rules
+from tasks.models import BatchState, LeasedRow, NewRow, Outcome, RowState
+from tasks.send.outcomes import Decision, SendPolicy
 from tasks.send.retry_policy import RetryPolicy
-from tasks.send.send_loop import WaveLoop, _Landed, _Work
+from tasks.send.send_loop import Completed, SendLoop, SliceRun
 
 _CUSTOMERS = itertools.count()
 
 
-def sent(ledger: Ledger, batch: int) -> tuple[Any, list[HeldRow]]:
+def sent(ledger: Ledger, batch: int) -> tuple[Any, list[LeasedRow]]:
     """A worker and the rows of a batch that it is sending."""
     worker = hand(ledger)
     held = ledger.claim_slice(whole(batch), worker.number)
@@ -88,7 +88,7 @@ def test_an_answer_with_the_rows_reference_is_compared_before_its_batch_finishes
     assert doubted.not_before == doubted.ended_at
     assert "src_a" in ledger.history(second, 1)[-1]["what"]
     assert states(ledger, first) == ["created"]
-    assert second in [one.batch_id for one in ledger.ring()]
+    assert second in [one.batch_id for one in ledger.dispatch()]
 
 
 def test_rows_of_a_batch_that_hold_one_source_are_all_doubted(ledger: Ledger) -> None:
@@ -181,11 +181,11 @@ def test_no_connection_is_used_again_after_an_answer_that_named_another_rows_sou
     renewals: list[str] = []
     api: Any = SimpleNamespace(renew_connections=lambda: renewals.append("renewed"))
     nobody: Any = None
-    loop = WaveLoop(
+    loop = SendLoop(
         ledger,
         api,
         nobody,
-        rules=Rules(False, look_up_delay_seconds=5.0, look_ups=4, resends=2, retry=RetryPolicy(60.0, 60.0)),
+        rules=SendPolicy(False, look_up_delay_seconds=5.0, look_ups=4, resends=2, retry=RetryPolicy(60.0, 60.0)),
         register=lambda: worker.number,
         in_flight=1,
         slice_seconds=60.0,
@@ -194,10 +194,10 @@ def test_no_connection_is_used_again_after_an_answer_that_named_another_rows_sou
         breaker_answers=0,
         breaker_share=1.0,
     )
-    loop._hire()
-    work = _Work(whole(batch), worker.number, math.inf, deque(), open=2)
+    loop._register_worker()
+    work = SliceRun(whole(batch), worker.number, math.inf, deque(), open=2)
     for row, source_id, expected in zip(held, ("src_b", "src_a"), ([], ["renewed"]), strict=True):
-        loop._write([_Landed(work, row, Decision(answer(row, source_id=source_id), definite=True))], [])
+        loop._write([Completed(work, row, Decision(answer(row, source_id=source_id), definite=True))], [])
         assert renewals == expected
     assert states(ledger, batch) == ["created", "unclear"]
 
@@ -231,7 +231,7 @@ def test_what_a_list_shows_is_believed_more_than_an_answer(ledger: Ledger) -> No
     assert (lost.state, lost.source_id, lost.code, lost.follow_up_at) == ("unclear", None, "source_taken", None)
     assert lost.ended_at > row_of(ledger, second, later[0].record).sent_at, "its look-ups begin anew"
     assert ledger.batch(first).state is BatchState.RUNNING
-    assert first in [one.batch_id for one in ledger.ring()]
+    assert first in [one.batch_id for one in ledger.dispatch()]
     assert ledger.close_batch(second)
     (asked,) = ledger.claim_slice(whole(first), other.number)
     assert asked.look_up

@@ -42,7 +42,7 @@ from remote import (
     TOTAL_SECONDS,
     WRONG,
     Clock,
-    Flight,
+    Exchange,
     Killed,
     Remote,
     Wire,
@@ -57,12 +57,12 @@ from tasks.errors import LedgerError, RateLimitUnavailable
 from tasks.ledger import ENDED_STATUSES, Ledger, memory
 from tasks.ledger.engine import LedgerEngine
 from tasks.ledger.held_sources import SOURCE_TAKEN
-from tasks.models import NO_ACCOUNT, BatchState, HeldRow, NewRow, RowState, Slice, identity_of, reference_of
+from tasks.models import NO_ACCOUNT, BatchState, LeasedRow, NewRow, RowState, Slice, identity_of, reference_of
 from tasks.send import circuit_breaker
-from tasks.send.outcomes import Rules
+from tasks.send.outcomes import SendPolicy
 from tasks.send.rate_limit import Reservation
 from tasks.send.retry_policy import RetryPolicy
-from tasks.send.send_loop import WaveLoop
+from tasks.send.send_loop import SendLoop
 
 LEASE_SECONDS = 9.0
 CUSTOMERS = 6
@@ -160,7 +160,7 @@ class NeverWaits:
     def notify_all(self) -> None: ...
 
 
-class Process(WaveLoop):
+class Process(SendLoop):
     """A worker process whose every step is the machine's: a wave, a request leaving, its answer, a slice's end."""
 
     def __init__(self, ledger: Ledger, api: ElepayApi, places: Places, clock: Clock, number: int) -> None:
@@ -168,7 +168,7 @@ class Process(WaveLoop):
             ledger,
             api,
             places,  # type: ignore[arg-type]
-            rules=Rules(
+            rules=SendPolicy(
                 live=False,
                 look_up_delay_seconds=LOOK_UP_DELAY_SECONDS,
                 look_ups=2,
@@ -190,25 +190,25 @@ class Process(WaveLoop):
         self._pool, self._changed = self, NeverWaits()  # type: ignore[assignment]
         self._sender._others = self  # type: ignore[assignment]
         self.numbers: set[int] = set()
-        self.flights: list[Flight] = []
+        self.flights: list[Exchange] = []
         self.works: list[Any] = []
-        self._hire()
+        self._register_worker()
 
-    def _hire(self) -> None:
-        super()._hire()
+    def _register_worker(self) -> None:
+        super()._register_worker()
         self.numbers.add(self._worker)
 
     def submit(self, step: Callable[..., None], *arguments: Any) -> None:
         """What the loop leaves to its threads is done at once, by the thread of the flight."""
         step(*arguments)
 
-    def _depart(self, rows: list[tuple[Any, HeldRow, float]], worker: int) -> None:
+    def _depart(self, rows: list[tuple[Any, LeasedRow, float]], worker: int) -> None:
         """What the loop lets fly waits until the machine lets it."""
         for one in rows:
             fly = functools.partial(super()._depart, [one], worker)
-            self.flights.append(Flight((one[1].batch_id, one[1].record), self._look(one[1], worker), fly))
+            self.flights.append(Exchange((one[1].batch_id, one[1].record), self._look(one[1], worker), fly))
 
-    def _look(self, row: HeldRow, worker: int) -> Callable[[], list[str]]:
+    def _look(self, row: LeasedRow, worker: int) -> Callable[[], list[str]]:
         ledger = self._ledger
 
         def look() -> list[str]:
@@ -223,7 +223,7 @@ class Process(WaveLoop):
     def take(self, one: Slice) -> None:
         """The beginning of `run_slice`."""
         if self._stopping:
-            self._ledger.ring_again(one)
+            self._ledger.dispatch_again(one)
             return
         self._consequences.read_closed(one.batch_id)
         work = self._take(one)
@@ -242,13 +242,13 @@ class Process(WaveLoop):
             finally:
                 del self._known[work]
             self._ledger.finish_slice(work.slice)
-            onboarding.settle_batch(self._ledger, work.slice.batch_id)
+            onboarding.close_finished_batch(self._ledger, work.slice.batch_id)
 
-    def on_the_ground(self) -> list[Flight]:
+    def on_the_ground(self) -> list[Exchange]:
         return [flight for flight in self.flights if flight.ident is None]
 
-    def in_the_air(self) -> list[Flight]:
-        return [flight for flight in self.flights if flight.ident is not None and not flight.landed]
+    def in_the_air(self) -> list[Exchange]:
+        return [flight for flight in self.flights if flight.ident is not None and not flight.completed]
 
     def die(self) -> None:
         for flight in self.in_the_air():
@@ -286,7 +286,7 @@ class Interleavings(RuleBasedStateMachine):
         self.again = 0
         self.born = 0
         self._empty()
-        self._hire()
+        self._register_worker()
         self.drop(list(WITNESSES), again=False, slice_rows=2)
         self._shift(0, 0.0, "fine", 0, [], [])
         self._shift(0, 0.3, "fine", 0, [(first, AT_ONCE)] * 2, [])
@@ -323,7 +323,7 @@ class Interleavings(RuleBasedStateMachine):
     ) -> None:
         """Time passes; a process takes a message, flies a wave, writes what came back, hands back what is done."""
         self.clock.now += seconds
-        onboarding.ring(self.ledger, self.mail.append)
+        onboarding.dispatch(self.ledger, self.mail.append)
         with self._struck(self._process(who), how, nth) as process:
             for flight in [flight for flight, goes in zip(process.in_the_air(), go_on, strict=False) if goes]:
                 flight.go_on()
@@ -373,7 +373,7 @@ class Interleavings(RuleBasedStateMachine):
             (self.mail, lambda: process.take(self.mail[0] if twice else self.mail.popleft())),
         ]
 
-    def _launch(self, flight: Flight, fate: str, waits: str) -> None:
+    def _launch(self, flight: Exchange, fate: str, waits: str) -> None:
         lies = fate == "there already" and not self._is_foreign(flight.key)
         flight.begin("refused" if lies else fate, waits)
 
@@ -381,14 +381,14 @@ class Interleavings(RuleBasedStateMachine):
     def staff(self, what: str, who: int) -> None:
         """A process begins, is killed, or is told to end."""
         if what == "hire" and len(self.processes) < 3:
-            self._hire()
+            self._register_worker()
         elif what == "kill" and self.processes:
             self._kill(self._process(who))
         elif what == "retire" and self.processes:
-            self._process(who).retire()
+            self._process(who).drain()
             self._end_if_idle(self._process(who))
 
-    def _hire(self) -> None:
+    def _register_worker(self) -> None:
         self.born += 1
         self.processes.append(Process(self.ledger, self.api, self.places, self.clock, self.born))
 
@@ -404,12 +404,12 @@ class Interleavings(RuleBasedStateMachine):
     # ------------------------------------------------------------------ time and the sweeper
 
     @rule(seconds=st.sampled_from([0.0, 4.0, 13.0, 40.0]), same_machine=st.booleans())
-    def sweep(self, seconds: float, same_machine: bool) -> None:
+    def reap(self, seconds: float, same_machine: bool) -> None:
         """The sweeper comes by; on the machine of dead processes it sees that they are gone, else leases tell."""
         self.clock.now += seconds
         while same_machine and self.dead:
             self.ledger.end_worker(self.dead.pop())
-        onboarding.sweep(self.ledger, look_up_delay_seconds=LOOK_UP_DELAY_SECONDS)
+        onboarding.reap(self.ledger, look_up_delay_seconds=LOOK_UP_DELAY_SECONDS)
 
     # ------------------------------------------------------------------ people
 
@@ -580,12 +580,12 @@ class Interleavings(RuleBasedStateMachine):
                 process._turn()
         for batch in self.batches:
             onboarding.resume(self.ledger, batch, "somebody")
-        self.sweep(0.0, same_machine=True)
-        onboarding.ring(self.ledger, self.mail.append)
+        self.reap(0.0, same_machine=True)
+        onboarding.dispatch(self.ledger, self.mail.append)
         for process in [process for process in self.processes if process._stopping]:
             self._end_if_idle(process)
         if all(process._stopping for process in self.processes):
-            self._hire()
+            self._register_worker()
         while self.mail:
             self.processes[-1].take(self.mail.popleft())
         for process in list(self.processes):

@@ -82,7 +82,7 @@ def test_a_late_answer_settles_a_row_that_was_swept_but_not_sent_again(ledger: L
     (row,) = ledger.claim_slice(whole(batch), mine.number)
     mine.mark([row])
     ledger.end_worker(mine.number)
-    assert ledger.sweep(look_up_delay_seconds=0) == 1
+    assert ledger.reap(look_up_delay_seconds=0) == 1
     assert ledger.count_states(batch) == {RowState.UNCLEAR: 1}
     mine.record(answer(row, source_id="src_late"))
     assert ledger.count_states(batch) == {RowState.CREATED: 1}
@@ -94,7 +94,7 @@ def test_a_late_answer_to_a_row_sent_again_is_kept_in_the_history(ledger: Ledger
     (row,) = ledger.claim_slice(whole(batch), mine.number)
     mine.mark([row])
     ledger.end_worker(mine.number)
-    ledger.sweep(look_up_delay_seconds=0)
+    ledger.reap(look_up_delay_seconds=0)
     (again,) = ledger.claim_slice(whole(batch), other.number)
     assert again.look_up
     other.record(answer(again, RowState.CLAIMED, worker=other.number))
@@ -109,9 +109,9 @@ def test_claimed_rows_of_a_dead_worker_wait_again_and_sent_ones_become_unclear(l
     mine = hand(ledger)
     rows = ledger.claim_slice(whole(batch), mine.number)
     mine.mark(rows[:2])
-    assert ledger.sweep(look_up_delay_seconds=5) == 0, "its lease has not ended"
+    assert ledger.reap(look_up_delay_seconds=5) == 0, "its lease has not ended"
     ledger.end_worker(mine.number)
-    assert ledger.sweep(look_up_delay_seconds=0) == 5
+    assert ledger.reap(look_up_delay_seconds=0) == 5
     assert ledger.count_states(batch) == {RowState.WAITING: 3, RowState.UNCLEAR: 2}
     held = ledger.claim_slice(whole(batch), hand(ledger).number)
     assert [(row.record, row.look_up) for row in held] == [(1, True), (2, True), (3, False), (4, False), (5, False)]
@@ -127,12 +127,12 @@ def test_a_silent_worker_keeps_what_it_sends_until_no_request_can_be_under_way(l
         with ledger.engine.write() as connection:
             connection.execute(text("update workers set lease_ends_at = lease_ends_at - :s"), {"s": seconds})
 
-    assert ledger.sweep(look_up_delay_seconds=0) == 0
+    assert ledger.reap(look_up_delay_seconds=0) == 0
     let_time_pass(61)
-    assert ledger.sweep(look_up_delay_seconds=0) == 1
+    assert ledger.reap(look_up_delay_seconds=0) == 1
     assert ledger.count_states(batch) == {RowState.SENDING: 1, RowState.WAITING: 1}
     let_time_pass(40)
-    assert ledger.sweep(look_up_delay_seconds=0) == 1
+    assert ledger.reap(look_up_delay_seconds=0) == 1
     assert ledger.count_states(batch) == {RowState.UNCLEAR: 1, RowState.WAITING: 1}
 
 
@@ -144,7 +144,7 @@ def test_rows_are_taken_back_by_the_longest_request_of_their_holder(ledger: Ledg
     for seconds, states in ((71.0, ["unclear", "sending"]), (288.0, ["unclear", "sending"]), (2.0, ["unclear"] * 2)):
         with ledger.engine.write() as connection:
             connection.execute(text("update workers set lease_ends_at = lease_ends_at - :s"), {"s": seconds})
-        ledger.sweep(look_up_delay_seconds=0)
+        ledger.reap(look_up_delay_seconds=0)
         assert [row.state for row in ledger.report_rows(batch)] == states
 
 
@@ -161,7 +161,7 @@ def test_a_worker_that_was_given_up_for_dead_learns_it_and_marks_nothing(ledger:
 def test_rows_of_an_unknown_worker_are_taken_back(ledger: Ledger) -> None:
     batch = running_batch(ledger, 2)
     ledger.claim_slice(whole(batch), 4711)
-    assert ledger.sweep(look_up_delay_seconds=0) == 2
+    assert ledger.reap(look_up_delay_seconds=0) == 2
     assert ledger.count_states(batch) == {RowState.WAITING: 2}
 
 
@@ -174,10 +174,10 @@ def test_nothing_leaves_a_batch_that_was_stopped(ledger: Ledger) -> None:
     assert wave.stopped == {batch}
     assert not wave.marked
     ledger.release(mine.number, rows, {})
-    assert ledger.ring() == []
+    assert ledger.dispatch() == []
     assert ledger.claim_slice(whole(batch), mine.number) == []
     assert ledger.resume_batch(batch, "somebody")
-    assert len(ledger.ring()) == 1
+    assert len(ledger.dispatch()) == 1
 
 
 # ---------------------------------------------------------------------- identities
@@ -289,39 +289,39 @@ def test_a_reader_that_died_leaves_nothing(ledger: Ledger) -> None:
 def test_slices_are_rung_in_turn_and_a_bounded_number_lies_unread(ledger: Ledger) -> None:
     large = running_batch(ledger, 60, slice_rows=2)
     small = running_batch(ledger, [new_row(n, customer=f"s{n}") for n in range(1, 5)], slice_rows=2)
-    rung = ledger.ring(room=6)
+    rung = ledger.dispatch(room=6)
     assert Counter(one.batch_id for one in rung) == {large: 4, small: 2}
     assert [one.batch_id for one in rung[:4]] == [large, small, large, small]
-    assert ledger.ring(room=6) == []
+    assert ledger.dispatch(room=6) == []
     ledger.claim_slice(rung[0], hand(ledger).number)
-    assert len(ledger.ring(room=6)) == 1
+    assert len(ledger.dispatch(room=6)) == 1
 
 
 def test_one_free_place_goes_to_the_batch_with_the_fewest_unread_messages(ledger: Ledger) -> None:
     large = running_batch(ledger, 40, slice_rows=2)
-    rung = ledger.ring(room=6)
+    rung = ledger.dispatch(room=6)
     small = running_batch(ledger, [new_row(n, customer=f"s{n}") for n in range(1, 5)], slice_rows=2)
     for turn in range(2):
         ledger.claim_slice(rung[turn], hand(ledger).number)
-        assert [one.batch_id for one in ledger.ring(room=6)] == [small], "one place is free each time"
+        assert [one.batch_id for one in ledger.dispatch(room=6)] == [small], "one place is free each time"
     ledger.claim_slice(rung[2], hand(ledger).number)
-    assert [one.batch_id for one in ledger.ring(room=6)] == [large], "the small one has no slice left"
+    assert [one.batch_id for one in ledger.dispatch(room=6)] == [large], "the small one has no slice left"
 
 
 def test_a_lost_message_is_rung_again(ledger: Ledger) -> None:
     batch = running_batch(ledger, 4, slice_rows=2)
-    assert len(ledger.ring()) == 2
-    assert ledger.ring() == []
-    ledger.ring_again()
-    assert len(ledger.ring()) == 2
-    ledger.ring_again(Slice(batch, 1, 2))
-    assert ledger.ring() == [Slice(batch, 1, 2)]
+    assert len(ledger.dispatch()) == 2
+    assert ledger.dispatch() == []
+    ledger.dispatch_again()
+    assert len(ledger.dispatch()) == 2
+    ledger.dispatch_again(Slice(batch, 1, 2))
+    assert ledger.dispatch() == [Slice(batch, 1, 2)]
 
 
 def test_a_slice_is_due_again_when_its_earliest_row_is(ledger: Ledger) -> None:
     batch = running_batch(ledger, 3)
     mine = hand(ledger)
-    (one,) = ledger.ring()
+    (one,) = ledger.dispatch()
     rows = ledger.claim_slice(one, mine.number)
     mine.mark(rows)
     soon = time.time() + 0.4
@@ -329,10 +329,10 @@ def test_a_slice_is_due_again_when_its_earliest_row_is(ledger: Ledger) -> None:
         answer(rows[0]), answer(rows[1]), answer(rows[2], RowState.UNCLEAR, not_before=soon, code="read_timeout")
     )
     ledger.finish_slice(one)
-    assert ledger.ring() == []
+    assert ledger.dispatch() == []
     assert not ledger.close_batch(batch)
     time.sleep(0.5)
-    assert ledger.ring() == [one]
+    assert ledger.dispatch() == [one]
     (row,) = ledger.claim_slice(one, mine.number)
     assert row.look_up
     assert row.code == "read_timeout"
@@ -342,7 +342,7 @@ def test_a_slice_is_not_forgotten_while_somebody_holds_one_of_its_rows(ledger: L
     """Its holder may give the row back and be killed before it says that the slice is due."""
     running_batch(ledger, 2)
     mine = hand(ledger)
-    (one,) = ledger.ring()
+    (one,) = ledger.dispatch()
     rows = ledger.claim_slice(one, mine.number)
     ledger.finish_slice(one)  # the same message, delivered to somebody else who finds nothing to do
     ledger.release(mine.number, rows, {})
@@ -407,7 +407,7 @@ def test_no_number_is_given_twice_not_even_after_its_line_was_deleted(ledger: Le
     """A process that wakes after its line was deleted must not pass for another one."""
     first = ledger.add_worker("host", 1, "", 30)
     ledger.end_worker(first)
-    ledger.sweep(look_up_delay_seconds=1)
+    ledger.reap(look_up_delay_seconds=1)
     assert ledger.worker_processes() == []
     second = ledger.add_worker("host", 2, "", 30)
     assert second != first

@@ -27,13 +27,13 @@ from sqlalchemy import text
 from tasks import onboarding
 from tasks.errors import SettingsError
 from tasks.ledger import Ledger
-from tasks.models import Account, BatchState, NewsKind
+from tasks.models import Account, BatchState, NotificationKind
 from tasks.reports.notification_message import Message
-from tasks.services import Resources
+from tasks.services import Services
 from tasks.settings import load_settings
 from worker import notifier
 from worker.notification_channels import open_channels
-from worker.notifier import Teller
+from worker.notifier import Notifier
 
 TOKEN = "tokenthatnobodyshallsee123"
 
@@ -41,9 +41,9 @@ TOKEN = "tokenthatnobodyshallsee123"
 @pytest.fixture
 def ours(tmp_path: Path, ledger_url: str) -> Iterator[Any]:
     """Make what a process works with, for the settings given."""
-    made: list[Resources] = []
+    made: list[Services] = []
 
-    def make(**given: object) -> Resources:
+    def make(**given: object) -> Services:
         settings = load_settings(
             {
                 "ONBOARD_HOME": str(tmp_path / "home"),
@@ -53,7 +53,7 @@ def ours(tmp_path: Path, ledger_url: str) -> Iterator[Any]:
             },
             folder=tmp_path,
         )
-        made.append(Resources(settings))
+        made.append(Services(settings))
         made[-1].ledger.version()
         return made[-1]
 
@@ -65,10 +65,10 @@ def ours(tmp_path: Path, ledger_url: str) -> Iterator[Any]:
 @pytest.fixture
 def tellers() -> Iterator[Any]:
     """Start tellers that tell at once; they end with the test."""
-    started: list[Teller] = []
+    started: list[Notifier] = []
 
-    def start(ours: Resources, **more: float) -> Teller:
-        teller = Teller(ours, open_channels(ours.settings), **{"ripe_seconds": 0.0, "look_seconds": 0.02, **more})
+    def start(ours: Services, **more: float) -> Notifier:
+        teller = Notifier(ours, open_channels(ours.settings), **{"ripe_seconds": 0.0, "look_seconds": 0.02, **more})
         teller.start()
         started.append(teller)
         return teller
@@ -78,12 +78,12 @@ def tellers() -> Iterator[Any]:
         teller.finish(10)
 
 
-def channels_of(ours: Resources) -> list[str]:
+def channels_of(ours: Services) -> list[str]:
     with ours.ledger.engine.read() as connection:
         return sorted(connection.execute(text("select name from channels")).scalars())
 
 
-def tellings(ours: Resources) -> list[tuple[str, int, bool, bool]]:
+def tellings(ours: Services) -> list[tuple[str, int, bool, bool]]:
     """Channel, tries, told, still due: of every telling."""
     with ours.ledger.engine.read() as connection:
         found = connection.execute(
@@ -92,7 +92,7 @@ def tellings(ours: Resources) -> list[tuple[str, int, bool, bool]]:
         return [(row[0], row[1], row[2] is not None, row[3] is not None) for row in found]
 
 
-def known(ours: Resources, *names: str) -> None:
+def known(ours: Services, *names: str) -> None:
     wait_until(lambda: set(names) <= set(channels_of(ours)), what="that the channels are known")
 
 
@@ -159,7 +159,7 @@ def test_the_words_are_japanese_if_people_want_that_and_the_link_is_the_address_
     tellers(mine)
     known(mine, "command-1")
     finished(mine.ledger)
-    assert mine.ledger.add_news(NewsKind.NOTHING_ARRIVED, once="2026-11-26", why="2026-11-26 02:00")
+    assert mine.ledger.add_news(NotificationKind.NOTHING_ARRIVED, once="2026-11-26", why="2026-11-26 02:00")
     wait_until(lambda: len(told_by_hook(tmp_path)) == 2, what="the telling")
     first, second = told_by_hook(tmp_path)
     assert first["verdict"] == "2 件中 0 件を作成しました。2 件は対応が必要です"
@@ -267,12 +267,12 @@ def test_killed_between_claim_and_telling_it_is_told_by_another(
     killed = textwrap.dedent(
         """
         import os, signal, sys, threading
-        from tasks.services import Resources
+        from tasks.services import Services
         from tasks.settings import load_settings
         from worker import notifier
         notifier.message_of = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
-        ours = Resources(load_settings())
-        teller = notifier.Teller(ours, notifier.open_channels(ours.settings), lease_seconds=1.0, ripe_seconds=0)
+        mine = Services(load_settings())
+        teller = notifier.Notifier(mine, notifier.open_channels(mine.settings), lease_seconds=1.0, ripe_seconds=0)
         teller.start()
         print("started", flush=True)
         threading.Event().wait(60)
@@ -337,20 +337,20 @@ def test_a_stopped_batch_is_told_when_nobody_holds_its_rows(ours: Any, tellers: 
     known(mine, "command-1")
     batch = running_batch(mine.ledger, 3)
     worker = mine.ledger.add_worker("elsewhere", 1, "", 60.0)
-    mine.ledger.claim_slice(mine.ledger.ring()[0], worker)
+    mine.ledger.claim_slice(mine.ledger.dispatch()[0], worker)
     assert onboarding.pause(mine.ledger, batch, "somebody")
     time.sleep(0.3)
     assert tellings(mine) == []
     mine.ledger.end_worker(worker)
-    mine.ledger.sweep(look_up_delay_seconds=1)
+    mine.ledger.reap(look_up_delay_seconds=1)
     wait_until(lambda: len(told_by_hook(tmp_path)) == 1, what="the telling")
 
 
 def test_nothing_arrived_is_told_once_a_day_whoever_notices(ours: Any) -> None:
     first, second = ours(), ours()
-    assert first.ledger.add_news(NewsKind.NOTHING_ARRIVED, once="2026-11-26")
-    assert not second.ledger.add_news(NewsKind.NOTHING_ARRIVED, once="2026-11-26")
-    assert second.ledger.add_news(NewsKind.NOTHING_ARRIVED, once="2026-11-27")
+    assert first.ledger.add_news(NotificationKind.NOTHING_ARRIVED, once="2026-11-26")
+    assert not second.ledger.add_news(NotificationKind.NOTHING_ARRIVED, once="2026-11-26")
+    assert second.ledger.add_news(NotificationKind.NOTHING_ARRIVED, once="2026-11-27")
 
 
 def test_a_command_gets_none_of_our_settings_and_no_more_time_than_it_has(

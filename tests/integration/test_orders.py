@@ -46,8 +46,8 @@ def test_nobody_claims_or_rings_for_a_batch_of_another_account(ledger_url: str, 
     batch = running_batch(ours, 3)
     foreign = running_batch(theirs, [new_row(n, customer=f"foreign_{n}") for n in (1, 2)])
     assert theirs.claim_slice(whole(batch), hand(theirs).number) == []
-    assert [one.batch_id for one in theirs.ring()] == [foreign]
-    assert [one.batch_id for one in ours.ring()] == [batch]
+    assert [one.batch_id for one in theirs.dispatch()] == [foreign]
+    assert [one.batch_id for one in ours.dispatch()] == [batch]
     assert len(ours.claim_slice(whole(batch), hand(ours).number)) == 3
     ours.close()
     theirs.close()
@@ -56,11 +56,11 @@ def test_nobody_claims_or_rings_for_a_batch_of_another_account(ledger_url: str, 
 def test_a_message_that_reaches_a_stranger_is_due_again_at_once(ledger_url: str) -> None:
     ours, theirs = ledger_of(ledger_url, HERE), ledger_of(ledger_url, LIVE)
     batch = running_batch(ours, 3)
-    (rung,) = ours.ring()
-    assert ours.ring() == []
+    (rung,) = ours.dispatch()
+    assert ours.dispatch() == []
     assert theirs.claim_slice(rung, hand(theirs).number) == []
     theirs.finish_slice(rung)
-    assert ours.ring() == [rung] == [Slice(batch, 1, 3)]
+    assert ours.dispatch() == [rung] == [Slice(batch, 1, 3)]
     ours.close()
     theirs.close()
 
@@ -68,9 +68,9 @@ def test_a_message_that_reaches_a_stranger_is_due_again_at_once(ledger_url: str)
 def test_the_unread_messages_of_another_account_take_no_room(ledger_url: str) -> None:
     ours, theirs = ledger_of(ledger_url, HERE), ledger_of(ledger_url, LIVE)
     running_batch(theirs, [new_row(n, customer=f"foreign_{n}") for n in range(1, 5)], slice_rows=1)
-    assert len(theirs.ring(4)) == 4
+    assert len(theirs.dispatch(4)) == 4
     running_batch(ours, 4, slice_rows=1)
-    assert len(ours.ring(4)) == 4
+    assert len(ours.dispatch(4)) == 4
     ours.close()
     theirs.close()
 

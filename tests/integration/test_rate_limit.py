@@ -19,7 +19,7 @@ from redis import Redis
 
 from tasks.errors import RateLimitUnavailable
 from tasks.send.rate_limit import BETWEEN_BARE_CUTS_SECONDS, PAUSE_AFTER_THROTTLING_SECONDS, RateLimit, connect, is_up
-from worker.embedded_redis import PrivateServer
+from worker.embedded_redis import EmbeddedRedis
 
 KEY = "onboard:rate"
 
@@ -456,7 +456,7 @@ def test_a_key_of_another_kind_is_replaced(
 
 
 def test_without_redis_there_is_no_place(tmp_path: Path) -> None:
-    with PrivateServer(tmp_path) as server:
+    with EmbeddedRedis(tmp_path) as server:
         client = connect(server.url)
         limiter = RateLimit(client, 100)
         assert limiter.reserve(1).places == 1

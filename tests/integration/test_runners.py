@@ -14,7 +14,7 @@ from tasks.ledger import WATCH, Ledger
 from tasks.models import NO_ACCOUNT, Account, BatchState, StopCode
 from tasks.send_window import Window
 from worker.notifier import Attending
-from worker.worker_pool import Runner
+from worker.worker_pool import WorkerPool
 
 LEASE = 60.0
 
@@ -37,10 +37,10 @@ def test_a_commands_batch_is_sent_by_its_own_workers_only(ledger: Ledger, ledger
     second, _ = command_of(ledger_url)
     batch = running_batch(first, 3)
     for other in (ledger, second):
-        assert other.ring() == []
+        assert other.dispatch() == []
         assert other.claim_slice(whole(batch), hand(other).number) == []
     theirs, worker = worker_of(first, ledger_url)
-    assert [one.batch_id for one in first.ring()] == [batch]
+    assert [one.batch_id for one in first.dispatch()] == [batch]
     assert len(theirs.claim_slice(whole(batch), worker.number)) == 3
     for one in (first, second, theirs):
         one.close()
@@ -49,20 +49,20 @@ def test_a_commands_batch_is_sent_by_its_own_workers_only(ledger: Ledger, ledger
 def test_a_batch_of_the_fleet_is_not_sent_by_a_command(ledger: Ledger, ledger_url: str) -> None:
     batch = running_batch(ledger, 3)
     command, _ = command_of(ledger_url)
-    assert command.ring() == []
+    assert command.dispatch() == []
     assert command.claim_slice(whole(batch), hand(command).number) == []
-    assert [one.batch_id for one in ledger.ring()] == [batch]
+    assert [one.batch_id for one in ledger.dispatch()] == [batch]
     command.close()
 
 
 def test_a_message_that_reaches_the_fleet_in_error_is_due_again_at_once(ledger: Ledger, ledger_url: str) -> None:
     command, _ = command_of(ledger_url)
     running_batch(command, 3)
-    (rung,) = command.ring()
-    assert command.ring() == []
+    (rung,) = command.dispatch()
+    assert command.dispatch() == []
     assert ledger.claim_slice(rung, hand(ledger).number) == []
     ledger.finish_slice(rung)
-    assert command.ring() == [rung]
+    assert command.dispatch() == [rung]
     command.close()
 
 
@@ -70,8 +70,8 @@ def test_the_unread_messages_of_a_command_take_no_room_from_the_fleet(ledger: Le
     command, _ = command_of(ledger_url)
     running_batch(command, [new_row(n, customer=f"other_{n}") for n in range(1, 41)], slice_rows=1)
     batch = running_batch(ledger, 40, slice_rows=1)
-    assert len(command.ring(room=10)) == 10
-    assert [one.batch_id for one in ledger.ring(room=10)] == [batch] * 10
+    assert len(command.dispatch(room=10)) == 10
+    assert [one.batch_id for one in ledger.dispatch(room=10)] == [batch] * 10
     command.close()
 
 
@@ -94,13 +94,13 @@ def test_a_batch_is_interrupted_while_nothing_of_its_command_is_at_work(ledger: 
 
 def test_a_command_that_slept_past_its_lease_has_its_batch_back(ledger: Ledger, ledger_url: str) -> None:
     command = Ledger.open(ledger_url)
-    runner = Runner(command, lease_seconds=0.2)
+    runner = WorkerPool(command, lease_seconds=0.2)
     batch = running_batch(command, 3)
     wait_until(lambda: ledger.batch(batch).state is BatchState.INTERRUPTED, what="the end of its lease")
-    ledger.sweep(look_up_delay_seconds=0.0)  # its registration is gone now
+    ledger.reap(look_up_delay_seconds=0.0)  # its registration is gone now
     runner.keep([batch])
     assert ledger.batch(batch).state is BatchState.RUNNING
-    assert [one.batch_id for one in command.ring()] == [batch]
+    assert [one.batch_id for one in command.dispatch()] == [batch]
     runner.end()
     assert ledger.batch(batch).state is BatchState.INTERRUPTED
     command.close()
@@ -109,14 +109,14 @@ def test_a_command_that_slept_past_its_lease_has_its_batch_back(ledger: Ledger, 
 def test_only_a_batch_that_nobody_works_on_is_taken_and_its_messages_are_sent_anew(ledger_url: str) -> None:
     first, registration = command_of(ledger_url)
     batch = running_batch(first, 3)
-    (rung,) = first.ring()
+    (rung,) = first.dispatch()
     second, _ = command_of(ledger_url)
     assert not second.take(batch)
-    assert second.ring() == []
+    assert second.dispatch() == []
     first.end_worker(registration)
     assert second.take(batch)
     assert second.take(batch), "it is its own already"
-    assert second.ring() == [rung], "the message of the first command reaches nobody"
+    assert second.dispatch() == [rung], "the message of the first command reaches nobody"
     assert not first.take(batch)
     for one in (first, second):
         one.close()
@@ -147,11 +147,11 @@ def test_what_a_watcher_brought_goes_back_to_watchers_and_fleet(ledger: Ledger, 
         command.start_batch(batch, 10)
         command.end_worker(reader)
         batches.append(batch)
-    onboarding.sweep(ledger, look_up_delay_seconds=0.0)
-    assert ledger.ring() == [], "its command is at work"
+    onboarding.reap(ledger, look_up_delay_seconds=0.0)
+    assert ledger.dispatch() == [], "its command is at work"
     command.end_worker(registration)
-    onboarding.sweep(ledger, look_up_delay_seconds=0.0)
-    assert [one.batch_id for one in ledger.ring()] == [batches[0]]
+    onboarding.reap(ledger, look_up_delay_seconds=0.0)
+    assert [one.batch_id for one in ledger.dispatch()] == [batches[0]]
     assert ledger.batch(batches[1]).state is BatchState.INTERRUPTED
     command.close()
 
@@ -160,7 +160,7 @@ def test_what_a_watcher_brought_goes_back_to_watchers_and_fleet(ledger: Ledger, 
 def test_a_stopped_batch_goes_on_with_whoever_resumes_it(ledger: Ledger, ledger_url: str, stop: str) -> None:
     command, registration = command_of(ledger_url)
     batch = running_batch(command, 3)
-    (rung,) = command.ring()
+    (rung,) = command.dispatch()
     assert not onboarding.resume(ledger, batch, "somebody"), "it runs"
     if stop == "paused":
         assert onboarding.pause(ledger, batch, "somebody")
@@ -171,7 +171,7 @@ def test_a_stopped_batch_goes_on_with_whoever_resumes_it(ledger: Ledger, ledger_
     assert onboarding.resume(ledger, batch, "somebody")
     now = ledger.batch(batch)
     assert (now.state, now.runner, now.stop_code, now.state_reason) == (BatchState.RUNNING, None, None, "")
-    assert ledger.ring() == [rung]
+    assert ledger.dispatch() == [rung]
     command.close()
 
 
@@ -259,7 +259,7 @@ def test_rows_that_are_due_and_that_nobody_takes_are_told_after_a_while(ledger: 
     attending = Attending(ledger, 300.0, lambda: clock[0])
     batch = running_batch(ledger, 3)
     worker = hand(ledger)
-    ledger.ring()  # and its message gets lost
+    ledger.dispatch()  # and its message gets lost
     attending.look()
     clock[0] = 200.0
     held = ledger.claim_slice(whole(batch), worker.number)

@@ -129,7 +129,7 @@ def test_while_elepay_cannot_be_asked_the_batch_waits(
     assert ledger.claim_slice(whole(batch), hand(ledger).number) == []
     assert (ledger.sample_due_at(batch) or 0.0) > before
     if long is not None:
-        assert ledger.ring() == [], "its slice is put off"
+        assert ledger.dispatch() == [], "its slice is put off"
     elepay.failure = None
     ledger.put_off_sample(batch, 0.0)
     assert asking.lets_go(whole(batch))
@@ -159,12 +159,12 @@ def test_one_asks_and_the_others_wait(ledger: Ledger, redis_url: str) -> None:
     batch, elepay = sampled(ledger), Elepay()
     assert ledger.claim_sample(batch, 30.0)
     assert not ledger.claim_sample(batch, 30.0)
-    ledger.ring()
+    ledger.dispatch()
     assert not sampler(ledger, elepay, redis_url).lets_go(whole(batch))
     assert elepay.asked == []
     ledger.end_sample(batch)
     give_up = time.monotonic() + 15.0  # its slice was put off for a second, and not for the 20 of a lost message
-    while not (due := ledger.ring()) and time.monotonic() < give_up:
+    while not (due := ledger.dispatch()) and time.monotonic() < give_up:
         time.sleep(0.1)
     assert [one.batch_id for one in due] == [batch]
 

@@ -8,7 +8,7 @@ from sqlalchemy import text
 from tasks.elepay.client import SourceList
 from tasks.ledger import Ledger
 from tasks.models import BatchState, Outcome, RowState, Source, identity_and_generation, reference_of
-from tasks.send.source_lookup import Finding, Settling
+from tasks.send.source_lookup import Finding, SourceLookup
 
 
 def verifying(ledger: Ledger, rows: int = 3) -> int:
@@ -31,7 +31,7 @@ def test_a_dead_worker_leaves_them_to_be_looked_up_again(ledger: Ledger) -> None
     worker = hand(ledger)
     ledger.claim_slice(whole(batch), worker.number)
     ledger.end_worker(worker.number)
-    assert ledger.sweep(look_up_delay_seconds=0) == 3
+    assert ledger.reap(look_up_delay_seconds=0) == 3
     assert ledger.unclear_for_people() == [], "no person is needed"
     assert [row.never_sent for row in ledger.claim_slice(whole(batch), hand(ledger).number)] == [True] * 3
 
@@ -106,7 +106,7 @@ def test_any_generation_of_the_identity_counts_and_one_that_lives_first(ledger: 
 
     def look(*listed: Source, complete: bool = True) -> object:
         api = Lists(*listed, complete=complete)
-        found = Settling(api, ledger, lambda: None, list_lag_seconds=0.0).look_up(row)  # type: ignore[arg-type]
+        found = SourceLookup(api, ledger, lambda: None, list_lag_seconds=0.0).look_up(row)  # type: ignore[arg-type]
         return found.finding, found.copies, found.generation
 
     other = reference_of(b"0" * 16, 1)

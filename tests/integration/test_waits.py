@@ -18,10 +18,10 @@ from proxy import Proxy
 
 from tasks.errors import LedgerError
 from tasks.ledger import Ledger
-from tasks.services import Resources
+from tasks.services import Services
 from tasks.settings import load_settings
-from worker.embedded_redis import PrivateServer
-from worker.health_server import Observing
+from worker.embedded_redis import EmbeddedRedis
+from worker.health_server import HealthServer
 
 #: What is asked for is five seconds; the rest is for a machine that is busy with other tests.
 OBEYED_SECONDS = 5.0 + 10.0
@@ -233,7 +233,7 @@ def test_a_worker_ends_though_its_ledger_and_its_redis_are_silent(
     tmp_path: Path, simulator: Simulator, url: str, proxy: Proxy
 ) -> None:
     (tmp_path / "redis").mkdir()
-    with PrivateServer(tmp_path / "redis") as server, Proxy(server.url.removeprefix("unix://")) as redis:
+    with EmbeddedRedis(tmp_path / "redis") as server, Proxy(server.url.removeprefix("unix://")) as redis:
         command = Command(
             tmp_path,
             simulator,
@@ -331,7 +331,7 @@ def test_doctor_and_readyz_say_that_a_ledger_can_only_be_read(
     assert "read-only" in finding["says"]
     assert command.json("status")["exit"] == 0, "it can be read"
     monkeypatch.setenv("PGTARGETSESSIONATTRS", "any")
-    ours = Resources(load_settings({**command.environment}))
-    pages = Observing(ours)
+    ours = Services(load_settings({**command.environment}))
+    pages = HealthServer(ours)
     wait_until(lambda: "ledger does not answer" in pages.readyz()[1].decode(), 20, "the word about it")
     ours.ledger.close()

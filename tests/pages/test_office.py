@@ -13,7 +13,7 @@ from office import Office
 from openpyxl import load_workbook
 from reported import HEADER, Reported, refused, unclear
 
-from tasks.models import HeldRow, Outcome, RowState
+from tasks.models import LeasedRow, Outcome, RowState
 
 _TABLE = "{urn:oasis:names:tc:opendocument:xmlns:table:1.0}"
 _TEXT = "{urn:oasis:names:tc:opendocument:xmlns:text:1.0}"
@@ -44,7 +44,7 @@ def content(values: list[str]) -> str:
     return HEADER + "".join(f"cus_{n},creditcard,ios,{value}\n" for n, value in enumerate(quoted))
 
 
-def mixed(row: HeldRow) -> Outcome | None:
+def mixed(row: LeasedRow) -> Outcome | None:
     """Every third row is refused, every third unclear."""
     return (answer(row), answer(row, RowState.REFUSED, code="U003005"), unclear(row))[row.record % 3]
 

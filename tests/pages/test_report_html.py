@@ -11,7 +11,7 @@ from browser import Browser, Page
 from factories import answer
 from reported import HEADER, Reported, refused, unclear
 
-from tasks.models import HeldRow, Outcome, RowState
+from tasks.models import LeasedRow, Outcome, RowState
 from tasks.reports import FileWarning, TimelinePoint
 
 LONG = "表示名がとても長い商品のための説明" * 20
@@ -20,7 +20,7 @@ ROWS += f"cus_7,creditcart,desktop,{LONG}\n{'x' * 90},auto,ios,a\n..,paypay,web,
 POINTS = tuple(TimelinePoint(1_800_000_000.0 + n, 10 + n % 7, n % 5 == 0, 20 < n < 25) for n in range(200))
 
 
-def everything(row: HeldRow) -> Outcome | None:
+def everything(row: LeasedRow) -> Outcome | None:
     """Created, refused for two reasons, unclear."""
     number = int(row.customer_id[-1])
     if number in (2, 3):

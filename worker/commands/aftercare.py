@@ -24,7 +24,7 @@ from tasks.operations.follow_up import follow_up as ask_about_due_sources
 from tasks.operations.retention import tidy as drop_what_is_old
 from tasks.reports.i18n import Texts
 from tasks.reports.lists import write_list
-from tasks.services import Resources
+from tasks.services import Services
 from worker import terminal
 from worker.commands.run import require_account, with_redis
 from worker.interrupts import Interrupts
@@ -36,17 +36,17 @@ _AUDIT_TITLES = ("kind", "batch", "line", "record", "reference", "source_id", "l
 _STOPPED = 3
 
 
-def follow_up(ours: Resources, console: Console) -> tuple[int, dict[str, Any]]:
+def follow_up(services: Services, console: Console) -> tuple[int, dict[str, Any]]:
     """Ask elepay what became of every pending source that is due; return how it went."""
-    ours.settings.require_key()
-    with Interrupts() as interrupts, interrupts.counted(), with_redis(ours, console, "follow-up"):
-        due = ours.ledger.follow_ups_due()
+    services.settings.require_key()
+    with Interrupts() as interrupts, interrupts.counted(), with_redis(services, console, "follow-up"):
+        due = services.ledger.follow_ups_due()
         console.print(f"{due:,} sources are due")
         said = ask_about_due_sources(
-            ours.ledger,
-            ours.api,
-            ours.follow_up_limits,
-            ours.follow_up_rules,
+            services.ledger,
+            services.api,
+            services.follow_up_limits,
+            services.follow_up_rules,
             ends=math.inf,
             stopping=lambda: interrupts.count > 0,
             progress=lambda so_far: console.print(
@@ -60,17 +60,17 @@ def follow_up(ours: Resources, console: Console) -> tuple[int, dict[str, Any]]:
 
 
 def report_follow_up(
-    ours: Resources, folder: Path | None, console: Console, *, days: float | None, lang: str | None
+    services: Services, folder: Path | None, console: Console, *, days: float | None, lang: str | None
 ) -> tuple[int, dict[str, Any]]:
     """List sources that are pending for too long, or have ended, on screen and as follow-up.csv; 1 if there are any."""
-    settings = ours.settings
+    settings = services.settings
     texts = Texts(lang or settings.lang, settings.time_zone)
     days = settings.pending_days if days is None else days
     counted: Counter[str] = Counter()
     shown: list[tuple[str, ...]] = []
 
     def lines() -> Iterator[tuple[str, ...]]:
-        for one in ours.ledger.sources_to_look_at(ours.ledger.now() - days * 86400):
+        for one in services.ledger.sources_to_look_at(services.ledger.now() - days * 86400):
             kind = one.status if one.status in ENDED_STATUSES else "pending"
             counted[kind] += 1
             line = _follow_up_line(one, kind, texts)
@@ -78,7 +78,7 @@ def report_follow_up(
                 shown.append(line)
             yield line
 
-    path = (folder or ours.reports) / "follow-up.csv"
+    path = (folder or services.reports) / "follow-up.csv"
     count = write_list(path, _FOLLOW_UP_TITLES, lines())
     if shown:
         terminal.print_table(console, _FOLLOW_UP_TITLES, shown, right=("batch", "line"))
@@ -94,29 +94,29 @@ def _follow_up_line(one: SourceLine, kind: str, texts: Texts) -> tuple[str, ...]
 
 
 def audit(
-    ours: Resources, batch_id: int, folder: Path | None, console: Console, *, lang: str | None
+    services: Services, batch_id: int, folder: Path | None, console: Console, *, lang: str | None
 ) -> tuple[int, dict[str, Any]]:
     """Hold a batch against elepay; write audit.csv and audit.json; 0 if all agree, 1 if not."""
-    settings, batch = ours.settings, ours.ledger.batch(batch_id)
+    settings, batch = services.settings, services.ledger.batch(batch_id)
     if batch.state in (BatchState.READING, BatchState.UNUSABLE):
         raise LedgerError(f"batch {batch_id} is {batch.state}: it has nothing to audit")
-    if batch.state is BatchState.RUNNING and report_builder.waits_for_next_night(ours, batch) is None:
+    if batch.state is BatchState.RUNNING and report_builder.waits_for_next_night(services, batch) is None:
         raise LedgerError(f"batch {batch_id} is running: audit it when it has finished, or pause it first")
-    if dropped := ours.dropped(batch):
+    if dropped := services.dropped(batch):
         raise LedgerError(f"{dropped}: it cannot be audited any more")
-    require_account(ours, batch)
+    require_account(services, batch)
     settings.require_key()
-    folder = folder or ours.reports / str(batch_id)
+    folder = folder or services.reports / str(batch_id)
     journal = folder / "audit.part"
     started = time.time()
     if journal.exists():
         console.print("an interrupted audit goes on where it stopped")
-    with Interrupts() as interrupts, interrupts.counted(), with_redis(ours, console, "audit"):
+    with Interrupts() as interrupts, interrupts.counted(), with_redis(services, console, "audit"):
         try:
             done = audit_batch(
-                ours.ledger,
-                ours.api,
-                ours.rate_limit,
+                services.ledger,
+                services.api,
+                services.rate_limit,
                 batch,
                 journal,
                 progress=lambda so_far: console.print(f"{so_far.rows:,} rows, {len(so_far.differences):,} differences"),
@@ -178,12 +178,12 @@ def _print_audit(console: Console, done: Audit, told: dict[str, Any]) -> None:
         console.print(path, soft_wrap=True)
 
 
-def tidy(ours: Resources, console: Console) -> tuple[int, dict[str, Any]]:
+def tidy(services: Services, console: Console) -> tuple[int, dict[str, Any]]:
     """Drop what belongs to batches that ended more than ONBOARD_KEEP_DAYS ago."""
-    days = ours.settings.keep_days
+    days = services.settings.keep_days
     if not days:
         raise SettingsError("ONBOARD_KEEP_DAYS is 0: everything is kept for ever")
-    said = drop_what_is_old(ours.ledger, ours.files, ours.reports, days)
+    said = drop_what_is_old(services.ledger, services.files, services.reports, days)
     console.print(
         f"{said.batches:,} batches that ended more than {days} days ago: {said.files:,} files, {said.folders:,} folders"
         f" of reports and the customers of {said.rows:,} rows dropped"

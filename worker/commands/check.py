@@ -14,7 +14,7 @@ from rich.text import Text
 from tasks import reason_texts
 from tasks.accept import Warnings, load_mapping, open_file, read_rows
 from tasks.models import NewRow, Reason, RowState, decode_reasons
-from tasks.services import Resources
+from tasks.services import Services
 from worker import terminal
 from worker.commands.run import sendable_methods
 
@@ -23,14 +23,14 @@ SHOWN = 20
 
 
 def check(
-    ours: Resources, file: Path, console: Console, *, mapping: Path | None, lang: str | None, offline: bool
+    services: Services, file: Path, console: Console, *, mapping: Path | None, lang: str | None, offline: bool
 ) -> tuple[int, dict[str, Any]]:
     """Read a file as `onboard run` would and say what would become of it; nothing is stored, nothing is sent."""
-    settings = ours.settings
+    settings = services.settings
     language = lang or settings.lang
-    rules = ours.intake_rules(
+    rules = services.intake_rules(
         mapping=load_mapping(mapping) if mapping else {},
-        sendable=None if offline or settings.secret_key is None else sendable_methods(ours),
+        sendable=None if offline or settings.secret_key is None else sendable_methods(services),
     )
     opened = open_file(file, rules)
     counted: Counter[str] = Counter()

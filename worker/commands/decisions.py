@@ -13,18 +13,18 @@ from tasks.errors import ElepayError, LedgerError, SettingsError
 from tasks.models import Batch, BatchState, Reason, RowState, StopCode
 from tasks.send.retry_policy import retrying_look_up
 from tasks.send_window import Window
-from tasks.services import Resources
+from tasks.services import Services
 from worker import terminal
 from worker.commands.run import go_on, require_account, result, who
 
 log = structlog.get_logger("onboard")
 
 
-def pause(ours: Resources, batch_id: int, console: Console) -> tuple[int, dict[str, Any]]:
+def pause(services: Services, batch_id: int, console: Console) -> tuple[int, dict[str, Any]]:
     """Send nothing more of a batch until it is resumed."""
-    if not onboarding.pause(ours.ledger, batch_id, who()):
-        raise _cannot(ours.ledger.batch(batch_id), "paused", "a running")
-    return _say(ours, batch_id, console, f"batch {batch_id} is paused; onboard resume {batch_id} goes on")
+    if not onboarding.pause(services.ledger, batch_id, who()):
+        raise _cannot(services.ledger.batch(batch_id), "paused", "a running")
+    return _say(services, batch_id, console, f"batch {batch_id} is paused; onboard resume {batch_id} goes on")
 
 
 class NewWindow(NamedTuple):
@@ -47,17 +47,17 @@ class NewWindow(NamedTuple):
 
 
 def resume(
-    ours: Resources, batch_id: int, new: NewWindow, console: Console, *, verify_first: bool = False
+    services: Services, batch_id: int, new: NewWindow, console: Console, *, verify_first: bool = False
 ) -> tuple[int, dict[str, Any]]:
     """Let a stopped batch go on: with the fleet or the watcher that is at work, else in this command.
 
     With `verify_first` each row is looked up before it is sent.
     """
-    window = new.read(ours.settings.time_zone)
-    onboarding.end_dead_workers(ours.ledger)
-    batch = ours.ledger.batch(batch_id)
-    require_account(ours, batch)
-    if batch.state is BatchState.PAUSED and ours.ledger.waits_for_approval(batch_id):
+    window = new.read(services.settings.time_zone)
+    onboarding.end_dead_workers(services.ledger)
+    batch = services.ledger.batch(batch_id)
+    require_account(services, batch)
+    if batch.state is BatchState.PAUSED and services.ledger.waits_for_approval(batch_id):
         raise LedgerError(
             f"the canary rows of batch {batch_id} have run: `onboard approve {batch_id}` lets the rest go"
         )
@@ -71,80 +71,80 @@ def resume(
 
     def change() -> None:
         if verify_first:
-            ours.ledger.verify_from_now_on(batch_id)
+            services.ledger.verify_from_now_on(batch_id)
         if window is not None:
-            ours.ledger.change_window(batch_id, str(window), who())
+            services.ledger.change_window(batch_id, str(window), who())
 
     if batch.state is BatchState.RUNNING and batch.is_worked_on:
         if window is None and not verify_first:
             raise _cannot(batch, "resumed", "a stopped")
         change()
-        return _say(ours, batch_id, console, f"batch {batch_id} goes on with its new orders")
+        return _say(services, batch_id, console, f"batch {batch_id} goes on with its new orders")
 
     def decide() -> str:
         change()
-        if not onboarding.resume(ours.ledger, batch_id, who()):
-            raise _cannot(ours.ledger.batch(batch_id), "resumed", "a stopped")
-        ours.ledger.set_deadline(batch_id, None)
+        if not onboarding.resume(services.ledger, batch_id, who()):
+            raise _cannot(services.ledger.batch(batch_id), "resumed", "a stopped")
+        services.ledger.set_deadline(batch_id, None)
         return f"batch {batch_id} goes on"
 
-    return go_on(ours, batch_id, console, decide, "resume")
+    return go_on(services, batch_id, console, decide, "resume")
 
 
-def approve(ours: Resources, batch_id: int, console: Console) -> tuple[int, dict[str, Any]]:
+def approve(services: Services, batch_id: int, console: Console) -> tuple[int, dict[str, Any]]:
     """Let the rest of a batch run after its canary rows: with the fleet or the watcher, else in this command."""
-    batch = ours.ledger.batch(batch_id)
-    require_account(ours, batch)
+    batch = services.ledger.batch(batch_id)
+    require_account(services, batch)
     if batch.state is not BatchState.PAUSED or not batch.canary:
         raise _not_waiting(batch)
 
     def decide() -> str:
-        if not ours.ledger.approve_batch(batch_id, who()):
-            raise _not_waiting(ours.ledger.batch(batch_id))
+        if not services.ledger.approve_batch(batch_id, who()):
+            raise _not_waiting(services.ledger.batch(batch_id))
         return f"batch {batch_id} is approved"
 
-    return go_on(ours, batch_id, console, decide, "approve")
+    return go_on(services, batch_id, console, decide, "approve")
 
 
 def _not_waiting(batch: Batch) -> LedgerError:
     return LedgerError(f"batch {batch.id} does not wait for approval (it is {batch.state})")
 
 
-def cancel(ours: Resources, batch_id: int, console: Console) -> tuple[int, dict[str, Any]]:
+def cancel(services: Services, batch_id: int, console: Console) -> tuple[int, dict[str, Any]]:
     """Give a batch up; what was not sent never is."""
-    if not onboarding.cancel(ours.ledger, batch_id, who()):
-        raise _cannot(ours.ledger.batch(batch_id), "cancelled", "an unfinished")
+    if not onboarding.cancel(services.ledger, batch_id, who()):
+        raise _cannot(services.ledger.batch(batch_id), "cancelled", "an unfinished")
     return _say(
-        ours, batch_id, console, f"batch {batch_id} is cancelled; onboard report {batch_id} says what was not sent"
+        services, batch_id, console, f"batch {batch_id} is cancelled; onboard report {batch_id} says what was not sent"
     )
 
 
-def accept_ledger(ours: Resources, console: Console) -> tuple[int, dict[str, Any]]:
+def accept_ledger(services: Services, console: Console) -> tuple[int, dict[str, Any]]:
     """Go on with a ledger that was restored, or that is another one: nothing in it is sent without a look-up."""
-    batches = ours.ledger.accept_as_it_is(who())
+    batches = services.ledger.accept_as_it_is(who())
     log.info("ledger accepted as it is", batches=len(batches))
-    terminal.print_place(console, ours.account, ours.ledger.place)
+    terminal.print_place(console, services.account, services.ledger.place)
     console.print(f"the ledger is accepted as it is; {len(batches):,} unfinished batches verify their rows first")
     console.print("Set ONBOARD_VERIFY_FIRST=1 until the files of the time that is missing here have come again")
-    return 0, {"accepted": True, "batches": batches, "ledger": ours.ledger.place}
+    return 0, {"accepted": True, "batches": batches, "ledger": services.ledger.place}
 
 
 def _cannot(batch: Batch, done: str, kind: str) -> LedgerError:
     return LedgerError(f"batch {batch.id} is {batch.state}: only {kind} batch can be {done}")
 
 
-def _where(ours: Resources, batch_id: int) -> str:
+def _where(services: Services, batch_id: int) -> str:
     """Say what makes it go on where no fleet waits for it."""
-    return "" if ours.settings.redis_url else f": onboard run {ours.ledger.batch(batch_id).name}"
+    return "" if services.settings.redis_url else f": onboard run {services.ledger.batch(batch_id).name}"
 
 
-def _say(ours: Resources, batch_id: int, console: Console, sentence: str) -> tuple[int, dict[str, Any]]:
+def _say(services: Services, batch_id: int, console: Console, sentence: str) -> tuple[int, dict[str, Any]]:
     console.print(Text(sentence))
-    return 0, result(ours.ledger.batch(batch_id), ours.ledger.books(batch_id), {})
+    return 0, result(services.ledger.batch(batch_id), services.ledger.books(batch_id), {})
 
 
 def resolve(
-    ours: Resources,
+    services: Services,
     batch_id: int | None,
     line: int | None,
     console: Console,
@@ -158,29 +158,31 @@ def resolve(
     if batch_id is None or line is None:
         if any(decisions):
             raise SettingsError("say which row: onboard resolve BATCH LINE --created SOURCE_ID | --absent | --give-up")
-        return _list_unclear(ours, batch_id, console)
+        return _list_unclear(services, batch_id, console)
     if sum(decisions) != 1:
         raise SettingsError("say one of --created SOURCE_ID, --absent (send it again) and --give-up")
-    ours.ledger.require_memory()
-    require_account(ours, ours.ledger.batch(batch_id))  # else elepay would be asked about another account's customer
-    record = ours.ledger.record_at(batch_id, line)
+    services.ledger.require_memory()
+    require_account(
+        services, services.ledger.batch(batch_id)
+    )  # else elepay would be asked about another account's customer
+    record = services.ledger.record_at(batch_id, line)
     state = RowState.CREATED if created else RowState.WAITING if absent else RowState.UNCLEAR
     if created:
-        _check_source(ours, created, console)
+        _check_source(services, created, console)
     if absent:
-        _check_absence(ours, batch_id, record)
-    ours.ledger.resolve(batch_id, record, state, source_id=created, who=who())
-    onboarding.settle_batch(ours.ledger, batch_id)
-    again = _sent_again(ours, batch_id) if absent else " and given up" if give_up else ""
-    return _say(ours, batch_id, console, f"line {line} of batch {batch_id} is {state}{again}")
+        _check_absence(services, batch_id, record)
+    services.ledger.resolve(batch_id, record, state, source_id=created, who=who())
+    onboarding.close_finished_batch(services.ledger, batch_id)
+    again = _sent_again(services, batch_id) if absent else " and given up" if give_up else ""
+    return _say(services, batch_id, console, f"line {line} of batch {batch_id} is {state}{again}")
 
 
-def _check_source(ours: Resources, source_id: str, console: Console) -> None:
+def _check_source(services: Services, source_id: str, console: Console) -> None:
     """Ask elepay whether the source exists, if it can be asked. Raises LedgerError if elepay says it does not."""
-    if ours.settings.secret_key is None:
+    if services.settings.secret_key is None:
         return
     try:
-        status = retrying_look_up()(ours.api.retrieve_source_status, source_id)
+        status = retrying_look_up()(services.api.retrieve_source_status, source_id)
     except ElepayError as error:
         if error.code == "M002003":
             raise LedgerError(f"elepay has no source {source_id}: look at the id again") from error
@@ -189,15 +191,15 @@ def _check_source(ours: Resources, source_id: str, console: Console) -> None:
         console.print(f"elepay has {source_id}, its status is {status}")
 
 
-def _check_absence(ours: Resources, batch_id: int, record: int) -> None:
+def _check_absence(services: Services, batch_id: int, record: int) -> None:
     """Ask elepay before a row is sent again on a person's word: a wrong word would make a second source.
 
     Raises LedgerError if elepay has the source, or does not answer.
     """
-    row = ours.ledger.report_row(batch_id, record)
-    customer = ours.ledger.customer_of(batch_id, record)
+    row = services.ledger.report_row(batch_id, record)
+    customer = services.ledger.customer_of(batch_id, record)
     try:
-        listed = retrying_look_up()(ours.api.list_sources, customer, row.payment_method, fresh=True)
+        listed = retrying_look_up()(services.api.list_sources, customer, row.payment_method, fresh=True)
     except ElepayError as error:
         raise LedgerError(f"elepay did not say whether the source exists ({error.code}): try again later") from error
     for source in listed.sources:
@@ -207,15 +209,15 @@ def _check_absence(ours: Resources, batch_id: int, record: int) -> None:
             )
 
 
-def _sent_again(ours: Resources, batch_id: int) -> str:
-    if ours.ledger.batch(batch_id).state is BatchState.CANCELLED:
+def _sent_again(services: Services, batch_id: int) -> str:
+    if services.ledger.batch(batch_id).state is BatchState.CANCELLED:
         return f"; the batch is cancelled: onboard retry {batch_id} sends it"
-    return f"; it is sent again{_where(ours, batch_id)}"
+    return f"; it is sent again{_where(services, batch_id)}"
 
 
-def _list_unclear(ours: Resources, batch_id: int | None, console: Console) -> tuple[int, dict[str, Any]]:
-    rows = ours.ledger.unclear_for_people(batch_id)
-    zone, language = ours.settings.time_zone, ours.settings.lang
+def _list_unclear(services: Services, batch_id: int | None, console: Console) -> tuple[int, dict[str, Any]]:
+    rows = services.ledger.unclear_for_people(batch_id)
+    zone, language = services.settings.time_zone, services.settings.lang
     if rows:
         terminal.print_table(
             console,
@@ -246,9 +248,9 @@ def _list_unclear(ours: Resources, batch_id: int | None, console: Console) -> tu
     return (1 if rows else 0), {"unclear": [row._asdict() for row in rows]}
 
 
-def show(ours: Resources, batch_id: int, line: int, console: Console) -> tuple[int, dict[str, Any]]:
+def show(services: Services, batch_id: int, line: int, console: Console) -> tuple[int, dict[str, Any]]:
     """Show one row: where it stands and everything that happened to it besides a plain success."""
-    ledger, settings = ours.ledger, ours.settings
+    ledger, settings = services.ledger, services.settings
     record = ledger.record_at(batch_id, line)
     row = ledger.report_row(batch_id, record)
     console.print(f"batch {batch_id}, line {line} (record {record}): {row.state}")

@@ -25,7 +25,7 @@ from rich.console import Console
 
 from tasks.errors import SettingsError
 from tasks.models import BatchState
-from tasks.services import Resources
+from tasks.services import Services
 from tasks.settings import given_settings, load_settings, without_settings
 from worker.embedded_redis import die_with_parent
 from worker.worker_pool import PARENT, REHEARSAL, RUNNER
@@ -87,13 +87,13 @@ def rehearse(options: Options, console: Console, *, json_output: bool = False) -
     try:
         with _simulator(options, home / "simulator.log") as url:
             environment = _environment(kept, url, home)
-            ours = Resources(load_settings(environment, folder=home))
+            services = Services(load_settings(environment, folder=home))
             console.print(f"a rehearsal: elepay is the simulator, profile {options.profile}, seed {options.seed}")
             ran = _run(options, environment, home, json_output=json_output)
-            stays = not ran.interrupted and _is_accepted(ours)
+            stays = not ran.interrupted and _is_accepted(services)
             if not stays:
                 return ran.code, ran.told
-            compared = _compare(ours, _get(f"{url}/_sim/statistics"))
+            compared = _compare(services, _get(f"{url}/_sim/statistics"))
     finally:
         if not stays:
             shutil.rmtree(home, ignore_errors=True)
@@ -197,16 +197,16 @@ def _passed_on(process: subprocess.Popen[str]) -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
-def _is_accepted(ours: Resources) -> bool:
+def _is_accepted(services: Services) -> bool:
     """Return whether the file became a batch; asking makes no ledger."""
-    made = (ours.settings.home / "ledger.db").exists()
-    return made and any(batch.state is not BatchState.UNUSABLE for batch in ours.ledger.batches())
+    made = (services.settings.home / "ledger.db").exists()
+    return made and any(batch.state is not BatchState.UNUSABLE for batch in services.ledger.batches())
 
 
-def _compare(ours: Resources, counted: Mapping[str, Any]) -> dict[str, Any]:
+def _compare(services: Services, counted: Mapping[str, Any]) -> dict[str, Any]:
     """Compare what the simulator counted with the books: each created row has one source, and there is no other."""
-    books = ours.ledger.books(1)
-    ours.ledger.close()
+    books = services.ledger.books(1)
+    services.ledger.close()
     references = counted["references"]
     faults = counted["faults"]
     in_doubt = books.unclear + books.open

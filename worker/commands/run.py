@@ -23,14 +23,14 @@ from tasks.accept import load_mapping
 from tasks.elepay.client import PaymentMethod
 from tasks.errors import ElepayError, Halted, LedgerError, RateLimitUnavailable, SettingsError, UnusableFile
 from tasks.ledger import WATCH
-from tasks.models import OPEN_STATES, Batch, BatchState, Books, RowState, StopCode
+from tasks.models import OPEN_STATES, Batch, BatchState, RowCounts, RowState, StopCode
 from tasks.reports.report_data import NO_COMMANDS
 from tasks.send.retry_policy import retrying_look_up
-from tasks.services import Resources
+from tasks.services import Services
 from worker import terminal
-from worker.embedded_redis import PrivateServer
+from worker.embedded_redis import EmbeddedRedis
 from worker.interrupts import Interrupts
-from worker.worker_pool import REHEARSAL, Ending, HomeLock, Runner, Workers, watch_batches
+from worker.worker_pool import REHEARSAL, Ending, HomeLock, WorkerPool, Workers, watch_batches
 
 log = structlog.get_logger("onboard")
 
@@ -62,7 +62,7 @@ class Options:
 class Redis(NamedTuple):
     """The Redis that a command works with."""
 
-    server: PrivateServer | None = None  #: its own; None: the fleet's, or the watcher's
+    server: EmbeddedRedis | None = None  #: its own; None: the fleet's, or the watcher's
     watcher: HomeLock | None = None  #: held by the watcher that is at work here, whose Redis it is
 
 
@@ -71,7 +71,7 @@ class AtWork(NamedTuple):
 
     interrupts: Interrupts
     workers: Workers | None  #: None: the workers of a fleet, or of a watcher, send
-    runner: Runner | None  #: None: likewise
+    runner: WorkerPool | None  #: None: likewise
     redis: Redis
 
     @property
@@ -80,9 +80,9 @@ class AtWork(NamedTuple):
         return self.redis.watcher is not None and self.redis.watcher.watcher_is_gone
 
 
-def run(ours: Resources, options: Options, console: Console) -> tuple[int, dict[str, Any]]:
+def run(services: Services, options: Options, console: Console) -> tuple[int, dict[str, Any]]:
     """Onboard one file; return the exit code and what `--json` prints."""
-    settings = ours.settings
+    settings = services.settings
     settings.require_key()
     if options.again and (options.verify_first or settings.verify_first):
         raise SettingsError(
@@ -91,62 +91,62 @@ def run(ours: Resources, options: Options, console: Console) -> tuple[int, dict[
     if not options.file.is_file():
         raise UnusableFile("unreadable_file", f"There is no file {options.file}.", detail="no such file")
     started = time.time()
-    with at_work(ours, console, "run", workers=options.workers, no_workers=options.no_workers) as work:
+    with at_work(services, console, "run", workers=options.workers, no_workers=options.no_workers) as work:
         with work.interrupts.counted(), terminal.Progress(console, settings.requests_per_second or None) as progress:
-            accepted = _accept(ours, options, progress, work.interrupts, "run")
+            accepted = _accept(services, options, progress, work.interrupts, "run")
             batch = accepted.batch
             if batch.state in (BatchState.PAUSED, BatchState.HALTED):
                 console.print(f"batch {batch.id} has this file, and stays {batch.state}")
             elif accepted.goes_on:
                 console.print(f"batch {batch.id} goes on where it stopped")
             terminal.print_ignored(console, batch, options.lang or settings.lang)
-            _say_what_is_left_alone(ours, [batch.id], console)
-            _say_when(ours, batch.id, console)
-            ending = _finish(ours, [batch.id], work, progress)
-        return _tell(ours, options, console, batch.id, started, ending)
+            _say_what_is_left_alone(services, [batch.id], console)
+            _say_when(services, batch.id, console)
+            ending = _finish(services, [batch.id], work, progress)
+        return _tell(services, options, console, batch.id, started, ending)
 
 
 def go_on(
-    ours: Resources, batch_id: int, console: Console, decide: Callable[[], str], command: str
+    services: Services, batch_id: int, console: Console, decide: Callable[[], str], command: str
 ) -> tuple[int, dict[str, Any]]:
     """Let a stopped batch go on, by whatever makes it (`decide` returns what to say), and work on it to its end.
 
     A fleet's batches go on with the fleet, and a watcher that is at work in this home takes the batch: both are only
     told. Everywhere else this command sends the rows, as `onboard run` does.
     """
-    settings, started = ours.settings, time.time()
+    settings, started = services.settings, time.time()
     if settings.redis_url is not None:
-        return _left_to(ours, batch_id, console, decide(), "the fleet's workers send it")
+        return _left_to(services, batch_id, console, decide(), "the fleet's workers send it")
     settings.require_key()
-    with at_work(ours, console, command, workers=None, no_workers=False) as work:
+    with at_work(services, console, command, workers=None, no_workers=False) as work:
         if work.redis.watcher is not None:
-            return _left_to(ours, batch_id, console, decide(), "the watcher that is at work here sends it")
+            return _left_to(services, batch_id, console, decide(), "the watcher that is at work here sends it")
         with work.interrupts.counted(), terminal.Progress(console, settings.requests_per_second or None) as progress:
             console.print(decide())
-            _say_what_is_left_alone(ours, [batch_id], console)
-            _say_when(ours, batch_id, console)
-            ending = _finish(ours, [batch_id], work, progress)
-        options = Options(file=Path(ours.ledger.batch(batch_id).name))
-        return _tell(ours, options, console, batch_id, started, ending)
+            _say_what_is_left_alone(services, [batch_id], console)
+            _say_when(services, batch_id, console)
+            ending = _finish(services, [batch_id], work, progress)
+        options = Options(file=Path(services.ledger.batch(batch_id).name))
+        return _tell(services, options, console, batch_id, started, ending)
 
 
 def _left_to(
-    ours: Resources, batch_id: int, console: Console, decided: str, who_sends: str
+    services: Services, batch_id: int, console: Console, decided: str, who_sends: str
 ) -> tuple[int, dict[str, Any]]:
     """Say that others send a batch from now on, and when."""
-    batch = ours.ledger.batch(batch_id)
+    batch = services.ledger.batch(batch_id)
     console.print(Text(f"{decided}: {who_sends}"))
     if not batch.is_worked_on:
         console.print("nobody is at work for it now: start `onboard worker`, or `onboard watch`", style="yellow")
-    _say_when(ours, batch_id, console)
-    return 0, result(batch, ours.ledger.books(batch_id), {})
+    _say_when(services, batch_id, console)
+    return 0, result(batch, services.ledger.books(batch_id), {})
 
 
-def _say_what_is_left_alone(ours: Resources, batches: Sequence[int], console: Console) -> None:
+def _say_what_is_left_alone(services: Services, batches: Sequence[int], console: Console) -> None:
     """Name the unfinished batches that nobody works on: this command leaves them alone."""
-    others = [one for one in ours.ledger.unfinished() if one.id not in batches and not one.is_worked_on]
+    others = [one for one in services.ledger.unfinished() if one.id not in batches and not one.is_worked_on]
     for batch in others[:LEFT_ALONE]:
-        books = ours.ledger.books(batch.id)
+        books = services.ledger.books(batch.id)
         word = "approve" if batch.stop_code is StopCode.CANARY else "resume"
         console.print(
             Text(
@@ -160,49 +160,51 @@ def _say_what_is_left_alone(ours: Resources, batches: Sequence[int], console: Co
 
 
 def retry(
-    ours: Resources, batch_id: int, console: Console, *, workers: int | None, no_workers: bool
+    services: Services, batch_id: int, console: Console, *, workers: int | None, no_workers: bool
 ) -> tuple[int, dict[str, Any]]:
     """Try again what may pass now, in the batch (look-ups) and in a child batch (refused and unsent rows)."""
-    ours.settings.require_key()
-    parent = ours.ledger.batch(batch_id)
+    services.settings.require_key()
+    parent = services.ledger.batch(batch_id)
     if parent.state not in (BatchState.FINISHED, BatchState.CANCELLED):
         raise LedgerError(f"batch {batch_id} is {parent.state}: only a finished or cancelled batch can be retried")
-    if dropped := ours.dropped(parent):
+    if dropped := services.dropped(parent):
         raise LedgerError(f"{dropped}: it cannot be retried")
-    require_account(ours, parent)
+    require_account(services, parent)
     options = Options(file=Path(parent.name), verify_first=parent.verify)
     started = time.time()
     with (
-        at_work(ours, console, "retry", workers=workers, no_workers=no_workers) as work,
+        at_work(services, console, "retry", workers=workers, no_workers=no_workers) as work,
         tempfile.TemporaryDirectory() as folder,
     ):
         target = Path(folder) / f"retry-of-{batch_id}.csv"
-        again = onboarding.write_retry_file(ours.ledger, batch_id, ours.kept_file(parent), target)
-        looked_up = ours.ledger.look_up_again(batch_id, who()) if parent.state is BatchState.FINISHED else 0
+        again = onboarding.write_retry_file(services.ledger, batch_id, services.kept_file(parent), target)
+        looked_up = services.ledger.look_up_again(batch_id, who()) if parent.state is BatchState.FINISHED else 0
         if not again and not looked_up:
             raise LedgerError(f"batch {batch_id} has no row that could be tried again")
         console.print(f"{again:,} rows are sent again, {looked_up:,} unclear rows are looked up again")
         batches = [batch_id] if looked_up else []
         with (
             work.interrupts.counted(),
-            terminal.Progress(console, ours.settings.requests_per_second or None) as progress,
+            terminal.Progress(console, services.settings.requests_per_second or None) as progress,
         ):
             if again:
                 child = replace(options, file=target)
-                batches.append(_accept(ours, child, progress, work.interrupts, "retry", parent_id=batch_id).batch.id)
-            _say_what_is_left_alone(ours, batches, console)
-            _say_when(ours, batches[-1], console)
-            ending = _finish(ours, batches, work, progress)
+                batches.append(
+                    _accept(services, child, progress, work.interrupts, "retry", parent_id=batch_id).batch.id
+                )
+            _say_what_is_left_alone(services, batches, console)
+            _say_when(services, batches[-1], console)
+            ending = _finish(services, batches, work, progress)
         if ending is Ending.OVER and looked_up and again:
-            report_builder.write(ours, ours.ledger.batch(batch_id))
-        return _tell(ours, options, console, batches[-1], started, ending)
+            report_builder.write(services, services.ledger.batch(batch_id))
+        return _tell(services, options, console, batches[-1], started, ending)
 
 
-def require_account(ours: Resources, batch: Batch) -> None:
+def require_account(services: Services, batch: Batch) -> None:
     """Raise LedgerError if a batch belongs to another mode or address."""
-    if batch.account != ours.account:
+    if batch.account != services.account:
         raise LedgerError(
-            f"batch {batch.id} belongs to {batch.account}, and the settings say {ours.account}:"
+            f"batch {batch.id} belongs to {batch.account}, and the settings say {services.account}:"
             " set ELEPAY_MODE, ELEPAY_BASE_URL and ELEPAY_SECRET_KEY to those of the batch"
         )
 
@@ -217,31 +219,31 @@ def who() -> str:
 
 
 @contextlib.contextmanager
-def with_redis(ours: Resources, console: Console, command: str) -> Iterator[Redis]:
+def with_redis(services: Services, console: Console, command: str) -> Iterator[Redis]:
     """Have a Redis for the length of a command: the fleet's, or a private one (one command a folder at a time).
 
     A watcher that is at work in the folder is not waited for, but by another watcher: its Redis serves.
     """
-    if ours.settings.redis_url is not None:
+    if services.settings.redis_url is not None:
         yield Redis()
         return
-    lock = HomeLock(ours.settings.home, command, f"{ours.account.key} {ours.ledger.place}")
+    lock = HomeLock(services.settings.home, command, f"{services.account.key} {services.ledger.place}")
     with lock.held(partial(_waiting, console)):
         if lock.watcher_redis is not None:
-            ours.use_redis(lock.watcher_redis)
+            services.use_redis(lock.watcher_redis)
             os.environ["REDIS_URL"] = lock.watcher_redis
             yield Redis(watcher=lock)
             return
-        with PrivateServer(ours.settings.home) as server:
+        with EmbeddedRedis(services.settings.home) as server:
             os.environ["REDIS_URL"] = server.url
-            ours.use_redis(server.url)
+            services.use_redis(server.url)
             lock.say_where_redis_is(server.url)
             yield Redis(server)
 
 
 @contextlib.contextmanager
 def at_work(
-    ours: Resources, console: Console, command: str, *, workers: int | None, no_workers: bool
+    services: Services, console: Console, command: str, *, workers: int | None, no_workers: bool
 ) -> Iterator[AtWork]:
     """Have workers for the length of a command, and a Redis: the fleet's, or a private one (one command a folder).
 
@@ -249,29 +251,29 @@ def at_work(
     the fleet and to drop folders, those of any other command what it adds and takes. Beside a watcher in the same
     folder a command has none: that watcher's send.
     """
-    settings = ours.settings
+    settings = services.settings
     if no_workers and settings.redis_url is None:
         raise SettingsError("--no-workers needs a fleet: set REDIS_URL to the Redis that its workers use")
-    terminal.print_place(console, ours.account, ours.ledger.place)
-    ours.ledger.require_memory()
+    terminal.print_place(console, services.account, services.ledger.place)
+    services.ledger.require_memory()
     with contextlib.ExitStack() as stack:
         interrupts = stack.enter_context(Interrupts())
-        redis = stack.enter_context(with_redis(ours, console, command))
+        redis = stack.enter_context(with_redis(services, console, command))
         if redis.watcher is not None:
             console.print("a watcher is at work in this folder: its workers send")
-        ours.ledger.version()  # its tables are there before workers look for them
+        services.ledger.version()  # its tables are there before workers look for them
         from worker import celery_app
 
         runner, processes = None, None
         if not no_workers and redis.watcher is None:
             if command != WATCH:
-                runner = Runner(ours.ledger, settings.lease_seconds)
+                runner = WorkerPool(services.ledger, settings.lease_seconds)
                 stack.callback(runner.end)
                 celery_app.use_queue_of(runner.number)
             elif redis.server is not None:
-                ours.ledger.ring_again()
+                services.ledger.dispatch_again()
             count = workers or settings.workers or os.cpu_count() or 1
-            processes = Workers(settings.home, ours.redis_url, count, ours.ledger.runner)
+            processes = Workers(settings.home, services.redis_url, count, services.ledger.runner)
         celery_app.app.set_current()
         try:
             yield AtWork(interrupts, processes, runner, redis)
@@ -282,7 +284,7 @@ def at_work(
 
 
 def _accept(
-    ours: Resources,
+    services: Services,
     options: Options,
     progress: terminal.Progress,
     interrupts: Interrupts,
@@ -292,7 +294,7 @@ def _accept(
 ) -> onboarding.Accepted:
     """Bring the file into the ledger. Ctrl-C leaves nothing of it there."""
     return accept(
-        ours,
+        services,
         options.file,
         interrupts,
         command,
@@ -300,14 +302,14 @@ def _accept(
         canary=options.canary,
         again=options.again,
         verify_first=options.verify_first,
-        deadline_at=_deadline(options.until, ours.settings.time_zone),
+        deadline_at=_deadline(options.until, services.settings.time_zone),
         parent_id=parent_id,
         show=progress.reading,
     )
 
 
 def accept(
-    ours: Resources,
+    services: Services,
     file: Path,
     interrupts: Interrupts,
     command: str,
@@ -324,7 +326,7 @@ def accept(
 
     An interrupt leaves nothing of it there (KeyboardInterrupt).
     """
-    settings = ours.settings
+    settings = services.settings
 
     def reading(records: int) -> None:
         if interrupts.count:
@@ -332,7 +334,9 @@ def accept(
         show(records)
 
     rules = onboarding.AcceptRules(
-        intake=ours.intake_rules(mapping=load_mapping(mapping) if mapping else {}, sendable=sendable_methods(ours)),
+        intake=services.intake_rules(
+            mapping=load_mapping(mapping) if mapping else {}, sendable=sendable_methods(services)
+        ),
         slice_rows=settings.slice_rows,
         lease_seconds=settings.lease_seconds,
         again=again,
@@ -348,7 +352,7 @@ def accept(
         parent_id=parent_id,
         progress=reading,
     )
-    return onboarding.accept_file(file, ledger=ours.ledger, files=ours.files, rules=rules)
+    return onboarding.accept_file(file, ledger=services.ledger, files=services.files, rules=rules)
 
 
 def _deadline(until: str | None, zone: str) -> float | None:
@@ -358,77 +362,78 @@ def _deadline(until: str | None, zone: str) -> float | None:
         raise SettingsError(f"--until takes a time of day such as 06:00, not {until!r}") from None
 
 
-def _say_when(ours: Resources, batch_id: int, console: Console) -> None:
+def _say_when(services: Services, batch_id: int, console: Console) -> None:
     """Say that the window is closed, and until when, if it is."""
-    opens_at = report_builder.waits_for_next_night(ours, ours.ledger.batch(batch_id))
+    opens_at = report_builder.waits_for_next_night(services, services.ledger.batch(batch_id))
     if opens_at is not None:
-        console.print(f"nothing is sent before {terminal.clock_time(opens_at, ours.settings.time_zone)}: waiting")
+        console.print(f"nothing is sent before {terminal.clock_time(opens_at, services.settings.time_zone)}: waiting")
 
 
-def _finish(ours: Resources, batches: list[int], work: AtWork, progress: terminal.Progress) -> Ending:
+def _finish(services: Services, batches: list[int], work: AtWork, progress: terminal.Progress) -> Ending:
     """Work until no batch moves any more by itself, the window closes, or a person interrupts, which pauses them.
 
     What the workers still hold then is given back; after work that came to its end they go by themselves.
     """
-    settings, workers, interrupts = ours.settings, work.workers, work.interrupts
-    if all(onboarding.is_over(ours.ledger, batch_id) for batch_id in batches):
+    settings, workers, interrupts = services.settings, work.workers, work.interrupts
+    if all(onboarding.is_over(services.ledger, batch_id) for batch_id in batches):
         return Ending.OVER
     ending = Ending.INTERRUPTED
-    notice = LookUpNotice(ours, progress)
+    notice = LookUpNotice(services, progress)
     try:
         ending = watch_batches(
-            ours.ledger,
+            services.ledger,
             batches,
             settings,
             workers=workers,
             runner=work.runner,
             interrupts=interrupts,
-            show=lambda: _show(ours, batches, progress, notice),
+            show=lambda: _show(services, batches, progress, notice),
             left=lambda: work.left,
         )
         if ending is Ending.INTERRUPTED:
-            _interrupt(ours, batches, progress)
+            _interrupt(services, batches, progress)
     finally:
         if workers is not None and ending is Ending.OVER:
-            workers.retire()
+            workers.drain()
         elif workers is not None:
             workers.stop(interrupts, settings.total_timeout_seconds + 15)
-        onboarding.sweep(
-            ours.ledger,
+        onboarding.reap(
+            services.ledger,
             look_up_delay_seconds=settings.look_up_delay_seconds,
         )
     return ending
 
 
-def _interrupt(ours: Resources, batches: list[int], progress: terminal.Progress) -> None:
+def _interrupt(services: Services, batches: list[int], progress: terminal.Progress) -> None:
     """Say what Ctrl-C does, and pause the batches; with a ledger that is out of reach they count as interrupted."""
     progress.announce(
         "stopping: nothing more is sent, and the answers under way are awaited"
-        f" ({ours.settings.total_timeout_seconds:g} s at most). Ctrl-C again ends at once; nothing is lost either way."
+        f" ({services.settings.total_timeout_seconds:g} s at most)."
+        " Ctrl-C again ends at once; nothing is lost either way."
     )
-    ours.ledger.hurry()
+    services.ledger.hurry()
     for batch_id in batches:
         try:
-            onboarding.interrupt(ours.ledger, batch_id, who())
+            onboarding.interrupt(services.ledger, batch_id, who())
         except LedgerError as error:
             log.warning("batch could not be paused", batch=batch_id, why=str(error))
 
 
-def sendable_methods(ours: Resources) -> frozenset[str] | None:
+def sendable_methods(services: Services) -> frozenset[str] | None:
     """Ask elepay which payment methods of this key can hold a source (docs/elepay-api.md §3.3); None: it does not say.
 
     Its answer holds for METHODS_SECONDS. Raises Halted if elepay does not take the key: nothing could be sent with it.
     """
-    if ours.sendable_methods is not None and time.monotonic() < ours.sendable_methods[0] + METHODS_SECONDS:
-        return ours.sendable_methods[1]
-    methods = _ask_for_methods(ours)
-    ours.sendable_methods = None if methods is None else (time.monotonic(), methods)
+    if services.sendable_methods is not None and time.monotonic() < services.sendable_methods[0] + METHODS_SECONDS:
+        return services.sendable_methods[1]
+    methods = _ask_for_methods(services)
+    services.sendable_methods = None if methods is None else (time.monotonic(), methods)
     return methods
 
 
-def _ask_for_methods(ours: Resources) -> frozenset[str] | None:
+def _ask_for_methods(services: Services) -> frozenset[str] | None:
     try:
-        methods: list[PaymentMethod] = retrying_look_up()(ours.api.list_payment_methods)
+        methods: list[PaymentMethod] = retrying_look_up()(services.api.list_payment_methods)
     except Halted as error:
         raise SettingsError(
             f"elepay does not take this key ({error}): check ELEPAY_SECRET_KEY and ELEPAY_MODE"
@@ -448,8 +453,8 @@ def _waiting(console: Console, pid: str, command: str) -> None:
 class LookUpNotice:
     """Says what a run still waits for when nothing is left but rows in doubt, and until when."""
 
-    def __init__(self, ours: Resources, progress: terminal.Progress) -> None:
-        self._ours, self._progress = ours, progress
+    def __init__(self, services: Services, progress: terminal.Progress) -> None:
+        self._ours, self._progress = services, progress
         self._said_until = 0.0
 
     def sentence(self, batch_id: int, count: Mapping[RowState, int]) -> str:
@@ -466,32 +471,32 @@ class LookUpNotice:
         return sentence
 
 
-def _show(ours: Resources, batches: list[int], progress: terminal.Progress, notice: LookUpNotice) -> None:
+def _show(services: Services, batches: list[int], progress: terminal.Progress, notice: LookUpNotice) -> None:
     rate, note = None, ""
     try:
-        current = ours.rate_limit.current()
+        current = services.rate_limit.current()
         rate = current.rate
         if current.rate < 0.95 * current.limit:
             note = f"elepay throttled: {current.rate:,.1f} of {current.limit:,.0f} requests/s for now"
     except RateLimitUnavailable:
         note = "Redis does not answer; nothing is sent"
-    counts = {batch_id: ours.ledger.count_states(batch_id) for batch_id in batches}
+    counts = {batch_id: services.ledger.count_states(batch_id) for batch_id in batches}
     notes = [note, *(notice.sentence(batch_id, count) for batch_id, count in counts.items())]
     progress.show(counts[batches[-1]], rate, "\n".join(filter(None, notes)))
 
 
 def _tell(
-    ours: Resources, options: Options, console: Console, batch_id: int, started: float, ending: Ending
+    services: Services, options: Options, console: Console, batch_id: int, started: float, ending: Ending
 ) -> tuple[int, dict[str, Any]]:
     """Print verdict, books and reports; return exit code and JSON."""
-    batch, books = ours.ledger.batch(batch_id), ours.ledger.books(batch_id)
+    batch, books = services.ledger.batch(batch_id), services.ledger.books(batch_id)
     seconds = time.time() - started
     paths: dict[str, Path] = {}
     failed = ""
     if ending is not Ending.INTERRUPTED:
         try:
             paths = report_builder.write(
-                ours,
+                services,
                 batch,
                 folder=options.reports,
                 lang=options.lang,
@@ -504,9 +509,9 @@ def _tell(
     if REHEARSAL in os.environ and ending is Ending.INTERRUPTED:
         batch = replace(batch, state_reason="interrupted; the same command begins anew")
     terminal.print_books(console, batch, books, seconds=seconds)
-    if waits := report_builder.waits_for_next_night(ours, batch):
+    if waits := report_builder.waits_for_next_night(services, batch):
         rest = f"{books.open:,} rows wait" if not books.unclear else f"{books.open:,} rows, and look-ups, wait"
-        console.print(f"{rest} for the next night ({terminal.clock_time(waits, ours.settings.time_zone)})")
+        console.print(f"{rest} for the next night ({terminal.clock_time(waits, services.settings.time_zone)})")
     if failed:
         console.print(failed, style="red")
     elif paths:
@@ -518,7 +523,7 @@ def _tell(
     return max(exit_code(batch, books), 1 if failed else 0), {**told, **({"error": failed} if failed else {})}
 
 
-def exit_code(batch: Batch, books: Books) -> int:
+def exit_code(batch: Batch, books: RowCounts) -> int:
     """Return the exit code that a batch deserves (see `worker/cli.py`)."""
     if not books.balance:
         return 1
@@ -527,7 +532,7 @@ def exit_code(batch: Batch, books: Books) -> int:
     return 1 if books.need_a_person else 0
 
 
-def result(batch: Batch, books: Books, paths: dict[str, Path], seconds: float | None = None) -> dict[str, Any]:
+def result(batch: Batch, books: RowCounts, paths: dict[str, Path], seconds: float | None = None) -> dict[str, Any]:
     """Return what `--json` prints about a batch."""
     return {
         "batch": batch.id,

@@ -12,30 +12,30 @@ from tasks import onboarding, report_builder
 from tasks.errors import LedgerError, RateLimitUnavailable
 from tasks.ledger import Ledger
 from tasks.models import Batch, BatchState
-from tasks.services import Resources
+from tasks.services import Services
 from worker import terminal
 from worker.commands.run import exit_code, result
 
 
-def status(ours: Resources, batch_id: int | None, console: Console) -> tuple[int, dict[str, Any]]:
+def status(services: Services, batch_id: int | None, console: Console) -> tuple[int, dict[str, Any]]:
     """List the newest batches, or show one; with the fleet's current rate if it has a Redis."""
-    rate = _rate(ours)
-    onboarding.end_dead_workers(ours.ledger)
-    terminal.print_place(console, ours.account, ours.ledger.place)
-    terminal.print_trouble(console, ours.ledger.replaced)
+    rate = _rate(services)
+    onboarding.end_dead_workers(services.ledger)
+    terminal.print_place(console, services.account, services.ledger.place)
+    terminal.print_trouble(console, services.ledger.replaced)
     if batch_id is not None:
-        batch, books = ours.ledger.batch(batch_id), ours.ledger.books(batch_id)
+        batch, books = services.ledger.batch(batch_id), services.ledger.books(batch_id)
         console.print(Text(f"batch {batch.id}: {batch.name}, {_state(batch)}"))
         terminal.print_books(console, batch, books)
-        if batch.state is BatchState.RUNNING and (to_come := ours.ledger.look_ups_to_come(batch_id)):
-            console.print(terminal.look_ups_to_come(batch_id, to_come, ours.settings.time_zone))
+        if batch.state is BatchState.RUNNING and (to_come := services.ledger.look_ups_to_come(batch_id)):
+            console.print(terminal.look_ups_to_come(batch_id, to_come, services.settings.time_zone))
         return exit_code(batch, books), {**result(batch, books, {}), "worked_on": batch.is_worked_on, "rate": rate}
-    batches = ours.ledger.batches()
+    batches = services.ledger.batches()
     shown: list[tuple[str, ...]] = []
     listed = []
     for batch in batches:
-        books = ours.ledger.books(batch.id)
-        since = terminal.clock_time(batch.finished_at or batch.created_at, ours.settings.time_zone)
+        books = services.ledger.books(batch.id)
+        since = terminal.clock_time(batch.finished_at or batch.created_at, services.settings.time_zone)
         created = f"{books.created:,}/{books.records:,}"
         shown.append((str(batch.id), batch.name, _state(batch), since, created, f"{books.need_a_person:,}"))
         listed.append({**result(batch, books, {}), "worked_on": batch.is_worked_on})
@@ -56,48 +56,48 @@ def _state(batch: Batch) -> str:
     return f"{batch.state}, nobody at work" if nobody else str(batch.state)
 
 
-def _rate(ours: Resources) -> dict[str, float] | None:
+def _rate(services: Services) -> dict[str, float] | None:
     """Return the fleet's rate; None without a Redis of its own (a private one lives only during a run)."""
-    if ours.settings.redis_url is None:
+    if services.settings.redis_url is None:
         return None
     try:
-        current = ours.rate_limit.current()
+        current = services.rate_limit.current()
     except RateLimitUnavailable:
         return None
     return {"limit": current.limit, "rate": round(current.rate, 3), "paused_seconds": round(current.paused_seconds, 3)}
 
 
 def report(
-    ours: Resources, batch_id: int, folder: Path | None, console: Console, *, lang: str | None, excel_safe: bool
+    services: Services, batch_id: int, folder: Path | None, console: Console, *, lang: str | None, excel_safe: bool
 ) -> tuple[int, dict[str, Any]]:
     """Write a batch's reports as it stands now."""
-    batch, books = ours.ledger.batch(batch_id), ours.ledger.books(batch_id)
+    batch, books = services.ledger.batch(batch_id), services.ledger.books(batch_id)
     if batch.state is BatchState.READING:
         raise LedgerError(f"batch {batch_id} is still being read; try again in a moment")
     if batch.state is BatchState.UNUSABLE:
         raise LedgerError(f"batch {batch_id} has no reports, its file was unusable: {batch.state_reason}")
-    if dropped := ours.dropped(batch):
+    if dropped := services.dropped(batch):
         raise LedgerError(f"{dropped}: no report can be made of it; `onboard status {batch_id}` still has its books")
-    terminal.print_trouble(console, ours.ledger.replaced)
-    paths = report_builder.write(ours, batch, folder=folder, lang=lang, excel_safe=excel_safe)
+    terminal.print_trouble(console, services.ledger.replaced)
+    paths = report_builder.write(services, batch, folder=folder, lang=lang, excel_safe=excel_safe)
     terminal.print_books(console, batch, books)
     terminal.print_reports(console, paths)
     return exit_code(batch, books), result(batch, books, paths)
 
 
-def create_ledger(ours: Resources, console: Console) -> tuple[int, dict[str, Any]]:
+def create_ledger(services: Services, console: Console) -> tuple[int, dict[str, Any]]:
     """Make the ledger of a new installation; in live mode nothing else does."""
-    is_new = Ledger.create(ours.ledger_url, ours.account, home=ours.settings.home)
-    terminal.print_place(console, ours.account, ours.ledger.place)
+    is_new = Ledger.create(services.ledger_url, services.account, home=services.settings.home)
+    terminal.print_place(console, services.account, services.ledger.place)
     console.print("the ledger is made" if is_new else "the ledger is there already")
-    return 0, {"created": is_new, "ledger": ours.ledger.place}
+    return 0, {"created": is_new, "ledger": services.ledger.place}
 
 
-def upgrade_ledger(ours: Resources, console: Console) -> tuple[int, dict[str, Any]]:
+def upgrade_ledger(services: Services, console: Console) -> tuple[int, dict[str, Any]]:
     """Bring the ledger up to this program's version."""
-    before, after = Ledger.upgrade(ours.ledger_url, ours.account, home=ours.settings.home)
+    before, after = Ledger.upgrade(services.ledger_url, services.account, home=services.settings.home)
     console.print(f"the ledger was {before or 'empty'} and is {after}")
-    shared = ours.ledger.shared_sources()
+    shared = services.ledger.shared_sources()
     for source in shared:
         where = ", ".join(f"batch {batch_id} record {record}" for batch_id, record in source.rows)
         console.print(f"source {source.source_id} stands for more than one row: {where}", style="red")

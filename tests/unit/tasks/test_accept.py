@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tasks.accept import (
-    IntakeRules,
+    AcceptanceChecks,
     Warnings,
     decode_request,
     load_mapping,
@@ -42,8 +42,8 @@ def write(folder: Path, content: str | bytes, name: str = "file.csv") -> Path:
     return path
 
 
-def read(path: Path, rules: IntakeRules | None = None, warnings: Warnings | None = None) -> list[NewRow]:
-    rules = rules or IntakeRules()
+def read(path: Path, rules: AcceptanceChecks | None = None, warnings: Warnings | None = None) -> list[NewRow]:
+    rules = rules or AcceptanceChecks()
     return [row for chunk in read_rows(path, open_file(path, rules), rules, 7, warnings) for row in chunk]
 
 
@@ -141,7 +141,7 @@ def test_whatever_the_bytes_are_intake_answers_with_rows_or_one_clear_error(
 
 def test_test_and_live_mode_have_identities_of_their_own(tmp_path: Path) -> None:
     path = write(tmp_path, f"{HEADER}\ncus_1,paypay,web,,,,,\n")
-    ((test,), (live,)) = (read(path, IntakeRules(live=mode)) for mode in (False, True))
+    ((test,), (live,)) = (read(path, AcceptanceChecks(live=mode)) for mode in (False, True))
     assert live.identity == identity_of("cus_1", "paypay", "web", "", live=True)
     assert test.identity == identity_of("cus_1", "paypay", "web", "") != live.identity
 
@@ -189,7 +189,7 @@ def test_many_patterns_of_empty_cells_make_the_same_requests(tmp_path: Path) -> 
     titles = ",".join(f"metadata.k{bit}" for bit in range(8))
     lines = [f"cus_{number},paidy,ios,{','.join(row)}" for number, row in enumerate(cells)]
     path = write(tmp_path, f"customer_id,payment_method,resource,{titles}\n" + "\n".join(lines) + "\n")
-    rules = IntakeRules()
+    rules = AcceptanceChecks()
     (rows,) = read_rows(path, open_file(path, rules), rules)
     for row, values in zip(rows, cells, strict=True):
         assert row.request == request_of(None, {}, {f"k{bit}": value for bit, value in enumerate(values)})
@@ -266,7 +266,7 @@ def test_a_row_keeps_few_reasons_and_says_how_many_more_there_are(tmp_path: Path
 def test_a_reason_repeats_little_of_a_long_title(tmp_path: Path) -> None:
     title = "Member " + "x" * 5000
     path = write(tmp_path, f"{title},payment_method,resource\n\x01,creditcard,ios\n")
-    (row,) = read(path, IntakeRules(mapping={title.casefold().replace(" ", ""): "customer_id"}))
+    (row,) = read(path, AcceptanceChecks(mapping={title.casefold().replace(" ", ""): "customer_id"}))
     (reason,) = decode_reasons(row.reasons)
     assert len(reason.column) == 80
     assert row.customer_id is None
@@ -275,11 +275,11 @@ def test_a_reason_repeats_little_of_a_long_title(tmp_path: Path) -> None:
 def test_an_invalid_row_takes_no_more_memory_than_a_valid_one(tmp_path: Path) -> None:
     def peak(line: str) -> int:
         path = write(tmp_path, f"{HEADER}\n" + f"{line}\n" * 3000 + "cus_1,paidy,ios,,,,,\n")
-        opened = open_file(path, IntakeRules())
-        list(read_rows(path, opened, IntakeRules()))
+        opened = open_file(path, AcceptanceChecks())
+        list(read_rows(path, opened, AcceptanceChecks()))
         tracemalloc.start()
         try:
-            kept = list(read_rows(path, opened, IntakeRules()))
+            kept = list(read_rows(path, opened, AcceptanceChecks()))
             assert sum(map(len, kept)) == 3001
             return tracemalloc.get_traced_memory()[1]
         finally:
@@ -318,14 +318,14 @@ def test_the_key_decides_which_methods_can_be_sent(tmp_path: Path) -> None:
         ["method_holds_no_source payment_method"],
         ["unknown_payment_method payment_method"],
     ]
-    asked = IntakeRules(sendable_methods=frozenset({"linepay", "newpay"}))
+    asked = AcceptanceChecks(sendable_methods=frozenset({"linepay", "newpay"}))
     assert [reasons_of(row) for row in read(path, asked)] == [["method_not_enabled payment_method"], [], []]
 
 
 def test_a_setting_adds_methods_and_resources(tmp_path: Path) -> None:
     path = write(tmp_path, f"{HEADER}\ncus_1,newpay,watch,,,,,\n")
     assert len(reasons_of(read(path)[0])) == 2
-    rules = IntakeRules(catalogue=load_catalogue(["newpay"], ["watch"]))
+    rules = AcceptanceChecks(catalogue=load_catalogue(["newpay"], ["watch"]))
     assert reasons_of(read(path, rules)[0]) == []
 
 
@@ -372,7 +372,7 @@ def test_oddities_are_counted_and_sent(tmp_path: Path) -> None:
 
 def test_columns_that_are_not_sent_are_listed(tmp_path: Path) -> None:
     path = write(tmp_path, f"{HEADER},memo,\ncus_1,paidy,ios,,,,,,x,y\n")
-    assert open_file(path, IntakeRules()).warnings == [
+    assert open_file(path, AcceptanceChecks()).warnings == [
         Reason("unknown_column", "memo"),
         Reason("unnamed_column", detail="10"),
     ]
@@ -387,14 +387,14 @@ def test_columns_that_are_not_sent_are_listed(tmp_path: Path) -> None:
     ],
 )
 def test_a_mapping_file_names_columns_in_either_direction(tmp_path: Path, mapping: str) -> None:
-    rules = IntakeRules(mapping=load_mapping(write(tmp_path, mapping, "crm.toml")))
+    rules = AcceptanceChecks(mapping=load_mapping(write(tmp_path, mapping, "crm.toml")))
     path = write(tmp_path, "Member No,payment_method,resource,支店\ncus_1,paidy,ios,東京\n")
     (row,) = read(path, rules)
     assert (row.customer_id, row.request) == ("cus_1", '{"m":{"branch":"東京"}}'.encode())
 
 
 def test_what_the_mapping_says_wins_over_a_title_that_is_known(tmp_path: Path) -> None:
-    rules = IntakeRules(mapping=load_mapping(write(tmp_path, 'customer_id = "elepay id"', "crm.toml")))
+    rules = AcceptanceChecks(mapping=load_mapping(write(tmp_path, 'customer_id = "elepay id"', "crm.toml")))
     path = write(tmp_path, "顧客ID,elepay id,payment_method,resource\nours,cus_1,paidy,ios\n")
     opened = open_file(path, rules)
     assert [column.target for column in opened.columns] == ["", "customer_id", "payment_method", "resource"]
@@ -427,7 +427,7 @@ def test_a_missing_header_does_not_repeat_the_customer_in_it(tmp_path: Path) -> 
 
 
 def rows_while(path: Path, change: Iterable[bytes]) -> Iterator[list[NewRow]]:
-    rules = IntakeRules()
+    rules = AcceptanceChecks()
     opened = open_file(path, rules)
     chunks = read_rows(path, opened, rules)
     yield next(chunks)
@@ -461,7 +461,7 @@ def test_a_file_that_grows_while_it_is_opened_is_unusable(tmp_path: Path, monkey
 
     monkeypatch.setattr("tasks.accept._checksum", growing)
     with pytest.raises(UnusableFile) as caught:
-        open_file(path, IntakeRules())
+        open_file(path, AcceptanceChecks())
     assert caught.value.code == "changed_while_reading"
 
 
@@ -474,7 +474,7 @@ def test_a_hundred_thousand_rows_are_checked_in_a_second_or_two(tmp_path: Path) 
         tmp_path,
         f"{HEADER},metadata.c,metadata.d\n" + "".join(line.format(number, number % 90) for number in range(100_000)),
     )
-    rules = IntakeRules()
+    rules = AcceptanceChecks()
     opened = open_file(path, rules)
     started = time.process_time()
     assert sum(len(chunk) for chunk in read_rows(path, opened, rules)) == 100_000

@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from tasks.accept import IntakeRules, Warnings, decode_request, open_file, read_rows
+from tasks.accept import AcceptanceChecks, Warnings, decode_request, open_file, read_rows
 from tasks.errors import UnusableFile
 from tasks.models import NewRow, decode_reasons
 from tasks.reason_texts import CODES, LANGUAGES, explain_file, sentence
 
 FILES = Path(__file__).parents[2] / "fixtures" / "files"
 EXPECTED: list[dict[str, Any]] = tomllib.loads((FILES / "expected.toml").read_text("utf-8"))["file"]
-RULES = IntakeRules()
+RULES = AcceptanceChecks()
 
 usable = [case for case in EXPECTED if "unusable" not in case]
 unusable = [case for case in EXPECTED if "unusable" in case]

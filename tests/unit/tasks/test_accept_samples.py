@@ -11,7 +11,7 @@ from types import ModuleType
 
 import pytest
 
-from tasks.accept import IntakeRules, open_file, read_rows
+from tasks.accept import AcceptanceChecks, open_file, read_rows
 from tasks.models import NewRow, decode_reasons
 from tasks.reason_texts import CODES
 
@@ -31,7 +31,7 @@ def generator() -> ModuleType:
 
 
 def rows_of(path: Path) -> list[NewRow]:
-    rules = IntakeRules()
+    rules = AcceptanceChecks()
     return [row for chunk in read_rows(path, open_file(path, rules), rules) for row in chunk]
 
 
@@ -89,7 +89,7 @@ def test_a_generated_file_is_what_its_arguments_say(tmp_path: Path, encoding: st
     subprocess.run(command, check=True)
     rows = rows_of(path)
     waiting = [row.identity for row in rows if row.state == "waiting"]
-    assert len(open_file(path, IntakeRules()).columns) == columns
+    assert len(open_file(path, AcceptanceChecks()).columns) == columns
     assert len(rows) == 6000
     assert 0.15 < 1 - len(waiting) / 6000 < 0.25
     assert 0.05 < 1 - len(set(waiting)) / len(waiting) < 0.2

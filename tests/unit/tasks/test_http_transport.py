@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tasks.elepay.http_transport import Answer, Connection, Deadlines, Flight, Flights
+from tasks.elepay.http_transport import Answer, Connection, Deadlines, Exchange, HttpTransport
 from tasks.errors import ElepayError, NotSent, Unclear
 
 BODY = b'{"id": "src_1"}'
@@ -34,23 +34,23 @@ class Pair:
         self.sock.close()
 
 
-def ask(pair: Pair) -> tuple[Flights, list[Answer | ElepayError]]:
+def ask(pair: Pair) -> tuple[HttpTransport, list[Answer | ElepayError]]:
     """One request on its way."""
-    landed: list[Answer | ElepayError] = []
+    completed: list[Answer | ElepayError] = []
 
     def connect() -> Connection:
         return pair  # type: ignore[return-value]
 
-    flights = Flights(connect, Deadlines(1.0, 5.0, 5.0))
-    flights.start(Flight(b"GET / HTTP/1.1\r\n\r\n", landed.append))
+    flights = HttpTransport(connect, Deadlines(1.0, 5.0, 5.0))
+    flights.start(Exchange(b"GET / HTTP/1.1\r\n\r\n", completed.append))
     assert pair.there.recv(100) == b"GET / HTTP/1.1\r\n\r\n"
-    return flights, landed
+    return flights, completed
 
 
-def wait_for(landed: list[Answer | ElepayError]) -> Answer | ElepayError:
+def wait_for(completed: list[Answer | ElepayError]) -> Answer | ElepayError:
     for _ in range(5000):
-        if landed:
-            return landed[0]
+        if completed:
+            return completed[0]
         time.sleep(0.001)
     raise AssertionError("nothing landed")
 
@@ -59,13 +59,13 @@ def wait_for(landed: list[Answer | ElepayError]) -> Answer | ElepayError:
 def test_an_answer_is_the_same_wherever_it_is_cut(answer: bytes) -> None:
     for cut in range(1, len(answer)):
         pair = Pair()
-        flights, landed = ask(pair)
+        flights, completed = ask(pair)
         pair.there.sendall(answer[:cut])
         if cut % 3 == 0:
             time.sleep(0.002)  # two reads, most likely
-        assert landed == []
+        assert completed == []
         pair.there.sendall(answer[cut:])
-        found = wait_for(landed)
+        found = wait_for(completed)
         assert isinstance(found, Answer)
         assert (found.status, found.content) == (201, BODY)
         flights.close()
@@ -76,10 +76,10 @@ def test_an_answer_is_the_same_wherever_it_is_cut(answer: bytes) -> None:
 def test_an_answer_that_ends_too_early_is_unclear_wherever_it_ends(answer: bytes) -> None:
     for cut in range(len(answer)):
         pair = Pair()
-        flights, landed = ask(pair)
+        flights, completed = ask(pair)
         pair.there.sendall(answer[:cut])
         pair.there.close()
-        found = wait_for(landed)
+        found = wait_for(completed)
         assert isinstance(found, Unclear)
         assert found.code == "connection_reset"
         flights.close()
@@ -87,13 +87,13 @@ def test_an_answer_that_ends_too_early_is_unclear_wherever_it_ends(answer: bytes
 
 
 def test_what_waits_when_the_client_closes_is_told_so() -> None:
-    landed: list[Answer | ElepayError] = []
-    flights = Flights(lambda: 1 // 0, Deadlines(1.0, 5.0, 5.0))  # type: ignore[arg-type, return-value]
-    flights.start(Flight(b"x", landed.append, leaves_at=time.monotonic() + 60), Flight(b"y", landed.append))
-    assert isinstance(wait_for(landed), NotSent)
+    completed: list[Answer | ElepayError] = []
+    flights = HttpTransport(lambda: 1 // 0, Deadlines(1.0, 5.0, 5.0))  # type: ignore[arg-type, return-value]
+    flights.start(Exchange(b"x", completed.append, leaves_at=time.monotonic() + 60), Exchange(b"y", completed.append))
+    assert isinstance(wait_for(completed), NotSent)
     flights.close()
-    flights.start(Flight(b"z", landed.append))
-    assert [type(one) for one in landed] == [NotSent] * 3
+    flights.start(Exchange(b"z", completed.append))
+    assert [type(one) for one in completed] == [NotSent] * 3
     assert not flights.failed
 
 
@@ -133,9 +133,9 @@ def wires() -> Iterator[Wires]:
         wire.there.close()
 
 
-def wait_for_many(landed: list[Answer | ElepayError], number: int) -> None:
+def wait_for_many(completed: list[Answer | ElepayError], number: int) -> None:
     for _ in range(5000):
-        if len(landed) >= number:
+        if len(completed) >= number:
             return
         time.sleep(0.001)
     raise AssertionError("not enough has landed")
@@ -149,20 +149,20 @@ def answer(wire: Wire, content: bytes = BODY, surplus: bytes = b"") -> None:
 
 def test_what_arrives_between_an_answer_and_the_next_request_is_not_its_answer(wires: Wires) -> None:
     """It arrives while the connection becomes idle, and the next request leaves before any selector reports it."""
-    landed: list[Answer | ElepayError] = []
-    flights = Flights(wires.connect, Deadlines(1.0, 5.0, 5.0))
+    completed: list[Answer | ElepayError] = []
+    flights = HttpTransport(wires.connect, Deadlines(1.0, 5.0, 5.0))
 
     def first(result: Answer | ElepayError) -> None:
         wires.made[0].there.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nstale")
-        flights.start(Flight(b"second", landed.append))
-        landed.append(result)
+        flights.start(Exchange(b"second", completed.append))
+        completed.append(result)
 
-    flights.start(Flight(b"first", first))
+    flights.start(Exchange(b"first", first))
     for number in range(2):
         wait_until_made(wires, number + 1)
         answer(wires.made[number], b"%d" % number)
-    wait_for_many(landed, 2)
-    assert [one.content for one in landed if isinstance(one, Answer)] == [b"0", b"1"]
+    wait_for_many(completed, 2)
+    assert [one.content for one in completed if isinstance(one, Answer)] == [b"0", b"1"]
     flights.close()
 
 
@@ -178,45 +178,45 @@ def wait_until_made(wires: Wires, number: int) -> None:
 def test_whoever_reads_an_answer_decides_about_its_connection_before_the_next_request(
     wires: Wires, verdict: bool | None
 ) -> None:
-    landed: list[Answer | ElepayError] = []
-    flights = Flights(wires.connect, Deadlines(1.0, 5.0, 5.0))
+    completed: list[Answer | ElepayError] = []
+    flights = HttpTransport(wires.connect, Deadlines(1.0, 5.0, 5.0))
 
     def read(result: Answer | ElepayError) -> bool | None:
-        if not landed:
-            flights.start(Flight(b"second", read))
-        landed.append(result)
+        if not completed:
+            flights.start(Exchange(b"second", read))
+        completed.append(result)
         return verdict
 
-    flights.start(Flight(b"first", read))
+    flights.start(Exchange(b"first", read))
     wait_until_made(wires, 1)
     answer(wires.made[0])
     if verdict is False:
         wait_until_made(wires, 2)
     answer(wires.made[-1])
-    wait_for_many(landed, 2)
+    wait_for_many(completed, 2)
     assert len(wires.made) == (2 if verdict is False else 1)
     flights.close()
 
 
 def test_a_reader_that_fails_ends_the_connection(wires: Wires) -> None:
-    landed: list[Answer | ElepayError] = []
-    flights = Flights(wires.connect, Deadlines(1.0, 5.0, 5.0))
-    flights.start(Flight(b"first", lambda _: 1 // 0))  # type: ignore[arg-type, return-value]
+    completed: list[Answer | ElepayError] = []
+    flights = HttpTransport(wires.connect, Deadlines(1.0, 5.0, 5.0))
+    flights.start(Exchange(b"first", lambda _: 1 // 0))  # type: ignore[arg-type, return-value]
     wait_until_made(wires, 1)
     answer(wires.made[0])
     assert wires.made[0].there.recv(1) == b""
-    flights.start(Flight(b"second", landed.append))
+    flights.start(Exchange(b"second", completed.append))
     wait_until_made(wires, 2)
     answer(wires.made[1])
-    assert isinstance(wait_for(landed), Answer)
+    assert isinstance(wait_for(completed), Answer)
     flights.close()
 
 
 def test_a_connection_that_was_being_made_at_a_renewal_is_made_again(wires: Wires) -> None:
-    landed: list[Answer | ElepayError] = []
+    completed: list[Answer | ElepayError] = []
     wires.gate.clear()
-    flights = Flights(wires.connect, Deadlines(5.0, 5.0, 5.0))
-    flights.start(Flight(b"first", landed.append))
+    flights = HttpTransport(wires.connect, Deadlines(5.0, 5.0, 5.0))
+    flights.start(Exchange(b"first", completed.append))
     while not wires.begun:
         time.sleep(0.001)
     flights.renew()
@@ -224,12 +224,12 @@ def test_a_connection_that_was_being_made_at_a_renewal_is_made_again(wires: Wire
     wait_until_made(wires, 2)
     assert wires.made[0].there.recv(1) == b"", "nothing was sent on it"
     answer(wires.made[1])
-    assert isinstance(wait_for(landed), Answer)
+    assert isinstance(wait_for(completed), Answer)
     flights.close()
 
 
 def test_connections_are_renewed_by_any_thread_while_requests_are_under_way(wires: Wires) -> None:
-    landed: list[Answer | ElepayError] = []
+    completed: list[Answer | ElepayError] = []
     stop = threading.Event()
     served: set[int] = set()
 
@@ -247,18 +247,18 @@ def test_connections_are_renewed_by_any_thread_while_requests_are_under_way(wire
         except OSError:
             pass
 
-    flights = Flights(wires.connect, Deadlines(5.0, 5.0, 5.0))
+    flights = HttpTransport(wires.connect, Deadlines(5.0, 5.0, 5.0))
     threads = [threading.Thread(target=serve)]
     threads += [threading.Thread(target=lambda: [flights.renew() for _ in range(50)]) for _ in range(3)]
     for thread in threads:
         thread.start()
     for _ in range(200):
-        flights.start(Flight(b"x", landed.append), Flight(b"y", landed.append, fresh=True))
-    wait_for_many(landed, 400)
+        flights.start(Exchange(b"x", completed.append), Exchange(b"y", completed.append, fresh=True))
+    wait_for_many(completed, 400)
     stop.set()
     for thread in threads:
         thread.join(5)
-    assert all(isinstance(one, Answer) for one in landed)
+    assert all(isinstance(one, Answer) for one in completed)
     assert len(flights._idle) < 400
     flights.close()
 
@@ -268,15 +268,15 @@ def test_a_wake_that_is_interrupted_does_not_silence_the_next(wires: Wires, monk
         def send(self, _: bytes) -> int:
             raise KeyboardInterrupt
 
-    landed: list[Answer | ElepayError] = []
-    flights = Flights(wires.connect, Deadlines(1.0, 5.0, 5.0))
+    completed: list[Answer | ElepayError] = []
+    flights = HttpTransport(wires.connect, Deadlines(1.0, 5.0, 5.0))
     with monkeypatch.context() as patched:
         patched.setattr(flights, "_to_wake", Interrupted())
         with pytest.raises(KeyboardInterrupt):
-            flights.start(Flight(b"first", landed.append))
-    flights.start(Flight(b"second", landed.append))
+            flights.start(Exchange(b"first", completed.append))
+    flights.start(Exchange(b"second", completed.append))
     wait_until_made(wires, 2)
     for wire in wires.made:
         answer(wire)
-    wait_for_many(landed, 2)
+    wait_for_many(completed, 2)
     flights.close()

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from tasks.errors import ElepayError, Halted, HeldBack, NotSent, Refused, Throttled
+from tasks.errors import ElepayError, Fenced, Halted, NotSent, Refused, Throttled
 from tasks.metrics_registry import OUTCOMES, Counters
 
 
@@ -26,7 +26,7 @@ def test_each_request_is_counted_once_and_only_answers_have_a_time() -> None:
     counters.count_request(None, 0.12)
     counters.count_request(Refused("U003005", http_status=400), 70.0)
     counters.count_request(NotSent("connection_refused"), 5.0)
-    counters.count_request(HeldBack("not_sent"), 5.0)
+    counters.count_request(Fenced("not_sent"), 5.0)
     counted = counters.read()
     assert {name: number for name, number in counted.requests.items() if number} == {
         "created": 1,

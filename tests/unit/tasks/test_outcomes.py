@@ -19,13 +19,13 @@ from tasks.errors import (
     TryLater,
     Unclear,
 )
-from tasks.models import HeldRow, RowState, Source
+from tasks.models import LeasedRow, RowState, Source
 from tasks.send import outcomes
-from tasks.send.outcomes import ASK_AGAIN_SECONDS, Decision, Effect, Rules, Situation
+from tasks.send.outcomes import ASK_AGAIN_SECONDS, Decision, Effect, SendPolicy, Situation
 from tasks.send.retry_policy import RetryPolicy
 from tasks.send.source_lookup import Finding, LookUp
 
-RULES = Rules(
+RULES = SendPolicy(
     live=False,
     look_up_delay_seconds=5.0,
     look_ups=3,
@@ -36,8 +36,8 @@ RULES = Rules(
 WORKER, NOW = 7, 1_000.0
 
 
-def row(**more: object) -> HeldRow:
-    held = HeldRow(
+def row(**more: object) -> LeasedRow:
+    held = LeasedRow(
         batch_id=1,
         record=2,
         line=3,

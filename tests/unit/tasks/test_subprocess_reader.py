@@ -14,12 +14,12 @@ from pathlib import Path
 import pytest
 from reported import HEADER, Reported
 
-from tasks.accept import IntakeRules, Warnings, load_mapping, open_file, read_rows
+from tasks.accept import AcceptanceChecks, Warnings, load_mapping, open_file, read_rows
 from tasks.accept.subprocess_reader import BESIDE_BYTES, read_rows_beside
 from tasks.errors import OnboardingError, UnusableFile
 from tasks.models import BatchState, NewRow
 
-RULES = IntakeRules()
+RULES = AcceptanceChecks()
 #: More than one chunk; some values are trimmed, some records broken.
 CONTENT = HEADER + "".join(
     f"cus_{at:06d}{' ' * (at % 7 == 0)},{'nothing' if at % 50 == 0 else 'paypay'},web,会員 {at}\n"
@@ -41,7 +41,7 @@ def children(of: int | None = None) -> list[int]:
     return found
 
 
-def beside(path: Path, rules: IntakeRules, warnings: Warnings) -> list[NewRow]:
+def beside(path: Path, rules: AcceptanceChecks, warnings: Warnings) -> list[NewRow]:
     return [row for chunk in read_rows_beside(path, open_file(path, rules), rules, warnings) for row in chunk]
 
 
@@ -56,7 +56,7 @@ def test_the_rows_and_warnings_are_the_same(file: Path, tmp_path: Path) -> None:
     mapping = tmp_path / "crm.toml"
     mapping.write_text('[columns]\n"Kunde" = "customer_id"\n')
     file.write_text(CONTENT.replace("customer_id", "Kunde", 1))
-    rules = IntakeRules(mapping=load_mapping(mapping), sendable_methods=frozenset({"paypay"}))
+    rules = AcceptanceChecks(mapping=load_mapping(mapping), sendable_methods=frozenset({"paypay"}))
     here, there = Warnings(), Warnings()
     rows = [row for chunk in read_rows(file, open_file(file, rules), rules, warnings=here) for row in chunk]
     assert beside(file, rules, there) == rows
@@ -133,9 +133,9 @@ def test_it_ends_with_its_parent(file: Path) -> None:
     program = f"""
 import sys, time
 from pathlib import Path
-from tasks.accept import IntakeRules, Warnings, open_file
+from tasks.accept import AcceptanceChecks, Warnings, open_file
 from tasks.accept.subprocess_reader import read_rows_beside
-path, rules = Path({str(file)!r}), IntakeRules()
+path, rules = Path({str(file)!r}), AcceptanceChecks()
 next(read := read_rows_beside(path, open_file(path, rules), rules, Warnings()))
 print("read", flush=True)
 time.sleep(60)

@@ -11,8 +11,8 @@ import structlog
 from factories import KEY, running_batch, untakable
 
 from tasks.errors import LedgerError, UnusableFile
-from tasks.models import NewsKind
-from tasks.services import Resources
+from tasks.models import NotificationKind
+from tasks.services import Services
 from tasks.settings import SettingsError, load_settings
 from worker.commands.run import AtWork, Redis
 from worker.drop_folder import Dropped
@@ -34,13 +34,13 @@ def watcher(tmp_path: Path) -> Watcher:
         },
         folder=tmp_path,
     )
-    found = Watcher(Resources(settings), Options(), AtWork(Interrupts(), None, None, Redis()))
+    found = Watcher(Services(settings), Options(), AtWork(Interrupts(), None, None, Redis()))
     found.folder.make()
     found.folder._inbox._settle_seconds = 0.0  # what is there is complete
     return found
 
 
-def told(watcher: Watcher) -> list[NewsKind]:
+def told(watcher: Watcher) -> list[NotificationKind]:
     """What people are told, by a channel that has been there since the beginning."""
     watcher._ledger.know_channels(["mail"], 0.0)
     return [news.kind for news in watcher._ledger.untold_news("mail", time.time(), 0.0)]
@@ -53,7 +53,7 @@ def test_nothing_arrived_is_said_once_a_day_by_one_of_the_watchers(watcher: Watc
         watcher._expected_at = time.time() - 1
         watcher._ask_for_the_expected()
         watcher._ask_for_the_expected()
-    assert told(watcher) == [NewsKind.NOTHING_ARRIVED]
+    assert told(watcher) == [NotificationKind.NOTHING_ARRIVED]
     assert watcher._expected_at is not None
     assert watcher._expected_at > time.time()
 
@@ -118,11 +118,11 @@ def test_a_file_that_cannot_be_taken_keeps_no_other_and_is_said_once(watcher: Wa
         assert [(event, what) for event, what, _ in said] == [("held up, and tried again", "inbox/a_stuck.csv")]
         assert look(watcher) == [], "said once"
     assert [one.claim.name for one in watcher._in_hand] == ["z good.csv"]
-    assert told(watcher) == [NewsKind.NOT_TAKEN]
+    assert told(watcher) == [NotificationKind.NOT_TAKEN]
     assert watcher._code == 1
     assert look(watcher) == [("no longer held up", "inbox/a_stuck.csv", None)]
     assert {one.claim.name for one in watcher._in_hand} == {"z good.csv", "a_stuck.csv"}
-    assert told(watcher) == [NewsKind.NOT_TAKEN]
+    assert told(watcher) == [NotificationKind.NOT_TAKEN]
 
 
 def test_many_files_that_cannot_be_taken_are_one_message(watcher: Watcher) -> None:
@@ -145,7 +145,7 @@ def test_an_inbox_that_is_shut_is_said_once_without_the_names_in_it(watcher: Wat
     with untakable(watcher.folder.inbox):
         assert [(event, what) for event, what, _ in look(watcher)] == [("held up, and tried again", "folder")]
         assert look(watcher) == []
-        assert told(watcher) == [NewsKind.NOT_TAKEN]
+        assert told(watcher) == [NotificationKind.NOT_TAKEN]
     assert look(watcher) == [("no longer held up", "folder", None)]
 
 
@@ -183,6 +183,6 @@ def test_what_went_on_is_said_once_and_can_be_taken_again(watcher: Watcher) -> N
             watcher._put_into(watcher.folder.rejected, "a", claim)
             watcher._give_back_what_went_on()
     assert [each["event"] for each in logged] == ["file changed after it was read, and comes back"]
-    assert told(watcher) == [NewsKind.WENT_ON]
+    assert told(watcher) == [NotificationKind.WENT_ON]
     look(watcher)
     assert watcher._in_hand[0].claim.file.read_text() == "a\nb\n"

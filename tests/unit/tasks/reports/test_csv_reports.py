@@ -16,7 +16,7 @@ from reported import HEADER, Reported, cells, format_of, refused
 from tasks.accept import decode_request
 from tasks.csv_records import read_raw
 from tasks.errors import UnusableFile
-from tasks.models import HeldRow, Outcome, RowState
+from tasks.models import LeasedRow, Outcome, RowState
 from tasks.reports.csv_reports import OWN_COLUMNS
 
 FILES = Path(__file__).parents[3] / "fixtures" / "files"
@@ -98,7 +98,7 @@ def test_a_file_without_a_last_line_end_gets_one(reported: Reported) -> None:
 
 
 def test_what_we_say_is_quoted_in_the_file_s_dialect(reported: Reported) -> None:
-    def no(row: HeldRow) -> Outcome:
+    def no(row: LeasedRow) -> Outcome:
         return answer(row, RowState.REFUSED, code="M002002", parameter='a,"b"', request_id="req,1")
 
     row = cells(reported.report(HEADER + "cus_1,creditcard,ios,a\n", no)["failures"])[0]
@@ -193,7 +193,7 @@ def test_failures_hold_what_needs_a_person_and_nothing_else(reported: Reported) 
     text = HEADER + "".join(f"cus_{n},creditcard,ios,a\n" for n in (1, 2, 3, 1)) + "x,nonsense,ios,a\n"
     ends = {"cus_2": refused(), "cus_3": lambda row: answer(row, RowState.UNCLEAR, code="lost_answer")}
 
-    def decide(row: HeldRow) -> Outcome | None:
+    def decide(row: LeasedRow) -> Outcome | None:
         return ends.get(row.customer_id, answer)(row)
 
     paths = reported.report(text, decide)
@@ -217,7 +217,7 @@ def test_no_cell_of_a_safe_copy_is_taken_for_a_formula(reported: Reported, value
             assert not any(cell.startswith(tuple("=+-@\t\r＝＋－＠")) for cell in record)
     sent: list[str | None] = []
 
-    def decide(row: HeldRow) -> Outcome:
+    def decide(row: LeasedRow) -> Outcome:
         sent.append(decode_request(row.request).description)
         return answer(row)
 
@@ -288,7 +288,7 @@ def test_any_values_come_back_from_results_and_failures(
     )
     ends = {f"cus_{number}": RowState(end) for number, (_, _, end) in enumerate(records)}
 
-    def decide(row: HeldRow) -> Outcome:
+    def decide(row: LeasedRow) -> Outcome:
         state = ends[row.customer_id]
         return answer(row) if state is RowState.CREATED else answer(row, state, code="U003005")
 

@@ -12,7 +12,7 @@ import pytest
 from factories import answer
 from reported import HEADER, Reported, refused, unclear
 
-from tasks.models import BatchState, Books, HeldRow, Outcome, RowState
+from tasks.models import BatchState, LeasedRow, Outcome, RowCounts, RowState
 from tasks.reports import FileWarning, TimelinePoint
 
 VOID = {"meta", "br", "link", "img", "input", "hr"}
@@ -60,7 +60,7 @@ class Page(HTMLParser):
         return [text for where, text in self.texts if where == tag]
 
 
-def everything(row: HeldRow) -> Outcome | None:
+def everything(row: LeasedRow) -> Outcome | None:
     """Created, refused for two reasons, unclear."""
     number = int(row.customer_id[-1])
     if number in (2, 3):
@@ -163,7 +163,7 @@ def test_nothing_of_a_file_or_of_elepay_is_mark_up(reported: Reported) -> None:
     cell = '"' + EVIL.replace('"', '""') + '"'
     text = f"customer_id,payment_method,resource,{cell}\n{cell},{cell},{cell},{cell}\ncus_1,creditcard,ios,a\n"
 
-    def evil(row: HeldRow) -> Outcome:
+    def evil(row: LeasedRow) -> Outcome:
         return answer(row, RowState.REFUSED, code=EVIL, parameter=EVIL, request_id=EVIL)
 
     batch = reported.settle(reported.accept(text, name="<script>alert(1)<b>.csv".replace("/", "")), evil)
@@ -202,7 +202,7 @@ def test_an_unusable_file_has_a_page_as_well(reported: Reported, lang: str) -> N
     batch = reported.accept(HEADER + "cus_1,creditcard,ios,a\n")
     reason = "The file is empty (0 bytes)."
     unusable = replace(batch, id=0, state=BatchState.UNUSABLE, state_reason=reason, records=0)
-    facts = reported.facts(batch, batch=unusable, books=Books(0), file_path=None, file_format=None)
+    facts = reported.facts(batch, batch=unusable, books=RowCounts(0), file_path=None, file_format=None)
     paths = reported.write(unusable, facts=facts, lang=lang)
     assert "results" not in paths
     page = Page(paths["html"])

@@ -17,14 +17,14 @@ from reported import HEADER, Reported, cells, refused
 
 from tasks import report_builder
 from tasks.ledger import Ledger
-from tasks.models import Batch, BatchState, Books, HeldRow, Outcome, ReportRow, RowState
-from tasks.reports import BooksError, write_reports
+from tasks.models import Batch, BatchState, LeasedRow, Outcome, ReportRow, RowCounts, RowState
+from tasks.reports import ReconciliationError, write_reports
 from tasks.reports.atomic_publish import MANIFEST
 
 ROWS = HEADER + "".join(f"cus_{n},creditcard,ios,Plan {n}\n" for n in range(40)) + "x,nonsense,ios,a\n"
 
 
-def half(row: HeldRow) -> Outcome | None:
+def half(row: LeasedRow) -> Outcome | None:
     return answer(row) if row.record % 2 else answer(row, RowState.REFUSED, code="U003005")
 
 
@@ -100,7 +100,7 @@ def test_times_of_the_summary_are_utc_and_the_page_s_are_local(reported: Reporte
 def refuses(reported: Reported, batch: Batch, rows: list[ReportRow], **changes: object) -> str:
     """Say why nothing was published; what stood there before still stands."""
     folder = reported.ours.reports / str(batch.id)
-    with pytest.raises(BooksError) as caught:
+    with pytest.raises(ReconciliationError) as caught:
         write_reports(folder, reported.facts(batch, **changes), lambda: iter(rows))
     assert whole_set(folder)
     assert not list(folder.glob(".writing-*"))
@@ -123,7 +123,7 @@ def test_reports_that_do_not_balance_are_refused(reported: Reported) -> None:
     assert "the books say" in refuses(reported, batch, other)
     short = replace(reported.facts(batch).books, created=19)
     assert "do not balance" in refuses(reported, batch, rows, books=short)
-    assert "the books have 40 records" in refuses(reported, batch, rows, books=Books(40, created=40))
+    assert "the books have 40 records" in refuses(reported, batch, rows, books=RowCounts(40, created=40))
     assert whole_set(reported.write(batch)["html"].parent)
 
 
@@ -261,7 +261,7 @@ def test_a_halt_that_takes_refusals_back_meanwhile_does_not_spoil_the_reports(re
     assert reported.ledger.change_batch_state(batch.id, BatchState.HALTED, "the key", only_from=list(BatchState))
 
     class Judging(Ledger):
-        def books(self, batch_id: int) -> Books:
+        def books(self, batch_id: int) -> RowCounts:
             found = super().books(batch_id)
             self.take_back_refusals(batch_id, "M002003")
             return found

@@ -14,7 +14,7 @@ from openpyxl.workbook import Workbook
 from openpyxl.worksheet.worksheet import Worksheet
 from reported import HEADER, Reported, refused, unclear
 
-from tasks.models import HeldRow, Outcome, RowState
+from tasks.models import LeasedRow, Outcome, RowState
 from tasks.reports.text_sheet import MAX_CHARS, MAX_ROWS
 
 MIXED = HEADER + "".join(
@@ -23,7 +23,7 @@ MIXED = HEADER + "".join(
 MIXED += "cus_7,creditcart,ios,a\n,creditcard,ios,a\n,creditcard,ios,b\n"
 
 
-def mixed(row: HeldRow) -> Outcome | None:
+def mixed(row: LeasedRow) -> Outcome | None:
     """Two created, two refused for different reasons, one unclear."""
     number = int(row.customer_id[-1])
     if number == 2:
