@@ -28,11 +28,11 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 ROOT = Path(__file__).parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "tests" / "nights")]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "tests" / "resilience")]
 
 from tests.factories import MeasuredCommand, Simulator, wait_until, write_csv  # noqa: E402
-from tests.nights.judge import at_the_simulator  # noqa: E402
-from tests.nights.machines import Postgres, Started, Valkey  # noqa: E402
+from tests.resilience.judge import at_the_simulator  # noqa: E402
+from tests.resilience.machines import Postgres, Started, Valkey  # noqa: E402
 
 ROWS, FILE_SECONDS, SAMPLE_SECONDS, RESTART_SECONDS = 20, 3.0, 15.0, 100.0
 #: What has grown by more than this share, from the second tenth of the time to the last, is a leak.

@@ -17,7 +17,7 @@ from tasks.ledger import Ledger
 from tests import warm
 from worker.embedded_redis import EmbeddedRedis
 
-NIGHTS = Path(__file__).parent / "nights"
+RESILIENCE = Path(__file__).parent / "resilience"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -38,7 +38,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Choose by `--resilience`: all that is marked so, or what is not and the first case of each representative."""
     chosen, left, seen = [], [], set()
     for item in items:
-        if NIGHTS in item.path.parents:
+        if RESILIENCE in item.path.parents:
             item.add_marker("resilience")
         disaster = item.get_closest_marker("resilience") is not None
         if config.getoption("--resilience"):

@@ -3,7 +3,7 @@
     python tests/resilience_due.py            # exit code 1 and the reason if it is due
     python tests/resilience_due.py --passed   # note that all of them have passed with these files
 
-The note is tests/nights/passed.json: a fingerprint of each part that decides about rows.
+The note is tests/resilience/passed.json: a fingerprint of each part that decides about rows.
 """
 
 from __future__ import annotations
@@ -15,13 +15,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-NOTE = ROOT / "tests" / "nights" / "passed.json"
+NOTE = ROOT / "tests" / "resilience" / "passed.json"
 #: What sends, remembers, limits and starts; parts of `tasks` that only read files or write reports are not among it.
 PARTS = {
-    "tasks": ("tasks/*.py", "tasks/*.lua"),
-    "ledger": ("tasks/ledger/**/*.py", "tasks/ledger/migrations/**/*.py"),
+    "tasks": ("tasks/*.py", "tasks/operations/*.py"),
+    "send": ("tasks/send/*.py", "tasks/send/*.lua", "tasks/elepay/*.py"),
+    "ledger": ("tasks/ledger/**/*.py",),
     "worker": ("worker/**/*.py",),
-    "nights": ("tests/nights/*.py", "tests/integration/test_interleavings.py", "tests/remote.py"),
+    "resilience": ("tests/resilience/*.py", "tests/integration/test_interleavings.py", "tests/remote.py"),
 }
 
 

@@ -213,7 +213,7 @@ def test_every_service_is_started_again_and_its_health_is_known(name: str) -> No
 
 
 def test_the_clock_is_looked_for_where_it_writes() -> None:
-    """That it is written there: tests/nights/test_afterwards.py."""
+    """That it is written there: tests/resilience/test_afterwards.py."""
     assert f"{in_image()['ONBOARD_HOME']}/beat-schedule.written " in OURS["beat"]["healthcheck"]["test"][1]
 
 

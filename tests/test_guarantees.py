@@ -30,5 +30,5 @@ def test_whatever_looks_like_a_test_is_named_by_file_and_name() -> None:
 
 
 def test_every_night_is_named() -> None:
-    nights = {name for path in (ROOT / "tests" / "nights").glob("test_*.py") for name in named_in(path)}
+    nights = {name for path in (ROOT / "tests" / "resilience").glob("test_*.py") for name in named_in(path)}
     assert nights - NO_NIGHT - {name for _, name in NAMED.findall(PAGE)} == set()

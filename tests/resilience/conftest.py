@@ -1,4 +1,4 @@
-"""Fixtures of the nights: whatever a night starts ends with it; its figures are printed at the end."""
+"""Fixtures of the resilience tests: whatever one starts ends with it; its figures are printed at the end."""
 
 from __future__ import annotations
 
@@ -141,10 +141,10 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """Print what docs/guarantees.md quotes; NIGHTS_FIGURES names a file that gets it as JSON."""
+    """Print what docs/guarantees.md quotes; RESILIENCE_FIGURES names a file that gets it as JSON."""
     if not _figures:
         return
-    terminalreporter.section("the nights' figures")
+    terminalreporter.section("figures of the resilience tests")
     for nodeid, figures in _figures.items():
         told = "  ".join(f"{name} {value}" for name, value in figures.items())
         terminalreporter.write_line(f"{nodeid.split('::')[-1]}: {told}")
@@ -152,6 +152,6 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
         name: sum(int(figures.get(name, 0)) for figures in _figures.values()) for name in ("rows", "faults", "kills")
     }
     terminalreporter.write_line(f"in all: {total}, {len(_figures)} nights")
-    path = os.environ.get("NIGHTS_FIGURES")
+    path = os.environ.get("RESILIENCE_FIGURES")
     if path:
-        Path(path).write_text(json.dumps({"nights": _figures, "total": total}, indent=1))
+        Path(path).write_text(json.dumps({"resilience": _figures, "total": total}, indent=1))

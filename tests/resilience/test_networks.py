@@ -1,7 +1,7 @@
 """A fleet's night with a watcher, between whose machines the network does what it likes.
 
-`NETWORK_SECONDS=600 .venv/bin/python -m pytest tests/nights/test_networks.py` lets it do so for ten minutes, in another
-order each time.
+`NETWORK_SECONDS=600 .venv/bin/python -m pytest tests/resilience/test_networks.py` lets it do so for ten minutes, in
+another order each time.
 """
 
 from __future__ import annotations
