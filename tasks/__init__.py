@@ -23,8 +23,7 @@ accept          a dropped file -> rows, and the rows that cannot be sent
 ledger          the memory: add, claim, mark, record, release, sweep, count
 elepay          the vendor: client, transport, answers, error codes, catalogue
 send            the sending loop and all that decides about a row
-onboarding      accept_file, ring, onboard_slice, sweep, resume; no Celery
-operations      follow-up, audit, retention
+operations      what is done with files, batches and sources; no terminal, no Celery
 reports         the same facts as CSV, JSON, HTML, XLSX: one writer a file
 report_builder  gathers what the ledger knows of a batch
 services        builds ledger, API client, limiter and send loop once per process

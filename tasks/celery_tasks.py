@@ -7,9 +7,9 @@ import time
 
 from celery import shared_task
 
-from tasks import onboarding
 from tasks.memory_limits import is_out_of_memory
 from tasks.models import Slice
+from tasks.operations import batch_lifecycle
 from tasks.operations.follow_up import follow_up
 from tasks.operations.retention import tidy
 from tasks.services import Services
@@ -49,10 +49,10 @@ def onboard_slice(batch_id: int, first_record: int, last_record: int) -> None:
     """Onboard what is due in a range of records, then ring for the next slices."""
     services = built_services()
     try:
-        onboarding.onboard_slice(
+        batch_lifecycle.onboard_slice(
             services.send_loop, services.ledger, services.sampler, Slice(batch_id, first_record, last_record)
         )
-        onboarding.dispatch(services.ledger, send, services.settings.window)
+        batch_lifecycle.dispatch(services.ledger, send, services.settings.window)
     except Exception as error:
         if is_out_of_memory(error):
             out_of_memory.set()
@@ -63,11 +63,11 @@ def reap() -> None:
     """Take back what dead workers hold and ring for what is due; every worker does so by itself, without a message."""
     services = built_services()
     settings = services.settings
-    onboarding.reap(
+    batch_lifecycle.reap(
         services.ledger,
         look_up_delay_seconds=settings.look_up_delay_seconds,
     )
-    onboarding.dispatch(services.ledger, send, settings.window)
+    batch_lifecycle.dispatch(services.ledger, send, settings.window)
 
 
 @shared_task(name="onboard.follow_up", ignore_result=True)

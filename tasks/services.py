@@ -15,7 +15,7 @@ from tasks.elepay.http_transport import Deadlines
 from tasks.errors import SettingsError
 from tasks.ledger import Ledger
 from tasks.models import Account, Batch
-from tasks.onboarding import register
+from tasks.operations.batch_lifecycle import register
 from tasks.operations.follow_up import FollowUpRules
 from tasks.send.outcomes import SendPolicy
 from tasks.send.rate_limit import RateLimit, connect

@@ -11,9 +11,10 @@ from typing import Any
 
 from factories import answer, hand
 
-from tasks import onboarding, report_builder
+from tasks import report_builder
 from tasks.csv_records import FileFormat, detect_format, read_records
 from tasks.models import Batch, BatchState, LeasedRow, Outcome, RowState, Slice
+from tasks.operations import accept_batch
 from tasks.reports import ReportFacts, write_reports
 from tasks.services import Services
 from tasks.settings import load_settings
@@ -46,10 +47,10 @@ class Reported:
 
     def accept_path(self, file: Path, **rules: Any) -> Batch:
         """Bring a file that exists into the ledger."""
-        accept = onboarding.AcceptRules(
+        accept = accept_batch.AcceptRules(
             intake=self.ours.intake_rules(), slice_rows=1_000_000, lease_seconds=60.0, **rules
         )
-        return onboarding.accept_file(file, ledger=self.ledger, files=self.ours.files, rules=accept).batch
+        return accept_batch.accept_file(file, ledger=self.ledger, files=self.ours.files, rules=accept).batch
 
     def settle(self, batch: Batch, decide: Decide = created) -> Batch:
         """Send its rows, as it were, and close the batch if none is left."""

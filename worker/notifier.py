@@ -21,10 +21,10 @@ from urllib.parse import quote
 
 import structlog
 
-from tasks import onboarding
 from tasks.errors import LedgerError, UnusableFile
 from tasks.ledger import ClaimedDelivery, Ledger
 from tasks.models import Batch, BatchState, Notification, NotificationKind
+from tasks.operations import batch_lifecycle
 from tasks.reports.i18n import Texts
 from tasks.reports.notification_message import Message, compose
 from tasks.services import Services
@@ -128,7 +128,7 @@ class Notifier:
         """Tell whether the books of a stopped batch stand still: what was under way is written first."""
         if news.kind not in (NotificationKind.PAUSED, NotificationKind.HALTED) or news.batch_id is None:
             return True
-        return now - news.at > RIPE_AT_LAST_SECONDS or onboarding.is_over(self._ours.ledger, news.batch_id)
+        return now - news.at > RIPE_AT_LAST_SECONDS or batch_lifecycle.is_over(self._ours.ledger, news.batch_id)
 
     def _tell(self, channel: Channel, claimed: ClaimedDelivery) -> None:
         news, ledger = claimed.news, self._ours.ledger

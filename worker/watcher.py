@@ -29,11 +29,12 @@ import watchfiles
 from rich.console import Console
 from rich.text import Text
 
-from tasks import accept, onboarding, reason_texts, report_builder
+from tasks import accept, reason_texts, report_builder
 from tasks.accept import load_mapping
 from tasks.errors import UnusableFile
 from tasks.ledger import WATCH, Ledger
 from tasks.models import Batch, BatchState, NotificationKind, RowState
+from tasks.operations import accept_batch, batch_lifecycle
 from tasks.reports import FILES, Notice, write_notice
 from tasks.services import Services
 from worker import late_uploads, terminal
@@ -62,7 +63,7 @@ NEED_A_PERSON, STOPPED = 1, 3
 #: Such a file may be usable later.
 _LATER = ("unreadable_file", "changed_while_reading")
 #: States of a batch that has this content for good.
-_KNOWN = (*onboarding.GOES_ON, BatchState.FINISHED, BatchState.CANCELLED)
+_KNOWN = (*batch_lifecycle.GOES_ON, BatchState.FINISHED, BatchState.CANCELLED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,7 +304,7 @@ class Watcher:
             if not late_uploads.has_other_content(claim):
                 return
             self._ledger.add_news(NotificationKind.WENT_ON, once=f"went on {claim.id}", why=claim.name)
-            accepted = onboarding.kept_at(self._ours.files, claim.facts["sha256"])
+            accepted = accept_batch.kept_at(self._ours.files, claim.facts["sha256"])
             if late_uploads.give_back(claim, accepted, self.folder.inbox) is not None:
                 log.warning("file changed after it was read, and comes back", claim=claim.id)
             self._woken.set()
@@ -481,7 +482,7 @@ class Watcher:
         before = claim.facts.get("sha256", "")
         if (
             before
-            and onboarding.kept_at(services.files, before).exists()
+            and accept_batch.kept_at(services.files, before).exists()
             and (own := self._own(claim, self._known(before)))
         ):
             one.batch_id = own.id
@@ -495,7 +496,7 @@ class Watcher:
         known = self._known(sha256)
         own = self._own(claim, known)
         if own is not None:
-            onboarding.keep_file(claim.file, services.files, sha256)  # another watcher may have kept it elsewhere
+            accept_batch.keep_file(claim.file, services.files, sha256)  # another watcher may have kept it elsewhere
             one.batch_id = own.id
         elif earlier := next((batch for batch in known if batch.state is not BatchState.CANCELLED), None):
             one.batch_id, one.repeats = earlier.id, True
@@ -515,7 +516,7 @@ class Watcher:
         if claim.facts.get("batch") == batch.id:
             return True
         came_since = batch.id > claim.facts["after"]
-        return (came_since or batch.state in onboarding.GOES_ON) and not self.folder.is_held(batch.id, but=claim)
+        return (came_since or batch.state in batch_lifecycle.GOES_ON) and not self.folder.is_held(batch.id, but=claim)
 
     def _accept(self, one: InHand) -> None:
         options = self._options

@@ -16,11 +16,12 @@ from typing import IO
 
 import structlog
 
-from tasks import celery_tasks, onboarding, process_identity
+from tasks import celery_tasks, process_identity
 from tasks.errors import LedgerError, LedgerReplaced, OnboardingError
 from tasks.ledger import WATCH, Ledger
 from tasks.memory_limits import NO_MEMORY, OUT_OF_MEMORY
 from tasks.models import RowState
+from tasks.operations import batch_lifecycle
 from tasks.send_window import Window
 from tasks.settings import Settings
 from worker.interrupts import Interrupts
@@ -229,12 +230,12 @@ def _lock(file: IO[str]) -> bool:
 def reap_and_dispatch(ledger: Ledger, settings: Settings) -> None:
     """Take back what dead workers hold, close what is done, and send messages for slices that are due."""
     reap(ledger, settings)
-    onboarding.dispatch(ledger, celery_tasks.send, settings.window)
+    batch_lifecycle.dispatch(ledger, celery_tasks.send, settings.window)
 
 
 def reap(ledger: Ledger, settings: Settings) -> None:
     """Take back what dead workers hold, and close what is done."""
-    onboarding.reap(
+    batch_lifecycle.reap(
         ledger,
         look_up_delay_seconds=settings.look_up_delay_seconds,
     )
@@ -269,8 +270,8 @@ def watch_batches(
                 closes_at = _last_closing(ledger, batches, settings.window)
             reap(ledger, settings)
             if ledger.now() < closes_at:
-                onboarding.dispatch(ledger, celery_tasks.send, settings.window)
-            if all(onboarding.is_over(ledger, batch_id) for batch_id in batches):
+                batch_lifecycle.dispatch(ledger, celery_tasks.send, settings.window)
+            if all(batch_lifecycle.is_over(ledger, batch_id) for batch_id in batches):
                 return Ending.OVER
             if ledger.now() >= closes_at and not any(_is_held(ledger, batch_id) for batch_id in batches):
                 return Ending.CLOSED

@@ -26,7 +26,7 @@ ACTIONS: dict[str, type[ElepayError]] = {
     "M001004": MethodClosed,  # method does not support authorisation
     "M002001": Refused,  # required parameter missing
     "M002002": Refused,  # bad parameter value
-    "M002003": Refused,  # does not exist; the first answers all so: halted (`tasks/onboarding.py`)
+    "M002003": Refused,  # does not exist; the first answers all so: halted (`tasks/send/batch_guards.py`)
     "M002004": AlreadyThere,  # already exists
     "M002005": MethodClosed,  # unsupported operation
     "M002006": Refused,  # a limit of created resources

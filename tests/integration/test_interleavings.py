@@ -50,7 +50,6 @@ from remote import (
 )
 from sqlalchemy import ColumnElement, Connection, Float, event, literal, text
 
-from tasks import onboarding
 from tasks.accept.request_codec import content_of, request_of
 from tasks.elepay.client import ElepayApi
 from tasks.errors import LedgerError, RateLimitUnavailable
@@ -58,6 +57,7 @@ from tasks.ledger import ENDED_STATUSES, Ledger, memory
 from tasks.ledger.engine import LedgerEngine
 from tasks.ledger.held_sources import SOURCE_TAKEN
 from tasks.models import NO_ACCOUNT, BatchState, LeasedRow, NewRow, RowState, Slice, identity_of, reference_of
+from tasks.operations import batch_lifecycle
 from tasks.send import circuit_breaker
 from tasks.send.outcomes import SendPolicy
 from tasks.send.rate_limit import Reservation
@@ -242,7 +242,7 @@ class Process(SendLoop):
             finally:
                 del self._known[work]
             self._ledger.finish_slice(work.slice)
-            onboarding.close_finished_batch(self._ledger, work.slice.batch_id)
+            batch_lifecycle.close_finished_batch(self._ledger, work.slice.batch_id)
 
     def on_the_ground(self) -> list[Exchange]:
         return [flight for flight in self.flights if flight.ident is None]
@@ -323,7 +323,7 @@ class Interleavings(RuleBasedStateMachine):
     ) -> None:
         """Time passes; a process takes a message, flies a wave, writes what came back, hands back what is done."""
         self.clock.now += seconds
-        onboarding.dispatch(self.ledger, self.mail.append)
+        batch_lifecycle.dispatch(self.ledger, self.mail.append)
         with self._struck(self._process(who), how, nth) as process:
             for flight in [flight for flight, goes in zip(process.in_the_air(), go_on, strict=False) if goes]:
                 flight.go_on()
@@ -409,7 +409,7 @@ class Interleavings(RuleBasedStateMachine):
         self.clock.now += seconds
         while same_machine and self.dead:
             self.ledger.end_worker(self.dead.pop())
-        onboarding.reap(self.ledger, look_up_delay_seconds=LOOK_UP_DELAY_SECONDS)
+        batch_lifecycle.reap(self.ledger, look_up_delay_seconds=LOOK_UP_DELAY_SECONDS)
 
     # ------------------------------------------------------------------ people
 
@@ -418,7 +418,7 @@ class Interleavings(RuleBasedStateMachine):
         """Pause, resume, cancel; or look unclear rows up again, as `onboard retry` does."""
         batch = self.batches[which % len(self.batches)]
         if what != "look up":
-            getattr(onboarding, what)(self.ledger, batch, "somebody")
+            getattr(batch_lifecycle, what)(self.ledger, batch, "somebody")
         elif self.ledger.batch(batch).state is BatchState.FINISHED:
             self.ledger.look_up_again(batch, "somebody")
 
@@ -579,9 +579,9 @@ class Interleavings(RuleBasedStateMachine):
             for process in self.processes:
                 process._turn()
         for batch in self.batches:
-            onboarding.resume(self.ledger, batch, "somebody")
+            batch_lifecycle.resume(self.ledger, batch, "somebody")
         self.reap(0.0, same_machine=True)
-        onboarding.dispatch(self.ledger, self.mail.append)
+        batch_lifecycle.dispatch(self.ledger, self.mail.append)
         for process in [process for process in self.processes if process._stopping]:
             self._end_if_idle(process)
         if all(process._stopping for process in self.processes):

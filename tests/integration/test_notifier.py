@@ -24,10 +24,10 @@ from factories import KEY, ROOT, new_row, running_batch, wait_until
 from listeners import MailServer, Webhook, free_port
 from sqlalchemy import text
 
-from tasks import onboarding
 from tasks.errors import SettingsError
 from tasks.ledger import Ledger
 from tasks.models import Account, BatchState, NotificationKind
+from tasks.operations import batch_lifecycle
 from tasks.reports.notification_message import Message
 from tasks.services import Services
 from tasks.settings import load_settings
@@ -193,11 +193,11 @@ def test_every_event_of_a_batch_is_told_in_its_order_and_twice_if_it_happened_tw
     known(mine, "command-1")
     batch = running_batch(mine.ledger, [new_row(1, state="invalid")])
     for _ in range(2):
-        assert onboarding.pause(mine.ledger, batch, "somebody")
-        assert onboarding.resume(mine.ledger, batch)
+        assert batch_lifecycle.pause(mine.ledger, batch, "somebody")
+        assert batch_lifecycle.resume(mine.ledger, batch)
     reason = "the secret key is not valid: check ELEPAY_SECRET_KEY"
     assert mine.ledger.change_batch_state(batch, BatchState.HALTED, reason, only_from=[BatchState.RUNNING])
-    assert onboarding.resume(mine.ledger, batch)
+    assert batch_lifecycle.resume(mine.ledger, batch)
     assert mine.ledger.close_batch(batch)
     mine.ledger.add_unusable_batch("broken.csv", "0" * 64, reason="cus_secret is no title", code="no_header")
     wait_until(lambda: len(told_by_hook(tmp_path)) == 5, what="the telling")
@@ -338,7 +338,7 @@ def test_a_stopped_batch_is_told_when_nobody_holds_its_rows(ours: Any, tellers: 
     batch = running_batch(mine.ledger, 3)
     worker = mine.ledger.add_worker("elsewhere", 1, "", 60.0)
     mine.ledger.claim_slice(mine.ledger.dispatch()[0], worker)
-    assert onboarding.pause(mine.ledger, batch, "somebody")
+    assert batch_lifecycle.pause(mine.ledger, batch, "somebody")
     time.sleep(0.3)
     assert tellings(mine) == []
     mine.ledger.end_worker(worker)

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from factories import Command, Hand, Simulator, hand, ledger_of, new_row, running_batch, wait_until, whole, write_csv
 
-from tasks import onboarding
 from tasks.errors import LedgerError
 from tasks.ledger import WATCH, Ledger
 from tasks.models import NO_ACCOUNT, Account, BatchState, StopCode
+from tasks.operations import batch_lifecycle
 from tasks.send_window import Window
 from worker.notifier import Attending
 from worker.worker_pool import WorkerPool
@@ -147,10 +147,10 @@ def test_what_a_watcher_brought_goes_back_to_watchers_and_fleet(ledger: Ledger, 
         command.start_batch(batch, 10)
         command.end_worker(reader)
         batches.append(batch)
-    onboarding.reap(ledger, look_up_delay_seconds=0.0)
+    batch_lifecycle.reap(ledger, look_up_delay_seconds=0.0)
     assert ledger.dispatch() == [], "its command is at work"
     command.end_worker(registration)
-    onboarding.reap(ledger, look_up_delay_seconds=0.0)
+    batch_lifecycle.reap(ledger, look_up_delay_seconds=0.0)
     assert [one.batch_id for one in ledger.dispatch()] == [batches[0]]
     assert ledger.batch(batches[1]).state is BatchState.INTERRUPTED
     command.close()
@@ -161,14 +161,14 @@ def test_a_stopped_batch_goes_on_with_whoever_resumes_it(ledger: Ledger, ledger_
     command, registration = command_of(ledger_url)
     batch = running_batch(command, 3)
     (rung,) = command.dispatch()
-    assert not onboarding.resume(ledger, batch, "somebody"), "it runs"
+    assert not batch_lifecycle.resume(ledger, batch, "somebody"), "it runs"
     if stop == "paused":
-        assert onboarding.pause(ledger, batch, "somebody")
+        assert batch_lifecycle.pause(ledger, batch, "somebody")
         assert ledger.batch(batch).stop_code is StopCode.PERSON
     elif stop == "halted":
         assert command.change_batch_state(batch, BatchState.HALTED, "the key", only_from=[BatchState.RUNNING])
     command.end_worker(registration)
-    assert onboarding.resume(ledger, batch, "somebody")
+    assert batch_lifecycle.resume(ledger, batch, "somebody")
     now = ledger.batch(batch)
     assert (now.state, now.runner, now.stop_code, now.state_reason) == (BatchState.RUNNING, None, None, "")
     assert ledger.dispatch() == [rung]

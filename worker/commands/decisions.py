@@ -8,9 +8,10 @@ import structlog
 from rich.console import Console
 from rich.text import Text
 
-from tasks import onboarding, reason_texts
+from tasks import reason_texts
 from tasks.errors import ElepayError, LedgerError, SettingsError
 from tasks.models import Batch, BatchState, Reason, RowState, StopCode
+from tasks.operations import batch_lifecycle
 from tasks.send.retry_policy import retrying_look_up
 from tasks.send_window import Window
 from tasks.services import Services
@@ -22,7 +23,7 @@ log = structlog.get_logger("onboard")
 
 def pause(services: Services, batch_id: int, console: Console) -> tuple[int, dict[str, Any]]:
     """Send nothing more of a batch until it is resumed."""
-    if not onboarding.pause(services.ledger, batch_id, who()):
+    if not batch_lifecycle.pause(services.ledger, batch_id, who()):
         raise _cannot(services.ledger.batch(batch_id), "paused", "a running")
     return _say(services, batch_id, console, f"batch {batch_id} is paused; onboard resume {batch_id} goes on")
 
@@ -54,14 +55,14 @@ def resume(
     With `verify_first` each row is looked up before it is sent.
     """
     window = new.read(services.settings.time_zone)
-    onboarding.end_dead_workers(services.ledger)
+    batch_lifecycle.end_dead_workers(services.ledger)
     batch = services.ledger.batch(batch_id)
     require_account(services, batch)
     if batch.state is BatchState.PAUSED and services.ledger.waits_for_approval(batch_id):
         raise LedgerError(
             f"the canary rows of batch {batch_id} have run: `onboard approve {batch_id}` lets the rest go"
         )
-    if batch.state not in onboarding.GOES_ON:
+    if batch.state not in batch_lifecycle.GOES_ON:
         raise _cannot(batch, "resumed", "a stopped")
     if batch.stop_code is StopCode.FORGOTTEN and not verify_first:
         raise LedgerError(
@@ -83,7 +84,7 @@ def resume(
 
     def decide() -> str:
         change()
-        if not onboarding.resume(services.ledger, batch_id, who()):
+        if not batch_lifecycle.resume(services.ledger, batch_id, who()):
             raise _cannot(services.ledger.batch(batch_id), "resumed", "a stopped")
         services.ledger.set_deadline(batch_id, None)
         return f"batch {batch_id} goes on"
@@ -112,7 +113,7 @@ def _not_waiting(batch: Batch) -> LedgerError:
 
 def cancel(services: Services, batch_id: int, console: Console) -> tuple[int, dict[str, Any]]:
     """Give a batch up; what was not sent never is."""
-    if not onboarding.cancel(services.ledger, batch_id, who()):
+    if not batch_lifecycle.cancel(services.ledger, batch_id, who()):
         raise _cannot(services.ledger.batch(batch_id), "cancelled", "an unfinished")
     return _say(
         services, batch_id, console, f"batch {batch_id} is cancelled; onboard report {batch_id} says what was not sent"
@@ -172,7 +173,7 @@ def resolve(
     if absent:
         _check_absence(services, batch_id, record)
     services.ledger.resolve(batch_id, record, state, source_id=created, who=who())
-    onboarding.close_finished_batch(services.ledger, batch_id)
+    batch_lifecycle.close_finished_batch(services.ledger, batch_id)
     again = _sent_again(services, batch_id) if absent else " and given up" if give_up else ""
     return _say(services, batch_id, console, f"line {line} of batch {batch_id} is {state}{again}")
 

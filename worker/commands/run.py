@@ -18,12 +18,14 @@ import structlog
 from rich.console import Console
 from rich.text import Text
 
-from tasks import onboarding, report_builder
+from tasks import report_builder
 from tasks.accept import load_mapping
 from tasks.elepay.client import PaymentMethod
 from tasks.errors import ElepayError, Halted, LedgerError, RateLimitUnavailable, SettingsError, UnusableFile
 from tasks.ledger import WATCH
 from tasks.models import OPEN_STATES, Batch, BatchState, RowCounts, RowState, StopCode
+from tasks.operations import accept_batch, batch_lifecycle
+from tasks.operations.retry_file import write_retry_file
 from tasks.reports.report_data import NO_COMMANDS
 from tasks.send.retry_policy import retrying_look_up
 from tasks.services import Services
@@ -177,7 +179,7 @@ def retry(
         tempfile.TemporaryDirectory() as folder,
     ):
         target = Path(folder) / f"retry-of-{batch_id}.csv"
-        again = onboarding.write_retry_file(services.ledger, batch_id, services.kept_file(parent), target)
+        again = write_retry_file(services.ledger, batch_id, services.kept_file(parent), target)
         looked_up = services.ledger.look_up_again(batch_id, who()) if parent.state is BatchState.FINISHED else 0
         if not again and not looked_up:
             raise LedgerError(f"batch {batch_id} has no row that could be tried again")
@@ -291,7 +293,7 @@ def _accept(
     command: str,
     *,
     parent_id: int | None = None,
-) -> onboarding.Accepted:
+) -> accept_batch.Accepted:
     """Bring the file into the ledger. Ctrl-C leaves nothing of it there."""
     return accept(
         services,
@@ -321,7 +323,7 @@ def accept(
     deadline_at: float | None = None,
     parent_id: int | None = None,
     show: Callable[[int], None] = lambda _records: None,
-) -> onboarding.Accepted:
+) -> accept_batch.Accepted:
     """Bring a file into the ledger as this installation's settings say, for the `command` that was given it.
 
     An interrupt leaves nothing of it there (KeyboardInterrupt).
@@ -333,7 +335,7 @@ def accept(
             raise KeyboardInterrupt
         show(records)
 
-    rules = onboarding.AcceptRules(
+    rules = accept_batch.AcceptRules(
         intake=services.intake_rules(
             mapping=load_mapping(mapping) if mapping else {}, sendable=sendable_methods(services)
         ),
@@ -352,7 +354,7 @@ def accept(
         parent_id=parent_id,
         progress=reading,
     )
-    return onboarding.accept_file(file, ledger=services.ledger, files=services.files, rules=rules)
+    return accept_batch.accept_file(file, ledger=services.ledger, files=services.files, rules=rules)
 
 
 def _deadline(until: str | None, zone: str) -> float | None:
@@ -375,7 +377,7 @@ def _finish(services: Services, batches: list[int], work: AtWork, progress: term
     What the workers still hold then is given back; after work that came to its end they go by themselves.
     """
     settings, workers, interrupts = services.settings, work.workers, work.interrupts
-    if all(onboarding.is_over(services.ledger, batch_id) for batch_id in batches):
+    if all(batch_lifecycle.is_over(services.ledger, batch_id) for batch_id in batches):
         return Ending.OVER
     ending = Ending.INTERRUPTED
     notice = LookUpNotice(services, progress)
@@ -397,7 +399,7 @@ def _finish(services: Services, batches: list[int], work: AtWork, progress: term
             workers.drain()
         elif workers is not None:
             workers.stop(interrupts, settings.total_timeout_seconds + 15)
-        onboarding.reap(
+        batch_lifecycle.reap(
             services.ledger,
             look_up_delay_seconds=settings.look_up_delay_seconds,
         )
@@ -414,7 +416,7 @@ def _interrupt(services: Services, batches: list[int], progress: terminal.Progre
     services.ledger.hurry()
     for batch_id in batches:
         try:
-            onboarding.interrupt(services.ledger, batch_id, who())
+            batch_lifecycle.interrupt(services.ledger, batch_id, who())
         except LedgerError as error:
             log.warning("batch could not be paused", batch=batch_id, why=str(error))
 

@@ -8,10 +8,11 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from tasks import onboarding, report_builder
+from tasks import report_builder
 from tasks.errors import LedgerError, RateLimitUnavailable
 from tasks.ledger import Ledger
 from tasks.models import Batch, BatchState
+from tasks.operations import batch_lifecycle
 from tasks.services import Services
 from worker import terminal
 from worker.commands.run import exit_code, result
@@ -20,7 +21,7 @@ from worker.commands.run import exit_code, result
 def status(services: Services, batch_id: int | None, console: Console) -> tuple[int, dict[str, Any]]:
     """List the newest batches, or show one; with the fleet's current rate if it has a Redis."""
     rate = _rate(services)
-    onboarding.end_dead_workers(services.ledger)
+    batch_lifecycle.end_dead_workers(services.ledger)
     terminal.print_place(console, services.account, services.ledger.place)
     terminal.print_trouble(console, services.ledger.replaced)
     if batch_id is not None:

@@ -1,4 +1,4 @@
-"""The heart: accept_file, ring, onboard_slice, sweep, resume; plain functions, no Celery."""
+"""A file becomes a batch of the ledger: read, checked, kept, and never taken twice."""
 
 from __future__ import annotations
 
@@ -15,28 +15,23 @@ from typing import NamedTuple
 
 import structlog
 
-from tasks import process_identity
 from tasks.accept import AcceptanceChecks, OpenedFile, Warnings, open_file, read_rows
 from tasks.accept.subprocess_reader import BESIDE_BYTES, read_rows_beside
-from tasks.csv_records import FileFormat, read_raw
 from tasks.errors import UnusableFile
 from tasks.gc_tuning import collector_at_rest
 from tasks.ledger import Ledger
-from tasks.models import Batch, BatchState, RowState, Slice, StopCode
-from tasks.send.sampling import Sampler
-from tasks.send.send_loop import SendLoop
-from tasks.send_window import Window
+from tasks.models import Batch, BatchState, RowState, StopCode
+from tasks.operations.batch_lifecycle import GOES_ON, end_dead_workers, register, resume
 
 log = structlog.get_logger("onboard")
 
-#: States of a batch that the same file, dropped again, is part of.
-GOES_ON = (BatchState.RUNNING, BatchState.INTERRUPTED, BatchState.PAUSED, BatchState.HALTED)
+
 #: Stops after which the same file, dropped again, goes on; after all others a person looks first.
 _STOPS_OF_PEOPLE = (StopCode.PERSON, StopCode.INTERRUPT, StopCode.DEADLINE)
+
+
 #: How often a reader looks whether its turn has come.
 TURN_SECONDS = 0.1
-#: Rows that `onboard retry` brings into a batch of their own.
-_RETRIED = frozenset({RowState.REFUSED, RowState.WAITING})
 
 
 class Accepted(NamedTuple):
@@ -252,140 +247,3 @@ def _parent(ledger: Ledger, opened: OpenedFile) -> int | None:
     """Return the batch whose failures.csv this file is, if it says so and the batch exists."""
     known = {str(batch.id): batch.id for batch in ledger.batches(1000)} if opened.parent_batches else {}
     return next((known[name] for name in opened.parent_batches if name in known), None)
-
-
-def register(ledger: Ledger, lease_seconds: float, longest_request_seconds: float = 0.0) -> int:
-    """Register this process in the ledger as one that will hold rows, and perhaps send them."""
-    pid = os.getpid()
-    return ledger.add_worker(
-        process_identity.host(), pid, process_identity.started(pid), lease_seconds, longest_request_seconds
-    )
-
-
-def dispatch(ledger: Ledger, send: Callable[[Slice], None], window: Window | None = None) -> int:
-    """Send a message for each slice that is due, a bounded number at a time; return how many.
-
-    While the window is closed none is sent.
-    """
-    if window is not None and not window.is_open(ledger.now()):
-        return 0
-    taken = ledger.dispatch()
-    for one in taken:
-        send(one)
-    return len(taken)
-
-
-def onboard_slice(send_loop: SendLoop, ledger: Ledger, sampler: Sampler, one: Slice) -> None:
-    """Do what is due in a slice, and close the batch if that was the last of it; of a new batch, ask elepay first."""
-    if not send_loop.draining and not sampler.lets_go(one):
-        return
-    send_loop.run_slice(one)
-    close_finished_batch(ledger, one.batch_id)
-
-
-def close_finished_batch(ledger: Ledger, batch_id: int) -> None:
-    """Close the batch, or let it wait for a person, if its last (canary) row has come to an end."""
-    if ledger.close_batch(batch_id):
-        log.info("batch finished", batch=batch_id)
-    elif ledger.pause_after_canary(batch_id):
-        log.info("canary rows have run, batch waits for approval", batch=batch_id)
-
-
-def reap(ledger: Ledger, *, look_up_delay_seconds: float) -> int:
-    """Take back what dead workers hold, and close batches that nobody closed; return how many rows were taken back.
-
-    A worker of this machine whose process is gone is dead at once; of any other only its lease tells.
-    """
-    end_dead_workers(ledger)
-    swept = ledger.reap(look_up_delay_seconds=look_up_delay_seconds)
-    if swept:
-        log.warning("rows of dead workers taken back", rows=swept)
-    ledger.return_to_drop_folder()
-    for batch_id in ledger.pause_overdue():
-        log.warning("batch paused, its time is over", batch=batch_id)
-    for batch_id in ledger.running_batches():
-        close_finished_batch(ledger, batch_id)
-    return swept
-
-
-def end_dead_workers(ledger: Ledger) -> None:
-    """End the leases of this machine's processes that are gone."""
-    here = process_identity.host()
-    for worker, host, pid, process_started in ledger.worker_processes():
-        if host == here and process_identity.is_dead(pid, process_started):
-            ledger.end_worker(worker)
-            log.warning("worker died", worker=worker, pid=pid)
-
-
-def interrupt(ledger: Ledger, batch_id: int, who: str) -> bool:
-    """Pause a batch because the command that works on it was told to end; False if it is not this process's."""
-    batch = ledger.batch(batch_id)
-    if batch.runner != ledger.runner:
-        return False
-    reason = f"interrupted by {who}; the same command, or onboard resume {batch_id}, goes on"
-    interrupted = ledger.pause(batch_id, StopCode.INTERRUPT, reason, who)
-    if interrupted:
-        log.info("batch paused", batch=batch_id, why="interrupted")
-    return interrupted
-
-
-def pause(ledger: Ledger, batch_id: int, who: str = "") -> bool:
-    """Send nothing more of a batch until it is resumed; False if it does not run."""
-    reason = f"paused by {who}; onboard resume {batch_id} goes on"
-    paused = ledger.pause(batch_id, StopCode.PERSON, reason, who)
-    if paused:
-        log.info("batch paused", batch=batch_id, why="by a person")
-    return paused
-
-
-def resume(ledger: Ledger, batch_id: int, who: str = "") -> bool:
-    """Go on with a batch that is stopped, or that nobody works on, from this process; False if it is neither."""
-    resumed = ledger.resume_batch(batch_id, who)
-    if resumed:
-        log.info("batch goes on", batch=batch_id)
-    return resumed
-
-
-def cancel(ledger: Ledger, batch_id: int, who: str = "") -> bool:
-    """Give a batch up: what was not sent never is, and another file may bring it; False if it has ended already."""
-    cancelled = ledger.change_batch_state(
-        batch_id, BatchState.CANCELLED, f"cancelled by {who}", only_from=GOES_ON, who=who
-    )
-    if cancelled:
-        log.info("batch cancelled", batch=batch_id)
-    return cancelled
-
-
-def write_retry_file(ledger: Ledger, batch_id: int, kept: Path, target: Path) -> int:
-    """Write those records of a batch's file that elepay refused, or that were never sent, as a file of their own.
-
-    Header and records are the original bytes. Returns how many records it holds.
-    """
-    fmt = FileFormat.from_dict(ledger.batch(batch_id).file_format)
-    newline = fmt.encode(fmt.newline)
-    wanted = (row.record for row in ledger.report_rows(batch_id) if row.state in _RETRIED)
-    following = next(wanted, None)
-    count = 0
-    with target.open("wb") as file:
-        sep_line = fmt.encode(f"sep={fmt.delimiter}{fmt.newline}") if fmt.has_sep_line else b""
-        file.write(fmt.bom + sep_line + fmt.encode(fmt.header_text) + newline)
-        for raw in read_raw(kept, fmt):
-            if raw.record == following:
-                file.write(raw.raw + newline)
-                count += 1
-                following = next(wanted, None)
-    return count
-
-
-def is_over(ledger: Ledger, batch_id: int) -> bool:
-    """Tell whether a batch will not move any more without a person; a stopped one only when nobody holds its rows.
-
-    An interrupted one may: the command that asks takes it (`Ledger.take`).
-    """
-    state = ledger.batch(batch_id).state
-    if state in (BatchState.FINISHED, BatchState.UNUSABLE):
-        return True
-    if state in (BatchState.PAUSED, BatchState.HALTED, BatchState.CANCELLED):
-        count = ledger.count_states(batch_id)
-        return not count.get(RowState.SENDING) and not count.get(RowState.CLAIMED)
-    return False
