@@ -22,7 +22,7 @@ import structlog
 import urllib3
 from pydantic import SecretStr
 from requests.adapters import HTTPAdapter
-from urllib3 import HTTPConnectionPool
+from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection
 from urllib3.exceptions import (
     ConnectTimeoutError,
@@ -49,6 +49,20 @@ log = structlog.get_logger("onboard")
 
 USER_AGENT = "elepay-onboarding/0.1"
 
+#: What a pool of urllib3 hands on to its connections.
+_TLS = (
+    "cert_file",
+    "key_file",
+    "key_password",
+    "cert_reqs",
+    "ca_certs",
+    "ca_cert_dir",
+    "assert_hostname",
+    "assert_fingerprint",
+    "ssl_version",
+    "ssl_minimum_version",
+    "ssl_maximum_version",
+)
 #: An id of such characters only is its own segment of a path; `quote` takes longer to say so.
 _UNRESERVED = re.compile(r"[A-Za-z0-9_.~-]+")
 
@@ -232,15 +246,25 @@ class ElepayApi:
                 "HTTPConnectionPool",
                 self._adapter.get_connection_with_tls_context(self._template, self._verify, proxies=self._proxies),
             )
-            connection = cast("HTTPConnection", pool._new_conn())  # noqa: SLF001 - with the pool's certificates
-            connection.timeout = self._deadlines.connect
+            connection = _new_connection(pool, self._deadlines.connect)
             if connection_requires_http_tunnel(pool.proxy, pool.proxy_config, pool.scheme):
-                pool._prepare_proxy(connection)  # noqa: SLF001 - so does `urlopen`
-            else:
-                connection.connect()
+                host = f"[{pool.host}]" if ":" in pool.host else pool.host
+                scheme = "https" if pool.proxy and pool.proxy.scheme == "https" else "http"
+                connection.set_tunnel(host, pool.port, pool.proxy_headers, scheme)
+            connection.connect()
         except (requests.RequestException, Urllib3Error, OSError) as error:
             raise _why_not_connected(error) from None  # the cause quotes the address
         return connection
+
+
+def _new_connection(pool: HTTPConnectionPool, connect_seconds: float) -> HTTPConnection:
+    """Return a connection that is not open yet, with proxy and certificates as requests has chosen them."""
+    tls: dict[str, Any] = {}
+    if isinstance(pool, HTTPSConnectionPool):
+        tls = {name: getattr(pool, name) for name in _TLS if getattr(pool, name) is not None}
+    to = pool.proxy if pool.proxy is not None and pool.proxy.host is not None else pool
+    made = pool.ConnectionCls(host=str(to.host), port=to.port, timeout=connect_seconds, **tls, **pool.conn_kw)
+    return cast("HTTPConnection", made)
 
 
 def _headers(secret_key: SecretStr) -> dict[str, str]:
