@@ -39,6 +39,9 @@ ROWS, FILE_SECONDS, SAMPLE_SECONDS, RESTART_SECONDS = 20, 3.0, 15.0, 100.0
 MOST_GROWTH = 0.15
 #: Fewer files, threads, sessions or clients more than so many are none.
 LEAST = 5
+#: What a pool keeps open is no leak, up to its size: 16 connections to Redis for the rate limit and 4 for Celery in each
+#: worker, 32 threads for look-ups. How many are used depends on how many rows are looked up at once.
+POOLS = {"redis clients": 2 * (16 + 4) + 4, "worker threads": 8 + 32}
 
 
 def of_process(pid: int) -> dict[str, float]:
@@ -147,7 +150,7 @@ def grown(samples: list[dict[str, float]]) -> dict[str, tuple[float, float]]:
             for part in (samples[tenth : 2 * tenth], samples[-tenth:])
         )
         least = 1.0 if name.endswith("MB") else LEAST
-        if after - before > max(least, MOST_GROWTH * before):
+        if after - before > max(least, MOST_GROWTH * before) and after > POOLS.get(name, 0):
             found[name] = before, after
     return found
 
