@@ -39,8 +39,8 @@ ROWS, FILE_SECONDS, SAMPLE_SECONDS, RESTART_SECONDS = 20, 3.0, 15.0, 100.0
 MOST_GROWTH = 0.15
 #: Fewer files, threads, sessions or clients more than so many are none.
 LEAST = 5
-#: What a pool keeps open is no leak, up to its size: 16 connections to Redis for the rate limit and 4 for Celery in each
-#: worker, 32 threads for look-ups. How many are used depends on how many rows are looked up at once.
+#: What a pool keeps open is no leak, up to its size: in each worker 16 connections to Redis for the rate limit, 4 for
+#: Celery, 32 threads for look-ups. How many are used depends on how many rows are looked up at once.
 POOLS = {"redis clients": 2 * (16 + 4) + 4, "worker threads": 8 + 32}
 
 
