@@ -35,12 +35,12 @@ def write(
     folder: Path | None = None,
     lang: str | None = None,
     excel_safe: bool = False,
-    mend: str | None = None,
+    fix: str | None = None,
     commands: Commands | None = None,
 ) -> dict[str, Path]:
     """Write every report of a batch as it stands now; return name -> path.
 
-    `commands` are what they tell people to type next, if not the usual; `mend` is the one for a corrected failures.csv.
+    `commands` are what they tell people to type next, if not the usual; `fix` is the one for a corrected failures.csv.
     Raises what `write_reports` raises; nothing of an earlier set is lost before the new one is whole.
     """
     folder = folder or services.reports / str(batch.id)
@@ -51,8 +51,8 @@ def write(
         facts = gather(services, batch, folder)
         if commands is not None:
             facts = replace(facts, commands=commands)
-        if mend is not None:
-            facts = replace(facts, commands=replace(facts.commands, mend=mend))
+        if fix is not None:
+            facts = replace(facts, commands=replace(facts.commands, fix=fix))
         try:
             return write_reports(
                 folder,
@@ -107,7 +107,7 @@ def waits_for_next_night(services: Services, batch: Batch) -> float | None:
 def _commands(batch_id: int, folder: Path) -> Commands:
     """Return what to type where the batch was started: in another folder it would be another ledger."""
     return Commands(
-        mend=f"onboard run {shlex.quote(str(folder / FILES['failures']))}",
+        fix=f"onboard run {shlex.quote(str(folder / FILES['failures']))}",
         resume=f"onboard resume {batch_id}",
         resolve=f"onboard resolve {batch_id}",
     )

@@ -178,7 +178,7 @@ def audit(
     lang: LangOption = None,
     json_output: JsonOption = False,
 ) -> None:
-    """Hold every row of a batch against what elepay lists; write audit.csv. Exits with 1 if they do not agree."""
+    """Compare every row of a batch with what elepay lists; write audit.csv. Exits with 1 if they do not agree."""
     from worker.commands import aftercare
 
     _leave(

@@ -235,7 +235,7 @@ class DropFolder:
         """Take a file out of the inbox; None if somebody else was quicker, or if it is a folder by now.
 
         Raises OSError, and leaves nothing behind then: of this file only, unless `is_shut` says that it is of all. A
-        file that cannot be read stays where it is, so that people can mend it there. Once the file has moved nothing
+        file that cannot be read stays where it is, so that people can fix it there. Once the file has moved nothing
         more is raised: what could not be written down is written with the next note.
         """
         source, taken_at = self.inbox / dropped.name, datetime.now(UTC)

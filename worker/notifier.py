@@ -149,9 +149,9 @@ class Notifier:
         given_up = due_at > news.at + GIVE_UP_SECONDS
         ledger.put_telling_off(claimed, channel.name, None if given_up else due_at)
         if given_up:
-            log.error("people could not be told, given up", error=trouble, **about)
+            log.error("notification abandoned after retries", error=trouble, **about)
         else:
-            log.warning("people could not be told, trying again", error=trouble, **about)
+            log.warning("notification failed, trying again", error=trouble, **about)
 
 
 class Attending:

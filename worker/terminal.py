@@ -178,7 +178,7 @@ def verdict(batch: Batch, books: RowCounts) -> str:
     if books.need_a_person == 0:
         return f"{done}; nothing to do"
     if batch.state is BatchState.FINISHED:
-        return f"{done}; {books.need_a_person:,} need you"
+        return f"{done}; {books.need_a_person:,} need attention"
     return f"{done}; {batch.state}, {books.open + books.unclear:,} not done yet"
 
 

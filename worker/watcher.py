@@ -319,7 +319,7 @@ class Watcher:
                     self._woken.set()
                     self._nudged.set()
             except Exception as error:  # noqa: BLE001 - the door of a thread: the scan goes on without it
-                log.debug("the inbox tells nothing, it is scanned only", error=type(error).__name__)
+                log.debug("file watching unavailable, polling instead", error=type(error).__name__)
             time.sleep(self._ours.settings.scan_seconds)
 
     def _ask_for_the_expected(self) -> None:
@@ -579,7 +579,7 @@ class Watcher:
             folder=claim.folder / REPORTS,
             lang=self._lang,
             excel_safe=self._options.excel_safe,
-            mend=f"cp {shlex.quote(str(outbox / FILES['failures']))} {shlex.quote(str(self.folder.inbox))}/",
+            fix=f"cp {shlex.quote(str(outbox / FILES['failures']))} {shlex.quote(str(self.folder.inbox))}/",
         )
         self.folder.hand_out(claim, name)
 

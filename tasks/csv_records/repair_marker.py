@@ -24,15 +24,15 @@ def mark(reason: Reason, width: int, expected: int, fields: Sequence[str], surpl
 
     It had `width` fields where `expected` were due. `fields` are what the report shows, filled up or cut to the header;
     `surplus` is the raw text of what was cut off. The mark knows the fields, so that it stops counting when somebody
-    mends one of them.
+    fixes one of them.
     """
     return f"{reason.code} {width}/{expected} [{_digest(fields)}] {surplus}".rstrip(" ")
 
 
 def still_broken(cell: str, fields: Sequence[str]) -> Reason | None:
-    """Return why a marked record must not be sent, or None if it was mended since.
+    """Return why a marked record must not be sent, or None if it was fixed since.
 
-    `fields` are its fields without the columns that start with `onboarding_`. An emptied mark counts as mended: so a
+    `fields` are its fields without the columns that start with `onboarding_`. An emptied mark counts as fixed: so a
     person says that the record is right as it stands.
     """
     found = _MARK.match(cell)

@@ -91,7 +91,7 @@ class Holding(HeldSources):
         return connection.execute(renew.values(lease_ends_at=self.engine.sql_now + lease_seconds)).rowcount == 1
 
     def end_worker(self, worker: int) -> None:
-        """Say goodbye for a worker; what it still holds is left to the sweeper."""
+        """End a worker's lease; the reaper recovers its rows."""
         with self.engine.write() as connection:
             connection.execute(update(workers).where(workers.c.id == worker).values(lease_ends_at=0.0))
 

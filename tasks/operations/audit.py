@@ -1,4 +1,4 @@
-"""Ledger and elepay held against each other, by look-up: missing, extra, twice, changed, not comparable."""
+"""The ledger compared with elepay, by look-up: missing, extra, twice, changed, not comparable."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def audit(
     stopping: Callable[[], bool] = lambda: False,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Audit:
-    """Hold every row of a batch against elepay; nothing is changed but the last known status of created rows.
+    """Compare every row of a batch with elepay; nothing is changed but the last known status of created rows.
 
     1. read rows by customer; 2. list each customer's sources once a payment method; 3. ask for the status of those
     created sources that no list shows: lists may hide what has ended; 4. write the page to the journal, with which the

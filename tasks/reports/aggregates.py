@@ -17,7 +17,7 @@ _LINES_SHOWN = 5
 
 
 class TaskKey(NamedTuple):
-    """What one deed of a person would mend."""
+    """What one deed of a person would fix."""
 
     state: str  #: of its rows; `open` for all three open states
     code: str

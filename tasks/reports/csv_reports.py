@@ -6,7 +6,7 @@ blank lines are left out.
 
 A record with too few or too many fields is straightened, so that our columns stand under their titles: it is filled up
 with empty fields, or what is too much moves into `onboarding_straightened`. That mark also tells intake, when the file
-is dropped again, that nobody has mended the record yet (`csv_records.still_broken`). A record with misplaced quotes
+is dropped again, that nobody has fixed the record yet (`csv_records.still_broken`). A record with misplaced quotes
 stays as it stands.
 
 The exact files are for machines: a spreadsheet that opens them may execute a cell such as `=cmd|...`. The excel-safe
@@ -109,7 +109,7 @@ class FileColumns:
         if self._mark_at is not None and raw.width == self._width:
             earlier = self._parse(raw.raw)[self._mark_at]
             if earlier and still_broken(earlier, self.parse(kept)):
-                return earlier  # straightened in an earlier report, not mended since
+                return earlier  # straightened in an earlier report, not fixed since
         for reason in joined.said.reasons:
             if reason.code not in codes:
                 continue

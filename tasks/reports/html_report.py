@@ -58,7 +58,7 @@ def render(story: Story, reports: Mapping[str, str]) -> str:
             books=books,
             parts=parts(books),
             advice=story.advice[:_MOST_ADVICE],
-            mendable=any(each.command and each.command == story.facts.commands.mend for each in story.advice),
+            fixable=any(each.command and each.command == story.facts.commands.fix for each in story.advice),
             more_advice=max(len(story.advice) - _MOST_ADVICE, 0),
             reasons=_reasons(story),
             methods=_methods(story),

@@ -1,4 +1,4 @@
-"""What a person is told first: the verdict in one line, and what to do, ordered by how many rows it would mend."""
+"""What a person is told first: the verdict in one line, and what to do, ordered by how many rows it would fix."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Headline(NamedTuple):
     """How a batch stands."""
 
     kind: str  #: done, needs_you, running, stopped (paused, halted or interrupted), cancelled or unusable
-    text: str  #: "9,812 of 10,000 created; 188 need you"
+    text: str  #: "9,812 of 10,000 created; 188 need attention"
     more: str  #: what that means, one sentence
 
 
@@ -89,5 +89,5 @@ def _command(facts: ReportFacts, task: Task) -> str:
         return ""
     goes_on = _KINDS.get(facts.batch.state) == "stopped"
     if state == "open":
-        return facts.commands.resume if goes_on else facts.commands.mend
-    return facts.commands.mend
+        return facts.commands.resume if goes_on else facts.commands.fix
+    return facts.commands.fix

@@ -43,7 +43,7 @@ class FileWarning(NamedTuple):
 class Commands:
     """What to type next; "" leaves the advice without a command."""
 
-    mend: str = "onboard run failures.csv"  #: after failures.csv was corrected
+    fix: str = "onboard run failures.csv"  #: after failures.csv was corrected
     resume: str = "onboard resume"
     resolve: str = "onboard resolve"
 

@@ -2,7 +2,7 @@
 
 =========  ============================================================================================
 Summary    verdict, books, what to do, the run
-To do      each row that needs somebody, with what to do, the deed that mends most rows first
+To do      each row that needs somebody, with what to do, the deed that fixes most rows first
 Unclear    rows that may or may not have a source, with the reference to look for
 Results    every record with what became of it; more sheets beyond Excel's limit
 =========  ============================================================================================

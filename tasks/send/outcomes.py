@@ -226,7 +226,7 @@ def _absent(row: LeasedRow, outcome: Outcome, situation: Situation, rules: SendP
     outcome.ended_at = outcome.absent_at = None
     turned_away = row.code in TURNED_AWAY or situation.outage_seconds > 0
     outcome.look_ups, outcome.resends = 0, row.resends + (0 if turned_away and not row.never_sent else 1)
-    outcome.what = "surely absent, to be sent" if row.never_sent else "surely absent, to be sent again"
+    outcome.what = "confirmed missing; will be sent" if row.never_sent else "confirmed missing; will be resent"
     return Decision(outcome, again_after=0.0, definite=True)
 
 

@@ -127,12 +127,12 @@ def test_mail_webhook_and_command_are_each_told_once(ours: Any, tellers: Any, tm
         (posted,) = webhook.posted
         (given,) = told_by_hook(tmp_path)
     assert mailed.startswith("Finished: f.csv (Batch 1, test)")
-    assert "0 of 1,234 created; 1,234 need you" in mailed
+    assert "0 of 1,234 created; 1,234 need attention" in mailed
     assert "1,234 × " in mailed
     assert "(missing_value)" in mailed
     assert "onboard report 1" in mailed
     assert posted["path"] == f"/hooks/{TOKEN}"
-    assert "1,234 need you" in posted["text"]
+    assert "1,234 need attention" in posted["text"]
     assert "github" not in str(posted), "no picture from elsewhere"
     assert (given["event"], given["batch"], given["file"], given["live"]) == ("finished", 1, "f.csv", False)
     assert given["books"] == {
@@ -323,8 +323,8 @@ def test_what_could_not_be_told_for_a_day_is_given_up_and_logged(ours: Any, tell
             connection.execute(text("update news set at = at - 80000"))
             connection.execute(text("update tellings set due_at = 1"))
         wait_until(lambda: tellings(mine) == [("command-1", 2, False, False)], what="that it is given up")
-        wait_until(lambda: any("given up" in one["event"] for one in logged), what="its line in the log")
-    given_up = next(one for one in logged if "given up" in one["event"])
+        wait_until(lambda: any("abandoned" in one["event"] for one in logged), what="its line in the log")
+    given_up = next(one for one in logged if "abandoned" in one["event"])
     assert (given_up["log_level"], given_up["batch"], given_up["channel"], given_up["tries"]) == (
         *("error", 1),
         *("command-1", 2),

@@ -319,16 +319,16 @@ def test_one_reference_from_two_programs_has_one_source_and_the_other_file_needs
     assert (first["exit"], first["books"]["created"]) == (0, 1)
     second = command.json("run", write(tmp_path / "other.csv", other[0], encoding=other[1]))
     assert (second["exit"], second["books"]["invalid"], second["books"]["balance"]) == (1, 1, True)
-    assert "1 need you" in second["verdict"]
+    assert "1 need attention" in second["verdict"]
     assert list(sent(simulator)) == [one[0]], "as it was written"
     with Path(second["reports"]["failures"]).open(encoding=other[1], newline="") as file:
         (failure,) = csv.DictReader(file)
     assert (failure["reference"], failure["onboarding_code"]) == (other[0], "other_spelling")
     assert "See batch 1 line 2." in failure["onboarding_message"]
     assert "ONBOARD_OTHER_SPELLING" in failure["onboarding_hint"]
-    mended = Path(second["reports"]["failures"])
-    mended.write_bytes(mended.read_bytes().replace(other[0].encode(other[1]), b"another"))
-    third = command.json("run", mended)
+    fixed = Path(second["reports"]["failures"])
+    fixed.write_bytes(fixed.read_bytes().replace(other[0].encode(other[1]), b"another"))
+    third = command.json("run", fixed)
     assert (third["exit"], third["books"]["created"]) == (0, 1)
     assert len(simulator.sources()) == 2
 

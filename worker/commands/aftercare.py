@@ -96,7 +96,7 @@ def _follow_up_line(one: SourceLine, kind: str, texts: Texts) -> tuple[str, ...]
 def audit(
     services: Services, batch_id: int, folder: Path | None, console: Console, *, lang: str | None
 ) -> tuple[int, dict[str, Any]]:
-    """Hold a batch against elepay; write audit.csv and audit.json; 0 if all agree, 1 if not."""
+    """Compare a batch with elepay; write audit.csv and audit.json; 0 if all agree, 1 if not."""
     settings, batch = services.settings, services.ledger.batch(batch_id)
     if batch.state in (BatchState.READING, BatchState.UNUSABLE):
         raise LedgerError(f"batch {batch_id} is {batch.state}: it has nothing to audit")
@@ -171,9 +171,9 @@ def _print_audit(console: Console, done: Audit, told: dict[str, Any]) -> None:
             right=("line",),
         )
         kinds = ", ".join(f"{count:,} {kind.replace('_', ' ')}" for kind, count in done.counts.items() if count)
-        console.print(f"{done.rows:,} rows held against elepay: {kinds}")
+        console.print(f"{done.rows:,} rows compared with elepay: {kinds}")
     else:
-        console.print(f"{done.rows:,} rows held against elepay: all agree")
+        console.print(f"{done.rows:,} rows compared with elepay: all agree")
     for path in told["reports"].values():
         console.print(path, soft_wrap=True)
 

@@ -41,8 +41,8 @@ def status(services: Services, batch_id: int | None, console: Console) -> tuple[
         shown.append((str(batch.id), batch.name, _state(batch), since, created, f"{books.need_a_person:,}"))
         listed.append({**result(batch, books, {}), "worked_on": batch.is_worked_on})
     if batches:
-        titles = ("batch", "file", "state", "since", "created", "need you")
-        terminal.print_table(console, titles, shown, right=("batch", "created", "need you"))
+        titles = ("batch", "file", "state", "since", "created", "need attention")
+        terminal.print_table(console, titles, shown, right=("batch", "created", "need attention"))
     else:
         console.print("no batch yet; `onboard run FILE` makes the first")
     if rate is not None:

@@ -77,7 +77,7 @@ def look_up_failed(
     return outcomes.look_up_failed(held, error, situation, rules=RULES)
 
 
-#: A source that is surely absent, if an earlier look-up did not find it either.
+#: A source that is confirmed missing, if an earlier look-up did not find it either.
 PROVED = LookUp(Finding.ABSENT, proved=True)
 
 

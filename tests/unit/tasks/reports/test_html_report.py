@@ -105,8 +105,8 @@ def test_every_link_has_its_file(page: Page, reported: Reported) -> None:
 
 def test_the_verdict_is_the_first_line_and_the_title(reported: Reported) -> None:
     page = Page(reported.report(ROWS, everything)["html"])
-    assert page.of("h1") == ["2 of 8 created; 1 skipped; 5 need you"]
-    assert page.of("title")[0].startswith("2 of 8 created; 1 skipped; 5 need you")
+    assert page.of("h1") == ["2 of 8 created; 1 skipped; 5 need attention"]
+    assert page.of("title")[0].startswith("2 of 8 created; 1 skipped; 5 need attention")
     assert page.texts.index(("h1", page.of("h1")[0])) < page.texts.index(("h2", page.of("h2")[0]))
 
 
@@ -128,7 +128,7 @@ def test_the_books_stand_with_their_sum(reported: Reported) -> None:
     page = Page(reported.report(ROWS, everything)["html"])
     for words in ("created 2", "skipped 1", "invalid 1", "refused 3", "unclear 1", "not sent 0", "file 8"):
         assert words in page.text
-    assert "balanced" in page.text
+    assert "Reconciled" in page.text
 
 
 def test_to_do_begins_with_what_mends_most_rows(reported: Reported) -> None:
@@ -212,7 +212,7 @@ def test_an_unusable_file_has_a_page_as_well(reported: Reported, lang: str) -> N
 def test_a_clean_run_leaves_nothing_to_do(reported: Reported) -> None:
     page = Page(reported.report(HEADER + "cus_1,creditcard,ios,a\ncus_2,creditcard,ios,a\n")["html"])
     assert page.of("h1") == ["All 2 created"]
-    assert "no row needs you" in page.text
+    assert "no row needs attention" in page.text
 
 
 def test_long_lists_are_cut_and_say_where_the_rest_stands(reported: Reported) -> None:

@@ -159,7 +159,7 @@ def test_to_do_holds_each_failure_once_what_mends_most_rows_first(reported: Repo
     assert all(column(book["To do"], "What to do"))
     assert all(column(book["To do"], "What happened"))
     summary = [row[0] for row in texts_of(book["Summary"])]
-    assert summary[0] == "3 of 10 created; 1 skipped; 6 need you"
+    assert summary[0] == "3 of 10 created; 1 skipped; 6 need attention"
     advice = summary[summary.index("What to do") + 1 :]
     assert advice[:2] == ["Reason", "Required value missing: customer_id"]
 
