@@ -46,7 +46,7 @@ def send(one: Slice) -> None:
 
 @shared_task(name="onboard.slice", acks_late=True, ignore_result=True)
 def onboard_slice(batch_id: int, first_record: int, last_record: int) -> None:
-    """Onboard what is due in a range of records, then ring for the next slices."""
+    """Onboard what is due in a range of records, then dispatch the next slices."""
     services = built_services()
     try:
         batch_lifecycle.onboard_slice(
@@ -60,7 +60,7 @@ def onboard_slice(batch_id: int, first_record: int, last_record: int) -> None:
 
 
 def reap() -> None:
-    """Take back what dead workers hold and ring for what is due; every worker does so by itself, without a message."""
+    """Take back what dead workers hold and dispatch what is due; every worker does so by itself, without a message."""
     services = built_services()
     settings = services.settings
     batch_lifecycle.reap(

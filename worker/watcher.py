@@ -1,6 +1,6 @@
 """`onboard watch`: takes dropped files when they are complete, and brings each of them to its end, night after night.
 
-The folder is only the doorbell; what became of a file stands in the ledger. Each step of a claim may be done again, so
+The folder is only the trigger; what became of a file stands in the ledger. Each step of a claim may be done again, so
 a watcher that is killed anywhere goes on where it stopped, and so does another one in its place:
 
 1. claimed: its owner is in the folder's name, so it is taken over once that owner is dead
@@ -50,7 +50,7 @@ log = structlog.get_logger("onboard")
 
 #: Batches of this watcher that may run at once; what was dropped besides waits unread.
 RUNNING_AT_ONCE = 50
-#: How often the ledger is swept and rung while nothing of this watcher runs, in seconds.
+#: How often the ledger is reaped and dispatched while nothing of this watcher runs, in seconds.
 IDLE_SECONDS = 1.0
 #: So many files are claimed before they are read: the first need not wait for the last, others have their share.
 CLAIMED_AHEAD = 8

@@ -39,7 +39,7 @@ RESTARTS = 20
 RESTARTS_SECONDS = 3600.0
 #: So many workers may end because they get no memory; then their command ends.
 OUT_OF_MEMORY_TIMES = 3
-#: How often the ledger is swept and rung from here, in seconds.
+#: How often the ledger is reaped and dispatched from here, in seconds.
 TICK_SECONDS = 0.25
 #: How often a command looks whether batches that it waits for can be taken, in seconds.
 TAKE_SECONDS = 1.0

@@ -51,8 +51,8 @@ def work(name: str) -> int:
     if parent is not None:  # `onboard run` sweeps for its own workers
         threading.Thread(target=_end_with, args=(int(parent),), name="parent", daemon=True).start()
     else:
-        swept = Pulse(settings.watchdog_seconds)
-        threading.Thread(target=_reap, args=(REAP_SECONDS, swept), name="sweep", daemon=True).start()
+        reaped = Pulse(settings.watchdog_seconds)
+        threading.Thread(target=_reap, args=(REAP_SECONDS, reaped), name="sweep", daemon=True).start()
         from worker import notifier
 
         notifier.start(services)
@@ -60,7 +60,7 @@ def work(name: str) -> int:
     threading.Thread(target=_watch, name="watchdog", daemon=True).start()
     threading.Thread(target=_see_that_it_ends, args=(told_to_end,), name="end", daemon=True).start()
     if parent is None:  # workers of one command would fight for one port
-        pages = partial(HealthServer, services, trouble=_trouble, pulses={"sweep": swept})
+        pages = partial(HealthServer, services, trouble=_trouble, pulses={"sweep": reaped})
         serve(pages, settings.metrics_host, settings.metrics_port)
     consumer = app.Worker(  # not worker_main: Celery's command line takes a fifth of a worker's start to load
         hostname=f"onboard-{name}@{socket.gethostname()}",
@@ -134,7 +134,7 @@ def _see_that_it_ends(told: threading.Event) -> None:
 
 
 def _reap(seconds: float, pulse: Pulse) -> None:
-    """Sweep and ring again and again, for the whole fleet.
+    """Reap and dispatch again and again, for the whole fleet.
 
     Every worker does, so that there is no clock whose death would go unseen; the ledger gives each row and slice once.
     """
@@ -148,7 +148,7 @@ def _reap(seconds: float, pulse: Pulse) -> None:
         except Exception as error:  # noqa: BLE001 - the door of a thread: the next sweep may go well
             if type(error).__name__ != troubled:
                 troubled = type(error).__name__
-                log.warning("sweeping failed, trying again", error=troubled)
+                log.warning("reaping failed, trying again", error=troubled)
 
 
 def _trouble() -> str:

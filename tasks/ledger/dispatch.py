@@ -21,7 +21,7 @@ from tasks.models import (
 )
 from tasks.send_window import Window
 
-#: A rung slice that nobody took is rung again after this; the broker may have lost its message.
+#: A dispatched slice that nobody took is dispatched again after this; the broker may have lost its message.
 DISPATCH_AGAIN_SECONDS = 20.0
 
 

@@ -75,7 +75,7 @@ class Sweeping(Store):
             return 0
         nobodys = rows.c.worker.not_in(known)
         with self.engine.write() as connection:
-            swept = self._take_back(
+            reaped = self._take_back(
                 connection,
                 free=or_(rows.c.worker.in_(expired), nobodys),
                 lost=or_(rows.c.worker.in_(overdue), nobodys),
@@ -83,7 +83,7 @@ class Sweeping(Store):
             )
             empty_handed = ~exists().where(rows.c.worker == workers.c.id)
             connection.execute(delete(workers).where(workers.c.id.in_(overdue), empty_handed))
-        return swept
+        return reaped
 
     def give_back_unknown(self, worker: int, known: Collection[tuple[int, int]], look_up_delay_seconds: float) -> int:
         """Take back what a living worker holds without knowing: all but the `known` (batch, record); return how many.

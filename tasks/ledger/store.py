@@ -36,7 +36,7 @@ class Store:
 
     def __init__(self, engine: LedgerEngine, account: Account) -> None:
         self.engine = engine
-        self.account = account  #: where the batches are sent that this process adds, claims and rings for
+        self.account = account  #: where the batches are sent that this process adds, claims and dispatches
         #: The command whose batches these are (`workers.runner`); None: those of the fleet and of watchers.
         self.runner: int | None = None
 

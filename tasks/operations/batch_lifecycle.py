@@ -63,15 +63,15 @@ def reap(ledger: Ledger, *, look_up_delay_seconds: float) -> int:
     A worker of this machine whose process is gone is dead at once; of any other only its lease tells.
     """
     end_dead_workers(ledger)
-    swept = ledger.reap(look_up_delay_seconds=look_up_delay_seconds)
-    if swept:
-        log.warning("rows of dead workers taken back", rows=swept)
+    reaped = ledger.reap(look_up_delay_seconds=look_up_delay_seconds)
+    if reaped:
+        log.warning("rows of dead workers taken back", rows=reaped)
     ledger.return_to_drop_folder()
     for batch_id in ledger.pause_overdue():
         log.warning("batch paused, its time is over", batch=batch_id)
     for batch_id in ledger.running_batches():
         close_finished_batch(ledger, batch_id)
-    return swept
+    return reaped
 
 
 def end_dead_workers(ledger: Ledger) -> None:

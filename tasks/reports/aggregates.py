@@ -17,7 +17,7 @@ _LINES_SHOWN = 5
 
 
 class TaskKey(NamedTuple):
-    """What one deed of a person would fix."""
+    """What one action of a person would fix."""
 
     state: str  #: of its rows; `open` for all three open states
     code: str
@@ -26,7 +26,7 @@ class TaskKey(NamedTuple):
 
 @dataclass(slots=True)
 class Task:
-    """Rows that wait for the same deed."""
+    """Rows that wait for the same action."""
 
     key: TaskKey
     example: Reason
@@ -63,7 +63,7 @@ class Aggregates:
         self._codes: Counter[tuple[str, str]] = Counter()
 
     def add(self, joined: JoinedRow) -> TaskKey | None:
-        """Count one record; return the first deed that it waits for, if any."""
+        """Count one record; return the first action that it waits for, if any."""
         row, said = joined.row, joined.said
         kind = (row.state, row.payment_method, row.attempts, row.source_status, row.adopted)
         self._kinds[kind] = self._kinds.get(kind, 0) + 1
@@ -175,7 +175,7 @@ class Aggregates:
 
 
 def key_of(row: ReportRow, reason: Reason) -> TaskKey:
-    """Return which deed would remove a reason from a row."""
+    """Return which action would remove a reason from a row."""
     return TaskKey(*_parts(row, reason))
 
 

@@ -19,7 +19,7 @@ class Story:
     tally: Aggregates
     texts: Texts
     verdict: Headline
-    advice: list[Recommendations]  #: the deed that concerns most rows first
+    advice: list[Recommendations]  #: the action that concerns most rows first
     codes: dict[str, int]
     by_method: dict[str, dict[str, int]]
     attempts: dict[int, int]

@@ -56,13 +56,13 @@ class Recommendations:
 
     task: Task
     title: str
-    deed: str  #: what to do
+    action: str  #: what to do
     example: str  #: the first row's sentence
     command: str  #: what to type afterwards, or ""
 
 
 def advise(facts: ReportFacts, tasks: list[Task], texts: Texts) -> list[Recommendations]:
-    """Return what to do, the deed that concerns most rows first."""
+    """Return what to do, the action that concerns most rows first."""
     ordered = sorted(tasks, key=lambda task: (-task.rows, -task.alone, task.key))
     return [
         Recommendations(

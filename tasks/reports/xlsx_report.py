@@ -2,7 +2,7 @@
 
 =========  ============================================================================================
 Summary    verdict, books, what to do, the run
-To do      each row that needs somebody, with what to do, the deed that fixes most rows first
+To do      each row that needs somebody, with what to do, the action that fixes most rows first
 Unclear    rows that may or may not have a source, with the reference to look for
 Results    every record with what became of it; more sheets beyond Excel's limit
 =========  ============================================================================================
@@ -162,7 +162,7 @@ class WorkbookReport:
         """Write one record."""
         row, said = joined.row, joined.said
         fields = self._fields(joined)
-        code, column, message, deed = said.cells
+        code, column, message, action = said.cells
         state, line, attempts = self._state_names[row.state], str(row.line), str(row.attempts)
         outcome = (
             state,
@@ -171,7 +171,7 @@ class WorkbookReport:
             code,
             column,
             message,
-            deed,
+            action,
             attempts,
             str(row.record),
             line,
@@ -180,11 +180,11 @@ class WorkbookReport:
         if said.to_do:
             key = key_of(row, said.reasons[0])
             reason = title(key.code, self._texts.lang)
-            words = (reason, deed, line, state, message, row.request_id)
+            words = (reason, action, line, state, message, row.request_id)
             self._waiting.add(key, self._to_do.cells_of([*words, *fields]))
         if row.state == RowState.UNCLEAR:
             who = self._texts("decided_by_you" if row.needs_person or self._settled else "decided_by_look_up")
-            self._unclear.add([line, message, deed, row.reference, attempts, who, *fields])
+            self._unclear.add([line, message, action, row.reference, attempts, who, *fields])
 
     def finish(self, story: Story) -> None:
         """Write the sheets To do and Summary, and the file itself."""
@@ -278,7 +278,7 @@ class WorkbookReport:
         self._write_list(
             ("column_reason", "column_rows", "column_to_do", "column_command", "column_lines"),
             [
-                [each.title, texts.number(each.task.rows), each.deed, each.command, texts.lines(each.task)]
+                [each.title, texts.number(each.task.rows), each.action, each.command, texts.lines(each.task)]
                 for each in advice
             ],
         )

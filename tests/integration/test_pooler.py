@@ -24,7 +24,7 @@ def test_behind_a_pooler_every_row_is_sent_at_once(
         said = command.json("run", "--workers", 2, write_csv(tmp_path / "a.csv", 1000))
         assert (said["exit"], said["books"]["created"]) == (0, 1000), said["stderr"]
         logs = "".join(path.read_text() for path in (command.home / "logs").glob("*.log"))
-        for trouble in ("nothing is sent", "sweeping failed", "held up", "lease lost"):
+        for trouble in ("nothing is sent", "reaping failed", "held up", "lease lost"):
             assert trouble not in logs + said["stderr"]
 
 

@@ -89,8 +89,8 @@ def report_follow_up(
 
 def _follow_up_line(one: SourceLine, kind: str, texts: Texts) -> tuple[str, ...]:
     since = texts.time(one.since, "%Y-%m-%d %H:%M") if one.since else ""
-    deed = texts(f"follow_up_{kind}")
-    return str(one.batch_id), str(one.line), one.reference, one.source_id, one.status, since, deed
+    action = texts(f"follow_up_{kind}")
+    return str(one.batch_id), str(one.line), one.reference, one.source_id, one.status, since, action
 
 
 def audit(
