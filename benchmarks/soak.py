@@ -41,7 +41,7 @@ MOST_GROWTH = 0.15
 LEAST = 5
 #: What a pool keeps open is no leak, up to its size: in each worker 16 connections to Redis for the rate limit, 4 for
 #: Celery, 32 threads for look-ups. How many are used depends on how many rows are looked up at once.
-POOLS = {"redis clients": 2 * (16 + 4) + 4, "worker threads": 8 + 32}
+POOLS = {"redis clients": 2 * (16 + 4) + 4, "worker files": 30 + 16 + 4, "worker threads": 8 + 32}
 
 
 def of_process(pid: int) -> dict[str, float]:
@@ -144,7 +144,7 @@ def grown(samples: list[dict[str, float]]) -> dict[str, tuple[float, float]]:
     """Return what has grown: name -> median of the second tenth of the samples and of the last."""
     tenth = max(1, len(samples) // 10)
     found = {}
-    for name in samples[-1]:
+    for name in samples[-1].keys() - {"minute"}:
         before, after = (
             median([one[name] for one in part if name in one] or [0.0])
             for part in (samples[tenth : 2 * tenth], samples[-tenth:])
