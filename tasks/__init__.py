@@ -20,7 +20,7 @@ A file comes in, is remembered, sent, reported and looked after:
 ==============  ======================================================================
 csv_records     a CSV file as its records: bytes, lines, fields; nothing about customers
 accept          a dropped file -> rows, and the rows that cannot be sent
-ledger          the memory: add, claim, mark, record, release, sweep, count
+ledger          the memory: add, claim, mark, record, release, reap, count
 elepay          the vendor: client, transport, answers, error codes, catalogue
 send            the sending loop and all that decides about a row
 operations      what is done with files, batches and sources; no terminal, no Celery

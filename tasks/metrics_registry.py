@@ -87,7 +87,7 @@ class Counters:
             self._look_ups[finding] += 1
 
     def count_wave(self) -> None:
-        """Count one commit of the wave loop; only that loop may call this."""
+        """Count one commit of the send loop; only that loop may call this."""
         self._waves += 1
 
     def read(self) -> Counted:

@@ -1,4 +1,4 @@
-"""Builds ledger, API client, limiter and wave loop, once per process, from the settings."""
+"""Builds ledger, API client, limiter and send loop, once per process, from the settings."""
 
 from __future__ import annotations
 

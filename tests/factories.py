@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -206,7 +206,7 @@ class Command:
 
     def __init__(self, folder: Path, simulator: Simulator | None = None, **settings: Any) -> None:
         self.folder = folder
-        self.source: Path | str = ROOT  #: where the program is, as PYTHONPATH takes it
+        self.source: Path | str = settings.get("PYTHONPATH", ROOT)  #: where the program is, as PYTHONPATH takes it
         self.environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith(("ELEPAY_", "ONBOARD_"))},
             "ELEPAY_SECRET_KEY": KEY,
@@ -231,20 +231,30 @@ class Command:
         """Its ledger."""
         return self.environment.get("LEDGER_URL") or f"sqlite:///{self.home / 'ledger.db'}"
 
-    def start(self, *arguments: object) -> subprocess.Popen[str] | warm.Process:
-        """Start it and go on."""
+    def start(
+        self,
+        *arguments: object,
+        stdout: int | None = None,
+        stderr: int | None = None,
+        preexec: Callable[[], None] | None = None,
+    ) -> subprocess.Popen[str] | warm.Process:
+        """Start it and go on; what it prints goes to these descriptors, or to pipes."""
         environment = {**self.environment, "PYTHONPATH": str(self.source)}
         words = list(map(str, arguments))
-        if self.warm and self.source == ROOT and warm.can_start(environment):
-            return warm.start("worker.cli", *words, environment=environment, folder=self.folder)
+        if self.warm and preexec is None and self.source == ROOT and warm.can_start(environment):
+            return warm.start(
+                "worker.cli", *words, environment=environment, folder=self.folder, stdout=stdout, stderr=stderr
+            )
         return subprocess.Popen(
             [sys.executable, "-m", "worker.cli", *words],
             cwd=self.folder,
             env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE if stdout is None else stdout,
+            stderr=subprocess.PIPE if stderr is None else stderr,
             text=True,
             start_new_session=True,
+            preexec_fn=preexec,
         )
 
     def __call__(self, *arguments: object, timeout: float = 120) -> subprocess.CompletedProcess[str]:
@@ -275,6 +285,23 @@ class MeasuredCommand(Command):
     """The same, just as a user starts it."""
 
     warm = False
+
+
+def children(pid: int) -> list[int]:
+    """Return the living children of a process."""
+    found = []
+    for task in Path(f"/proc/{pid}/task").glob("*/children"):
+        with contextlib.suppress(OSError):
+            found += [int(number) for number in task.read_text().split()]
+    return found
+
+
+def command_line(pid: int) -> bytes:
+    """Return the words that a process was started by, each ended by a NUL; nothing if it is gone."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
 
 
 def wait_until(condition: Any, seconds: float = 30.0, what: str = "it") -> None:

@@ -19,7 +19,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
@@ -48,12 +47,14 @@ IMPORTED = (
 )
 #: Variables that Python or the C library reads before a program of ours begins.
 _EARLY = ("PYTHON", "LC_", "LANG", "LD_", "TZ", "MALLOC_")
+#: With which the process that starts the others is started, whatever a test has changed when it is first needed.
+_ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
 
 
 def can_start(environment: Mapping[str, str]) -> bool:
     """Tell whether this environment makes no difference to how Python itself starts."""
-    names = {name for name in {*environment, *os.environ} if name.startswith(_EARLY) and name != "PYTHONPATH"}
-    return all(environment.get(name) == os.environ.get(name) for name in names)
+    names = {name for name in {*environment, *_ENVIRONMENT} if name.startswith(_EARLY)}
+    return all(environment.get(name) == _ENVIRONMENT.get(name) for name in names)
 
 
 class Process:
@@ -140,7 +141,7 @@ class _Starter:
         self._process = subprocess.Popen(
             [sys.executable, "-P", __file__, self._address],
             stdin=subprocess.PIPE,  # it ends when this is closed
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            env=_ENVIRONMENT,
             start_new_session=True,
         )
         ends = time.monotonic() + 60
@@ -271,7 +272,6 @@ def _become(request: dict[str, Any]) -> None:
     os.environ.clear()
     os.environ.update(request["environment"])
     os.chdir(request["folder"])
-    warnings.resetwarnings()
     module, *arguments = request["words"]
     sys.argv[:] = [module, *arguments]
     sys.path[0:1] = [request["folder"], str(ROOT)]

@@ -24,7 +24,7 @@ from worker import logs
 
 #: The broker cannot be reached; no OSError, whatever raised it first.
 BrokerUnreachable = OperationalError
-#: Slices of this process that may be open at once; the wave loop mixes them, so a few keep it fed.
+#: Slices of this process that may be open at once; the send loop mixes them, so a few keep it fed.
 SLICE_THREADS = 4
 #: A command's own queue is dropped after so long without anybody at it.
 QUEUE_EXPIRES_SECONDS = 3600

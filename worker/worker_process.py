@@ -115,9 +115,16 @@ def _end_with(parent: int) -> None:
     while os.getppid() == parent:
         time.sleep(0.5)
     log.warning("the process that started this worker is gone, so it ends", parent=parent)
-    services = celery_tasks.built_services()
-    services.send_loop.stop(services.settings.total_timeout_seconds + 5)
-    os._exit(0)
+    _end(0)
+
+
+def _end(code: int) -> NoReturn:
+    """End this process when its last answers are written; what it could not tell the ledger, its lease will."""
+    try:
+        services = celery_tasks.built_services()
+        services.send_loop.stop(services.settings.total_timeout_seconds + 5)
+    finally:
+        os._exit(code)
 
 
 def _see_that_it_ends(told: threading.Event) -> None:
@@ -171,8 +178,7 @@ def _watch() -> None:
         failure = services.send_loop.failure
         if celery_tasks.out_of_memory.is_set() or (failure is not None and is_out_of_memory(failure)):
             log.error("out of memory, so this worker ends to be started again", why=NO_MEMORY)
-            services.send_loop.stop(services.settings.total_timeout_seconds + 5)
-            os._exit(OUT_OF_MEMORY)
+            _end(OUT_OF_MEMORY)
         if services.send_loop.failed:
             log.error("the sending loop has failed, so this worker ends to be started again")
             os._exit(STUCK)
@@ -184,7 +190,6 @@ def _watch() -> None:
             services.ledger.require_memory()
         except LedgerReplaced as error:
             log.error("the ledger was replaced, so this worker ends", why=str(error))  # noqa: TRY400 - it says it all
-            services.send_loop.stop(services.settings.total_timeout_seconds + 5)
-            os._exit(REPLACED)
+            _end(REPLACED)
         except LedgerError:  # out of reach: the sending loop says so
             continue

@@ -1,4 +1,4 @@
-"""The memory: add, claim, advance, release, sweep, count, page.
+"""The memory: add, claim, mark, record, release, reap, count.
 
 Every method is one transaction (or one read). Several processes and machines may call any of them at any time: rows
 move by compare-and-set, and a row that somebody else has moved meanwhile is left alone. On SQLite writers take turns
@@ -19,10 +19,10 @@ insert_rows   records on their way in: one owner for every identity
 dispatch      which slices are due
 leases        a worker's rows: claimed, marked, recorded, released
 held_sources  no source stands for two rows
-reaper        the rescue of the abandoned; closed methods, wrong keys, witnesses
+reaper        recovers rows of dead workers; closed methods, wrong keys, witnesses
 resolution    what people decide about rows
 follow_up     what became of created sources
-audit_rows    what an audit holds against elepay
+audit_rows    what an audit compares with elepay
 acceptance    a ledger that somebody accepts as it is
 retention     personal data of batches that ended long ago
 queries       counting and paging

@@ -1,4 +1,4 @@
-"""The rescue of the abandoned, and what holds for a whole batch: closed methods, wrong keys, witnesses."""
+"""Recovers rows leased by dead workers, and what holds for a whole batch: closed methods, wrong keys, witnesses."""
 
 from __future__ import annotations
 

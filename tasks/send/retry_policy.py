@@ -1,6 +1,6 @@
 """The tenacity policy: what is tried again, how long, how often.
 
-Creating a source is retried by the wave loop, which asks `wait_before_retry` and puts the row back in its queue,
+Creating a source is retried by the send loop, which asks `wait_before_retry` and puts the row back in its queue,
 because every attempt needs a place of the rate limit and its own mark in the ledger. Questions (GET) are safe to
 repeat and are retried in place by `retrying_look_up`.
 """

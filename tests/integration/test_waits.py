@@ -13,7 +13,17 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from factories import Command, Simulator, hand, running_batch, wait_until, whole, write_csv
+from factories import (
+    Command,
+    Simulator,
+    children,
+    command_line,
+    hand,
+    running_batch,
+    wait_until,
+    whole,
+    write_csv,
+)
 from proxy import Proxy
 
 from tasks.errors import LedgerError
@@ -254,6 +264,22 @@ def test_a_worker_ends_though_its_ledger_and_its_redis_are_silent(
         assert run.returncode == 3
         proxy.mode = redis.mode = "pass"
         assert command.json("status", 1)["books"]["balance"]
+
+
+def test_an_idle_worker_whose_command_was_killed_ends_though_its_ledger_is_gone(
+    tmp_path: Path, simulator: Simulator, url: str, proxy: Proxy
+) -> None:
+    command = Command(tmp_path, simulator, LEDGER_URL=url)
+    command.json("status")
+    watch = command.start("watch", tmp_path / "drop", "--workers", 1)
+    (tmp_path / "drop" / "inbox").mkdir(parents=True, exist_ok=True)
+    write_csv(tmp_path / "a.csv", 4).rename(tmp_path / "drop" / "inbox" / "a.csv")
+    wait_until(lambda: list((tmp_path / "drop" / "archive").glob("*/*/file/*")), 60, "the end of a file")
+    (worker,) = (pid for pid in children(watch.pid) if b"worker.cli\0worker" in command_line(pid))
+    proxy.mode = "cut"
+    watch.kill()
+    watch.communicate(timeout=10)
+    wait_until(lambda: not command_line(worker), 60, "the end of the worker")
 
 
 @pytest.mark.resilience

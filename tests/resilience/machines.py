@@ -11,17 +11,15 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from factories import ROOT, Command, wait_until
+from factories import Command, children, command_line, wait_until
 from redis import Redis
 
-from tests import warm
 from worker.embedded_redis import find_server
 
 
@@ -31,35 +29,8 @@ class Started:
     def __init__(self, command: Command, number: int, *arguments: object, preexec: Callable[[], None] | None = None):
         self.out = command.folder / f"{number}.out"
         self.err = command.folder / f"{number}.err"
-        words = list(map(str, arguments))
-        environment = {**command.environment, "PYTHONPATH": command.environment.get("PYTHONPATH", str(ROOT))}
-        self.process: subprocess.Popen[bytes] | warm.Process
         with self.out.open("wb") as out, self.err.open("wb") as err:
-            if (
-                command.warm
-                and preexec is None
-                and environment["PYTHONPATH"] == str(ROOT)
-                and warm.can_start(environment)
-            ):
-                self.process = warm.start(
-                    "worker.cli",
-                    *words,
-                    environment=environment,
-                    folder=command.folder,
-                    stdout=out.fileno(),
-                    stderr=err.fileno(),
-                )
-                return
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "worker.cli", *words],
-                cwd=command.folder,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=err,
-                start_new_session=True,
-                preexec_fn=preexec,
-            )
+            self.process = command.start(*arguments, stdout=out.fileno(), stderr=err.fileno(), preexec=preexec)
 
     @property
     def pid(self) -> int:
@@ -106,22 +77,6 @@ class Started:
             self.kill()
             for pid in ours:
                 kill(pid)
-
-
-def children(pid: int) -> list[int]:
-    """Return the living children of a process."""
-    found = []
-    for task in Path(f"/proc/{pid}/task").glob("*/children"):
-        with contextlib.suppress(OSError):
-            found += [int(number) for number in task.read_text().split()]
-    return found
-
-
-def command_line(pid: int) -> bytes:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes()
-    except OSError:
-        return b""
 
 
 def kill(pid: int, number: int = signal.SIGKILL) -> bool:
