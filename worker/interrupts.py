@@ -39,6 +39,11 @@ class Interrupts:
         self._noticed = self._count
         return self._count
 
+    @property
+    def any_came(self) -> bool:
+        """Whether any came, for one of several threads: that it sees them does not mean that the others will end."""
+        return self._count > 0
+
     @contextlib.contextmanager
     def counted(self) -> Iterator[None]:
         """Only count inside of the block."""

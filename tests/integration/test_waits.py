@@ -330,13 +330,28 @@ def test_acknowledgements_that_meet_a_lost_connection_do_not_stop_a_worker(
 def test_a_command_that_asks_elepay_ends_though_elepay_is_silent(
     tmp_path: Path, simulator: Simulator, words: tuple[object, ...]
 ) -> None:
+    ends_though_elepay_is_silent(tmp_path, simulator, words)
+
+
+@pytest.mark.parametrize("words", [("audit", 1), ("follow-up",)])
+def test_a_command_ends_though_only_some_of_its_threads_see_the_signal(
+    tmp_path: Path, simulator: Simulator, words: tuple[object, ...]
+) -> None:
+    """At one request a second some wait for their answer, and others for their place: these do see it."""
+    ends_though_elepay_is_silent(tmp_path, simulator, words, ELEPAY_REQUESTS_PER_SECOND=1, ONBOARD_FOLLOW_UP_SHARE=1)
+
+
+def ends_though_elepay_is_silent(
+    folder: Path, simulator: Simulator, words: tuple[object, ...], **settings: float
+) -> None:
     with Proxy(int(simulator.url.rpartition(":")[2])) as elepay:
-        command = Command(tmp_path, simulator, ELEPAY_BASE_URL=f"http://127.0.0.1:{elepay.port}")
-        assert command.json("run", "--workers", 1, write_csv(tmp_path / "a.csv", 10))["books"]["created"] == 10
-        write_csv(tmp_path / "b.csv", 10, prefix="b_")
+        address = {"ELEPAY_BASE_URL": f"http://127.0.0.1:{elepay.port}", "ONBOARD_FOLLOW_UP_HOURS": "0.0001"}
+        command = Command(folder, simulator, **address)
+        assert command.json("run", "--workers", 1, write_csv(folder / "a.csv", 10))["books"]["created"] == 10
+        write_csv(folder / "b.csv", 10, prefix="b_")
         elepay.mode = "silent"
         before = elepay.connections
-        process = command.start(*words)
+        process = Command(folder, simulator, **address, **settings).start(*words)
         wait_until(lambda: elepay.connections > before, 60, "a connection")
         ends(process, [signal.SIGTERM])
         assert process.returncode == 3

@@ -48,7 +48,7 @@ def follow_up(services: Services, console: Console) -> tuple[int, dict[str, Any]
             services.follow_up_limits,
             services.follow_up_rules,
             ends=math.inf,
-            stopping=lambda: interrupts.count > 0,
+            stopping=lambda: interrupts.any_came,
             progress=lambda so_far: console.print(
                 f"{so_far.asked:,} asked, {so_far.changed:,} have another status now"
             ),
@@ -120,7 +120,7 @@ def audit(
                 batch,
                 journal,
                 progress=lambda so_far: console.print(f"{so_far.rows:,} rows, {len(so_far.differences):,} differences"),
-                stopping=lambda: interrupts.count > 0,
+                stopping=lambda: interrupts.any_came,
             )
         except (ElepayError, RateLimitUnavailable, KeyboardInterrupt) as error:
             why = str(error) or "interrupted"
