@@ -33,6 +33,12 @@ OPEN_STATES = frozenset({RowState.WAITING, RowState.CLAIMED, RowState.SENDING})
 OWNING_STATES = frozenset({*OPEN_STATES, RowState.CREATED, RowState.UNCLEAR})
 
 
+#: What a source's end looks like; its identity may then be onboarded again (docs/elepay-api.md §2.4).
+ENDED_STATUSES = frozenset({"failed", "inactive", "deleted"})
+#: The customer has authorised the source, or it has ended: it is not followed up any more.
+SETTLED_STATUSES = ENDED_STATUSES | {"active"}
+
+
 def book_of(state: str) -> str:
     """Return the word of the books (`RowCounts`) for a row in this state: `open` for each of the three open ones."""
     return "open" if state in OPEN_STATES else str(state)

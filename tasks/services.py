@@ -21,7 +21,7 @@ from tasks.send.outcomes import SendPolicy
 from tasks.send.rate_limit import RateLimit, connect
 from tasks.send.retry_policy import RetryPolicy
 from tasks.send.sampling import Sampler
-from tasks.send.send_loop import SendLoop
+from tasks.send.send_loop import LoopSettings, SendLoop
 from tasks.settings import Settings
 
 
@@ -137,7 +137,7 @@ class Services:
             self.ledger,
             self.api,
             self.rate_limit,
-            rules=SendPolicy(
+            policy=SendPolicy(
                 live=settings.live,
                 look_up_delay_seconds=settings.look_up_delay_seconds,
                 look_ups=settings.look_ups,
@@ -148,13 +148,15 @@ class Services:
                 follow_up_seconds=settings.follow_up_hours[0] * 3600,
             ),
             register=lambda: register(self.ledger, settings.lease_seconds, settings.total_timeout_seconds),
-            in_flight=settings.in_flight,
-            slice_seconds=settings.slice_seconds,
-            lease_seconds=settings.lease_seconds,
-            guard_answers=settings.guard_answers,
-            breaker_answers=settings.breaker_answers,
-            breaker_share=settings.breaker_share,
-            window=settings.window,
+            settings=LoopSettings(
+                in_flight=settings.in_flight,
+                slice_seconds=settings.slice_seconds,
+                lease_seconds=settings.lease_seconds,
+                guard_answers=settings.guard_answers,
+                breaker_answers=settings.breaker_answers,
+                breaker_share=settings.breaker_share,
+                window=settings.window,
+            ),
         )
         loop.start()
         return loop

@@ -68,7 +68,7 @@ class Hand:
     lease_seconds: float = 60.0
 
     def mark(self, rows: Sequence[LeasedRow]) -> set[tuple[int, int]]:
-        """Mark rows `sending` and keep count as the wave loop does."""
+        """Mark rows `sending` and count attempts as the send loop does."""
         wave = self.ledger.write_wave(self.number, [], rows, self.lease_seconds)
         for row in rows:
             if (row.batch_id, row.record) in wave.marked:

@@ -75,9 +75,9 @@ DEFINITE = {
 }
 NO_CONNECTION = "no connection"
 FATES = (*EXECUTED, *LOST, *DEFINITE, NO_CONNECTION)
-#: Where a flight waits until the test lets it go on: nowhere, just before it looks at its lease, on the wire (or frozen
-#: between the look and the write), or for its answer.
-AT_ONCE, ON_THE_BRINK, ON_THE_WIRE, FOR_ITS_ANSWER = "at once", "on the brink", "on the wire", "for its answer"
+#: Where an exchange waits until the test lets it go on: nowhere, just before it looks at its lease, on the wire (or
+#: frozen between the look and the write), or for its answer.
+AT_ONCE, BEFORE_IT_LEAVES, ON_THE_WIRE, FOR_ITS_ANSWER = "at once", "before it leaves", "on the wire", "for its answer"
 #: A request reaches elepay so long after the look at the lease, or never: the lease outlives that look by a request's
 #: longest time, the sweep waits as long again, and then come the two look-ups.
 MOST_ON_THE_WIRE_SECONDS = 2 * TOTAL_SECONDS + MOST_LATE_SECONDS
@@ -166,28 +166,28 @@ class Remote:
         count = Counter(one.reference for one in self.sources if one.reference)
         return [reference for reference, number in count.items() if number > 1]
 
-    def create(self, flight: Exchange, customer: str, body: dict[str, Any]) -> Answer | ElepayError:
+    def create(self, exchange: Exchange, customer: str, body: dict[str, Any]) -> Answer | ElepayError:
         """One createSource request: it has left, is executed or not, and is answered (perhaps later)."""
         reference = body["metadata"][REFERENCE_KEY]
-        self._judge(flight, reference)
+        self._judge(exchange, reference)
         method = body["paymentMethod"]
-        post = Post(flight.key, customer, method, reference, self.clock.now)
+        post = Post(exchange.key, customer, method, reference, self.clock.now)
         self.posts.append(post)
-        flight.post = post
-        flight.stop_over(ON_THE_WIRE)
+        exchange.post = post
+        exchange.stop_over(ON_THE_WIRE)
         if self.clock.now - post.left_at > MOST_ON_THE_WIRE_SECONDS:
             return _answer("reset")
-        late, status, answer = EXECUTED.get(flight.fate, (0.0, "", ""))
-        if flight.fate in EXECUTED:
-            late = 0.0 if flight.waits == ON_THE_WIRE else late
+        late, status, answer = EXECUTED.get(exchange.fate, (0.0, "", ""))
+        if exchange.fate in EXECUTED:
+            late = 0.0 if exchange.waits == ON_THE_WIRE else late
             self.sources.append(
                 There(f"src_{next(_numbers)}", customer, method, reference, status, self.clock.now + late)
             )
             made = self.sources[-1]
         else:
-            answer, made = (LOST | DEFINITE)[flight.fate], None
-        flight.stop_over(FOR_ITS_ANSWER)
-        post.definite = flight.fate in DEFINITE
+            answer, made = (LOST | DEFINITE)[exchange.fate], None
+        exchange.stop_over(FOR_ITS_ANSWER)
+        post.definite = exchange.fate in DEFINITE
         return self._answer(answer, made)
 
     def _answer(self, kind: str, made: There | None) -> Answer | ElepayError:
@@ -211,15 +211,17 @@ class Remote:
         if isinstance(answer, Answer) and answer.status >= 400 and answer.content.startswith(b"{"):
             self.errors.append(answer)
 
-    def _judge(self, flight: Exchange, reference: str) -> None:
+    def _judge(self, exchange: Exchange, reference: str) -> None:
         """Is this request allowed to leave, by all that elepay and people have said so far?"""
-        self.violations += flight.look()
+        self.violations += exchange.look()
         for post in self.posts:
             if post.reference != reference or post.definite or self.word.get(reference, 0.0) > post.left_at:
                 continue
             proofs = [at for at in self.absent.get(reference, []) if at > post.left_at]
             if not proofs or proofs[-1] - post.left_at < MOST_LATE_SECONDS or len(proofs) < 2:
-                self.violations.append(f"{flight.key} sent again, although nothing proves that it is absent: {proofs}")
+                self.violations.append(
+                    f"{exchange.key} sent again, although nothing proves that it is absent: {proofs}"
+                )
 
     def listed(self, customer: str, method: str) -> Answer | ElepayError:
         """One listSources request."""
@@ -252,7 +254,7 @@ class Exchange(threading.Thread):
         self._mine, self._theirs = threading.Semaphore(0), threading.Semaphore(0)
 
     def begin(self, fate: str, waits: str) -> None:
-        """Let it begin; it comes back when it has landed, or waits."""
+        """Let it begin; it comes back when it is completed, or waits."""
         self.fate, self.waits = fate, waits
         self.start()
         self._theirs.acquire()
@@ -272,7 +274,7 @@ class Exchange(threading.Thread):
             raise Killed
 
     def run(self) -> None:
-        _here.flight = self
+        _here.exchange = self
         try:
             self._run_it()
         except Killed:
@@ -286,7 +288,7 @@ _here = threading.local()
 
 
 class Wire:
-    """Carries our client's requests to the model, in the thread of the model's flight."""
+    """Carries our client's requests to the model, in the thread of the model's exchange."""
 
     failed = False
     _remote: Remote
@@ -305,18 +307,18 @@ class Wire:
         url = urlsplit(target)
         customer = unquote(url.path.split("/")[2])
         if method == "GET":
-            self._land(sent, self._remote.listed(customer, parse_qs(url.query)["paymentMethod"][0]))
+            self._complete(sent, self._remote.listed(customer, parse_qs(url.query)["paymentMethod"][0]))
             return
-        flight: Exchange = _here.flight
-        if flight.fate == NO_CONNECTION:
+        exchange: Exchange = _here.exchange
+        if exchange.fate == NO_CONNECTION:
             sent.completed(NotSent("connection_refused"))
             return
-        flight.stop_over(ON_THE_BRINK)
-        self._land(
-            sent, self._remote.create(flight, customer, json.loads(body)) if sent.may_leave() else Fenced("held_back")
+        exchange.stop_over(BEFORE_IT_LEAVES)
+        self._complete(
+            sent, self._remote.create(exchange, customer, json.loads(body)) if sent.may_leave() else Fenced("held_back")
         )
 
-    def _land(self, sent: http_transport.Exchange, answer: Answer | ElepayError) -> None:
+    def _complete(self, sent: http_transport.Exchange, answer: Answer | ElepayError) -> None:
         sent.completed(answer)
         self._remote.received(answer)
 

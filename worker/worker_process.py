@@ -56,7 +56,7 @@ def work(name: str) -> int:
         from worker import notifier
 
         notifier.start(services)
-    _start_waves()
+    _start_send_loop()
     threading.Thread(target=_watch, name="watchdog", daemon=True).start()
     threading.Thread(target=_see_that_it_ends, args=(told_to_end,), name="end", daemon=True).start()
     if parent is None:  # workers of one command would fight for one port
@@ -79,7 +79,7 @@ def work(name: str) -> int:
     return 0
 
 
-def _start_waves() -> None:
+def _start_send_loop() -> None:
     """Start the sending loop, without which there is no worker; a ledger that is away is waited for, for a while.
 
     Raises LedgerReplaced at once.
@@ -134,7 +134,7 @@ def _see_that_it_ends(told: threading.Event) -> None:
     last, moved_at = time.monotonic(), send_loop.moved_at
     while time.monotonic() - last < NOTICE_SECONDS:
         time.sleep(0.1)
-        if send_loop.under_way or send_loop.moved_at != moved_at:
+        if send_loop.in_flight or send_loop.moved_at != moved_at:
             last, moved_at = time.monotonic(), send_loop.moved_at
     log.warning("told to end, but something does not answer, so this worker ends at once; nothing is lost")
     os._exit(0)

@@ -36,7 +36,7 @@ from tasks.ledger.batches import WATCH, Batches
 from tasks.ledger.dispatch import DISPATCH_AGAIN_SECONDS, DISPATCHED_AT_ONCE, Doorbell
 from tasks.ledger.follow_up import Following, FollowUpRow, SourceLine, StatusObservation
 from tasks.ledger.held_sources import SharedSource
-from tasks.ledger.insert_rows import ENDED_STATUSES, SETTLED_STATUSES, Adding
+from tasks.ledger.insert_rows import Adding
 from tasks.ledger.leases import Holding, WaveResult
 from tasks.ledger.outbox import ClaimedDelivery, Telling
 from tasks.ledger.queries import Counting, LookUpsToCome, Overview
@@ -44,6 +44,7 @@ from tasks.ledger.reaper import ClosedMethod, Sweeping, Witness
 from tasks.ledger.resolution import Deciding, UnclearRow
 from tasks.ledger.retention import Forgetting
 from tasks.ledger.sampling import SampledRow
+from tasks.models import ENDED_STATUSES, SETTLED_STATUSES
 
 __all__ = [
     "DISPATCHED_AT_ONCE",

@@ -8,10 +8,9 @@ from typing import NamedTuple
 from sqlalchemy import case, func, select, tuple_, update
 
 from tasks.ledger.conditions import GENERATION
-from tasks.ledger.insert_rows import SETTLED_STATUSES
 from tasks.ledger.schema import rows
 from tasks.ledger.store import Store
-from tasks.models import RowState, identity_and_generation, reference_of
+from tasks.models import SETTLED_STATUSES, RowState, identity_and_generation, reference_of
 
 _AUDITED = (RowState.CREATED, RowState.REFUSED, RowState.UNCLEAR, RowState.WAITING)
 

@@ -25,6 +25,7 @@ from tasks.ledger.schema import OWNING, batches, rows
 from tasks.ledger.schema import own_spellings as own_spellings_table
 from tasks.ledger.store import Store
 from tasks.models import (
+    ENDED_STATUSES,
     BatchState,
     NewRow,
     Reason,
@@ -33,10 +34,6 @@ from tasks.models import (
     own_identity_of,
 )
 
-#: What a source's end looks like; its identity may then be onboarded again (docs/elepay-api.md §2.4).
-ENDED_STATUSES = frozenset({"failed", "inactive", "deleted"})
-#: The customer has authorised the source, or it has ended: it is not followed up any more.
-SETTLED_STATUSES = ENDED_STATUSES | {"active"}
 #: Identities that are asked for by one statement.
 _PAGE = 500
 

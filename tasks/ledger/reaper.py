@@ -22,10 +22,10 @@ from sqlalchemy import (
 )
 
 from tasks.ledger.conditions import GENERATION
-from tasks.ledger.insert_rows import ENDED_STATUSES
 from tasks.ledger.schema import batches, closed_methods, history, rows, workers
 from tasks.ledger.store import Store
 from tasks.models import (
+    ENDED_STATUSES,
     LeasedRow,
     RowState,
     reference_of,

@@ -1,4 +1,4 @@
-"""What one row's decision means for its batch: closed payment methods, halted and paused batches."""
+"""What the decision about a row means for its batch: closed payment methods, halted and paused batches."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ class BatchGuards:
         if not closed:
             return None
         for key in ((row.payment_method, ""), (row.payment_method, row.resource)):
-            shut = closed.get(key)
-            if shut is not None and (shut[1] is None or shut[1] > self._ledger.now()):
-                return shut
+            by = closed.get(key)
+            if by is not None and (by[1] is None or by[1] > self._ledger.now()):
+                return by
         return None
 
     def take_effect(self, row: LeasedRow, decision: Decision) -> None:

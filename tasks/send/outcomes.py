@@ -1,4 +1,4 @@
-"""What an answer means for a row: pure decisions, no I/O.
+"""What an answer means for a row: pure decisions, no I/O, and only plain values are imported.
 
 Every decision is an `Outcome` for the ledger, perhaps a wait after which the same worker tries again, and perhaps an
 effect on more than this row.
@@ -21,13 +21,12 @@ from tasks.errors import (
     TryLater,
     Unclear,
 )
-from tasks.ledger import SETTLED_STATUSES
-from tasks.models import LeasedRow, Outcome, RowState, Source
+from tasks.models import SETTLED_STATUSES, LeasedRow, Outcome, RowState, Source
+from tasks.send.lookup_result import Finding, LookUp
 from tasks.send.retry_policy import RetryPolicy, look_up_gap
-from tasks.send.source_lookup import Finding, LookUp
 
-#: A row that waits for lists which may be behind is looked up again after so long at the latest: a witness may have
-#: been sent meanwhile.
+#: A row that waits for lists which may be behind is looked up again after so long at the latest: a control
+#: source may have been sent meanwhile.
 ASK_AGAIN_SECONDS = 30.0
 #: Bare statuses by which something in between turns requests away when there are too many: having been turned away so
 #: often does not speak against the row.
@@ -82,7 +81,7 @@ class Situation:
     recovery_seconds: float = 0.0  #: until the fleet's rate has recovered from this answer
 
 
-def created(row: LeasedRow, source: Source, *, latency_ms: int, rules: SendPolicy) -> Decision:
+def created(row: LeasedRow, source: Source, *, latency_ms: int, policy: SendPolicy) -> Decision:
     """Record the source; a mode other than the declared one stops the batch (§1)."""
     outcome = Outcome(
         row.batch_id,
@@ -95,12 +94,12 @@ def created(row: LeasedRow, source: Source, *, latency_ms: int, rules: SendPolic
         latency_ms=latency_ms,
         look_ups=row.look_ups,
         resends=row.resends,
-        follow_up_after=_follow_up(source, rules),
+        follow_up_after=_follow_up(source, policy),
     )
-    if source.live_mode is not None and source.live_mode != rules.live:
+    if source.live_mode is not None and source.live_mode != policy.live:
         outcome.code = "wrong_live_mode"
         outcome.what = f"created with liveMode {str(source.live_mode).lower()}"
-        mode, other = ("live", "test") if rules.live else ("test", "live")
+        mode, other = ("live", "test") if policy.live else ("test", "live")
         reason = (
             f"elepay answered in {other} mode but ELEPAY_MODE is {mode}: check the key and ELEPAY_MODE, then resume"
         )
@@ -108,12 +107,12 @@ def created(row: LeasedRow, source: Source, *, latency_ms: int, rules: SendPolic
     return Decision(outcome, definite=True)
 
 
-def _follow_up(source: Source, rules: SendPolicy) -> float | None:
-    return None if source.status in SETTLED_STATUSES else rules.follow_up_seconds
+def _follow_up(source: Source, policy: SendPolicy) -> float | None:
+    return None if source.status in SETTLED_STATUSES else policy.follow_up_seconds
 
 
 def failed(  # one branch for each thing that can be done about a row
-    row: LeasedRow, error: ElepayError, situation: Situation, *, latency_ms: int | None, rules: SendPolicy
+    row: LeasedRow, error: ElepayError, situation: Situation, *, latency_ms: int | None, policy: SendPolicy
 ) -> Decision:
     """Decide about a send that brought no source.
 
@@ -121,7 +120,7 @@ def failed(  # one branch for each thing that can be done about a row
     """
     outcome = _outcome(row, error, latency_ms)
     if isinstance(error, Unclear) or error.bare:
-        return _unclear(outcome, error, situation, rules)
+        return _unclear(outcome, error, situation, policy)
     match error:
         case AlreadyThere():
             outcome.what, outcome.ended_at = "elepay says it exists", situation.now
@@ -134,21 +133,21 @@ def failed(  # one branch for each thing that can be done about a row
             outcome.what = "batch halted"
             return Decision(outcome, effect=Effect.HALT, reason=halting(error), definite=True)
         case NotSent() | Throttled() | Maintenance() | TryLater():
-            decision = _again(row, outcome, error, situation, rules)
+            decision = _again(row, outcome, error, situation, policy)
             return decision if isinstance(error, NotSent) else replace(decision, definite=True)
     return Decision(outcome, definite=True)
 
 
-def _unclear(outcome: Outcome, error: ElepayError, situation: Situation, rules: SendPolicy) -> Decision:
+def _unclear(outcome: Outcome, error: ElepayError, situation: Situation, policy: SendPolicy) -> Decision:
     """Keep a row whose request may have been executed, and do what the answer says about batch and fleet."""
     outcome.what, outcome.ended_at = "outcome unclear", situation.now
-    wait = rules.look_up_delay_seconds
+    wait = policy.look_up_delay_seconds
     if isinstance(error, Throttled):
         wait = max(wait, situation.recovery_seconds, error.retry_after_seconds or 0.0)
     decision = replace(_look_up_after(outcome, wait, situation), definite=False)
     if isinstance(error, Halted):
         return replace(decision, effect=Effect.HALT, reason=halting(error))
-    if situation.outage_seconds > rules.longest_outage_seconds:
+    if situation.outage_seconds > policy.longest_outage_seconds:
         return replace(decision, effect=Effect.HALT, reason=SILENT)
     return decision
 
@@ -159,8 +158,8 @@ def _look_up_after(outcome: Outcome, seconds: float, situation: Situation) -> De
     return Decision(outcome, again_after=seconds)
 
 
-def _again(row: LeasedRow, outcome: Outcome, error: ElepayError, situation: Situation, rules: SendPolicy) -> Decision:
-    wait = rules.retry.wait_before_retry(error, row.attempts, situation.trouble_seconds)
+def _again(row: LeasedRow, outcome: Outcome, error: ElepayError, situation: Situation, policy: SendPolicy) -> Decision:
+    wait = policy.retry.wait_before_retry(error, row.attempts, situation.trouble_seconds)
     if wait is None:
         if isinstance(error, TryLater):
             return Decision(outcome)
@@ -188,38 +187,38 @@ def not_sent_in_time(row: LeasedRow, why: str) -> Decision:
     return Decision(outcome)
 
 
-def looked_up(row: LeasedRow, found: LookUp, situation: Situation, *, rules: SendPolicy) -> Decision:
-    """Settle an unclear row by what elepay has (§2.5, §6).
+def looked_up(row: LeasedRow, result: LookUp, situation: Situation, *, policy: SendPolicy) -> Decision:
+    """Decide about an unclear row by what elepay has (§2.5, §6).
 
     A row whose source is missing is sent again only if a second look-up, later, says so too and lists are known not to
-    be behind (`settling`); until then others may have its worker.
+    be behind (`source_lookup`); until then others may have its worker.
     """
     outcome = _of_look_up(row, situation)
-    if found.finding is Finding.FOUND and found.source is not None:
+    if result.finding is Finding.FOUND and result.source is not None:
         outcome.state, outcome.code, outcome.ended_at, outcome.absent_at = RowState.CREATED, None, None, None
-        outcome.source_id, outcome.source_status, outcome.adopted = found.source.id, found.source.status, True
-        outcome.source_generation, outcome.follow_up_after = found.generation, _follow_up(found.source, rules)
-        outcome.what = "found by look-up" if found.copies == 1 else f"found {found.copies} times by look-up"
+        outcome.source_id, outcome.source_status, outcome.adopted = result.source.id, result.source.status, True
+        outcome.source_generation, outcome.follow_up_after = result.generation, _follow_up(result.source, policy)
+        outcome.what = "found by look-up" if result.copies == 1 else f"found {result.copies} times by look-up"
         return Decision(outcome, definite=True)
-    if found.finding is Finding.UNKNOWN:
+    if result.finding is Finding.UNKNOWN:
         why = "the list proves nothing"
-        return replace(_inconclusive(row, outcome, why, situation, rules), definite=True)
+        return replace(_inconclusive(row, outcome, why, situation, policy), definite=True)
     if row.absent_at is None:
         outcome.absent_at, outcome.what = situation.now, "not found by look-up, to be confirmed"
-        return replace(_look_up_after(outcome, 2 * rules.look_up_delay_seconds, situation), definite=True)
-    if not found.proved:
-        outcome.not_before = min(max(found.proved_at, situation.now + 1.0), situation.now + ASK_AGAIN_SECONDS)
+        return replace(_look_up_after(outcome, 2 * policy.look_up_delay_seconds, situation), definite=True)
+    if not result.proved:
+        outcome.not_before = min(max(result.proved_at, situation.now + 1.0), situation.now + ASK_AGAIN_SECONDS)
         outcome.what = "not found by look-up, elepay's lists may be behind"
         return Decision(outcome, definite=True)
-    return _absent(row, outcome, situation, rules)
+    return _absent(row, outcome, situation, policy)
 
 
-def _absent(row: LeasedRow, outcome: Outcome, situation: Situation, rules: SendPolicy) -> Decision:
+def _absent(row: LeasedRow, outcome: Outcome, situation: Situation, policy: SendPolicy) -> Decision:
     """Decide about a row that has no source at elepay."""
     if row.code in REFUSED_IF_ABSENT:
         outcome.state, outcome.what = RowState.REFUSED, "not found by look-up"
         return Decision(outcome, definite=True)
-    if row.resends >= rules.resends and not row.never_sent:
+    if row.resends >= policy.resends and not row.never_sent:
         outcome.code, outcome.what = "no_source_found", "not found again, a person decides"
         return Decision(outcome, definite=True)
     outcome.state, outcome.worker, outcome.code = RowState.CLAIMED, situation.worker, None
@@ -230,17 +229,17 @@ def _absent(row: LeasedRow, outcome: Outcome, situation: Situation, rules: SendP
     return Decision(outcome, again_after=0.0, definite=True)
 
 
-def look_up_failed(row: LeasedRow, error: ElepayError, situation: Situation, *, rules: SendPolicy) -> Decision:
+def look_up_failed(row: LeasedRow, error: ElepayError, situation: Situation, *, policy: SendPolicy) -> Decision:
     """Put a look-up off that brought no list; in an outage that says nothing about the row."""
     outcome = _of_look_up(row, situation)
     definite = None if isinstance(error, NotSent) else not (isinstance(error, Unclear) or error.bare)
     if isinstance(error, NotSent | Throttled | Maintenance | Halted):
-        gap = situation.recovery_seconds or look_up_gap(1, rules.look_up_delay_seconds)
+        gap = situation.recovery_seconds or look_up_gap(1, policy.look_up_delay_seconds)
         gap = max(gap, error.retry_after_seconds or 0.0, 1.0)
         put_off = replace(_look_up_after(outcome, gap, situation), definite=definite)
         return replace(put_off, effect=Effect.HALT, reason=halting(error)) if isinstance(error, Halted) else put_off
     why = f"look-up failed: {error.code}"
-    return replace(_inconclusive(row, outcome, why, situation, rules), definite=definite)
+    return replace(_inconclusive(row, outcome, why, situation, policy), definite=definite)
 
 
 def _of_look_up(row: LeasedRow, situation: Situation) -> Outcome:
@@ -252,13 +251,13 @@ def _of_look_up(row: LeasedRow, situation: Situation) -> Outcome:
     return outcome
 
 
-def _inconclusive(row: LeasedRow, outcome: Outcome, what: str, situation: Situation, rules: SendPolicy) -> Decision:
+def _inconclusive(row: LeasedRow, outcome: Outcome, what: str, situation: Situation, policy: SendPolicy) -> Decision:
     """Look a row up later, at most so often as the settings say; look-ups in an outage do not count."""
-    if situation.outage_seconds == 0.0 or situation.outage_seconds > rules.longest_outage_seconds:
+    if situation.outage_seconds == 0.0 or situation.outage_seconds > policy.longest_outage_seconds:
         outcome.look_ups = row.look_ups + 1
     outcome.what = what
-    if outcome.look_ups < rules.look_ups:
-        gap = look_up_gap(outcome.look_ups, max(rules.look_up_delay_seconds, 0.5))
+    if outcome.look_ups < policy.look_ups:
+        gap = look_up_gap(outcome.look_ups, max(policy.look_up_delay_seconds, 0.5))
         return _look_up_after(outcome, gap, situation)
     outcome.code, outcome.what = "lookup_inconclusive", f"{what}; a person decides"
     return Decision(outcome)

@@ -1,4 +1,4 @@
-"""One request of a row: it leaves or it does not, and the decision about what came back; safe from many threads."""
+"""One request of a row, and the decision about its answer; safe to share between threads."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from tasks.send.source_lookup import SourceLookup
 
 log = structlog.get_logger("onboard")
 
-#: Maintenance is worth a line in the log when it has lasted for so long, in seconds.
-WORTH_SAYING_SECONDS = 1.0
+#: Maintenance is logged when it has lasted for so long.
+LOG_AFTER_SECONDS = 1.0
 
 
 class RowSender:
     """Sends rows and looks them up, and slows the fleet down when elepay asks for it.
 
-    What may block is done by the threads of `others`. `worker` is the number under which a row was marked; a row to be
+    `threads` do what may block. `worker` is the number under which a row was marked; a row to be
     tried again is kept for it.
     """
 
@@ -39,54 +39,58 @@ class RowSender:
         ledger: Ledger,
         api: ElepayApi,
         limiter: RateLimit,
-        rules: SendPolicy,
-        others: Executor,
-        *,
+        policy: SendPolicy,
+        threads: Executor,
         outage_seconds: Callable[[], float] = lambda: 0.0,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self._ledger, self._api, self._limiter, self._rules = ledger, api, limiter, rules
-        self._others = others
+        self._ledger, self._api, self._limiter, self._policy = ledger, api, limiter, policy
+        self._threads = threads
         self._clock, self._sleep = clock, sleep
         self._outage_seconds = outage_seconds
-        self._settling = SourceLookup(api, ledger, self._take_place, clock, list_lag_seconds=rules.list_lag_seconds)
+        self._lookup = SourceLookup(api, ledger, self._take_place, clock, list_lag_seconds=policy.list_lag_seconds)
         self._trouble_since: dict[str, float] = {}
-        self._closed = False  #: it was said that elepay is under maintenance
+        self._maintenance_logged = False
 
     def send(
         self,
         row: LeasedRow,
         worker: int,
-        then: Callable[[Decision], None],
+        on_decision: Callable[[Decision], None],
         *,
         wait_seconds: float,
-        keeps_back: Callable[[], str],
+        fenced: Callable[[], str],
     ) -> None:
-        """Create the row's source in `wait_seconds`; `then` is called once, by one thread or another.
+        """Create the row's source in `wait_seconds`; `on_decision` is called once, by any thread.
 
-        `keeps_back` is asked just before its bytes leave, and says why they may not.
+        `fenced` is called just before its bytes leave, and returns why they may not (nothing if they may).
         """
         request = SourceRequest(row.customer_id, row.payment_method, row.resource, *decode_request(row.request))
-        starts = self._clock() + wait_seconds
+        starts_at = self._clock() + wait_seconds
 
         def completed(made: Source | ElepayError) -> None:
-            took = self._clock() - starts
+            took = self._clock() - starts_at
             counters.count_request(None if isinstance(made, Source) else made, took)
             if isinstance(made, Source):
                 self._trouble_is_over()
-                then(outcomes.created(row, made, latency_ms=int(took * 1000), rules=self._rules))
+                on_decision(outcomes.created(row, made, latency_ms=int(took * 1000), policy=self._policy))
             elif isinstance(made, Fenced):
-                then(outcomes.not_sent_in_time(row, keeps_back() or "lease ended"))
-            else:  # the fleet may have to be told, and nobody else's answer should wait for that
-                self._others.submit(self._after_failure, row, made, worker, took, then)
+                on_decision(outcomes.not_sent_in_time(row, fenced() or "lease ended"))
+            else:  # the fleet may have to slow down, and no other answer should wait for that
+                self._threads.submit(self._after_failure, row, made, worker, took, on_decision)
 
         self._api.begin_create(
-            request, row.reference, completed, wait_seconds=wait_seconds, may_leave=lambda: not keeps_back()
+            request, row.reference, completed, wait_seconds=wait_seconds, may_leave=lambda: not fenced()
         )
 
     def _after_failure(
-        self, row: LeasedRow, error: ElepayError, worker: int, took: float, then: Callable[[Decision], None]
+        self,
+        row: LeasedRow,
+        error: ElepayError,
+        worker: int,
+        took: float,
+        on_decision: Callable[[Decision], None],
     ) -> None:
         try:
             recovery = self._slow_down(error, took)
@@ -96,38 +100,40 @@ class RowSender:
         except Exception as unexpected:  # noqa: BLE001 - the door of a thread: a bug must not leave a row without an outcome
             log.error("unexpected failure", batch=row.batch_id, line=row.line, error=type(unexpected).__name__)  # noqa: TRY400
             decision = self.broken(row, worker)
-        then(decision)
+        on_decision(decision)
 
     def look_up(self, row: LeasedRow, worker: int) -> Decision:
         """Ask elepay what became of an unclear row."""
         started, recovery = self._clock(), 0.0
         error: ElepayError
         try:
-            found = self._settling.look_up(row)
+            result = self._lookup.look_up(row)
         except ElepayError as raised:
             recovery = self._slow_down(raised, self._clock() - started)
             error = raised
         except RateLimitUnavailable:
             error = NotSent("not_sent")
         else:
-            counters.count_look_up(found.finding.value)
+            counters.count_look_up(result.finding.value)
             situation = self._situation(worker)
             if situation.outage_seconds and not self._ledger.has_unsent(row.batch_id):
-                situation = replace(situation, outage_seconds=0.0)  # no row will be sent after it and be a witness
-            return outcomes.looked_up(row, found, situation, rules=self._rules)
+                situation = replace(
+                    situation, outage_seconds=0.0
+                )  # no row will be sent after it, so no control source comes
+            return outcomes.looked_up(row, result, situation, policy=self._policy)
         counters.count_look_up("failed")
         situation = self._situation(worker, recovery_seconds=recovery)
-        return outcomes.look_up_failed(row, error, situation, rules=self._rules)
+        return outcomes.look_up_failed(row, error, situation, policy=self._policy)
 
     def broken(self, row: LeasedRow, worker: int) -> Decision:
-        """Decide about a row on which this program itself failed: whether it was sent, nobody knows."""
+        """Decide about a row on which this program itself failed: it may have been sent."""
         return self._failed(row, Unclear("internal_error"), worker, None)
 
     def _failed(
         self, row: LeasedRow, error: ElepayError, worker: int, latency_ms: int | None, *, recovery_seconds: float = 0.0
     ) -> Decision:
         situation = self._situation(worker, trouble_seconds=self._trouble(error), recovery_seconds=recovery_seconds)
-        return outcomes.failed(row, error, situation, latency_ms=latency_ms, rules=self._rules)
+        return outcomes.failed(row, error, situation, latency_ms=latency_ms, policy=self._policy)
 
     def _situation(self, worker: int, *, trouble_seconds: float = 0.0, recovery_seconds: float = 0.0) -> Situation:
         return Situation(worker, self._ledger.now(), trouble_seconds, self._outage_seconds(), recovery_seconds)
@@ -143,12 +149,12 @@ class RowSender:
 
     def _trouble_is_over(self) -> None:
         self._trouble_since.clear()
-        if self._closed:
-            self._closed = False
+        if self._maintenance_logged:
+            self._maintenance_logged = False
             log.info("elepay is open again")
 
     def _slow_down(self, error: ElepayError, seconds_ago: float) -> float:
-        """Let the whole fleet know at once that elepay wants less, or nothing for now.
+        """Slow the whole fleet down, or pause it, as elepay asks.
 
         Return the seconds until its rate has recovered.
         """
@@ -156,17 +162,17 @@ class RowSender:
             if isinstance(error, Throttled):
                 return self._limiter.cut(seconds_ago, error.retry_after_seconds, bare=error.bare)
             if isinstance(error, Maintenance) and error.code not in ONE_METHOD_ONLY:
-                wait = self._rules.retry.wait_before_retry(error, self._maintenance_gaps(), 0.0)
+                wait = self._policy.retry.wait_before_retry(error, self._maintenance_gaps(), 0.0)
                 self._limiter.pause(wait or 1.0)
-                self._say_closed(error)
+                self._log_maintenance(error)
         except RateLimitUnavailable:
             log.warning("Redis did not take the news of throttling or maintenance", code=error.code)
         return 0.0
 
-    def _say_closed(self, error: Maintenance) -> None:
+    def _log_maintenance(self, error: Maintenance) -> None:
         since = self._trouble_since.get("Maintenance")
-        if since is not None and self._clock() - since >= WORTH_SAYING_SECONDS and not self._closed:
-            self._closed = True
+        if since is not None and self._clock() - since >= LOG_AFTER_SECONDS and not self._maintenance_logged:
+            self._maintenance_logged = True
             log.warning("elepay is under maintenance, so nothing is sent", code=error.code)
 
     def _maintenance_gaps(self) -> int:

@@ -1,15 +1,15 @@
-"""What elepay has of an unclear row: found, absent, or not to be told.
+"""What elepay has of an unclear row: found, absent, or unknown.
 
-A list that lacks our reference proves that there is no source only if four things are known (docs/guarantees.md):
+A list that lacks a row's reference proves that there is no source only if four things are known (docs/guarantees.md):
 
 1. the list is complete (docs/elepay-api.md §2.5), and came on a connection that had carried no other request: an empty
-   list names no customer, so it could be the answer to somebody else's question
+   list names no customer, so it could be the answer to another request
 2. an earlier look-up, some time before, found the same: an answer may still be on its way at elepay's side
-3. lists show our references at all: elepay does not document whether a list shows pending sources or metadata, so a
-   *witness*, a source of the same payment method that elepay confirmed to us, must have been seen in a list since the
+3. lists show references at all: elepay does not document whether a list shows pending sources or metadata, so a
+   *control source*, one of the same payment method that elepay has confirmed, must have been seen in a list since the
    row's request ended
-4. lists are not behind the end of the row's request: a witness sent after it was seen before the row's own list was
-   fetched, or so much time has passed since then as lists may be behind (`Lag`)
+4. lists are not behind the end of the row's request: a control source sent after it was seen before the row's own list
+   was fetched, or so much time has passed since then as lists may be behind (`Lag`)
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ import math
 import threading
 import time
 from collections.abc import Callable
-from enum import Enum
 from typing import NamedTuple
 
 from tasks.elepay.client import ElepayApi, SourceList
 from tasks.elepay.codes import DOES_NOT_EXIST
 from tasks.errors import Refused
-from tasks.ledger import ENDED_STATUSES, Ledger
-from tasks.models import LeasedRow, Source, identity_and_generation
+from tasks.ledger import Ledger
+from tasks.models import ENDED_STATUSES, LeasedRow, Source, identity_and_generation
+from tasks.send.lookup_result import Finding, LookUp
 
-#: After lists showed no witness, none is looked for again for so long.
+#: After lists showed no control source, none is looked for again for so long.
 NOT_SHOWN_SECONDS = 2.0
-#: A list that lacks a witness older than this is not behind: somebody has deleted that source, or lists hide it.
+#: A list that lacks a control source older than this is not behind: somebody has deleted that source, or lists hide it.
 MOST_LAG_SECONDS = 3600.0
-#: For so long a lag that was seen is reckoned with.
+#: A lag that was seen is expected for so long.
 LAG_KEPT_SECONDS = 3600.0
 #: Two clocks that drift apart by less than this, and this share of the time, have not jumped.
 MOST_DRIFT_SECONDS, MOST_DRIFT = 1.0, 0.01
@@ -39,39 +39,20 @@ MOST_DRIFT_SECONDS, MOST_DRIFT = 1.0, 0.01
 _NEW = "pending"
 
 
-class Finding(Enum):
-    """What a look-up says."""
-
-    FOUND = "found"  #: our reference is there
-    ABSENT = "absent"  #: the list is complete and does not have it
-    UNKNOWN = "unknown"  #: nothing is proved: the list is not complete, or lists were not seen to show references
-
-
-class LookUp(NamedTuple):
-    """A finding; `source` is ours if found, `copies` how many carry our reference (more than one: report it)."""
-
-    finding: Finding
-    source: Source | None = None
-    copies: int = 0
-    generation: int | None = None  #: of the source, if it is not the row's own
-    proved: bool = False  #: absent, and lists are known not to be behind the row's request
-    proved_at: float = 0.0  #: else: by when they are known not to be, by the ledger's clock
-
-
 class Lag:
-    """How far lists may be behind, in seconds: what the operator reckons with, or twice what was seen lately."""
+    """How far lists may be behind, in seconds: what the operator expects, or twice what was seen lately."""
 
-    def __init__(self, reckoned_seconds: float) -> None:
-        self._reckoned = reckoned_seconds
+    def __init__(self, expected_seconds: float) -> None:
+        self._expected = expected_seconds
         self._seen = 0.0
         self._seen_at = 0.0
 
     def seconds(self, now: float) -> float:
         """Return for how long after a request's end a list that lacks its source proves nothing."""
-        return max(self._reckoned, 2 * self._seen if now - self._seen_at < LAG_KEPT_SECONDS else 0.0)
+        return max(self._expected, 2 * self._seen if now - self._seen_at < LAG_KEPT_SECONDS else 0.0)
 
     def lacking(self, sent_at: float, now: float) -> None:
-        """Learn that a list lacks a source which was sent then and surely exists."""
+        """Note that a list lacks a source which was sent then and exists."""
         behind = now - sent_at
         if behind < MOST_LAG_SECONDS and (behind > self._seen or now - self._seen_at > LAG_KEPT_SECONDS):
             self._seen, self._seen_at = behind, now
@@ -135,15 +116,15 @@ class SourceLookup:
     def look_up(self, row: LeasedRow) -> LookUp:
         """Ask elepay for a row's source. The caller has taken the first place of the rate limit; raises ElepayError.
 
-        The first look-up costs one request. The second asks for witnesses before it, unless one that was seen for
-        another row serves for this one too.
+        The first look-up costs one request. The second looks control sources up before it, unless one that was
+        seen for another row serves for this row, too.
 
         A row that was never sent is not missing while its identity has a source of any generation: a ledger that was
         lost may have made it. Where elepay does not know the customer, there is none.
         """
         confirms = row.absent_at is not None
         if confirms and not self._is_up_to_date(row, self._ledger.now()):
-            self._ask_for_witnesses(row)
+            self._look_up_control_sources(row)
         asked_at = self._ledger.now()
         up_to_date = self._is_up_to_date(row, asked_at)
         try:
@@ -152,13 +133,13 @@ class SourceLookup:
             if row.never_sent and error.code == DOES_NOT_EXIST and not error.bare:
                 return LookUp(Finding.ABSENT, proved=True)
             raise
-        if row.never_sent and (found := _of_identity(row, listed)) and found.source is not None:
-            self._note_found(row, found.source, asked_at)
-            return found
-        services = [source for source in listed.sources if source.reference == row.reference]
-        if services:
-            self._note_found(row, services[0], asked_at)
-            return LookUp(Finding.FOUND, services[0], len(services))
+        if row.never_sent and (result := _of_identity(row, listed)) and result.source is not None:
+            self._note_found(row, result.source, asked_at)
+            return result
+        matching = [source for source in listed.sources if source.reference == row.reference]
+        if matching:
+            self._note_found(row, matching[0], asked_at)
+            return LookUp(Finding.FOUND, matching[0], len(matching))
         if not listed.complete or hides_metadata(listed):
             return LookUp(Finding.UNKNOWN)
         if up_to_date or not confirms:
@@ -180,27 +161,28 @@ class SourceLookup:
         shown = self._shown.get(row.payment_method)
         return shown is not None and shown.seen_at >= _ended_at(row)
 
-    def _ask_for_witnesses(self, row: LeasedRow) -> None:
-        """Look witnesses up until one is shown; those that lists lack tell how far they are behind."""
+    def _look_up_control_sources(self, row: LeasedRow) -> None:
+        """Look control sources up until a list shows one; those that lists lack say how far lists are behind."""
         key = row.batch_id, row.payment_method
         with self._lock:
             if self._is_up_to_date(row, self._ledger.now()):
-                return  # another thread has asked meanwhile
+                return  # another thread has looked one up meanwhile
             if self._clock() - self._not_shown_at.get(key, -NOT_SHOWN_SECONDS) < NOT_SHOWN_SECONDS:
                 return
-            for witness in self._ledger.witnesses(row.batch_id, row.record, row.payment_method, after=_ended_at(row)):
+            after = _ended_at(row)
+            for control in self._ledger.witnesses(row.batch_id, row.record, row.payment_method, after=after):
                 self._take_place()
                 asked_at = self._ledger.now()
-                listed = self._api.list_sources(witness.customer_id, row.payment_method)
-                if any(source.reference == witness.reference for source in listed.sources):
-                    self._note_shown(row.payment_method, witness.sent_at, asked_at)
+                listed = self._api.list_sources(control.customer_id, row.payment_method)
+                if any(source.reference == control.reference for source in listed.sources):
+                    self._note_shown(row.payment_method, control.sent_at, asked_at)
                     return
                 if listed.complete:
-                    self._lag.lacking(witness.sent_at, asked_at)
+                    self._lag.lacking(control.sent_at, asked_at)
             self._not_shown_at[key] = self._clock()
 
     def _note_found(self, row: LeasedRow, source: Source, asked_at: float) -> None:
-        """Let a source that was found serve as a witness, if it was new: lists may hide new ones and show others."""
+        """Let a source that was found be a control source, if it was new: lists may hide new ones and show others."""
         if source.status == _NEW:
             with self._lock:
                 self._note_shown(row.payment_method, row.sent_at or 0.0, asked_at)
@@ -218,18 +200,18 @@ def _ended_at(row: LeasedRow) -> float:
 def _of_identity(row: LeasedRow, listed: SourceList) -> LookUp | None:
     """Return the newest source of a row's identity, those that have not ended first."""
     wanted = identity_and_generation(row.reference)
-    found = []
+    candidates = []
     for source in listed.sources:
         named = identity_and_generation(source.reference or "")
         if named is not None and wanted is not None and named[0] == wanted[0] and named[1] >= wanted[1]:
-            found.append((source.status not in ENDED_STATUSES, named[1], source))
-    if not found:
+            candidates.append((source.status not in ENDED_STATUSES, named[1], source))
+    if not candidates:
         return None
-    alive, generation, source = max(found, key=lambda one: one[:2])
-    copies = sum(one[:2] == (alive, generation) for one in found)
+    alive, generation, source = max(candidates, key=lambda candidate: candidate[:2])
+    copies = sum(candidate[:2] == (alive, generation) for candidate in candidates)
     return LookUp(Finding.FOUND, source, copies, None if source.reference == row.reference else generation)
 
 
 def hides_metadata(listed: SourceList) -> bool:
-    """Tell whether a list has sources and shows the metadata of none of them: it proves nothing about references."""
+    """Return whether a list has sources and shows the metadata of none of them: it proves nothing about references."""
     return bool(listed.sources) and not any(source.has_metadata for source in listed.sources)

@@ -11,10 +11,11 @@ from factories import answer, hand, new_row, running_batch, whole
 from tasks.elepay.client import SourceList
 from tasks.ledger import Ledger
 from tasks.models import LeasedRow, RowState, Source, reference_of
+from tasks.send.lookup_result import Finding, LookUp
 from tasks.send.outcomes import SendPolicy
 from tasks.send.retry_policy import RetryPolicy
 from tasks.send.row_sender import RowSender
-from tasks.send.source_lookup import MOST_LAG_SECONDS, NOT_SHOWN_SECONDS, Finding, Lag, LookUp, SourceLookup
+from tasks.send.source_lookup import MOST_LAG_SECONDS, NOT_SHOWN_SECONDS, Lag, SourceLookup
 
 RECKONED_SECONDS = 120.0
 
@@ -50,6 +51,13 @@ class Elepay:
         return [customer for customer, _ in asked]
 
 
+class Unlimited:
+    """A rate limit that has places for everybody."""
+
+    def take_place(self, _sleep: object) -> bool:
+        return True
+
+
 class Desk:
     """A ledger, elepay, and one process that sends and looks up, under one clock."""
 
@@ -59,14 +67,17 @@ class Desk:
         self.batch = running_batch(ledger, [new_row(record) for record in range(1, rows + 1)])
         self.worker = hand(ledger, 1e9)
         self.held = {row.record: row for row in ledger.claim_slice(whole(self.batch), self.worker.number)}
-        self.settling = self.new_process()
+        self.lookup = self.new_process()
+
+    def clock(self) -> float:
+        return self.elepay.now + self.elepay.steady
 
     def new_process(self) -> SourceLookup:
         return SourceLookup(
             self.elepay,  # type: ignore[arg-type]
             self.ledger,
             lambda: None,
-            lambda: self.elepay.now + self.elepay.steady,
+            self.clock,
             list_lag_seconds=RECKONED_SECONDS,
         )
 
@@ -89,7 +100,7 @@ class Desk:
 
     def look_up(self, row: LeasedRow, after: float = 0.0) -> LookUp:
         self.elepay.now += after
-        return self.settling.look_up(row)
+        return self.lookup.look_up(row)
 
     def first_look_up(self, row: LeasedRow) -> None:
         """The look-up that finds nothing, some time before the one that may prove it."""
@@ -315,10 +326,11 @@ def test_look_ups_without_a_witness_count_in_an_outage_once_nothing_is_left_to_b
         desk.send(record, answered=False)
     desk.elepay.there.clear()
     desk.first_look_up(lost)
-    rules = SendPolicy(False, look_up_delay_seconds=5.0, look_ups=4, resends=2, retry=RetryPolicy(60.0, 60.0))
+    policy = SendPolicy(False, look_up_delay_seconds=5.0, look_ups=4, resends=2, retry=RetryPolicy(60.0, 60.0))
     nobody: Any = None
-    sender = RowSender(desk.ledger, nobody, nobody, rules, nobody, outage_seconds=lambda: 60.0)
-    sender._settling = desk.settling
+    sender = RowSender(
+        desk.ledger, desk.elepay, Unlimited(), policy, nobody, outage_seconds=lambda: 60.0, clock=desk.clock
+    )
     decision = sender.look_up(lost, desk.worker.number)
     assert (decision.outcome.state, decision.outcome.look_ups) == (RowState.UNCLEAR, counted)
 

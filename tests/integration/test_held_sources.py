@@ -5,9 +5,8 @@ from __future__ import annotations
 import itertools
 import math
 import threading
-from collections import deque
+import time
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,9 +16,12 @@ from sqlalchemy import text
 from tasks.errors import LedgerError
 from tasks.ledger import Ledger
 from tasks.models import BatchState, LeasedRow, NewRow, Outcome, RowState
-from tasks.send.outcomes import Decision, SendPolicy
-from tasks.send.retry_policy import RetryPolicy
-from tasks.send.send_loop import Completed, SendLoop, SliceRun
+from tasks.send.batch_guards import BatchGuards
+from tasks.send.circuit_breaker import CircuitBreaker
+from tasks.send.outcomes import Decision
+from tasks.send.recording import Recorder
+from tasks.send.slice_queue import Completed, SliceQueue, SliceRun
+from tasks.send.worker_lease import WorkerLease
 
 _CUSTOMERS = itertools.count()
 
@@ -60,14 +62,14 @@ def test_a_source_that_a_row_of_a_finished_batch_holds_is_not_believed(ledger: L
     assert ledger.close_batch(first)
     second = running_batch(ledger, [new_row(7), new_row(8)])
     other, later = sent(ledger, second)
-    wave = ledger.write_wave(
+    result = ledger.write_wave(
         other.number,
         [answer(later[0], source_id="src_a"), answer(later[1], source_id="src_b")],
         [],
         60.0,
         look_up_delay_seconds=5.0,
     )
-    assert wave.doubted == 1
+    assert result.doubted == 1
     doubted = row_of(ledger, second, later[0].record)
     assert (doubted.state, doubted.source_id, doubted.code, doubted.worker) == ("unclear", None, "source_taken", None)
     assert doubted.not_before == pytest.approx(doubted.ended_at + 5.0)
@@ -157,7 +159,7 @@ def test_a_person_cannot_name_a_source_that_a_row_holds(ledger: Ledger) -> None:
         ledger.resolve(asked, 2, RowState.CREATED, source_id="src_c", who="somebody")
 
 
-def test_one_source_in_two_answers_of_a_wave_is_the_first_rows(ledger: Ledger) -> None:
+def test_one_source_in_two_answers_of_a_commit_is_the_first_rows(ledger: Ledger) -> None:
     batch = running_batch(ledger, 2)
     worker, held = sent(ledger, batch)
     worker.record(answer(held[0], source_id="src_a"), answer(held[1], source_id="src_a"))
@@ -179,25 +181,14 @@ def test_no_connection_is_used_again_after_an_answer_that_named_another_rows_sou
     batch = running_batch(ledger, 2)
     worker, held = sent(ledger, batch)
     renewals: list[str] = []
-    api: Any = SimpleNamespace(renew_connections=lambda: renewals.append("renewed"))
-    nobody: Any = None
-    loop = SendLoop(
-        ledger,
-        api,
-        nobody,
-        rules=SendPolicy(False, look_up_delay_seconds=5.0, look_ups=4, resends=2, retry=RetryPolicy(60.0, 60.0)),
-        register=lambda: worker.number,
-        in_flight=1,
-        slice_seconds=60.0,
-        lease_seconds=60.0,
-        guard_answers=0,
-        breaker_answers=0,
-        breaker_share=1.0,
-    )
-    loop._register_worker()
-    work = SliceRun(whole(batch), worker.number, math.inf, deque(), open=2)
+    lease = WorkerLease(lambda: worker.number, 60.0, time.monotonic)
+    lease.register()
+    guards = BatchGuards(ledger, guard_answers=0, breaker_answers=0, breaker_share=1.0)
+    queue = SliceQueue(ledger, CircuitBreaker(time.monotonic), guards, 1, time.monotonic)
+    recorder = Recorder(ledger, lease, queue, guards, lambda: renewals.append("renewed"), 5.0, time.monotonic)
+    run = SliceRun(whole(batch), worker.number, math.inf, open=2)
     for row, source_id, expected in zip(held, ("src_b", "src_a"), ([], ["renewed"]), strict=True):
-        loop._write([Completed(work, row, Decision(answer(row, source_id=source_id), definite=True))], [])
+        recorder.write([Completed(run, row, Decision(answer(row, source_id=source_id), definite=True))], [])
         assert renewals == expected
     assert states(ledger, batch) == ["created", "unclear"]
 

@@ -1,6 +1,6 @@
 """Random interleavings of everything that can happen to rows, against a model of elepay; the laws hold after each step.
 
-What runs is the real thing: the ledger (SQLite and PostgreSQL), the wave loop, the outcomes, the look-ups, the client.
+What runs is the real thing: the ledger (SQLite and PostgreSQL), the send loop, the outcomes, the look-ups, the client.
 Only time, elepay and the limiter's Redis are models, and the loop's threads take their steps when the machine says so:
 a process that is not asked to do anything is a frozen one. The same steps every time; `INTERLEAVINGS=1000` in the
 environment searches that many new ones, INTERLEAVINGS_UNSHRUNK shows the first failure as it was found.
@@ -13,7 +13,8 @@ import functools
 import os
 import random
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, Future
 from typing import Any
 
 import pytest
@@ -30,6 +31,7 @@ from hypothesis.stateful import (
 )
 from remote import (
     AT_ONCE,
+    BEFORE_IT_LEAVES,
     DEFINITE,
     EXECUTED,
     FATES,
@@ -37,7 +39,6 @@ from remote import (
     LIST_LAG_SECONDS,
     LOOK_UP_DELAY_SECONDS,
     LOST,
-    ON_THE_BRINK,
     ON_THE_WIRE,
     TOTAL_SECONDS,
     WRONG,
@@ -61,8 +62,10 @@ from tasks.operations import batch_lifecycle
 from tasks.send import circuit_breaker
 from tasks.send.outcomes import SendPolicy
 from tasks.send.rate_limit import Reservation
+from tasks.send.request_starter import PlacedRow, RequestStarter
 from tasks.send.retry_policy import RetryPolicy
-from tasks.send.send_loop import SendLoop
+from tasks.send.send_loop import LoopSettings, SendLoop
+from tasks.send.slice_queue import SliceRun
 
 LEASE_SECONDS = 9.0
 CUSTOMERS = 6
@@ -77,7 +80,7 @@ WRITES = st.sampled_from(["fine"] * 16 + ["refused", "unheard", "killed before",
 ANY_FATE = st.sampled_from(
     ["created"] * 12 + [*LOST, *WRONG, *(fate for fate in EXECUTED if "late" in fate)] * 3 + list(FATES)
 )
-WAITS = st.sampled_from([AT_ONCE] * 4 + [ON_THE_BRINK, ON_THE_WIRE] + [FOR_ITS_ANSWER] * 2)
+WAITS = st.sampled_from([AT_ONCE] * 4 + [BEFORE_IT_LEAVES, ON_THE_WIRE] + [FOR_ITS_ANSWER] * 2)
 HELD = {"claimed", "sending"}
 
 
@@ -148,27 +151,45 @@ class Places:
             raise RateLimitUnavailable("Redis does not answer")
 
 
-class NeverWaits:
-    """A condition that nobody has to wait for."""
+class AtOnce(Executor):
+    """What the loop leaves to its threads is done at once, by the thread that asks for it."""
 
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, *_: object) -> None: ...
-
-    def wait_for(self, _predicate: Callable[[], bool], timeout: float | None = None) -> None: ...
-
-    def notify_all(self) -> None: ...
+    def submit(self, step: Callable[..., Any], /, *arguments: Any, **more: Any) -> Future[Any]:
+        step(*arguments, **more)
+        return Future()
 
 
-class Process(SendLoop):
-    """A worker process whose every step is the machine's: a wave, a request leaving, its answer, a slice's end."""
+class HeldStarter(RequestStarter):
+    """What the loop starts is held until the machine starts it."""
+
+    def __init__(self, hold: Callable[[LeasedRow, int, Callable[[], None]], None], *parts: Any, **more: Any) -> None:
+        super().__init__(*parts, **more)
+        self.hold = hold
+
+    def start(self, rows: Iterable[PlacedRow], worker: int) -> None:
+        for placed in rows:
+            self.hold(placed[1], worker, functools.partial(super().start, [placed], worker))
+
+
+class Process:
+    """A worker process whose every step is the machine's: a commit, a request leaving, its answer, a slice's end."""
 
     def __init__(self, ledger: Ledger, api: ElepayApi, places: Places, clock: Clock, number: int) -> None:
-        super().__init__(
+        self.ledger = ledger
+        self.numbers: set[int] = set()
+        self.exchanges: list[Exchange] = []
+        self.runs: list[SliceRun] = []
+
+        def register() -> int:
+            worker = ledger.add_worker(f"machine{number}", number, "", LEASE_SECONDS, TOTAL_SECONDS)
+            self.numbers.add(worker)
+            return worker
+
+        self.loop = SendLoop(
             ledger,
             api,
             places,  # type: ignore[arg-type]
-            rules=SendPolicy(
+            policy=SendPolicy(
                 live=False,
                 look_up_delay_seconds=LOOK_UP_DELAY_SECONDS,
                 look_ups=2,
@@ -176,40 +197,27 @@ class Process(SendLoop):
                 list_lag_seconds=LIST_LAG_SECONDS,
                 retry=RetryPolicy(unreachable_seconds=60.0, maintenance_seconds=120.0),
             ),
-            register=lambda: ledger.add_worker(f"machine{number}", number, "", LEASE_SECONDS, TOTAL_SECONDS),
-            in_flight=4,
-            slice_seconds=30.0,
-            lease_seconds=LEASE_SECONDS,
-            guard_answers=3,
-            breaker_answers=4,
-            breaker_share=0.5,
+            register=register,
+            settings=LoopSettings(
+                in_flight=4,
+                slice_seconds=30.0,
+                lease_seconds=LEASE_SECONDS,
+                guard_answers=3,
+                breaker_answers=4,
+                breaker_share=0.5,
+            ),
             clock=clock,
             sleep=clock.sleep,
+            threads=AtOnce(),
+            starter=functools.partial(HeldStarter, self.hold),
         )
-        self._pool.shutdown()
-        self._pool, self._changed = self, NeverWaits()  # type: ignore[assignment]
-        self._sender._others = self  # type: ignore[assignment]
-        self.numbers: set[int] = set()
-        self.flights: list[Exchange] = []
-        self.works: list[Any] = []
-        self._register_worker()
+        self.loop.register()
 
-    def _register_worker(self) -> None:
-        super()._register_worker()
-        self.numbers.add(self._worker)
-
-    def submit(self, step: Callable[..., None], *arguments: Any) -> None:
-        """What the loop leaves to its threads is done at once, by the thread of the flight."""
-        step(*arguments)
-
-    def _depart(self, rows: list[tuple[Any, LeasedRow, float]], worker: int) -> None:
-        """What the loop lets fly waits until the machine lets it."""
-        for one in rows:
-            fly = functools.partial(super()._depart, [one], worker)
-            self.flights.append(Exchange((one[1].batch_id, one[1].record), self._look(one[1], worker), fly))
+    def hold(self, row: LeasedRow, worker: int, start: Callable[[], None]) -> None:
+        self.exchanges.append(Exchange((row.batch_id, row.record), self._look(row, worker), start))
 
     def _look(self, row: LeasedRow, worker: int) -> Callable[[], list[str]]:
-        ledger = self._ledger
+        ledger = self.ledger
 
         def look() -> list[str]:
             query = text("select state, worker, attempts from rows where batch_id = :b and record = :r")
@@ -220,39 +228,28 @@ class Process(SendLoop):
 
         return look
 
-    def take(self, one: Slice) -> None:
+    def take(self, slice_: Slice) -> None:
         """The beginning of `run_slice`."""
-        if self._stopping:
-            self._ledger.dispatch_again(one)
-            return
-        self._consequences.read_closed(one.batch_id)
-        work = self._take(one)
-        self.works.append(work)
-        if work.open:
-            self._works.append(work)
-        else:
-            work.done.set()
+        run = self.loop.begin_slice(slice_)
+        if run is not None:
+            self.runs.append(run)
 
     def hand_back(self) -> None:
         """The end of `run_slice` and of the task, for every slice that is done."""
-        for work in [work for work in self.works if work.done.is_set()]:
-            self.works.remove(work)
-            try:
-                self._ledger.release(work.worker, work.left, work.not_before)
-            finally:
-                del self._known[work]
-            self._ledger.finish_slice(work.slice)
-            batch_lifecycle.close_finished_batch(self._ledger, work.slice.batch_id)
+        for run in [run for run in self.runs if run.done.is_set()]:
+            self.runs.remove(run)
+            self.loop.end_slice(run)
+            batch_lifecycle.close_finished_batch(self.ledger, run.slice.batch_id)
 
-    def on_the_ground(self) -> list[Exchange]:
-        return [flight for flight in self.flights if flight.ident is None]
+    def unstarted(self) -> list[Exchange]:
+        return [exchange for exchange in self.exchanges if exchange.ident is None]
 
-    def in_the_air(self) -> list[Exchange]:
-        return [flight for flight in self.flights if flight.ident is not None and not flight.completed]
+    def in_flight(self) -> list[Exchange]:
+        return [each for each in self.exchanges if each.ident is not None and not each.completed]
 
     def die(self) -> None:
-        for flight in self.in_the_air():
-            flight.go_on(killed=True)
+        for exchange in self.in_flight():
+            exchange.go_on(killed=True)
 
 
 class Interleavings(RuleBasedStateMachine):
@@ -319,24 +316,24 @@ class Interleavings(RuleBasedStateMachine):
     # ------------------------------------------------------------------ processes
 
     def _shift(
-        self, who: int, seconds: float, how: str, nth: int, flights: list[tuple[str, str]], go_on: list[bool]
+        self, who: int, seconds: float, how: str, nth: int, exchanges: list[tuple[str, str]], go_on: list[bool]
     ) -> None:
-        """Time passes; a process takes a message, flies a wave, writes what came back, hands back what is done."""
+        """Time passes; a process takes a message, sends rows, writes what came back, hands back what is done."""
         self.clock.now += seconds
         batch_lifecycle.dispatch(self.ledger, self.mail.append)
         with self._struck(self._process(who), how, nth) as process:
-            for flight in [flight for flight, goes in zip(process.in_the_air(), go_on, strict=False) if goes]:
-                flight.go_on()
-            for flight, (fate, waits) in zip(process.on_the_ground(), flights, strict=False):
-                self._launch(flight, fate, waits)
+            for exchange in [exchange for exchange, goes in zip(process.in_flight(), go_on, strict=False) if goes]:
+                exchange.go_on()
+            for exchange, (fate, waits) in zip(process.unstarted(), exchanges, strict=False):
+                self._begin(exchange, fate, waits)
             self.the_laws_hold()
             if self.mail:
                 process.take(self.mail.popleft())
-            process._turn()
-            for flight, (fate, waits) in zip(process.on_the_ground()[: len(go_on) // 2], flights, strict=False):
-                self._launch(flight, fate, waits)
+            process.loop.step()
+            for exchange, (fate, waits) in zip(process.unstarted()[: len(go_on) // 2], exchanges, strict=False):
+                self._begin(exchange, fate, waits)
             self.the_laws_hold()
-            process._turn()
+            process.loop.step()
             process.hand_back()
 
     _shifts = rule(
@@ -344,7 +341,7 @@ class Interleavings(RuleBasedStateMachine):
         seconds=st.sampled_from([0.0, 0.3, 0.3, 1.0, 2.2, 2.2, 4.5, 7.0]),
         how=WRITES,
         nth=st.integers(0, 6),
-        flights=st.lists(st.tuples(ANY_FATE, WAITS), min_size=4, max_size=4),
+        exchanges=st.lists(st.tuples(ANY_FATE, WAITS), min_size=4, max_size=4),
         go_on=st.lists(st.booleans(), max_size=8),
     )
     _at_work = precondition(lambda self: self.processes)
@@ -362,20 +359,20 @@ class Interleavings(RuleBasedStateMachine):
                 if able:
                     step()
                     return
-            process._turn()
+            process.loop.step()
 
     def _steps(self, process: Process, fate: str, waits: str, twice: bool) -> list[tuple[Any, Callable[[], None]]]:
-        air, ground = process.in_the_air(), process.on_the_ground()
+        in_flight, unstarted = process.in_flight(), process.unstarted()
         return [
-            (air, lambda: air.pop().go_on()),
-            (ground, lambda: self._launch(ground[-1], fate, waits)),
-            (any(work.done.is_set() for work in process.works), process.hand_back),
+            (in_flight, lambda: in_flight.pop().go_on()),
+            (unstarted, lambda: self._begin(unstarted[-1], fate, waits)),
+            (any(run.done.is_set() for run in process.runs), process.hand_back),
             (self.mail, lambda: process.take(self.mail[0] if twice else self.mail.popleft())),
         ]
 
-    def _launch(self, flight: Exchange, fate: str, waits: str) -> None:
-        lies = fate == "there already" and not self._is_foreign(flight.key)
-        flight.begin("refused" if lies else fate, waits)
+    def _begin(self, exchange: Exchange, fate: str, waits: str) -> None:
+        lies = fate == "there already" and not self._is_foreign(exchange.key)
+        exchange.begin("refused" if lies else fate, waits)
 
     @rule(what=st.sampled_from(["hire", "hire", "kill", "retire"]), who=st.integers(0, 2))
     def staff(self, what: str, who: int) -> None:
@@ -385,7 +382,7 @@ class Interleavings(RuleBasedStateMachine):
         elif what == "kill" and self.processes:
             self._kill(self._process(who))
         elif what == "retire" and self.processes:
-            self._process(who).drain()
+            self._process(who).loop.drain()
             self._end_if_idle(self._process(who))
 
     def _register_worker(self) -> None:
@@ -393,12 +390,12 @@ class Interleavings(RuleBasedStateMachine):
         self.processes.append(Process(self.ledger, self.api, self.places, self.clock, self.born))
 
     def _end_if_idle(self, process: Process) -> None:
-        if process.in_the_air() or process.on_the_ground():
+        if process.in_flight() or process.unstarted():
             return
-        while process._turn():
+        while process.loop.step():
             pass
         process.hand_back()
-        self.ledger.end_worker(process._worker)
+        self.ledger.end_worker(process.loop.worker)
         self.processes.remove(process)
 
     # ------------------------------------------------------------------ time and the sweeper
@@ -425,7 +422,7 @@ class Interleavings(RuleBasedStateMachine):
     @precondition(lambda self: self.ledger.unclear_for_people())
     @rule(which=st.integers(0, 5), gives_up=st.sampled_from([False, False, True]))
     def decide_about_a_row(self, which: int, gives_up: bool) -> None:
-        """A person who has looked at elepay's own pages, after everything under way has come to rest."""
+        """A person who has looked at elepay's own pages, after everything in exchange has come to rest."""
         unclear = self.ledger.unclear_for_people()
         row = unclear[which % len(unclear)]
         there = self.remote.of_reference(row.reference)
@@ -558,12 +555,12 @@ class Interleavings(RuleBasedStateMachine):
             for row in self._rows()
             if row.state not in ("created", "skipped", "refused")
         ]
-        works = [
+        processes = [
             (
                 process.numbers,
-                [(w.slice, w.open, len(w.queue), w.delayed) for w in process.works],
-                process._flying,
-                len(process.flights),
+                [(run.slice, run.open, len(run.to_send), run.delayed) for run in process.runs],
+                process.loop.in_flight,
+                len(process.exchanges),
             )
             for process in self.processes
         ]
@@ -571,31 +568,31 @@ class Interleavings(RuleBasedStateMachine):
             slices = connection.execute(text("select * from slices")).all()
             workers = connection.execute(text("select * from workers")).all()
         states = [(batch, str(self.ledger.batch(batch).state)) for batch in self.batches]
-        return "\n".join(map(str, [self.clock.now, states, *held, *works, *slices, *workers]))
+        return "\n".join(map(str, [self.clock.now, states, *held, *processes, *slices, *workers]))
 
-    def _everybody_works(self, waves: int) -> None:
-        for _ in range(waves):  # time passes in steps that keep the leases
+    def _everybody_works(self, steps: int) -> None:
+        for _ in range(steps):  # time passes in steps that keep the leases
             self.clock.now += LEASE_SECONDS / 3
             for process in self.processes:
-                process._turn()
+                process.loop.step()
         for batch in self.batches:
             batch_lifecycle.resume(self.ledger, batch, "somebody")
         self.reap(0.0, same_machine=True)
         batch_lifecycle.dispatch(self.ledger, self.mail.append)
-        for process in [process for process in self.processes if process._stopping]:
+        for process in [process for process in self.processes if process.loop.draining]:
             self._end_if_idle(process)
-        if all(process._stopping for process in self.processes):
+        if all(process.loop.draining for process in self.processes):
             self._register_worker()
         while self.mail:
             self.processes[-1].take(self.mail.popleft())
         for process in list(self.processes):
             for _ in range(2):
-                process._turn()
-                for flight in process.on_the_ground():
-                    self._launch(flight, "created", AT_ONCE)
-                for flight in process.in_the_air():
-                    flight.go_on()
-            process._turn()
+                process.loop.step()
+                for exchange in process.unstarted():
+                    self._begin(exchange, "created", AT_ONCE)
+                for exchange in process.in_flight():
+                    exchange.go_on()
+            process.loop.step()
             process.hand_back()
 
     # ------------------------------------------------------------------ how
@@ -623,9 +620,9 @@ class Interleavings(RuleBasedStateMachine):
         unsure = {
             (row.batch_id, row.record) for row in self._rows() if row.state in (RowState.SENDING, RowState.UNCLEAR)
         }
-        for flight in process.flights:
-            if flight.post is not None and flight.key in unsure:
-                flight.post.definite = False  # its answer died with the process
+        for exchange in process.exchanges:
+            if exchange.post is not None and exchange.key in unsure:
+                exchange.post.definite = False  # its answer died with the process
 
     def _rows(self) -> list[Any]:
         with self.ledger.engine.read() as connection:
@@ -714,7 +711,7 @@ def test_no_interleaving_doubles_or_loses_a_row(
 
 
 @pytest.mark.parametrize("how", ["refused", "unheard", "killed before", "killed after"])
-def test_whichever_write_of_a_wave_fails_no_row_is_left_over(
+def test_whichever_write_of_a_step_fails_no_row_is_left_over(
     ledger_url: str, api: ElepayApi, wire: Wire, how: str
 ) -> None:
     """One process, one failure, and nothing else that could make it good; random steps seldom leave it at that."""

@@ -8,7 +8,8 @@ from sqlalchemy import text
 from tasks.elepay.client import SourceList
 from tasks.ledger import Ledger
 from tasks.models import BatchState, Outcome, RowState, Source, identity_and_generation, reference_of
-from tasks.send.source_lookup import Finding, SourceLookup
+from tasks.send.lookup_result import Finding
+from tasks.send.source_lookup import SourceLookup
 
 
 def verifying(ledger: Ledger, rows: int = 3) -> int:

@@ -1,4 +1,4 @@
-"""What a process still dares to send while nothing definite comes back."""
+"""What a process still sends while nothing definite comes back."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tasks.send.circuit_breaker import (
     LAST_GAP_SECONDS,
     LAST_GAP_WITH_ANSWERS_SECONDS,
     MOST_FLEET_PAUSE_SECONDS,
-    NO_QUESTION_SECONDS,
+    NO_LOOK_UP_SECONDS,
     OPEN_AFTER,
     SLOW_START_ROWS,
     CircuitBreaker,
@@ -57,8 +57,8 @@ def open_it(breaker: CircuitBreaker) -> float:
 
 
 def test_a_batch_starts_slowly_until_its_first_definite_answer(breaker: CircuitBreaker) -> None:
-    for under_way in range(SLOW_START_ROWS):
-        assert breaker.creates_allowed(BATCH) == SLOW_START_ROWS - under_way
+    for in_flight in range(SLOW_START_ROWS):
+        assert breaker.creates_allowed(BATCH) == SLOW_START_ROWS - in_flight
         breaker.create_leaves(BATCH)
     assert breaker.creates_allowed(BATCH) == 0
     assert breaker.creates_allowed(OTHER) == SLOW_START_ROWS, "each batch by itself"
@@ -89,7 +89,7 @@ def test_a_try_is_first_a_question_and_then_one_row(breaker: CircuitBreaker, clo
     assert breaker.creates_allowed(BATCH) == 0
     breaker.look_up_leaves()
     assert breaker.look_ups_allowed() == 0
-    clock.now += 10 * NO_QUESTION_SECONDS
+    clock.now += 10 * NO_LOOK_UP_SECONDS
     assert breaker.creates_allowed(BATCH) == 0, "the question is under way"
     breaker.look_up_ended(definite=True)
     assert breaker.creates_allowed(BATCH) == breaker.creates_allowed(OTHER) == 1
@@ -104,7 +104,7 @@ def test_a_try_is_first_a_question_and_then_one_row(breaker: CircuitBreaker, clo
 def test_a_row_is_tried_when_there_is_no_question(breaker: CircuitBreaker, clock: Clock) -> None:
     clock.now += open_it(breaker)
     assert breaker.creates_allowed(BATCH) == 0
-    clock.now += NO_QUESTION_SECONDS
+    clock.now += NO_LOOK_UP_SECONDS
     assert breaker.creates_allowed(BATCH) == 1
 
 

@@ -21,11 +21,11 @@ from tasks.errors import (
 )
 from tasks.models import LeasedRow, RowState, Source
 from tasks.send import outcomes
+from tasks.send.lookup_result import Finding, LookUp
 from tasks.send.outcomes import ASK_AGAIN_SECONDS, Decision, Effect, SendPolicy, Situation
 from tasks.send.retry_policy import RetryPolicy
-from tasks.send.source_lookup import Finding, LookUp
 
-RULES = SendPolicy(
+POLICY = SendPolicy(
     live=False,
     look_up_delay_seconds=5.0,
     look_ups=3,
@@ -61,12 +61,12 @@ def failed(error: ElepayError, **more: object) -> Decision:
     situation = {
         name: more.pop(name) for name in ("trouble_seconds", "outage_seconds", "recovery_seconds") if name in more
     }
-    return outcomes.failed(row(**more), error, Situation(WORKER, NOW, **situation), latency_ms=1, rules=RULES)  # type: ignore[arg-type]
+    return outcomes.failed(row(**more), error, Situation(WORKER, NOW, **situation), latency_ms=1, policy=POLICY)  # type: ignore[arg-type]
 
 
 def looked_up(found: LookUp, *, outage_seconds: float = 0.0, **more: object) -> Decision:
     held = row(**{"look_up": True, "ended_at": NOW - 60.0, **more})
-    return outcomes.looked_up(held, found, Situation(WORKER, NOW, outage_seconds=outage_seconds), rules=RULES)
+    return outcomes.looked_up(held, found, Situation(WORKER, NOW, outage_seconds=outage_seconds), policy=POLICY)
 
 
 def look_up_failed(
@@ -74,7 +74,7 @@ def look_up_failed(
 ) -> Decision:
     held = row(**{"look_up": True, "ended_at": NOW - 60.0, **more})
     situation = Situation(WORKER, NOW, outage_seconds=outage_seconds, recovery_seconds=recovery_seconds)
-    return outcomes.look_up_failed(held, error, situation, rules=RULES)
+    return outcomes.look_up_failed(held, error, situation, policy=POLICY)
 
 
 #: A source that is confirmed missing, if an earlier look-up did not find it either.
@@ -162,7 +162,7 @@ def test_retry_after_is_honoured() -> None:
 
 def test_a_source_of_the_other_mode_is_recorded_and_halts() -> None:
     source = Source("src_1", "pending", live_mode=True)
-    decision = outcomes.created(row(), source, latency_ms=3, rules=RULES)
+    decision = outcomes.created(row(), source, latency_ms=3, policy=POLICY)
     assert decision.outcome.state is RowState.CREATED
     assert decision.outcome.source_id == "src_1"
     assert decision.effect is Effect.HALT
@@ -171,7 +171,7 @@ def test_a_source_of_the_other_mode_is_recorded_and_halts() -> None:
 
 @pytest.mark.parametrize("live_mode", [False, None])
 def test_a_source_of_the_declared_mode_or_of_none_goes_on(live_mode: bool | None) -> None:
-    decision = outcomes.created(row(), Source("src_1", "active", live_mode=live_mode), latency_ms=3, rules=RULES)
+    decision = outcomes.created(row(), Source("src_1", "active", live_mode=live_mode), latency_ms=3, policy=POLICY)
     assert decision.effect is Effect.NONE
     assert decision.outcome.source_status == "active"
 
@@ -266,7 +266,7 @@ def test_a_request_in_doubt_ended_now_and_not_when_it_was_sent(error: ElepayErro
 
 def test_a_row_turned_away_is_looked_up_when_the_rate_has_recovered() -> None:
     error = Throttled("http_429", http_status=429, bare=True, retry_after_seconds=3.0)
-    assert failed(error).again_after == RULES.look_up_delay_seconds
+    assert failed(error).again_after == POLICY.look_up_delay_seconds
     assert failed(error, recovery_seconds=9.0).again_after == 9.0
     error.retry_after_seconds = 30.0
     assert failed(error, recovery_seconds=9.0).again_after == 30.0
@@ -301,12 +301,12 @@ def test_an_outage_that_lasts_too_long_halts_the_batch_and_not_the_row() -> None
 )
 def test_what_is_a_definite_answer(error: ElepayError, definite: bool | None) -> None:
     assert failed(error).definite is definite
-    assert outcomes.created(row(), Source("src_1", "pending"), latency_ms=3, rules=RULES).definite is True
+    assert outcomes.created(row(), Source("src_1", "pending"), latency_ms=3, policy=POLICY).definite is True
 
 
 def test_look_ups_that_prove_nothing_end_at_a_person() -> None:
     waits = []
-    for look_ups in range(RULES.look_ups):
+    for look_ups in range(POLICY.look_ups):
         decision = looked_up(LookUp(Finding.UNKNOWN), look_ups=look_ups, code="read_timeout")
         assert decision.outcome.state is RowState.UNCLEAR
         waits.append(decision.again_after)
