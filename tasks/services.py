@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 from tasks.accept import AcceptanceChecks
 from tasks.elepay.catalogue import load_catalogue
 from tasks.elepay.client import ElepayApi
-from tasks.elepay.http_transport import Deadlines
+from tasks.elepay.exchange import Deadlines
 from tasks.errors import SettingsError
 from tasks.ledger import Ledger
 from tasks.models import Account, Batch

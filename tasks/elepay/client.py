@@ -1,7 +1,7 @@
 """The only file that speaks HTTP: elepay's customer sources (docs/elepay-api.md §2).
 
 `requests` prepares the head once, reads proxies and certificates from where it always does, and makes the connections;
-`flights` sends the requests on them, `elepay_answers` decides what an answer is worth. Nothing is retried here, no
+`http_transport` sends the requests on them, `answers` decides what an answer is worth. Nothing is retried here, no
 redirect is followed, and no body ever becomes part of an error.
 """
 
@@ -33,15 +33,8 @@ from urllib3.exceptions import HTTPError as Urllib3Error
 from urllib3.util.proxy import connection_requires_http_tunnel
 
 from tasks.elepay.answers import Evidence, differs, short_text, source_of
-from tasks.elepay.http_transport import (
-    MAX_ANSWER_BYTES,
-    Answer,
-    Connection,
-    Deadlines,
-    Exchange,
-    HttpTransport,
-    Transport,
-)
+from tasks.elepay.exchange import Answer, Connection, Deadlines, Exchange
+from tasks.elepay.http_transport import MAX_ANSWER_BYTES, HttpTransport, Transport
 from tasks.errors import ElepayError, NotSent, Unclear
 from tasks.models import REFERENCE_KEY, Source, SourceRequest
 
@@ -207,15 +200,15 @@ class ElepayApi:
         done: queue.SimpleQueue[_Read | ElepayError] = queue.SimpleQueue()
 
         def completed(result: Answer | ElepayError) -> bool:
-            found, trusted = self._read(result, read)
-            done.put(found)
+            answer, trusted = self._read(result, read)
+            done.put(answer)
             return trusted
 
         self._transport.start(Exchange(self._request("GET", path), completed, fresh=fresh))
-        found = done.get()
-        if isinstance(found, ElepayError):
-            raise found
-        return found
+        answer = done.get()
+        if isinstance(answer, ElepayError):
+            raise answer
+        return answer
 
     def _read(
         self, result: Answer | ElepayError, read: Callable[[dict[str, Any], int], _Read]
@@ -302,10 +295,10 @@ def _sources(answer: Mapping[str, Any], status: int, customer_id: str) -> Source
     listed = answer.get("sources")
     if not isinstance(listed, list):
         raise Unclear("unreadable_answer", http_status=status)
-    objects = [one for one in listed if isinstance(one, dict)]
-    if any(differs(one.get("customerId"), customer_id) for one in objects):
+    objects = [fields for fields in listed if isinstance(fields, dict)]
+    if any(differs(fields.get("customerId"), customer_id) for fields in objects):
         raise Unclear("answer_mismatch", http_status=status)
-    sources = [source for one in objects if (source := source_of(one, customer_id)) is not None]
+    sources = [source for fields in objects if (source := source_of(fields, customer_id)) is not None]
     return SourceList(sources, complete=answer.get("total") == len(listed) == len(sources))
 
 
@@ -322,7 +315,8 @@ def _payment_methods(answer: Mapping[str, Any], status: int) -> list[PaymentMeth
     listed = answer.get("paymentMethods")
     if not isinstance(listed, list):
         raise Unclear("unreadable_answer", http_status=status)
-    return [_payment_method(one) for one in listed if isinstance(one, dict) and short_text(one.get("paymentMethod"))]
+    methods = [fields for fields in listed if isinstance(fields, dict) and short_text(fields.get("paymentMethod"))]
+    return [_payment_method(fields) for fields in methods]
 
 
 def _payment_method(fields: Mapping[str, Any]) -> PaymentMethod:
@@ -330,15 +324,15 @@ def _payment_method(fields: Mapping[str, Any]) -> PaymentMethod:
     properties = properties if isinstance(properties, dict) else {}
     resources = fields.get("resources")
 
-    def told(name: str) -> bool | None:
+    def flag(name: str) -> bool | None:
         value = properties.get(name)
         return value if isinstance(value, bool) else None
 
     return PaymentMethod(
         name=str(fields["paymentMethod"]),
         resources=tuple(filter(short_text, resources)) if isinstance(resources, list) else (),
-        holds_sources=told("isSupportSource"),
-        holds_several=told("isSupportMultipleSource"),
+        holds_sources=flag("isSupportSource"),
+        holds_several=flag("isSupportMultipleSource"),
     )
 
 

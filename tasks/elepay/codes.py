@@ -1,4 +1,4 @@
-"""elepay's error codes and the one thing we do about each, as data (docs/elepay-api.md §5.3).
+"""elepay's error codes and what is done about each, as data (docs/elepay-api.md §5.3).
 
 The error class *is* the action: `ACTIONS["M005000"]` is `Throttled`. `tasks/reason_texts.py` has the sentences.
 """
@@ -35,7 +35,7 @@ ACTIONS: dict[str, type[ElepayError]] = {
     "M002009": Refused,
     "M002010": AlreadyThere,  # method does not allow several authorisations
     "M002012": Refused,
-    "M003000": Halted,  # wrong call method: a bug of ours
+    "M003000": Halted,  # wrong call method: a bug of this program
     "M004001": Halted,  # key invalid
     "M004002": Halted,  # authentication missing
     "M004003": Halted,  # operation not allowed
@@ -97,7 +97,7 @@ ACTIONS: dict[str, type[ElepayError]] = {
 CLOSES_RESOURCE_ONLY = frozenset({"M008000"})
 #: Maintenance of one provider; the others go on.
 ONE_METHOD_ONLY = frozenset({"S002001"})
-#: A look-up that finds nothing of ours ends the row as refused; sending again would get the same answer.
+#: A look-up that finds no source of the row ends the row as refused; sending again would get the same answer.
 #: Of these, `http_413`, `http_414` and `http_431` come from something in between: the same request is too long again.
 REFUSED_IF_ABSENT = frozenset({"M002004", "M002010", "M006002", "U009000", "http_413", "http_414", "http_431"})
 #: The first answers of a batch all say this: wrong key or mode (docs/elepay-api.md §8.8).

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tasks.elepay.http_transport import Answer, Connection, Deadlines, Exchange, HttpTransport
+from tasks.elepay.exchange import Answer, Connection, Deadlines, Exchange
+from tasks.elepay.http_transport import HttpTransport, Waker
 from tasks.errors import ElepayError, NotSent, Unclear
 
 BODY = b'{"id": "src_1"}'
@@ -41,10 +42,10 @@ def ask(pair: Pair) -> tuple[HttpTransport, list[Answer | ElepayError]]:
     def connect() -> Connection:
         return pair  # type: ignore[return-value]
 
-    flights = HttpTransport(connect, Deadlines(1.0, 5.0, 5.0))
-    flights.start(Exchange(b"GET / HTTP/1.1\r\n\r\n", completed.append))
+    transport = HttpTransport(connect, Deadlines(1.0, 5.0, 5.0))
+    transport.start(Exchange(b"GET / HTTP/1.1\r\n\r\n", completed.append))
     assert pair.there.recv(100) == b"GET / HTTP/1.1\r\n\r\n"
-    return flights, completed
+    return transport, completed
 
 
 def wait_for(completed: list[Answer | ElepayError]) -> Answer | ElepayError:
@@ -52,14 +53,14 @@ def wait_for(completed: list[Answer | ElepayError]) -> Answer | ElepayError:
         if completed:
             return completed[0]
         time.sleep(0.001)
-    raise AssertionError("nothing landed")
+    raise AssertionError("nothing was completed")
 
 
 @pytest.mark.parametrize("answer", [HEAD + BODY, CHUNKS, INTERIM + HEAD + BODY])
 def test_an_answer_is_the_same_wherever_it_is_cut(answer: bytes) -> None:
     for cut in range(1, len(answer)):
         pair = Pair()
-        flights, completed = ask(pair)
+        transport, completed = ask(pair)
         pair.there.sendall(answer[:cut])
         if cut % 3 == 0:
             time.sleep(0.002)  # two reads, most likely
@@ -68,7 +69,7 @@ def test_an_answer_is_the_same_wherever_it_is_cut(answer: bytes) -> None:
         found = wait_for(completed)
         assert isinstance(found, Answer)
         assert (found.status, found.content) == (201, BODY)
-        flights.close()
+        transport.close()
         pair.there.close()
 
 
@@ -76,25 +77,25 @@ def test_an_answer_is_the_same_wherever_it_is_cut(answer: bytes) -> None:
 def test_an_answer_that_ends_too_early_is_unclear_wherever_it_ends(answer: bytes) -> None:
     for cut in range(len(answer)):
         pair = Pair()
-        flights, completed = ask(pair)
+        transport, completed = ask(pair)
         pair.there.sendall(answer[:cut])
         pair.there.close()
         found = wait_for(completed)
         assert isinstance(found, Unclear)
         assert found.code == "connection_reset"
-        flights.close()
+        transport.close()
     assert len(answer) > 50
 
 
-def test_what_waits_when_the_client_closes_is_told_so() -> None:
+def test_what_waits_when_the_client_closes_ends_as_not_sent() -> None:
     completed: list[Answer | ElepayError] = []
-    flights = HttpTransport(lambda: 1 // 0, Deadlines(1.0, 5.0, 5.0))  # type: ignore[arg-type, return-value]
-    flights.start(Exchange(b"x", completed.append, leaves_at=time.monotonic() + 60), Exchange(b"y", completed.append))
+    transport = HttpTransport(lambda: 1 // 0, Deadlines(1.0, 5.0, 5.0))  # type: ignore[arg-type, return-value]
+    transport.start(Exchange(b"x", completed.append, leaves_at=time.monotonic() + 60), Exchange(b"y", completed.append))
     assert isinstance(wait_for(completed), NotSent)
-    flights.close()
-    flights.start(Exchange(b"z", completed.append))
+    transport.close()
+    transport.start(Exchange(b"z", completed.append))
     assert [type(one) for one in completed] == [NotSent] * 3
-    assert not flights.failed
+    assert not transport.failed
 
 
 class Wire(Pair):
@@ -138,7 +139,7 @@ def wait_for_many(completed: list[Answer | ElepayError], number: int) -> None:
         if len(completed) >= number:
             return
         time.sleep(0.001)
-    raise AssertionError("not enough has landed")
+    raise AssertionError("not enough was completed")
 
 
 def answer(wire: Wire, content: bytes = BODY, surplus: bytes = b"") -> None:
@@ -150,20 +151,20 @@ def answer(wire: Wire, content: bytes = BODY, surplus: bytes = b"") -> None:
 def test_what_arrives_between_an_answer_and_the_next_request_is_not_its_answer(wires: Wires) -> None:
     """It arrives while the connection becomes idle, and the next request leaves before any selector reports it."""
     completed: list[Answer | ElepayError] = []
-    flights = HttpTransport(wires.connect, Deadlines(1.0, 5.0, 5.0))
+    transport = HttpTransport(wires.connect, Deadlines(1.0, 5.0, 5.0))
 
     def first(result: Answer | ElepayError) -> None:
         wires.made[0].there.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nstale")
-        flights.start(Exchange(b"second", completed.append))
+        transport.start(Exchange(b"second", completed.append))
         completed.append(result)
 
-    flights.start(Exchange(b"first", first))
+    transport.start(Exchange(b"first", first))
     for number in range(2):
         wait_until_made(wires, number + 1)
         answer(wires.made[number], b"%d" % number)
     wait_for_many(completed, 2)
     assert [one.content for one in completed if isinstance(one, Answer)] == [b"0", b"1"]
-    flights.close()
+    transport.close()
 
 
 def wait_until_made(wires: Wires, number: int) -> None:
@@ -179,15 +180,15 @@ def test_whoever_reads_an_answer_decides_about_its_connection_before_the_next_re
     wires: Wires, verdict: bool | None
 ) -> None:
     completed: list[Answer | ElepayError] = []
-    flights = HttpTransport(wires.connect, Deadlines(1.0, 5.0, 5.0))
+    transport = HttpTransport(wires.connect, Deadlines(1.0, 5.0, 5.0))
 
     def read(result: Answer | ElepayError) -> bool | None:
         if not completed:
-            flights.start(Exchange(b"second", read))
+            transport.start(Exchange(b"second", read))
         completed.append(result)
         return verdict
 
-    flights.start(Exchange(b"first", read))
+    transport.start(Exchange(b"first", read))
     wait_until_made(wires, 1)
     answer(wires.made[0])
     if verdict is False:
@@ -195,40 +196,40 @@ def test_whoever_reads_an_answer_decides_about_its_connection_before_the_next_re
     answer(wires.made[-1])
     wait_for_many(completed, 2)
     assert len(wires.made) == (2 if verdict is False else 1)
-    flights.close()
+    transport.close()
 
 
 def test_a_reader_that_fails_ends_the_connection(wires: Wires) -> None:
     completed: list[Answer | ElepayError] = []
-    flights = HttpTransport(wires.connect, Deadlines(1.0, 5.0, 5.0))
-    flights.start(Exchange(b"first", lambda _: 1 // 0))  # type: ignore[arg-type, return-value]
+    transport = HttpTransport(wires.connect, Deadlines(1.0, 5.0, 5.0))
+    transport.start(Exchange(b"first", lambda _: 1 // 0))  # type: ignore[arg-type, return-value]
     wait_until_made(wires, 1)
     answer(wires.made[0])
     assert wires.made[0].there.recv(1) == b""
-    flights.start(Exchange(b"second", completed.append))
+    transport.start(Exchange(b"second", completed.append))
     wait_until_made(wires, 2)
     answer(wires.made[1])
     assert isinstance(wait_for(completed), Answer)
-    flights.close()
+    transport.close()
 
 
 def test_a_connection_that_was_being_made_at_a_renewal_is_made_again(wires: Wires) -> None:
     completed: list[Answer | ElepayError] = []
     wires.gate.clear()
-    flights = HttpTransport(wires.connect, Deadlines(5.0, 5.0, 5.0))
-    flights.start(Exchange(b"first", completed.append))
+    transport = HttpTransport(wires.connect, Deadlines(5.0, 5.0, 5.0))
+    transport.start(Exchange(b"first", completed.append))
     while not wires.begun:
         time.sleep(0.001)
-    flights.renew()
+    transport.renew()
     wires.gate.set()
     wait_until_made(wires, 2)
     assert wires.made[0].there.recv(1) == b"", "nothing was sent on it"
     answer(wires.made[1])
     assert isinstance(wait_for(completed), Answer)
-    flights.close()
+    transport.close()
 
 
-def test_connections_are_renewed_by_any_thread_while_requests_are_under_way(wires: Wires) -> None:
+def test_connections_are_renewed_by_any_thread_while_requests_are_in_flight(wires: Wires) -> None:
     completed: list[Answer | ElepayError] = []
     stop = threading.Event()
     served: set[int] = set()
@@ -247,36 +248,55 @@ def test_connections_are_renewed_by_any_thread_while_requests_are_under_way(wire
         except OSError:
             pass
 
-    flights = HttpTransport(wires.connect, Deadlines(5.0, 5.0, 5.0))
+    transport = HttpTransport(wires.connect, Deadlines(5.0, 5.0, 5.0))
     threads = [threading.Thread(target=serve)]
-    threads += [threading.Thread(target=lambda: [flights.renew() for _ in range(50)]) for _ in range(3)]
+    threads += [threading.Thread(target=lambda: [transport.renew() for _ in range(50)]) for _ in range(3)]
     for thread in threads:
         thread.start()
     for _ in range(200):
-        flights.start(Exchange(b"x", completed.append), Exchange(b"y", completed.append, fresh=True))
+        transport.start(Exchange(b"x", completed.append), Exchange(b"y", completed.append, fresh=True))
     wait_for_many(completed, 400)
     stop.set()
     for thread in threads:
         thread.join(5)
     assert all(isinstance(one, Answer) for one in completed)
-    assert len(flights._idle) < 400
-    flights.close()
+    assert len(transport._idle) < 400
+    transport.close()
 
 
-def test_a_wake_that_is_interrupted_does_not_silence_the_next(wires: Wires, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Interrupted:
-        def send(self, _: bytes) -> int:
-            raise KeyboardInterrupt
+class InterruptedOnce:
+    """A socket in whose first `send` Ctrl-C comes."""
 
-    completed: list[Answer | ElepayError] = []
-    flights = HttpTransport(wires.connect, Deadlines(1.0, 5.0, 5.0))
-    with monkeypatch.context() as patched:
-        patched.setattr(flights, "_to_wake", Interrupted())
-        with pytest.raises(KeyboardInterrupt):
-            flights.start(Exchange(b"first", completed.append))
-    flights.start(Exchange(b"second", completed.append))
-    wait_until_made(wires, 2)
-    for wire in wires.made:
-        answer(wire)
-    wait_for_many(completed, 2)
-    flights.close()
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock, self.interrupts = sock, [KeyboardInterrupt]
+
+    def setblocking(self, _flag: bool) -> None: ...
+
+    def send(self, content: bytes) -> int:
+        if self.interrupts:
+            raise self.interrupts.pop()
+        return self.sock.send(content)
+
+    def close(self) -> None:
+        self.sock.close()
+
+
+def test_a_wake_that_is_interrupted_does_not_silence_the_next() -> None:
+    here, there = socket.socketpair()
+    waker = Waker(lambda: (here, InterruptedOnce(there)))  # type: ignore[arg-type, return-value]
+    with pytest.raises(KeyboardInterrupt):
+        waker.wake()
+    waker.wake()
+    assert waker.sock.recv(10) == b"\0"
+    waker.close()
+
+
+def test_one_byte_wakes_the_thread_until_it_has_looked() -> None:
+    waker = Waker()
+    waker.wake()
+    waker.wake()
+    assert waker.sock.recv(10, socket.MSG_PEEK) == b"\0"
+    waker.clear()
+    waker.wake()
+    assert waker.sock.recv(10) == b"\0"
+    waker.close()
