@@ -50,7 +50,7 @@ class Counted:
 
     requests: Mapping[str, int]
     look_ups: Mapping[str, int]
-    waves: int
+    commits: int
     latencies: tuple[int, ...]  #: answers in each part of the histogram; the last: slower than all of them
     latency_seconds: float  #: the sum of all
     halted: bool  #: the last that elepay said about key and account was no
@@ -66,7 +66,7 @@ class Counters:
         self._latencies = [0] * (len(LATENCY_SECONDS) + 1)
         self._latency_seconds = 0.0
         self._halted = False
-        self._waves = 0
+        self._commits = 0
 
     def count_request(self, error: ElepayError | None, seconds: float) -> None:
         """Count one request: what came of it, and how long its answer took if there was one."""
@@ -86,9 +86,9 @@ class Counters:
         with self._lock:
             self._look_ups[finding] += 1
 
-    def count_wave(self) -> None:
+    def count_commit(self) -> None:
         """Count one commit of the send loop; only that loop may call this."""
-        self._waves += 1
+        self._commits += 1
 
     def read(self) -> Counted:
         """Return how the counters stand."""
@@ -96,7 +96,7 @@ class Counters:
             return Counted(
                 dict(self._requests),
                 dict(self._look_ups),
-                self._waves,
+                self._commits,
                 tuple(self._latencies),
                 self._latency_seconds,
                 self._halted,

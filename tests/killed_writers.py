@@ -18,7 +18,7 @@ from tasks.errors import LedgerReplaced
 from tasks.ledger import Ledger, memory
 
 
-def write_waves(url: str, home: Path, number: int, ready: int) -> None:
+def write_commits(url: str, home: Path, number: int, ready: int) -> None:
     """Say when it begins, and mark and record rows one by one until killed."""
     ledger = Ledger.open(url, home=home)
     rows = [new_row(n, customer=f"cus_{number}_{n}") for n in range(1, 21)]
@@ -42,7 +42,7 @@ def main() -> None:
         begun, ready = os.pipe()
         writer = os.fork()
         if not writer:
-            write_waves(url, home, number, ready)
+            write_commits(url, home, number, ready)
         if number % 10:  # every tenth may be killed while it opens the ledger
             os.read(begun, 1)
         time.sleep(dice.uniform(0.0, 0.05))

@@ -72,7 +72,7 @@ def _of_this_process(observed: Observation) -> Iterator[Metric]:
         "onboard_requests", "Requests to create a source, by what came of them.", "outcome", counted.requests
     )
     yield _counter("onboard_look_ups", "Look-ups of unclear rows, by what they found.", "finding", counted.look_ups)
-    yield CounterMetricFamily("onboard_waves", "Commits of the sending loop.", value=counted.waves)
+    yield CounterMetricFamily("onboard_waves", "Commits of the sending loop.", value=counted.commits)
     ends = [*map(str, LATENCY_SECONDS), "+Inf"]
     buckets = list(zip(ends, map(float, itertools.accumulate(counted.latencies)), strict=True))
     yield HistogramMetricFamily(

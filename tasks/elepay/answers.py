@@ -66,7 +66,7 @@ class Evidence:
         self._methods = Recent(1000)  # pairs of payment methods that were logged
 
     def decode(self, status: int, headers: Mapping[str, str], content: bytes) -> dict[str, Any]:
-        """Return the JSON object of a 2xx answer; raise what the answer tells us to do otherwise (§5.1, §5.2)."""
+        """Return the JSON object of a 2xx answer; raise what is to be done otherwise (§5.1, §5.2)."""
         parsed = _parsed(content)
         fields: dict[str, Any] = parsed if isinstance(parsed, dict) else {}
         request_id = short_text(fields["requestId"]) if "requestId" in fields else None
@@ -177,7 +177,7 @@ def _parsed(content: bytes) -> Any:
 
 
 def _parsed_leniently(content: bytes) -> Any:
-    """Read what orjson rejects, for it may be in fields that nobody reads.
+    """Read what orjson rejects, for it may be in fields that are not read.
 
     A byte-order mark, NaN, lone surrogates, control characters, and bytes that are not UTF-8. What is deeply nested
     cannot be read.

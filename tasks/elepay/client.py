@@ -180,8 +180,8 @@ class ElepayApi:
     def list_sources(self, customer_id: str, payment_method: str, *, fresh: bool = False) -> SourceList:
         """Return a customer's sources of one payment method (§2.5); a source without a valid id is left out.
 
-        An empty list names nobody. So a list that shall prove absence must be `fresh`: it comes on a connection that
-        has carried no other request.
+        An empty list names no customer. So a list that is to prove absence must be `fresh`: it comes on a connection
+        that has carried no other request.
         """
         path = f"/customers/{_segment(customer_id)}/sources?paymentMethod={quote(payment_method, safe='')}"
         return self._call(path, lambda fields, status: _sources(fields, status, customer_id), fresh=fresh)
@@ -276,7 +276,7 @@ def _segment(text: str) -> str:
 
 
 def _unpacked(answer: Answer) -> bytes:
-    """Return the content that somebody on the way has packed although nobody asked for it."""
+    """Return the content that something in between has compressed although it was not asked to."""
     encoding = answer.headers["content-encoding"]
     packed = urllib3.HTTPResponse(
         io.BytesIO(answer.content), headers={"Content-Encoding": encoding}, preload_content=False

@@ -243,7 +243,7 @@ def look_up_failed(row: LeasedRow, error: ElepayError, situation: Situation, *, 
 
 
 def _of_look_up(row: LeasedRow, situation: Situation) -> Outcome:
-    """Return a row as it was before its look-up, in nobody's hands."""
+    """Return a row as it was before its look-up, without a worker."""
     outcome = Outcome(row.batch_id, row.record, row.attempts, RowState.UNCLEAR, code=row.code)
     outcome.look_ups, outcome.resends = row.look_ups, row.resends
     outcome.ended_at = situation.now if row.ended_at is None else row.ended_at
@@ -264,7 +264,7 @@ def _inconclusive(row: LeasedRow, outcome: Outcome, what: str, situation: Situat
 
 
 def leave_to_others(outcome: Outcome) -> None:
-    """Put a row that its worker would have tried again into nobody's hands; whoever claims it next tries again."""
+    """Take a row that its worker would have tried again from it; whoever claims it next tries again."""
     outcome.worker = None
     if outcome.state is RowState.CLAIMED:
         outcome.state = RowState.WAITING

@@ -1,6 +1,6 @@
 """One allowance for the whole fleet: places of the rate limit, reserved in Redis by `rate_limit.lua`.
 
-A reservation, not check-then-sleep: each caller is told when its places come and nobody asks twice, so the limit is
+A reservation, not check-then-sleep: each caller learns when its places come and no caller asks twice, so the limit is
 both kept and used under contention (docs/decisions.md). Time is Redis's own.
 """
 
@@ -209,7 +209,7 @@ def clock_ahead_seconds(url: str) -> float:
 
 
 def is_up(url: str) -> bool:
-    """Tell whether a server answers at this address."""
+    """Return whether a server answers at this address."""
     client = connect(url, connections=1)
     try:
         return bool(client.ping())

@@ -62,7 +62,7 @@ class Recorder:
         started, worker = self._clock(), self._lease.worker
         result = self._commit(worker, completed, [row for run, row in rows if run.worker == worker and not row.look_up])
         seconds = self._clock() - started
-        counters.count_wave()
+        counters.count_commit()
         self._lease.renew(started, kept=result.lease_kept)
         if result.doubted:
             log.warning("sources that other rows hold were answered, to be looked up", rows=result.doubted)

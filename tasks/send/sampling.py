@@ -1,4 +1,4 @@
-"""Some rows of a new batch are looked up before its first is sent: a ledger that was lost or replaced is found out so.
+"""Some rows of a new batch are looked up before its first is sent: so a ledger that was lost or replaced is noticed.
 
 A source at elepay that carries a new row's reference, and that no row of this ledger calls created, proves that the
 ledger has forgotten it: the batch is paused, and goes on only with every row looked up first. Not finding one proves
@@ -38,14 +38,14 @@ from tasks.send.retry_policy import RetryPolicy, retrying_look_up
 
 log = structlog.get_logger("onboard")
 
-#: Whoever takes a sample has so long; then somebody else may.
+#: Whoever takes a sample has so long; then another process may.
 LEASE_SECONDS = 30.0
 #: Other slices of the batch wait so long where they are, looking so often; then they are put off.
 WAIT_SECONDS, LOOK_SECONDS = 1.0, 0.05
 PUT_OFF_SECONDS = 1.0
 #: The longest gap between two tries while nothing definite comes back.
 MOST_GAP_SECONDS = 30.0
-#: Answers that are about one row, and say nothing about its source.
+#: Answers that are about the row, and say nothing about its source.
 _ABOUT_THE_ROW = (Refused, MethodClosed, AlreadyThere, TryLater)
 
 
@@ -78,49 +78,49 @@ class Sampler:
         self._troubles: dict[int, _Trouble] = {}
         self._lock = threading.Lock()
 
-    def lets_go(self, one: Slice) -> bool:
-        """Tell whether rows of a slice may be sent, after taking the sample of its batch if that is due.
+    def lets_go(self, slice_: Slice) -> bool:
+        """Return whether rows of a slice may be sent, after taking the sample of its batch if that is due.
 
-        If not, the slice is put off: somebody else is asking, elepay cannot be asked, or the batch was stopped.
+        If not, the slice is put off: another process is looking up, elepay cannot be asked, or the batch was stopped.
         """
         ends = self._clock() + WAIT_SECONDS
-        while (due_at := self._ledger.sample_due_at(one.batch_id)) is not None:
+        while (due_at := self._ledger.sample_due_at(slice_.batch_id)) is not None:
             now = self._ledger.now()
-            if due_at <= now and self._ledger.claim_sample(one.batch_id, LEASE_SECONDS):
-                return self._take(one)
+            if due_at <= now and self._ledger.claim_sample(slice_.batch_id, LEASE_SECONDS):
+                return self._take(slice_)
             if self._clock() >= ends or self._stopping():
-                self._ledger.put_off(one, now + PUT_OFF_SECONDS)
+                self._ledger.put_off(slice_, now + PUT_OFF_SECONDS)
                 return False
             self._sleep(LOOK_SECONDS)
         return True
 
-    def _take(self, one: Slice) -> bool:
-        """Look the sample up; True if nothing was found in it."""
-        batch_id = one.batch_id
+    def _take(self, slice_: Slice) -> bool:
+        """Look the sample up; True if the ledger knows every source of it."""
+        batch_id = slice_.batch_id
         rows = self._ledger.rows_to_sample(batch_id, self._dice)
         try:
             with ThreadPoolExecutor(max(1, len(rows)), thread_name_prefix="sample") as threads:
-                found = sum(threads.map(self._is_unknown_there, rows))
+                unknown = sum(threads.map(self._has_unknown_source, rows))
         except (ElepayError, RateLimitUnavailable) as error:
-            self._ledger.put_off(one, self._ledger.now() + self._put_off(batch_id, error))
+            self._ledger.put_off(slice_, self._ledger.now() + self._put_off(batch_id, error))
             return False
         with self._lock:
             self._troubles.pop(batch_id, None)
-        if not found:
+        if not unknown:
             self._ledger.end_sample(batch_id)
             return True
         reason = (
-            f"{found} of {len(rows)} rows that were looked up before the first is sent have a source that this ledger"
+            f"{unknown} of {len(rows)} rows that were looked up before the first is sent have a source that this ledger"
             " does not know: it has forgotten some, or another installation brings the same customers; onboard resume"
             f" {batch_id} --verify-first goes on safely"
         )
         if self._ledger.pause(batch_id, StopCode.FORGOTTEN, reason):
             log.error("batch paused", batch=batch_id, why=reason)
-        self._ledger.put_off(one, self._ledger.now())
+        self._ledger.put_off(slice_, self._ledger.now())
         return False
 
-    def _is_unknown_there(self, row: SampledRow) -> bool:
-        """Tell whether elepay has a source of a row's identity that the ledger does not know."""
+    def _has_unknown_source(self, row: SampledRow) -> bool:
+        """Return whether elepay has a source of a row's identity that the ledger does not know."""
         try:
             listed = retrying_look_up(sleep=self._sleep, also=(Unclear,))(self._list, row)
         except _ABOUT_THE_ROW:

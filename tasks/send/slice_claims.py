@@ -1,7 +1,7 @@
 """Slices of this process from their claim to their end: what was not sent goes back to the ledger, whatever happens.
 
-When a commit's answer is lost (the database restarts), a claim may have come true and nobody works on it. So this
-process knows which rows it has, and now and then gives back the others that the ledger has under its number.
+When a commit's answer is lost (the database restarts), a claim may have come true, and its rows are in no process. So
+this process knows which rows it has, and now and then gives back the others that the ledger has under its number.
 """
 
 from __future__ import annotations

@@ -154,7 +154,7 @@ class SliceQueue:
             self._changed.notify_all()
 
     def end_all(self) -> None:
-        """Let nobody wait any longer: the loop has ended."""
+        """End every wait for a slice: the loop has ended."""
         with self._changed:
             for run in self._runs:
                 run.done.set()

@@ -29,7 +29,7 @@ from tasks.send.lookup_result import Finding, LookUp
 
 #: After lists showed no control source, none is looked for again for so long.
 NOT_SHOWN_SECONDS = 2.0
-#: A list that lacks a control source older than this is not behind: somebody has deleted that source, or lists hide it.
+#: A list that lacks a control source older than this is not behind: that source was deleted, or lists hide it.
 MOST_LAG_SECONDS = 3600.0
 #: A lag that was seen is expected for so long.
 LAG_KEPT_SECONDS = 3600.0
@@ -193,7 +193,7 @@ class SourceLookup:
 
 
 def _ended_at(row: LeasedRow) -> float:
-    """Return when a row's request ended, by the ledger's clock; if nobody noted it, it ends only now."""
+    """Return when a row's request ended, by the ledger's clock; if that was not noted, it ends only now."""
     return math.inf if row.ended_at is None else row.ended_at
 
 

@@ -123,7 +123,7 @@ def test_the_first_look_up_costs_one_request_whatever_it_finds(desk: Desk) -> No
     assert desk.elepay.asked == [(lost.customer_id, False), (made.customer_id, False)]
 
 
-def test_a_witness_sent_after_the_requests_end_proves_that_lists_are_not_behind(desk: Desk) -> None:
+def test_a_control_source_sent_after_the_requests_end_proves_that_lists_are_not_behind(desk: Desk) -> None:
     lost = desk.send(2, executed=False, answered=False)
     witness = desk.send(3)
     desk.first_look_up(lost)
@@ -142,7 +142,7 @@ def test_a_list_that_proves_absence_comes_on_a_connection_of_its_own(desk: Desk)
     assert desk.elepay.asked[-1] == (lost.customer_id, True)
 
 
-def test_a_witness_that_was_seen_already_costs_nothing(desk: Desk) -> None:
+def test_a_control_source_that_was_seen_already_costs_nothing(desk: Desk) -> None:
     first, second = (desk.send(record, executed=False, answered=False) for record in (2, 3))
     desk.send(4)
     for row in (first, second):
@@ -153,7 +153,7 @@ def test_a_witness_that_was_seen_already_costs_nothing(desk: Desk) -> None:
     assert desk.elepay.customers() == [second.customer_id]
 
 
-def test_a_source_that_was_found_is_a_witness_for_others(desk: Desk) -> None:
+def test_a_source_that_was_found_is_a_control_source_for_others(desk: Desk) -> None:
     lost, made = desk.send(2, executed=False, answered=False), desk.send(3, answered=False)
     desk.first_look_up(lost)
     assert desk.look_up(made).finding is Finding.FOUND
@@ -162,7 +162,7 @@ def test_a_source_that_was_found_is_a_witness_for_others(desk: Desk) -> None:
     assert desk.elepay.customers() == [lost.customer_id]
 
 
-def test_a_source_that_was_found_authorised_already_is_no_witness(desk: Desk) -> None:
+def test_a_source_that_was_found_authorised_already_is_no_control_source(desk: Desk) -> None:
     """Lists may hide the new ones."""
     lost, made = desk.send(2, executed=False, answered=False), desk.send(3, answered=False)
     desk.first_look_up(lost)
@@ -171,7 +171,7 @@ def test_a_source_that_was_found_authorised_already_is_no_witness(desk: Desk) ->
     assert desk.look_up(lost).finding is Finding.UNKNOWN
 
 
-def test_an_old_witness_proves_nothing_until_lists_cannot_be_behind_any_more(desk: Desk) -> None:
+def test_an_old_control_source_proves_nothing_until_lists_cannot_be_behind_any_more(desk: Desk) -> None:
     desk.send(1)
     desk.elepay.now += 1000.0
     lost = desk.send(2, executed=False, answered=False)
@@ -186,7 +186,7 @@ def test_an_old_witness_proves_nothing_until_lists_cannot_be_behind_any_more(des
     assert desk.look_up(lost).proved
 
 
-def test_a_witness_sent_while_the_request_was_under_way_is_an_old_one(desk: Desk) -> None:
+def test_a_control_source_sent_while_the_request_was_under_way_is_an_old_one(desk: Desk) -> None:
     """elepay may have executed the request after it."""
     lost = desk.send(2, executed=False, answered=False)
     desk.send(3)
@@ -210,7 +210,7 @@ def test_lists_that_are_behind_never_prove_that_a_source_is_absent(desk: Desk, l
     assert found.source is not None
 
 
-def test_a_younger_witness_that_lists_lack_measures_how_far_they_are_behind(desk: Desk) -> None:
+def test_a_younger_control_source_that_lists_lack_measures_how_far_they_are_behind(desk: Desk) -> None:
     """The lag is larger than anybody reckons with; the row's source is there, and never called absent."""
     desk.send(1)
     desk.elepay.now += 2000.0
@@ -223,7 +223,7 @@ def test_a_younger_witness_that_lists_lack_measures_how_far_they_are_behind(desk
         assert desk.elepay.now < 1_010_000
 
 
-def test_a_witness_that_is_gone_for_good_does_not_hold_a_row_up_for_ever(desk: Desk) -> None:
+def test_a_control_source_that_is_gone_for_good_does_not_hold_a_row_up_for_ever(desk: Desk) -> None:
     desk.send(1)
     desk.elepay.now += 2000.0
     lost = desk.send(2, executed=False, answered=False)
@@ -236,7 +236,7 @@ def test_a_witness_that_is_gone_for_good_does_not_hold_a_row_up_for_ever(desk: D
         assert waited < 3 * MOST_LAG_SECONDS
 
 
-def test_without_any_witness_nothing_is_proved(desk: Desk) -> None:
+def test_without_any_control_source_nothing_is_proved(desk: Desk) -> None:
     lost = desk.send(2, executed=False, answered=False)
     desk.first_look_up(lost)
     assert desk.look_up(lost, 1000.0).finding is Finding.UNKNOWN
@@ -266,7 +266,7 @@ def test_lists_that_prove_nothing_prove_nothing_at_any_time(desk: Desk, trouble:
     assert desk.look_up(lost, 1000.0).finding is Finding.UNKNOWN
 
 
-def test_a_list_without_metadata_proves_nothing_although_a_witness_was_shown_with_it(desk: Desk) -> None:
+def test_a_list_without_metadata_proves_nothing_although_a_control_source_was_shown_with_it(desk: Desk) -> None:
     lost, made = desk.send(2, executed=False, answered=False), desk.send(3, answered=False)
     desk.first_look_up(lost)
     assert desk.look_up(made).finding is Finding.FOUND
@@ -275,7 +275,7 @@ def test_a_list_without_metadata_proves_nothing_although_a_witness_was_shown_wit
     assert desk.look_up(lost).finding is Finding.UNKNOWN
 
 
-def test_witnesses_that_were_not_shown_are_not_asked_for_again_at_once(desk: Desk) -> None:
+def test_control_sources_that_were_not_shown_are_not_asked_for_again_at_once(desk: Desk) -> None:
     lost = desk.send(2, executed=False, answered=False)
     desk.send(3)
     desk.elepay.there.clear()
@@ -317,7 +317,7 @@ def test_a_row_that_is_verified_first_is_treated_as_sent_before_its_batch_was_ac
 
 
 @pytest.mark.parametrize(("unsent", "counted"), [(True, 0), (False, 1)])
-def test_look_ups_without_a_witness_count_in_an_outage_once_nothing_is_left_to_be_sent(
+def test_look_ups_without_a_control_source_count_in_an_outage_once_nothing_is_left_to_be_sent(
     desk: Desk, unsent: bool, counted: int
 ) -> None:
     """Else a batch whose last row was lost would never end."""
@@ -335,7 +335,7 @@ def test_look_ups_without_a_witness_count_in_an_outage_once_nothing_is_left_to_b
     assert (decision.outcome.state, decision.outcome.look_ups) == (RowState.UNCLEAR, counted)
 
 
-def test_the_witness_sent_soonest_after_comes_first_then_the_youngest_of_the_others(desk: Desk) -> None:
+def test_the_control_source_sent_soonest_after_comes_first_then_the_youngest_of_the_others(desk: Desk) -> None:
     for record in (1, 2, 3):
         desk.send(record)
     lost = desk.send(4, executed=False, answered=False)
@@ -351,7 +351,7 @@ def test_the_witness_sent_soonest_after_comes_first_then_the_youngest_of_the_oth
     assert found[0].reference == reference_of(bytes(new_row(6).identity or b""), 1)
 
 
-def test_a_row_whose_source_was_found_in_a_list_is_not_asked_for_as_a_witness(desk: Desk) -> None:
+def test_a_row_whose_source_was_found_in_a_list_is_not_asked_for_as_a_control_source(desk: Desk) -> None:
     lost, found = (desk.send(record, answered=False) for record in (2, 3))
     desk.worker.record(answer(found, adopted=True))
     assert desk.ledger.witnesses(desk.batch, lost.record, "creditcard", after=0.0) == []

@@ -23,7 +23,7 @@ from worker.embedded_redis import EmbeddedRedis
 
 KEY = "onboard:rate"
 
-#: What each process of a fleet does: keeps its places a little ahead of time, as a wave loop does, and notes them.
+#: What each process of a fleet does: keeps its places a little ahead of time, as a send loop does, and notes them.
 #: A reservation is noted as (earliest and latest time of its first place by Redis's clock, places, seconds between).
 SENDER = """
 import json, sys, time

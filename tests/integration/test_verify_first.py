@@ -124,7 +124,7 @@ def test_any_generation_of_the_identity_counts_and_one_that_lives_first(ledger: 
         assert look(*nothing_proved) == (Finding.UNKNOWN, 0, None), "there is no witness"
 
 
-def test_a_found_source_is_a_witness_only_if_it_was_pending(ledger: Ledger) -> None:
+def test_a_found_source_is_a_control_source_only_if_it_was_pending(ledger: Ledger) -> None:
     batch = verifying(ledger, 3)
     worker = hand(ledger)
     ledger.claim_slice(whole(batch), worker.number)

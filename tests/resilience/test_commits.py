@@ -1,4 +1,4 @@
-"""Nights in which a process dies at, or the disk refuses, the commit of a wave."""
+"""Nights in which a process dies at, or the disk refuses, a commit of the send loop."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ DIES = """
 import os, pathlib, signal, sys
 if "worker" in sys.orig_argv:
     from tasks.ledger.leases import Holding
-    write_wave, deaths, waves = Holding.write_wave, pathlib.Path({folder!r}), [0]
+    write_wave, deaths, commits = Holding.write_wave, pathlib.Path({folder!r}), [0]
 
     def die():
         for death in deaths.glob("*"):
@@ -27,13 +27,13 @@ if "worker" in sys.orig_argv:
             os.kill(os.getpid(), signal.SIGKILL)
 
     def dying(self, worker, outcomes, to_send, lease_seconds, **more):
-        waves[0] += bool(to_send)
-        if to_send and waves[0] == 3 and {when!r} == "before":
+        commits[0] += bool(to_send)
+        if to_send and commits[0] == 3 and {when!r} == "before":
             die()
-        wave = write_wave(self, worker, outcomes, to_send, lease_seconds, **more)
-        if to_send and waves[0] == 3 and {when!r} == "after":
+        result = write_wave(self, worker, outcomes, to_send, lease_seconds, **more)
+        if to_send and commits[0] == 3 and {when!r} == "after":
             die()
-        return wave
+        return result
 
     Holding.write_wave = dying
 """
@@ -42,9 +42,7 @@ DEATHS = 6
 
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.representative
-def test_killed_at_the_commit_of_a_wave_doubles_and_loses_nothing(
-    night: Night, place: dict[str, Any], when: str
-) -> None:
+def test_killed_at_a_commit_doubles_and_loses_nothing(night: Night, place: dict[str, Any], when: str) -> None:
     """Before: outcomes are lost that elepay has given. After: rows are marked that never leave."""
     night.simulator.control(latency_ms=50)
     deaths, patch = night.folder / "deaths", night.folder / "patch"

@@ -83,7 +83,7 @@ def test_the_whole_command_killed_and_started_again_goes_on(night: Night) -> Non
     night.judge(command, said)
 
 
-def test_killed_at_any_moment_of_a_wave_doubles_and_loses_nothing(night: Night) -> None:
+def test_killed_at_any_moment_of_a_commit_doubles_and_loses_nothing(night: Night) -> None:
     night.simulator.control(latency_ms=15, jitter_ms=15)
     command = night.machine(ELEPAY_REQUESTS_PER_SECOND=120, ONBOARD_WORKERS=3)
     started = night.run(command, night.file(600))

@@ -43,7 +43,7 @@ def test_a_list_that_lags_behind_is_waited_for(night: Night) -> None:
     assert sum(row.adopted for row in rows_of(command, said["batch"])) == faults_of(statistics)
 
 
-def test_without_any_witness_an_empty_list_is_not_believed(night: Night) -> None:
+def test_without_any_control_source_an_empty_list_is_not_believed(night: Night) -> None:
     """Every answer is lost and lists hide what is pending: nothing tells a lost request from a lost answer."""
     night.simulator.control(
         commit_then_drop_connection=1.0, list_only_active=True, latency_ms=10, max_faults_per_key=1000
