@@ -45,7 +45,7 @@ class BatchGuards:
 
     def take_effect(self, row: LeasedRow, decision: Decision) -> None:
         """Let a decision that is in the ledger act on its batch or payment method."""
-        self._break(row, decision)
+        self._pause_on_refusals(row, decision)
         if decision.effect is Effect.HALT:
             if self._ledger.change_batch_state(
                 row.batch_id, BatchState.HALTED, decision.reason, only_from=[BatchState.RUNNING]
@@ -58,11 +58,11 @@ class BatchGuards:
             self._ledger.close_method(row, resource=decision.resource, code=code, until=until)
             log.warning("payment method closed", batch=row.batch_id, line=row.line, code=code, for_good=until is None)
         elif decision.outcome.code == DOES_NOT_EXIST and self._guard_answers:
-            self._guard(row)
+            self._halt_on_wrong_key(row)
         elif decision.outcome.state is RowState.CREATED:
             self._answers_differ.add(row.batch_id)
 
-    def _break(self, row: LeasedRow, decision: Decision) -> None:
+    def _pause_on_refusals(self, row: LeasedRow, decision: Decision) -> None:
         """Pause a batch when more than a share of its last answers are refusals: something is wrong with all of it."""
         state, batch_id = decision.outcome.state, row.batch_id
         if state not in (RowState.CREATED, RowState.REFUSED) or not self._breaker_answers:
@@ -79,7 +79,7 @@ class BatchGuards:
         if self._ledger.pause(batch_id, StopCode.BREAKER, reason):
             log.error("batch paused", batch=batch_id, why=reason)
 
-    def _guard(self, row: LeasedRow) -> None:
+    def _halt_on_wrong_key(self, row: LeasedRow) -> None:
         """Halt a batch whose first answers all say "does not exist": the key is of another mode or account (§8.8)."""
         if row.batch_id in self._answers_differ:
             return

@@ -187,7 +187,7 @@ class SendLoop:
         return run.claimed
 
     def begin_slice(self, slice_: Slice) -> SliceRun | None:
-        """Claim what is due in a slice and queue it; None if nothing of it may be sent now."""
+        """Claim what is due in a slice and queue it, to be ended by `end_slice`; None if nothing may be sent now."""
         if self.draining:
             self._ledger.dispatch_again(slice_)
             return None

@@ -83,14 +83,14 @@ def test_it_opens_after_so_many_answers_without_a_definite_one(breaker: CircuitB
     assert breaker.creates_allowed(BATCH) == breaker.look_ups_allowed() == 0
 
 
-def test_a_try_is_first_a_question_and_then_one_row(breaker: CircuitBreaker, clock: Clock) -> None:
+def test_a_try_is_first_a_look_up_and_then_one_row(breaker: CircuitBreaker, clock: Clock) -> None:
     clock.now += open_it(breaker)
     assert breaker.look_ups_allowed() == 1
     assert breaker.creates_allowed(BATCH) == 0
     breaker.look_up_leaves()
     assert breaker.look_ups_allowed() == 0
     clock.now += 10 * NO_LOOK_UP_SECONDS
-    assert breaker.creates_allowed(BATCH) == 0, "the question is under way"
+    assert breaker.creates_allowed(BATCH) == 0, "the look-up is in flight"
     breaker.look_up_ended(definite=True)
     assert breaker.creates_allowed(BATCH) == breaker.creates_allowed(OTHER) == 1
     breaker.create_leaves(BATCH)
@@ -101,7 +101,7 @@ def test_a_try_is_first_a_question_and_then_one_row(breaker: CircuitBreaker, clo
     assert breaker.creates_allowed(OTHER) == SLOW_START_ROWS, "the others start slowly again"
 
 
-def test_a_row_is_tried_when_there_is_no_question(breaker: CircuitBreaker, clock: Clock) -> None:
+def test_a_row_is_tried_when_there_is_no_look_up(breaker: CircuitBreaker, clock: Clock) -> None:
     clock.now += open_it(breaker)
     assert breaker.creates_allowed(BATCH) == 0
     clock.now += NO_LOOK_UP_SECONDS
@@ -124,7 +124,7 @@ def test_the_gaps_grow_with_each_try_that_fails(breaker: CircuitBreaker, clock: 
     )
 
 
-def test_while_questions_are_answered_the_gaps_stay_short_and_the_fleet_is_not_stopped_for_ever(
+def test_while_look_ups_are_answered_the_gaps_stay_short_and_the_fleet_is_not_stopped_for_ever(
     breaker: CircuitBreaker, clock: Clock
 ) -> None:
     gaps, fleet = [open_it(breaker)], [FIRST_GAP_SECONDS]
@@ -164,7 +164,7 @@ def test_lists_that_are_answered_do_not_close_it(breaker: CircuitBreaker, clock:
     clock.now += open_it(breaker)
     look_up(breaker, definite=True)
     assert breaker.is_open
-    assert breaker.look_ups_allowed() is None, "rows in doubt are settled meanwhile"
+    assert breaker.look_ups_allowed() is None, "unclear rows are looked up meanwhile"
     answer(breaker, definite=False)
     assert breaker.creates_allowed(BATCH) == breaker.look_ups_allowed() == 0
 
