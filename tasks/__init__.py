@@ -23,10 +23,9 @@ accept          a dropped file -> rows, and the rows that cannot be sent
 ledger          the memory: add, claim, mark, record, release, reap, count
 elepay          the vendor: client, transport, answers, error codes, catalogue
 send            the sending loop and all that decides about a row
-operations      what is done with files, batches and sources; no terminal, no Celery
-reports         the same facts as CSV, JSON, HTML, XLSX: one writer a file
-report_builder  gathers what the ledger knows of a batch
 services        builds ledger, API client, limiter and send loop once per process
+operations      the use cases, a verb a module; no terminal, no web, no Celery
+reports         the same facts as CSV, JSON, HTML, XLSX: one writer a file
 celery_tasks    the same as Celery tasks: a few lines each
 ==============  ======================================================================
 

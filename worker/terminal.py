@@ -1,16 +1,13 @@
-"""What a person sees on the terminal: progress, books, verdict."""
+"""What a person sees on the terminal: tables, verdicts, counts, times."""
 
 from __future__ import annotations
 
-import time
-from collections import deque
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-from rich.console import Console, Group
-from rich.live import Live
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -66,69 +63,6 @@ def look_ups_to_come(batch_id: int, to_come: LookUpsToCome, zone: str) -> str:
     return f"batch {batch_id}: {rows} to be looked up at elepay, until {until} at least"
 
 
-class Progress:
-    """A live display of one batch; nothing at all when the console is not a terminal."""
-
-    def __init__(self, console: Console, limit: float | None) -> None:
-        self._console = console
-        self._limit = limit
-        self._seen: deque[tuple[float, int]] = deque(maxlen=40)
-        self._live: Live | None = None
-
-    def __enter__(self) -> Progress:
-        if self._console.is_terminal:
-            self._live = Live(console=self._console, refresh_per_second=8, transient=True)
-            self._live.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._live is not None:
-            self._live.stop()
-
-    def say(self, sentence: str) -> None:
-        """Print a sentence once where there is no live display that shows it."""
-        if self._live is None:
-            self._console.print(sentence)
-
-    def announce(self, sentence: str) -> None:
-        """Print a sentence, above the live display if there is one."""
-        self._console.print(Text(sentence))
-
-    def reading(self, records: int) -> None:
-        """Show how far the file has been read."""
-        if self._live is not None:
-            self._live.update(Text(f"reading … {records:,} records"))
-
-    def show(self, count: Mapping[RowState, int], rate: float | None, note: str = "") -> None:
-        """Show rows by state, rows/s against the current rate, and the time left."""
-        if self._live is None:
-            return
-        total = sum(count.values()) or 1
-        ended = sum(number for state, number in count.items() if state in _ENDED)
-        self._seen.append((time.monotonic(), ended))
-        (first_at, first), (last_at, last) = self._seen[0], self._seen[-1]
-        speed = (last - first) / (last_at - first_at) if last_at > first_at else 0.0
-        width = max(10, min(60, self._console.width - 24))
-        bar = Text()
-        for state, colour in COLOURS.items():
-            bar.append("━" * round(width * count.get(state, 0) / total), style=colour)
-        bar.append("━" * max(0, width - len(bar)), style="grey37")
-        head = Text.assemble(bar, f" {ended:,}/{total:,}", (f" {ended / total:4.0%}", "bold"))
-        states = Text(" · ").join(
-            Text(f"{state} {count[state]:,}", style=colour) for state, colour in COLOURS.items() if count.get(state)
-        )
-        allowed = "" if rate is None or self._limit is None else f" of {rate:,.0f} allowed"
-        left = f", {duration((total - ended) / speed)} left" if speed > 0 and ended < total else ""
-        pace = Text(f"{speed:,.0f} rows/s{allowed}{left}", style="dim")
-        lines = [head, states, pace]
-        if note:
-            lines.append(Text(note, style="yellow"))
-        self._live.update(Group(*lines))
-
-
-_ENDED = {RowState.CREATED, RowState.SKIPPED, RowState.INVALID, RowState.REFUSED}
-
-
 def print_table(
     console: Console, titles: Sequence[str], rows: Sequence[Sequence[str | Text]], right: Collection[str] = ()
 ) -> None:
@@ -180,6 +114,15 @@ def verdict(batch: Batch, books: RowCounts) -> str:
     if batch.state is BatchState.FINISHED:
         return f"{done}; {books.need_a_person:,} need attention"
     return f"{done}; {batch.state}, {books.open + books.unclear:,} not done yet"
+
+
+def exit_code(batch: Batch, books: RowCounts) -> int:
+    """Return the exit code that a batch deserves (see `worker/cli.py`)."""
+    if not books.balance:
+        return 1
+    if batch.state is not BatchState.FINISHED:
+        return 3
+    return 1 if books.need_a_person else 0
 
 
 def print_place(console: Console, account: Account, ledger: str) -> None:

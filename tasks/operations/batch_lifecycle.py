@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 
 import structlog
@@ -18,14 +17,6 @@ log = structlog.get_logger("onboard")
 
 #: States of a batch that the same file, dropped again, is part of.
 GOES_ON = (BatchState.RUNNING, BatchState.INTERRUPTED, BatchState.PAUSED, BatchState.HALTED)
-
-
-def register(ledger: Ledger, lease_seconds: float, longest_request_seconds: float = 0.0) -> int:
-    """Register this process in the ledger as one that will hold rows, and perhaps send them."""
-    pid = os.getpid()
-    return ledger.add_worker(
-        process_identity.host(), pid, process_identity.started(pid), lease_seconds, longest_request_seconds
-    )
 
 
 def dispatch(ledger: Ledger, send: Callable[[Slice], None], window: Window | None = None) -> int:

@@ -15,9 +15,9 @@ import pytest
 from factories import ROOT, answer
 from reported import HEADER, Reported, cells, refused
 
-from tasks import report_builder
 from tasks.ledger import Ledger
 from tasks.models import Batch, BatchState, LeasedRow, Outcome, ReportRow, RowCounts, RowState
+from tasks.operations import report
 from tasks.reports import ReconciliationError, write_reports
 from tasks.reports.atomic_publish import MANIFEST
 
@@ -267,6 +267,6 @@ def test_a_halt_that_takes_refusals_back_meanwhile_does_not_spoil_the_reports(re
             return found
 
     reported.ours.__dict__["ledger"] = judging = Judging.open(reported.ours.ledger_url)
-    paths = report_builder.write(reported.ours, judging.batch(batch.id))
+    paths = report.write(reported.ours, judging.batch(batch.id))
     assert json.loads(paths["summary"].read_bytes())["books"]["open"] == 2
     judging.close()
