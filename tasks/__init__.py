@@ -9,6 +9,7 @@ settings          every setting: type, default, one sentence
 redis_url         REDIS_URL: what redis-py and Celery both understand
 send_window       when sending is allowed: a nightly window, or always
 reason_texts      every reason code of ours: sentence and hint, English and Japanese
+stop_texts        why a batch does not go on: a sentence a code, English and Japanese
 process_identity  who this process is, and whether another one surely is dead
 gc_tuning         Python's cycle collector, at rest while modules load and many rows are held
 memory_limits     what a process may take of memory, and what is said when it gets none

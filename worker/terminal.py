@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from tasks import stop_texts
 from tasks.ledger import LookUpsToCome
 from tasks.models import Account, Batch, BatchState, Reason, RowCounts, RowState
 from tasks.reason_texts import sentence
@@ -142,9 +143,9 @@ def print_books(console: Console, batch: Batch, books: RowCounts, *, seconds: fl
     well = books.need_a_person == 0 and books.balance and batch.state is not BatchState.UNUSABLE
     colour = "green" if well else "yellow"
     console.print(Text(verdict(batch, books), style=f"bold {colour}"))
-    if batch.state_reason:
-        known = batch.state_reason.startswith(batch.state)  # "paused by …" need not be told twice
-        console.print(Text(batch.state_reason if known else f"{batch.state}: {batch.state_reason}", style="red"))
+    if why := stop_texts.sentence(batch.stop):
+        known = why.startswith(batch.state)  # "paused by …" need not be said twice
+        console.print(Text(why if known else f"{batch.state}: {why}", style="red"))
     table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
     for name in ("created", "skipped", "invalid", "refused", "unclear", "open"):
         number = getattr(books, name)

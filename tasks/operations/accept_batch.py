@@ -23,6 +23,7 @@ from tasks.models import Batch, BatchState, RowState, StopCode
 from tasks.operations.batch_lifecycle import GOES_ON, end_dead_workers, resume
 from tasks.operations.sendable_methods import sendable_methods
 from tasks.services import Services, register_process
+from tasks.stop_texts import stop_of_file
 
 log = structlog.get_logger("onboard")
 
@@ -126,7 +127,7 @@ def accept_file(path: Path, *, ledger: Ledger, files: Path, rules: AcceptRules) 
     except UnusableFile as error:
         with contextlib.suppress(OSError), path.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-            batch_id = ledger.add_unusable_batch(path.name, sha256, reason=str(error), code=error.code)
+            batch_id = ledger.add_unusable_batch(path.name, sha256, stop=stop_of_file(error), code=error.code)
             log.warning("file rejected", batch=batch_id, code=error.code, line=error.line)
         raise
 

@@ -8,7 +8,7 @@ import structlog
 
 from tasks import process_identity
 from tasks.ledger import Ledger
-from tasks.models import BatchState, RowState, Slice, StopCode
+from tasks.models import BatchState, RowState, Slice, Stop, StopCode
 from tasks.send.sampling import Sampler
 from tasks.send.send_loop import SendLoop
 from tasks.send_window import Window
@@ -79,8 +79,7 @@ def interrupt(ledger: Ledger, batch_id: int, who: str) -> bool:
     batch = ledger.batch(batch_id)
     if batch.runner != ledger.runner:
         return False
-    reason = f"interrupted by {who}; the same command, or onboard resume {batch_id}, goes on"
-    interrupted = ledger.pause(batch_id, StopCode.INTERRUPT, reason, who)
+    interrupted = ledger.pause(batch_id, Stop(StopCode.INTERRUPT, {"who": who, "batch": batch_id}), who)
     if interrupted:
         log.info("batch paused", batch=batch_id, why="interrupted")
     return interrupted
@@ -88,8 +87,7 @@ def interrupt(ledger: Ledger, batch_id: int, who: str) -> bool:
 
 def pause(ledger: Ledger, batch_id: int, who: str = "") -> bool:
     """Send nothing more of a batch until it is resumed; False if it does not run."""
-    reason = f"paused by {who}; onboard resume {batch_id} goes on"
-    paused = ledger.pause(batch_id, StopCode.PERSON, reason, who)
+    paused = ledger.pause(batch_id, Stop(StopCode.PERSON, {"who": who, "batch": batch_id}), who)
     if paused:
         log.info("batch paused", batch=batch_id, why="by a person")
     return paused
@@ -106,7 +104,7 @@ def resume(ledger: Ledger, batch_id: int, who: str = "") -> bool:
 def cancel(ledger: Ledger, batch_id: int, who: str = "") -> bool:
     """Give a batch up: what was not sent never is, and another file may bring it; False if it has ended already."""
     cancelled = ledger.change_batch_state(
-        batch_id, BatchState.CANCELLED, f"cancelled by {who}", only_from=GOES_ON, who=who
+        batch_id, BatchState.CANCELLED, Stop(StopCode.CANCELLED, {"who": who}), only_from=GOES_ON, who=who
     )
     if cancelled:
         log.info("batch cancelled", batch=batch_id)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from tasks import stop_texts
 from tasks.csv_records import FileFormat
 from tasks.errors import LedgerError
 from tasks.ledger import Ledger
@@ -51,7 +52,7 @@ def report(
     if batch.state is BatchState.READING:
         raise LedgerError(f"batch {batch_id} is still being read; try again in a moment")
     if batch.state is BatchState.UNUSABLE:
-        raise LedgerError(f"batch {batch_id} has no reports, its file was unusable: {batch.state_reason}")
+        raise LedgerError(f"batch {batch_id} has no reports, its file was unusable: {stop_texts.sentence(batch.stop)}")
     if dropped := services.dropped(batch):
         raise LedgerError(f"{dropped}: no report can be made of it; `onboard status {batch_id}` still has its books")
     return Reported(status, write(services, batch, folder=folder, lang=lang, excel_safe=excel_safe))

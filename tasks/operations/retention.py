@@ -35,11 +35,13 @@ def tidy(services: Services) -> Tidied:
 
 
 def drop_old_batches(ledger: Ledger, files: Path, reports: Path, keep_days: float) -> Tidied:
-    """Drop what belongs to batches that ended more than `keep_days` ago.
+    """Drop what belongs to batches that ended more than `keep_days` ago; 0 days: nothing.
 
     The ledger comes first: once a batch is marked as dropped, nothing asks for its file any more. Files and folders of
     this machine only; a file that a younger batch was made from stays. May be repeated, and run twice at once.
     """
+    if not keep_days:
+        return Tidied()
     before = ledger.now() - keep_days * 86400
     old = ledger.batches_ended_before(before)
     in_use = ledger.files_in_use(before) if old else set()

@@ -15,7 +15,7 @@ from sqlalchemy import text
 from tasks.elepay.client import SourceList
 from tasks.errors import ElepayError, Halted, Maintenance, NotSent, RateLimitUnavailable, Refused, Unclear
 from tasks.ledger import AuditedRow, FollowUpRow, Ledger, StatusObservation
-from tasks.models import Account, BatchState, Outcome, RowState, Source, decode_reasons, reference_of
+from tasks.models import Account, BatchState, Outcome, RowState, Source, Stop, StopCode, decode_reasons, reference_of
 from tasks.operations import follow_up, retention
 from tasks.operations.audit_comparison import compare
 from tasks.operations.follow_up import FollowUpRules, next_question
@@ -185,7 +185,7 @@ def test_for_as_long_as_elepay_asked_to_wait_nobody_is_asked(ledger: Ledger, red
 def test_while_a_batch_is_halted_nobody_is_asked(ledger: Ledger) -> None:
     created_batch(ledger, 3)
     other = running_batch(ledger, [new_row(1, customer="cus_other")])
-    ledger.change_batch_state(other, BatchState.HALTED, "the key", only_from=[BatchState.RUNNING])
+    ledger.change_batch_state(other, BatchState.HALTED, Stop(StopCode.SILENT), only_from=[BatchState.RUNNING])
     said = follow(ledger, lambda _id: pytest.fail("asked"))
     assert said.stopped_by == f"batch {other} is halted"
 

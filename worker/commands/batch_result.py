@@ -9,6 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
+from tasks import stop_texts
 from tasks.operations.batch_status import BatchStatus
 from worker import terminal
 
@@ -22,7 +23,7 @@ def batch_json(
         "batch": batch.id,
         "file": batch.name,
         "state": batch.state,
-        "state_reason": batch.state_reason,
+        "state_reason": stop_texts.sentence(batch.stop),
         "verdict": terminal.verdict(batch, counts),
         "books": {
             "records": counts.records,

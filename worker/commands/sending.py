@@ -12,7 +12,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from tasks.models import StopCode
+from tasks.models import Stop, StopCode
 from tasks.operations import report
 from tasks.operations.batch_status import BatchStatus, batch_status
 from tasks.operations.status import list_left_alone
@@ -116,7 +116,7 @@ def show_result(
     status, seconds = batch_status(services, batch_id), time.time() - started
     paths, failed = _write_reports(services, options, status, ending)
     if REHEARSAL in os.environ and ending is Ending.INTERRUPTED:
-        status = replace(status, batch=replace(status.batch, state_reason="interrupted; the same command begins anew"))
+        status = replace(status, batch=replace(status.batch, stop=Stop(StopCode.REHEARSAL)))
     console.print()
     terminal.print_books(console, status.batch, status.counts, seconds=seconds)
     waits = report.waits_for_next_night(services, status.batch)
