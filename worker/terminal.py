@@ -101,29 +101,29 @@ _NARROW = 80
 _ANY_WIDTH = 10_000
 
 
-def verdict(batch: Batch, books: RowCounts) -> str:
+def verdict(batch: Batch, counts: RowCounts) -> str:
     """Return the first sentence of every report: what came out, and whether somebody is needed."""
     if batch.state is BatchState.UNUSABLE:
         return "the file cannot be used; nothing was sent"
-    done = f"{books.created:,} of {books.records:,} created"
-    if books.skipped:
-        done += f", {books.skipped:,} onboarded before"
-    if not books.balance:
-        return f"{done}; THE BOOKS DO NOT BALANCE"
-    if books.need_a_person == 0:
+    done = f"{counts.created:,} of {counts.records:,} created"
+    if counts.skipped:
+        done += f", {counts.skipped:,} onboarded before"
+    if not counts.balance:
+        return f"{done}; THE COUNTS DO NOT ADD UP"
+    if counts.need_a_person == 0:
         return f"{done}; nothing to do"
     if batch.state is BatchState.FINISHED:
-        return f"{done}; {books.need_a_person:,} need attention"
-    return f"{done}; {batch.state}, {books.open + books.unclear:,} not done yet"
+        return f"{done}; {counts.need_a_person:,} need attention"
+    return f"{done}; {batch.state}, {counts.open + counts.unclear:,} not done yet"
 
 
-def exit_code(batch: Batch, books: RowCounts) -> int:
+def exit_code(batch: Batch, counts: RowCounts) -> int:
     """Return the exit code that a batch deserves (see `worker/cli.py`)."""
-    if not books.balance:
+    if not counts.balance:
         return 1
     if batch.state is not BatchState.FINISHED:
         return 3
-    return 1 if books.need_a_person else 0
+    return 1 if counts.need_a_person else 0
 
 
 def print_place(console: Console, account: Account, ledger: str) -> None:
@@ -138,24 +138,24 @@ def print_trouble(console: Console, sentence: str) -> None:
         console.print(Text(sentence, style="bold red"), soft_wrap=True)
 
 
-def print_books(console: Console, batch: Batch, books: RowCounts, *, seconds: float | None = None) -> None:
-    """Print verdict and books."""
-    well = books.need_a_person == 0 and books.balance and batch.state is not BatchState.UNUSABLE
+def print_counts(console: Console, batch: Batch, counts: RowCounts, *, seconds: float | None = None) -> None:
+    """Print verdict and counts."""
+    well = counts.need_a_person == 0 and counts.balance and batch.state is not BatchState.UNUSABLE
     colour = "green" if well else "yellow"
-    console.print(Text(verdict(batch, books), style=f"bold {colour}"))
+    console.print(Text(verdict(batch, counts), style=f"bold {colour}"))
     if why := stop_texts.sentence(batch.stop):
         known = why.startswith(batch.state)  # "paused by …" need not be said twice
         console.print(Text(why if known else f"{batch.state}: {why}", style="red"))
     table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
     for name in ("created", "skipped", "invalid", "refused", "unclear", "open"):
-        number = getattr(books, name)
+        number = getattr(counts, name)
         style = COLOURS.get(RowState(name), "") if name != "open" else ""
         table.add_row(Text(name, style=style if number else "dim"), Text(f"{number:,}", justify="right"))
-    sign = "=" if books.balance else "≠"
-    table.add_row(Text("records", style="bold"), Text(f"{books.records:,}", justify="right", style="bold"), sign)
+    sign = "=" if counts.balance else "≠"
+    table.add_row(Text("records", style="bold"), Text(f"{counts.records:,}", justify="right", style="bold"), sign)
     console.print(table)
     if seconds is not None and seconds > 0:
-        console.print(Text(f"{duration(seconds)}, {books.created / seconds:,.0f} sources/s", style="dim"))
+        console.print(Text(f"{duration(seconds)}, {counts.created / seconds:,.0f} sources/s", style="dim"))
 
 
 def print_note(console: Console, reason: Reason, count: int, line: int, lang: str) -> None:

@@ -231,9 +231,9 @@ def _read_into(
             ledger.renew_lease(reader, rules.lease_seconds)
             rules.progress(chunk[-1].record)
     _refuse_if_too_bad(invalid, records, rules)
-    told = [[one.code, one.column, one.count, one.first_line, one.detail] for one in warnings]
+    warned = [[each.code, each.column, each.count, each.first_line, each.detail] for each in warnings]
     ledger.start_batch(
-        batch_id, rules.slice_rows, canary_rows=rules.canary_rows, warnings=told, sample=not rules.verify
+        batch_id, rules.slice_rows, canary_rows=rules.canary_rows, warnings=warned, sample=not rules.verify
     )
     return warnings
 

@@ -272,8 +272,8 @@ def _counts(differences: Sequence[Difference]) -> dict[str, int]:
 def _write(done: Audit, folder: Path, texts: Texts, started: float) -> Audit:
     """Write audit.csv and audit.json; return the audit with what they say and where they are."""
     lines = (
-        (one.kind, done.batch_id, one.line, one.record, *one[3:], texts(f"audit_{one.kind}"))
-        for one in sorted(done.differences, key=lambda one: (KINDS.index(one.kind), one.record or 0))
+        (each.kind, done.batch_id, each.line, each.record, *each[3:], texts(f"audit_{each.kind}"))
+        for each in sorted(done.differences, key=lambda each: (KINDS.index(each.kind), each.record or 0))
     )
     write_list(folder / "audit.csv", COLUMNS, lines)
     summary = {

@@ -80,20 +80,24 @@ def compare(
     for source in sources:
         if source.reference and source.status != "deleted":
             by_reference[source.reference].append(source)
-    found: list[Difference] = []
+    differences: list[Difference] = []
     for row in rows:
         copies = by_reference.pop(row.reference, [])
-        found += _of_row(row, copies, sources, statuses, live)
+        differences += _of_row(row, copies, sources, statuses, live)
     for reference, copies in by_reference.items():
         if reference not in known:
-            found += [Difference("extra", None, None, reference, one.id, "", one.status) for one in copies]
+            differences += [Difference("extra", None, None, reference, copy.id, "", copy.status) for copy in copies]
         elif len(copies) > 1:
-            found += [Difference("twice", None, None, reference, one.id, "created", one.status) for one in copies]
+            differences += [
+                Difference("twice", None, None, reference, copy.id, "created", copy.status) for copy in copies
+            ]
     why = _why_not(listed)
     if why:
         first = rows[0]
-        found.append(Difference("not_comparable", first.record, first.line, first.reference, "", first.state, why))
-    return found
+        differences.append(
+            Difference("not_comparable", first.record, first.line, first.reference, "", first.state, why)
+        )
+    return differences
 
 
 def _of_row(
@@ -103,9 +107,9 @@ def _of_row(
         return Difference(kind, row.record, row.line, row.reference, source_id, ledger, elepay)
 
     if row.state != RowState.CREATED:
-        yield from (differs("extra", one.id, row.state, one.status) for one in copies)
+        yield from (differs("extra", copy.id, row.state, copy.status) for copy in copies)
         return
-    own = next((one for one in sources if one.id == row.source_id), None)
+    own = next((source for source in sources if source.id == row.source_id), None)
     status = own.status if own else statuses.get(row.record, "")
     if status is None:
         yield differs("missing", row.source_id, row.source_status, "")
@@ -115,9 +119,9 @@ def _of_row(
         yield differs("changed", row.source_id, row.payment_method, own.payment_method)
     if own and own.live_mode is not None and own.live_mode != live:
         yield differs("changed", row.source_id, _mode(live), _mode(own.live_mode))
-    others = [one for one in copies if one.id != row.source_id]
+    others = [copy for copy in copies if copy.id != row.source_id]
     there = status is not None and status != "deleted"
-    yield from (differs("twice" if there else "extra", one.id, row.source_id, one.status) for one in others)
+    yield from (differs("twice" if there else "extra", copy.id, row.source_id, copy.status) for copy in others)
 
 
 def _mode(live: bool) -> str:

@@ -27,17 +27,17 @@ def dispatch(ledger: Ledger, send: Callable[[Slice], None], window: Window | Non
     if window is not None and not window.is_open(ledger.now()):
         return 0
     taken = ledger.dispatch()
-    for one in taken:
-        send(one)
+    for due in taken:
+        send(due)
     return len(taken)
 
 
-def onboard_slice(send_loop: SendLoop, ledger: Ledger, sampler: Sampler, one: Slice) -> None:
+def onboard_slice(send_loop: SendLoop, ledger: Ledger, sampler: Sampler, work: Slice) -> None:
     """Do what is due in a slice, and close the batch if that was the last of it; of a new batch, ask elepay first."""
-    if not send_loop.draining and not sampler.lets_go(one):
+    if not send_loop.draining and not sampler.lets_go(work):
         return
-    send_loop.run_slice(one)
-    close_finished_batch(ledger, one.batch_id)
+    send_loop.run_slice(work)
+    close_finished_batch(ledger, work.batch_id)
 
 
 def close_finished_batch(ledger: Ledger, batch_id: int) -> None:
@@ -51,7 +51,7 @@ def close_finished_batch(ledger: Ledger, batch_id: int) -> None:
 def reap(ledger: Ledger, *, look_up_delay_seconds: float) -> int:
     """Take back what dead workers hold, and close batches that nobody closed; return how many rows were taken back.
 
-    A worker of this machine whose process is gone is dead at once; of any other only its lease tells.
+    A worker of this machine whose process is gone is dead at once; any other is dead when its lease has ended.
     """
     end_dead_workers(ledger)
     reaped = ledger.reap(look_up_delay_seconds=look_up_delay_seconds)
@@ -75,7 +75,7 @@ def end_dead_workers(ledger: Ledger) -> None:
 
 
 def interrupt(ledger: Ledger, batch_id: int, who: str) -> bool:
-    """Pause a batch because the command that works on it was told to end; False if it is not this process's."""
+    """Pause a batch because the command that works on it is to end; False if it is not this process's."""
     batch = ledger.batch(batch_id)
     if batch.runner != ledger.runner:
         return False
@@ -112,7 +112,7 @@ def cancel(ledger: Ledger, batch_id: int, who: str = "") -> bool:
 
 
 def is_over(ledger: Ledger, batch_id: int) -> bool:
-    """Tell whether a batch will not move any more without a person; a stopped one only when nobody holds its rows.
+    """Return whether a batch will not move any more without a person; a stopped one only when nobody holds its rows.
 
     An interrupted one may: the command that asks takes it (`Ledger.take`).
     """

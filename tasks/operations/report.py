@@ -54,7 +54,7 @@ def report(
     if batch.state is BatchState.UNUSABLE:
         raise LedgerError(f"batch {batch_id} has no reports, its file was unusable: {stop_texts.sentence(batch.stop)}")
     if dropped := services.dropped(batch):
-        raise LedgerError(f"{dropped}: no report can be made of it; `onboard status {batch_id}` still has its books")
+        raise LedgerError(f"{dropped}: no report can be made of it; `onboard status {batch_id}` still has its counts")
     return Reported(status, write(services, batch, folder=folder, lang=lang, excel_safe=excel_safe))
 
 
@@ -119,7 +119,7 @@ def gather(services: Services, batch: Batch, folder: Path | None = None) -> Repo
         rows_per_second=round(sum(sent.values()) / seconds, 1) if seconds > 0 else None,
         timeline=_timeline(ledger, batch.id, sent),
         latency_histogram=histogram,
-        warnings=tuple(FileWarning(*one) for one in batch.warnings),
+        warnings=tuple(FileWarning(*each) for each in batch.warnings),
         versions=_versions(),
         time_zone=settings.time_zone,
         goes_on_at=waits_for_next_night(services, batch),

@@ -214,7 +214,7 @@ def test_every_event_of_a_batch_is_told_in_its_order_and_twice_if_it_happened_tw
 @pytest.mark.parametrize(("lang", "why"), [("en", "paused by sato@bastion"), ("ja", "sato@bastion が一時停止しました")])
 def test_a_message_says_in_the_language_of_its_readers_why_a_batch_stopped(ours: Any, lang: str, why: str) -> None:
     mine = ours(ONBOARD_LANG=lang)
-    known(mine, "mail")
+    mine.ledger.know_channels(["mail"], 0.0)
     batch = running_batch(mine.ledger, 2)
     assert batch_lifecycle.pause(mine.ledger, batch, "sato@bastion")
     (news,) = mine.ledger.untold_news("mail", time.time() + 1, 0.0)

@@ -72,7 +72,7 @@ def _print(console: Console, findings: list[Finding]) -> None:
 def _settings(services: Services) -> Finding:
     given = sorted(name for name in setting_names() if name in os.environ and name != "ELEPAY_SECRET_KEY")
     settings = services.settings
-    limit = f"{settings.requests_per_second:g} requests/s" if settings.requests_per_second else "no limit of ours"
+    limit = f"{settings.requests_per_second:g} requests/s" if settings.requests_per_second else "no limit set"
     says = f"{settings.base_url}, {settings.mode} mode, {limit}; from the environment: {', '.join(given) or 'none'}"
     return Finding("settings", True, f"{says}; all: docs/settings.md")
 
@@ -127,7 +127,9 @@ def _of_channels(services: Services, trouble: Callable[[Channel], str], well: st
     except OnboardingError as error:
         return Finding("telling", False, str(error))
     if not channels:
-        return Finding("telling", True, "nobody is told: ONBOARD_NOTIFY_URLS and ONBOARD_NOTIFY_COMMAND are not set")
+        return Finding(
+            "telling", True, "nobody is notified: ONBOARD_NOTIFY_URLS and ONBOARD_NOTIFY_COMMAND are not set"
+        )
     troubles = {channel.name: trouble(channel) for channel in channels}
     says = "; ".join(f"{name} {said or well}" for name, said in troubles.items())
     if any(troubles.values()):

@@ -118,7 +118,7 @@ def show_result(
     if REHEARSAL in os.environ and ending is Ending.INTERRUPTED:
         status = replace(status, batch=replace(status.batch, stop=Stop(StopCode.REHEARSAL)))
     console.print()
-    terminal.print_books(console, status.batch, status.counts, seconds=seconds)
+    terminal.print_counts(console, status.batch, status.counts, seconds=seconds)
     waits = report.waits_for_next_night(services, status.batch)
     if waits:
         _print_next_night(services, console, status, waits)
