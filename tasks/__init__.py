@@ -9,6 +9,7 @@ settings          every setting: type, default, one sentence
 redis_url         REDIS_URL: what redis-py and Celery both understand
 send_window       when sending is allowed: a nightly window, or always
 reason_texts      every reason code of ours: sentence and hint, English and Japanese
+stop_texts        why a batch does not go on: a sentence a code, English and Japanese
 process_identity  who this process is, and whether another one surely is dead
 gc_tuning         Python's cycle collector, at rest while modules load and many rows are held
 memory_limits     what a process may take of memory, and what is said when it gets none
@@ -23,10 +24,9 @@ accept          a dropped file -> rows, and the rows that cannot be sent
 ledger          the memory: add, claim, mark, record, release, reap, count
 elepay          the vendor: client, transport, answers, error codes, catalogue
 send            the sending loop and all that decides about a row
-operations      what is done with files, batches and sources; no terminal, no Celery
-reports         the same facts as CSV, JSON, HTML, XLSX: one writer a file
-report_builder  gathers what the ledger knows of a batch
 services        builds ledger, API client, limiter and send loop once per process
+operations      the use cases, a verb a module; no terminal, no web, no Celery
+reports         the same facts as CSV, JSON, HTML, XLSX: one writer a file
 celery_tasks    the same as Celery tasks: a few lines each
 ==============  ======================================================================
 

@@ -74,18 +74,13 @@ def reap() -> None:
 def onboard_follow_up() -> None:
     """Ask elepay what became of pending sources, as far as they are due."""
     services = built_services()
-    follow_up(
-        services.ledger,
-        services.api,
-        services.follow_up_limits,
-        services.follow_up_rules,
-        ends=time.monotonic() + FOLLOW_UP_SECONDS,
-        stopping=lambda: services.send_loop.draining,
-    )
+    ends = time.monotonic() + FOLLOW_UP_SECONDS
+    follow_up(services, ends=ends, stopping=lambda: services.send_loop.draining)
 
 
 @shared_task(name="onboard.tidy", ignore_result=True)
 def onboard_tidy() -> None:
     """Drop what belongs to batches that ended long ago."""
     services = built_services()
-    tidy(services.ledger, services.files, services.reports, services.settings.keep_days)
+    if services.settings.keep_days:
+        tidy(services)

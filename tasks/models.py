@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import orjson
@@ -60,7 +61,7 @@ class BatchState(StrEnum):
 
 
 class StopCode(StrEnum):
-    """Why a batch is paused."""
+    """Why a batch does not go on; `tasks/stop_texts.py` has the sentences."""
 
     PERSON = "person"  #: `onboard pause`
     INTERRUPT = "interrupt"  #: Ctrl-C or SIGTERM ended the command that ran it
@@ -68,6 +69,42 @@ class StopCode(StrEnum):
     CANARY = "canary"  #: its canary rows have run: `onboard approve`
     BREAKER = "breaker"  #: too many of the last answers were refusals
     FORGOTTEN = "forgotten"  #: elepay has sources of its new rows that the ledger does not know
+    GUARD = "guard"  #: its first answers all say "does not exist"
+    WRONG_MODE = "wrong_mode"  #: elepay answered in the other mode
+    SILENT = "silent"  #: nothing definite came back for too long
+    UNREACHABLE = "unreachable"  #: no request left for too long
+    THROTTLED = "throttled"  #: nothing but "too many requests" for too long
+    MAINTENANCE = "maintenance"  #: elepay was under maintenance for too long
+    ACCOUNT_SETUP = "account_setup"  #: M001000
+    BAD_CALL = "bad_call"  #: M003000
+    KEY_INVALID = "key_invalid"  #: M004001
+    KEY_MISSING = "key_missing"  #: M004002
+    KEY_FORBIDDEN = "key_forbidden"  #: M004003
+    KEY_REFUSED = "key_refused"  #: HTTP 401
+    ACCESS_FORBIDDEN = "access_forbidden"  #: HTTP 403
+    NOT_ELEPAY = "not_elepay"  #: no answer that elepay gives
+    CANCELLED = "cancelled"  #: `onboard cancel`
+    UNUSABLE = "unusable"  #: its file as a whole
+    REHEARSAL = "rehearsal"  #: a rehearsal was interrupted; never stored
+    COMMAND_ENDED = "command_ended"  #: the command that sent it has ended; only in notifications
+    UNATTENDED = "unattended"  #: nobody takes its rows; only in notifications
+
+
+class Stop(NamedTuple):
+    """Why a batch does not go on: a code, and the values of its sentence (ids, codes, numbers, who)."""
+
+    code: StopCode
+    values: Mapping[str, Any] = MappingProxyType({})
+
+    def encode(self) -> str:
+        """Return it as a notification carries it."""
+        return orjson.dumps({"stop": self.code, **self.values}).decode()
+
+    @classmethod
+    def decode(cls, text: str) -> Stop | None:
+        """Return what `encode` encoded; None for an empty text."""
+        values = orjson.loads(text) if text else {}
+        return cls(StopCode(values.pop("stop")), values) if values else None
 
 
 class NotificationKind(StrEnum):
@@ -95,7 +132,7 @@ class Notification:
     at: float
     batch_id: int | None = None
     code: str = ""  #: why a file was rejected
-    #: The batch's `state_reason` at that moment; when a file should have come; what the log calls a file that was
+    #: Why the batch stopped (`Stop.encode`); when a file should have come; what the log calls a file that was
     #: rejected; the name of a repeated one, and of one that changed after it was read; which cannot be taken, and why.
     why: str = ""
 
@@ -203,19 +240,23 @@ class Batch:
     records: int
     created_at: float  #: UTC epoch seconds, like every `_at`
     finished_at: float | None = None
-    state_reason: str = ""  #: one sentence: why paused or halted, and what to do
+    stop: Stop | None = None  #: why it does not go on
     parent_id: int | None = None
     file_format: Mapping[str, Any] = field(default_factory=dict)
     deadline_at: float | None = None
     window: str = ""  #: its nightly window, as `window.Window` writes it
     runner: int | None = None  #: the command whose workers send it; None: the fleet's, and those of watchers
     brought_by: str = ""  #: the command that accepted it
-    stop_code: StopCode | None = None  #: why it is paused
     is_worked_on: bool = False  #: its command, or else a fleet or a watcher, is at work for it
     verify: bool = False  #: its rows are looked up before they are sent
     dropped_at: float | None = None  #: when its file and personal data were dropped (ONBOARD_KEEP_DAYS)
     canary: int = 0  #: last record that runs before a person approves the rest; 0: none, or approved
     warnings: tuple[tuple[Any, ...], ...] = ()  #: (code, column, count, first line, detail) of each oddity of the file
+
+    @property
+    def stop_code(self) -> StopCode | None:
+        """The code of `stop`."""
+        return None if self.stop is None else self.stop.code
 
 
 class Slice(NamedTuple):

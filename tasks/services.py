@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
+from tasks import process_identity
 from tasks.accept import AcceptanceChecks
 from tasks.elepay.catalogue import load_catalogue
 from tasks.elepay.client import ElepayApi
@@ -15,14 +17,20 @@ from tasks.elepay.exchange import Deadlines
 from tasks.errors import SettingsError
 from tasks.ledger import Ledger
 from tasks.models import Account, Batch
-from tasks.operations.batch_lifecycle import register
-from tasks.operations.follow_up import FollowUpRules
 from tasks.send.outcomes import SendPolicy
 from tasks.send.rate_limit import RateLimit, connect
 from tasks.send.retry_policy import RetryPolicy
 from tasks.send.sampling import Sampler
 from tasks.send.send_loop import LoopSettings, SendLoop
 from tasks.settings import Settings
+
+
+def register_process(ledger: Ledger, lease_seconds: float, longest_request_seconds: float = 0.0) -> int:
+    """Register this process in the ledger as one that will hold rows, and perhaps send them."""
+    pid = os.getpid()
+    return ledger.add_worker(
+        process_identity.host(), pid, process_identity.started(pid), lease_seconds, longest_request_seconds
+    )
 
 
 class Services:
@@ -123,12 +131,6 @@ class Services:
     def _rate_key(self) -> str:
         return f"onboard:rate:{self.account.key}"
 
-    @property
-    def follow_up_rules(self) -> FollowUpRules:
-        """When elepay is asked what became of a source."""
-        settings = self.settings
-        return FollowUpRules(settings.follow_up_hours, settings.follow_up_days)
-
     @cached_property
     def send_loop(self) -> SendLoop:
         """The sending loop of this process, started."""
@@ -147,7 +149,7 @@ class Services:
                 longest_outage_seconds=settings.maintenance_seconds,
                 follow_up_seconds=settings.follow_up_hours[0] * 3600,
             ),
-            register=lambda: register(self.ledger, settings.lease_seconds, settings.total_timeout_seconds),
+            register=lambda: register_process(self.ledger, settings.lease_seconds, settings.total_timeout_seconds),
             settings=LoopSettings(
                 in_flight=settings.in_flight,
                 slice_seconds=settings.slice_seconds,

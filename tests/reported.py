@@ -11,10 +11,9 @@ from typing import Any
 
 from factories import answer, hand
 
-from tasks import report_builder
 from tasks.csv_records import FileFormat, detect_format, read_records
 from tasks.models import Batch, BatchState, LeasedRow, Outcome, RowState, Slice
-from tasks.operations import accept_batch
+from tasks.operations import accept_batch, report
 from tasks.reports import ReportFacts, write_reports
 from tasks.services import Services
 from tasks.settings import load_settings
@@ -68,7 +67,7 @@ class Reported:
 
     def facts(self, of: Batch, /, **changes: Any) -> ReportFacts:
         """What the reports of a batch are made from."""
-        return replace(report_builder.gather(self.ours, self.ledger.batch(of.id)), **changes)
+        return replace(report.gather(self.ours, self.ledger.batch(of.id)), **changes)
 
     def write(self, batch: Batch, folder: Path | None = None, **options: Any) -> dict[str, Path]:
         """Write the reports; the batch's facts may be changed by `facts`."""

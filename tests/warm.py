@@ -40,7 +40,7 @@ IMPORTED = (
     "tasks.ledger.migrations",
     "tasks.reports.xlsx_report",
     "typer",
-    "worker.commands.aftercare",
+    "worker.commands.audit",
     "worker.health_server",
     "worker.commands.run",
     "worker.watcher",

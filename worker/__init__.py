@@ -3,13 +3,17 @@
 =====================  ====================================================================
 cli                    the commands people type
 demo                   `make demo`: a rehearsal of the sample file
-commands               what each command does, and shows
+commands               what each command parses, and shows
+batch_wait             waits for batches: feeds workers, shows progress, pauses at Ctrl-C
+command_runtime        a Redis and workers for the length of a command
+progress               how far a run has come, live on a terminal
+operator_identity      who gives a command, for the ledger's history
 watcher                `onboard watch`: dropped files, each to its end
 drop_folder            inbox, processing, archive, rejected, outbox: what is complete, whose it is, every move
 dropped_names          which names are unfinished uploads, junk or companions; names made safe
 late_uploads           uploads that went on after their file was taken: noticed, and given back to the inbox
 troubles               says once that something is held up, and once that it goes on
-worker_pool            the workers of a run: started, fed, watched, stopped
+worker_pool            the workers of a run: started, watched, stopped; the lock of a home folder
 embedded_redis         a Valkey of our own for the life of one command
 worker_process         `onboard worker`: Celery's consumer with our sending loop
 beat                   `onboard beat`: the clock of a fleet
@@ -18,7 +22,7 @@ notifier               tells people what happened, once through each channel
 notification_channels  the ways to tell people: Apprise and a command
 health_server          `/metrics`, `/healthz` and `/readyz` of a long-lived process
 metrics                what Prometheus is told
-terminal               what a person sees on the terminal
+terminal               tables, verdicts and times as a person sees them
 interrupts             Ctrl-C and SIGTERM, obeyed whatever hangs
 logs                   one event a line, ids always, personal data and keys never
 =====================  ====================================================================

@@ -146,11 +146,11 @@ def report(
     json_output: JsonOption = False,
 ) -> None:
     """Write the reports of a batch again, as it stands now; or list the sources that pend for long or have ended."""
-    from worker.commands import aftercare, status
+    from worker.commands import follow_up, status
 
     if batch == "follow-up":
         _leave(
-            lambda services, console: aftercare.report_follow_up(services, reports, console, days=days, lang=lang),
+            lambda services, console: follow_up.report_follow_up(services, reports, console, days=days, lang=lang),
             json_output=json_output,
         )
     if not (batch.isascii() and batch.isdigit()):
@@ -166,9 +166,9 @@ def report(
 @app.command("follow-up")
 def follow_up(json_output: JsonOption = False) -> None:
     """Ask elepay what became of the pending sources that are due, within ONBOARD_FOLLOW_UP_SHARE of the limit."""
-    from worker.commands import aftercare
+    from worker.commands import follow_up
 
-    _leave(aftercare.follow_up, json_output=json_output)
+    _leave(follow_up.follow_up, json_output=json_output)
 
 
 @app.command()
@@ -179,19 +179,17 @@ def audit(
     json_output: JsonOption = False,
 ) -> None:
     """Compare every row of a batch with what elepay lists; write audit.csv. Exits with 1 if they do not agree."""
-    from worker.commands import aftercare
+    from worker.commands import audit
 
-    _leave(
-        lambda services, console: aftercare.audit(services, batch, reports, console, lang=lang), json_output=json_output
-    )
+    _leave(lambda services, console: audit.audit(services, batch, reports, console, lang=lang), json_output=json_output)
 
 
 @app.command()
 def pause(batch: BatchArgument, json_output: JsonOption = False) -> None:
     """Send nothing more of a batch until it is resumed."""
-    from worker.commands import decisions
+    from worker.commands import batch_decisions
 
-    _leave(lambda services, console: decisions.pause(services, batch, console), json_output=json_output)
+    _leave(lambda services, console: batch_decisions.pause(services, batch, console), json_output=json_output)
 
 
 @app.command()
@@ -211,11 +209,11 @@ def resume(
 
     A batch keeps the nightly window that it was brought with; only these options change it.
     """
-    from worker.commands import decisions
+    from worker.commands.batch_decisions import NewWindow, resume
 
-    window = decisions.NewWindow(not_before, until, at_any_time)
+    window = NewWindow(not_before, until, at_any_time)
     _leave(
-        _told(lambda services, console: decisions.resume(services, batch, window, console, verify_first=verify_first)),
+        _told(lambda services, console: resume(services, batch, window, console, verify_first=verify_first)),
         json_output=json_output,
     )
 
@@ -223,17 +221,17 @@ def resume(
 @app.command()
 def approve(batch: BatchArgument, json_output: JsonOption = False) -> None:
     """Let the rest of a batch run after its canary rows, as `onboard resume` does."""
-    from worker.commands import decisions
+    from worker.commands import batch_decisions
 
-    _leave(_told(lambda services, console: decisions.approve(services, batch, console)), json_output=json_output)
+    _leave(_told(lambda services, console: batch_decisions.approve(services, batch, console)), json_output=json_output)
 
 
 @app.command()
 def cancel(batch: BatchArgument, json_output: JsonOption = False) -> None:
     """Give a batch up: what was not sent never is (another file may bring it again)."""
-    from worker.commands import decisions
+    from worker.commands import batch_decisions
 
-    _leave(lambda services, console: decisions.cancel(services, batch, console), json_output=json_output)
+    _leave(lambda services, console: batch_decisions.cancel(services, batch, console), json_output=json_output)
 
 
 @app.command(epilog="Example:  onboard retry 12")
@@ -244,10 +242,10 @@ def retry(
     json_output: JsonOption = False,
 ) -> None:
     """Try again what may pass now: unclear rows are looked up, refused and unsent ones become a batch of their own."""
-    from worker.commands import run
+    from worker.commands import retry
 
     _leave(
-        _told(lambda services, console: run.retry(services, batch, console, workers=workers, no_workers=no_workers)),
+        _told(lambda services, console: retry.retry(services, batch, console, workers=workers, no_workers=no_workers)),
         json_output=json_output,
     )
 
@@ -264,10 +262,10 @@ def resolve(
     json_output: JsonOption = False,
 ) -> None:
     """List the unclear rows that wait for a person, or settle one of them."""
-    from worker.commands import decisions
+    from worker.commands import rows
 
     _leave(
-        lambda services, console: decisions.resolve(
+        lambda services, console: rows.resolve(
             services, batch, line, console, created=created, absent=absent, give_up=give_up
         ),
         json_output=json_output,
@@ -281,9 +279,9 @@ def show(
     json_output: JsonOption = False,
 ) -> None:
     """Show one row and everything that happened to it."""
-    from worker.commands import decisions
+    from worker.commands import rows
 
-    _leave(lambda services, console: decisions.show(services, batch, line, console), json_output=json_output)
+    _leave(lambda services, console: rows.show(services, batch, line, console), json_output=json_output)
 
 
 @app.command()
@@ -307,9 +305,9 @@ def create(json_output: JsonOption = False) -> None:
 
     Where there was a ledger, restore it instead: an empty one does not know which sources exist.
     """
-    from worker.commands import status
+    from worker.commands import ledger
 
-    _leave(status.create_ledger, json_output=json_output)
+    _leave(ledger.create_ledger, json_output=json_output)
 
 
 @ledger_commands.command()
@@ -318,25 +316,25 @@ def accept(json_output: JsonOption = False) -> None:
 
     Stop workers, watchers and beat before, and set ONBOARD_VERIFY_FIRST=1 for the nights to come.
     """
-    from worker.commands import decisions
+    from worker.commands import ledger
 
-    _leave(decisions.accept_ledger, json_output=json_output)
+    _leave(ledger.accept_ledger, json_output=json_output)
 
 
 @ledger_commands.command()
 def upgrade(json_output: JsonOption = False) -> None:
     """Bring the ledger up to the version that this program needs (make a backup first)."""
-    from worker.commands import status
+    from worker.commands import ledger
 
-    _leave(status.upgrade_ledger, json_output=json_output)
+    _leave(ledger.upgrade_ledger, json_output=json_output)
 
 
 @ledger_commands.command()
 def tidy(json_output: JsonOption = False) -> None:
     """Drop file, reports and personal data of batches that ended more than ONBOARD_KEEP_DAYS ago."""
-    from worker.commands import aftercare
+    from worker.commands import ledger
 
-    _leave(aftercare.tidy, json_output=json_output)
+    _leave(ledger.tidy, json_output=json_output)
 
 
 @app.command()

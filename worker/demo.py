@@ -14,7 +14,7 @@ SAMPLE = Path(__file__).resolve().parent.parent / "sample_data" / "clean.csv"
 
 
 def main() -> int:
-    """Rehearse; 0 if books and simulator agree, although the simulator refuses some rows (exit code 1)."""
+    """Rehearse; 0 if ledger and simulator agree, although the simulator refuses some rows (exit code 1)."""
     console = Console(highlight=False)
     console.print(f"$ onboard rehearse --seed 7 sample_data/{SAMPLE.name}")
     try:

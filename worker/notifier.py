@@ -23,7 +23,7 @@ import structlog
 
 from tasks.errors import LedgerError, UnusableFile
 from tasks.ledger import ClaimedDelivery, Ledger
-from tasks.models import Batch, BatchState, Notification, NotificationKind
+from tasks.models import Batch, BatchState, Notification, NotificationKind, Stop, StopCode
 from tasks.operations import batch_lifecycle
 from tasks.reports.i18n import Texts
 from tasks.reports.notification_message import Message, compose
@@ -170,11 +170,11 @@ class Attending:
         self._since = {batch.id: self._since.get(batch.id, now) for batch in found}
         for batch in found:
             if batch.state is BatchState.INTERRUPTED:
-                why = f"the command that sent it has ended; onboard resume {batch.id} goes on"
+                why = Stop(StopCode.COMMAND_ENDED, {"batch": batch.id}).encode()
                 once = f"interrupted {batch.id} {batch.runner}"
                 self._ledger.add_news(NotificationKind.INTERRUPTED, once=once, batch_id=batch.id, why=why)
             elif now - self._since[batch.id] >= self._seconds:
-                why = "rows are due, and for minutes nobody has taken one: are workers running, and does Redis deliver?"
+                why = Stop(StopCode.UNATTENDED).encode()
                 once = f"unattended {batch.id} {time.strftime('%Y-%m-%d', time.gmtime(self._ledger.now()))}"
                 if self._ledger.add_news(NotificationKind.UNATTENDED, once=once, batch_id=batch.id, why=why):
                     log.warning("rows are due and nobody takes them", batch=batch.id)

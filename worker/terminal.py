@@ -1,19 +1,17 @@
-"""What a person sees on the terminal: progress, books, verdict."""
+"""What a person sees on the terminal: tables, verdicts, counts, times."""
 
 from __future__ import annotations
 
-import time
-from collections import deque
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-from rich.console import Console, Group
-from rich.live import Live
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from tasks import stop_texts
 from tasks.ledger import LookUpsToCome
 from tasks.models import Account, Batch, BatchState, Reason, RowCounts, RowState
 from tasks.reason_texts import sentence
@@ -66,69 +64,6 @@ def look_ups_to_come(batch_id: int, to_come: LookUpsToCome, zone: str) -> str:
     return f"batch {batch_id}: {rows} to be looked up at elepay, until {until} at least"
 
 
-class Progress:
-    """A live display of one batch; nothing at all when the console is not a terminal."""
-
-    def __init__(self, console: Console, limit: float | None) -> None:
-        self._console = console
-        self._limit = limit
-        self._seen: deque[tuple[float, int]] = deque(maxlen=40)
-        self._live: Live | None = None
-
-    def __enter__(self) -> Progress:
-        if self._console.is_terminal:
-            self._live = Live(console=self._console, refresh_per_second=8, transient=True)
-            self._live.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._live is not None:
-            self._live.stop()
-
-    def say(self, sentence: str) -> None:
-        """Print a sentence once where there is no live display that shows it."""
-        if self._live is None:
-            self._console.print(sentence)
-
-    def announce(self, sentence: str) -> None:
-        """Print a sentence, above the live display if there is one."""
-        self._console.print(Text(sentence))
-
-    def reading(self, records: int) -> None:
-        """Show how far the file has been read."""
-        if self._live is not None:
-            self._live.update(Text(f"reading … {records:,} records"))
-
-    def show(self, count: Mapping[RowState, int], rate: float | None, note: str = "") -> None:
-        """Show rows by state, rows/s against the current rate, and the time left."""
-        if self._live is None:
-            return
-        total = sum(count.values()) or 1
-        ended = sum(number for state, number in count.items() if state in _ENDED)
-        self._seen.append((time.monotonic(), ended))
-        (first_at, first), (last_at, last) = self._seen[0], self._seen[-1]
-        speed = (last - first) / (last_at - first_at) if last_at > first_at else 0.0
-        width = max(10, min(60, self._console.width - 24))
-        bar = Text()
-        for state, colour in COLOURS.items():
-            bar.append("━" * round(width * count.get(state, 0) / total), style=colour)
-        bar.append("━" * max(0, width - len(bar)), style="grey37")
-        head = Text.assemble(bar, f" {ended:,}/{total:,}", (f" {ended / total:4.0%}", "bold"))
-        states = Text(" · ").join(
-            Text(f"{state} {count[state]:,}", style=colour) for state, colour in COLOURS.items() if count.get(state)
-        )
-        allowed = "" if rate is None or self._limit is None else f" of {rate:,.0f} allowed"
-        left = f", {duration((total - ended) / speed)} left" if speed > 0 and ended < total else ""
-        pace = Text(f"{speed:,.0f} rows/s{allowed}{left}", style="dim")
-        lines = [head, states, pace]
-        if note:
-            lines.append(Text(note, style="yellow"))
-        self._live.update(Group(*lines))
-
-
-_ENDED = {RowState.CREATED, RowState.SKIPPED, RowState.INVALID, RowState.REFUSED}
-
-
 def print_table(
     console: Console, titles: Sequence[str], rows: Sequence[Sequence[str | Text]], right: Collection[str] = ()
 ) -> None:
@@ -166,20 +101,29 @@ _NARROW = 80
 _ANY_WIDTH = 10_000
 
 
-def verdict(batch: Batch, books: RowCounts) -> str:
+def verdict(batch: Batch, counts: RowCounts) -> str:
     """Return the first sentence of every report: what came out, and whether somebody is needed."""
     if batch.state is BatchState.UNUSABLE:
         return "the file cannot be used; nothing was sent"
-    done = f"{books.created:,} of {books.records:,} created"
-    if books.skipped:
-        done += f", {books.skipped:,} onboarded before"
-    if not books.balance:
-        return f"{done}; THE BOOKS DO NOT BALANCE"
-    if books.need_a_person == 0:
+    done = f"{counts.created:,} of {counts.records:,} created"
+    if counts.skipped:
+        done += f", {counts.skipped:,} onboarded before"
+    if not counts.balance:
+        return f"{done}; THE COUNTS DO NOT ADD UP"
+    if counts.need_a_person == 0:
         return f"{done}; nothing to do"
     if batch.state is BatchState.FINISHED:
-        return f"{done}; {books.need_a_person:,} need attention"
-    return f"{done}; {batch.state}, {books.open + books.unclear:,} not done yet"
+        return f"{done}; {counts.need_a_person:,} need attention"
+    return f"{done}; {batch.state}, {counts.open + counts.unclear:,} not done yet"
+
+
+def exit_code(batch: Batch, counts: RowCounts) -> int:
+    """Return the exit code that a batch deserves (see `worker/cli.py`)."""
+    if not counts.balance:
+        return 1
+    if batch.state is not BatchState.FINISHED:
+        return 3
+    return 1 if counts.need_a_person else 0
 
 
 def print_place(console: Console, account: Account, ledger: str) -> None:
@@ -194,24 +138,24 @@ def print_trouble(console: Console, sentence: str) -> None:
         console.print(Text(sentence, style="bold red"), soft_wrap=True)
 
 
-def print_books(console: Console, batch: Batch, books: RowCounts, *, seconds: float | None = None) -> None:
-    """Print verdict and books."""
-    well = books.need_a_person == 0 and books.balance and batch.state is not BatchState.UNUSABLE
+def print_counts(console: Console, batch: Batch, counts: RowCounts, *, seconds: float | None = None) -> None:
+    """Print verdict and counts."""
+    well = counts.need_a_person == 0 and counts.balance and batch.state is not BatchState.UNUSABLE
     colour = "green" if well else "yellow"
-    console.print(Text(verdict(batch, books), style=f"bold {colour}"))
-    if batch.state_reason:
-        known = batch.state_reason.startswith(batch.state)  # "paused by …" need not be told twice
-        console.print(Text(batch.state_reason if known else f"{batch.state}: {batch.state_reason}", style="red"))
+    console.print(Text(verdict(batch, counts), style=f"bold {colour}"))
+    if why := stop_texts.sentence(batch.stop):
+        known = why.startswith(batch.state)  # "paused by …" need not be said twice
+        console.print(Text(why if known else f"{batch.state}: {why}", style="red"))
     table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
     for name in ("created", "skipped", "invalid", "refused", "unclear", "open"):
-        number = getattr(books, name)
+        number = getattr(counts, name)
         style = COLOURS.get(RowState(name), "") if name != "open" else ""
         table.add_row(Text(name, style=style if number else "dim"), Text(f"{number:,}", justify="right"))
-    sign = "=" if books.balance else "≠"
-    table.add_row(Text("records", style="bold"), Text(f"{books.records:,}", justify="right", style="bold"), sign)
+    sign = "=" if counts.balance else "≠"
+    table.add_row(Text("records", style="bold"), Text(f"{counts.records:,}", justify="right", style="bold"), sign)
     console.print(table)
     if seconds is not None and seconds > 0:
-        console.print(Text(f"{duration(seconds)}, {books.created / seconds:,.0f} sources/s", style="dim"))
+        console.print(Text(f"{duration(seconds)}, {counts.created / seconds:,.0f} sources/s", style="dim"))
 
 
 def print_note(console: Console, reason: Reason, count: int, line: int, lang: str) -> None:

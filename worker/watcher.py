@@ -29,20 +29,21 @@ import watchfiles
 from rich.console import Console
 from rich.text import Text
 
-from tasks import accept, reason_texts, report_builder
+from tasks import accept, reason_texts
 from tasks.accept import load_mapping
 from tasks.errors import UnusableFile
 from tasks.ledger import WATCH, Ledger
 from tasks.models import Batch, BatchState, NotificationKind, RowState
-from tasks.operations import accept_batch, batch_lifecycle
+from tasks.operations import accept_batch, batch_lifecycle, report, sendable_methods
 from tasks.reports import FILES, Notice, write_notice
 from tasks.services import Services
 from worker import late_uploads, terminal
-from worker.commands import run
+from worker.command_runtime import AtWork, at_work, reading_until_interrupted
 from worker.drop_folder import REPORTS, Claim, DropFolder, Dropped
 from worker.dropped_names import name_of_reports, stem_of
 from worker.health_server import HealthServer, Pulse, serve
 from worker.late_uploads import LookBack
+from worker.operator_identity import who
 from worker.troubles import NotTaken, Troubles, why_of
 from worker.worker_pool import TICK_SECONDS, reap_and_dispatch
 
@@ -120,8 +121,8 @@ def watch(services: Services, options: Options, console: Console) -> tuple[int, 
     services.settings.require_key()
     if options.mapping is not None:
         load_mapping(options.mapping)  # what is wrong with it is said now and not with the first file
-    with run.at_work(services, console, WATCH, workers=options.workers, no_workers=options.no_workers) as work:
-        run.sendable_methods(services)  # the same of the key
+    with at_work(services, console, WATCH, workers=options.workers, no_workers=options.no_workers) as work:
+        sendable_methods.sendable_methods(services)  # the same of the key
         accept.load()
         watcher = Watcher(services, options, work)
         watcher.folder.make()
@@ -141,7 +142,7 @@ def watch(services: Services, options: Options, console: Console) -> tuple[int, 
 class Watcher:
     """One watcher of one folder; several may share the folder if they share ledger and Redis."""
 
-    def __init__(self, services: Services, options: Options, work: run.AtWork) -> None:
+    def __init__(self, services: Services, options: Options, work: AtWork) -> None:
         settings = services.settings
         self._ours, self._options, self._work = services, options, work
         self._ledger: Ledger = services.ledger
@@ -521,11 +522,12 @@ class Watcher:
     def _accept(self, one: InHand) -> None:
         options = self._options
         try:
-            accepted = run.accept(
+            accepted = accept_batch.accept(
                 self._ours,
                 one.claim.file,
-                self._work.interrupts,
-                WATCH,
+                who=who(),
+                brought_by=WATCH,
+                progress=reading_until_interrupted(self._work.interrupts),
                 mapping=options.mapping,
                 canary=options.canary,
                 verify_first=options.verify_first,
@@ -563,7 +565,7 @@ class Watcher:
     def _archive(self, claim: Claim, batch: Batch) -> None:
         self.report(claim, batch, name_of_reports(batch.id, claim.name))
         self._put_into(self.folder.archive, str(batch.id), claim)
-        self._code = max(self._code, run.exit_code(batch, self._ledger.books(batch.id)))
+        self._code = max(self._code, terminal.exit_code(batch, self._ledger.books(batch.id)))
         self.counts.archived += 1
         log.info("file archived", claim=claim.id, batch=batch.id)
 
@@ -573,7 +575,7 @@ class Watcher:
         With a name of its own (that of the night) it also tells of a batch that goes on the next night.
         """
         outbox = self.folder.outbox / self.folder.name_in_outbox(claim, name)
-        report_builder.write(
+        report.write(
             self._ours,
             batch,
             folder=claim.folder / REPORTS,

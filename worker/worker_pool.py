@@ -1,4 +1,4 @@
-"""Runs a batch from this process: server, workers, feeding, watching, stopping."""
+"""The worker processes of a command, the command as the ledger knows it, and the lock of a home folder."""
 
 from __future__ import annotations
 
@@ -10,19 +10,16 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from enum import Enum
 from pathlib import Path
 from typing import IO
 
 import structlog
 
 from tasks import celery_tasks, process_identity
-from tasks.errors import LedgerError, LedgerReplaced, OnboardingError
+from tasks.errors import LedgerError, OnboardingError
 from tasks.ledger import WATCH, Ledger
 from tasks.memory_limits import NO_MEMORY, OUT_OF_MEMORY
-from tasks.models import RowState
 from tasks.operations import batch_lifecycle
-from tasks.send_window import Window
 from tasks.settings import Settings
 from worker.interrupts import Interrupts
 
@@ -45,15 +42,6 @@ TICK_SECONDS = 0.25
 TAKE_SECONDS = 1.0
 #: How often a command that waits for the home folder looks whether it is free, in seconds.
 LOCK_SECONDS = 0.2
-
-
-class Ending(Enum):
-    """How the watching of batches ended."""
-
-    OVER = "over"  #: no batch moves any more by itself
-    LEFT = "left"  #: the watcher that was to send them is gone
-    CLOSED = "closed"  #: the window has closed; the rest waits for its next opening
-    INTERRUPTED = "interrupted"  #: by a person
 
 
 class Workers:
@@ -239,64 +227,3 @@ def reap(ledger: Ledger, settings: Settings) -> None:
         ledger,
         look_up_delay_seconds=settings.look_up_delay_seconds,
     )
-
-
-def watch_batches(
-    ledger: Ledger,
-    batches: Sequence[int],
-    settings: Settings,
-    *,
-    workers: Workers | None,
-    runner: WorkerPool | None,
-    interrupts: Interrupts,
-    show: Callable[[], None],
-    left: Callable[[], bool],
-) -> Ending:
-    """Ring, sweep and show until no batch moves any more by itself, the window closes, or a person interrupts.
-
-    A window that is closed at first is waited for. `left` tells whether those who were to send have gone. Raises
-    LedgerReplaced.
-    """
-    from worker.celery_app import BrokerUnreachable
-
-    closes_at: float | None = None
-    troubled = ""
-    while not interrupts.count:
-        try:
-            ledger.require_memory()
-            if runner is not None:
-                runner.keep(batches)
-            if closes_at is None:
-                closes_at = _last_closing(ledger, batches, settings.window)
-            reap(ledger, settings)
-            if ledger.now() < closes_at:
-                batch_lifecycle.dispatch(ledger, celery_tasks.send, settings.window)
-            if all(batch_lifecycle.is_over(ledger, batch_id) for batch_id in batches):
-                return Ending.OVER
-            if ledger.now() >= closes_at and not any(_is_held(ledger, batch_id) for batch_id in batches):
-                return Ending.CLOSED
-            if left():
-                return Ending.LEFT
-            show()
-            troubled = ""
-        except LedgerReplaced:
-            raise
-        except (LedgerError, BrokerUnreachable, OSError) as error:
-            if str(error) != troubled:
-                troubled = str(error)
-                log.warning("waiting", why=troubled)
-        if workers is not None:
-            workers.look_after()
-        time.sleep(TICK_SECONDS)
-    return Ending.INTERRUPTED
-
-
-def _last_closing(ledger: Ledger, batches: Sequence[int], window: Window) -> float:
-    """Return when the last of these batches stops being sent, for tonight or for the night to come."""
-    now = ledger.now()
-    return max(window.span_with(ledger.window_of(batch_id), now).closes_at for batch_id in batches)
-
-
-def _is_held(ledger: Ledger, batch_id: int) -> bool:
-    count = ledger.count_states(batch_id)
-    return bool(count.get(RowState.CLAIMED) or count.get(RowState.SENDING))

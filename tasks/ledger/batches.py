@@ -21,6 +21,7 @@ from sqlalchemy import (
     update,
 )
 
+from tasks import stop_texts
 from tasks.errors import LedgerError
 from tasks.ledger.conditions import NOT_SETTLED, some_not_settled
 from tasks.ledger.engine import new_id
@@ -32,6 +33,7 @@ from tasks.models import (
     BatchState,
     NotificationKind,
     RowState,
+    Stop,
     StopCode,
 )
 from tasks.send_window import Window
@@ -84,7 +86,7 @@ class Batches(Samples):
             )
             return new_id(result)
 
-    def add_unusable_batch(self, name: str, sha256: str, *, reason: str, code: str = "") -> int:
+    def add_unusable_batch(self, name: str, sha256: str, *, stop: Stop, code: str = "") -> int:
         """Remember a file that could not be onboarded as a whole, and why; people are told the `code` only."""
         now = self.engine.now()
         with self.engine.write() as connection:
@@ -95,7 +97,7 @@ class Batches(Samples):
                     live=self.account.live,
                     address=self.account.address,
                     state=BatchState.UNUSABLE,
-                    state_reason=reason,
+                    **_stop_columns(stop),
                     created_at=now,
                     finished_at=now,
                 )
@@ -247,8 +249,7 @@ class Batches(Samples):
         """Pause a running batch whose canary rows have all come to an end; True for the one caller that did it."""
         if not self.waits_for_approval(batch_id):
             return False
-        reason = f"the canary rows have run: look at them (onboard status {batch_id}), then onboard approve {batch_id}"
-        return self.pause(batch_id, StopCode.CANARY, reason)
+        return self.pause(batch_id, Stop(StopCode.CANARY, {"batch": batch_id}))
 
     def waits_for_approval(self, batch_id: int) -> bool:
         """Tell whether all canary rows of a batch have come to an end, and nobody has approved the others."""
@@ -282,15 +283,7 @@ class Batches(Samples):
         query = select(batches.c.id).where(batches.c.state == BatchState.RUNNING, batches.c.deadline_at <= now)
         with self.engine.read() as connection:
             overdue = connection.execute(query).scalars().all()
-        return [
-            batch_id
-            for batch_id in overdue
-            if self.pause(
-                batch_id,
-                StopCode.DEADLINE,
-                f"its time is over; onboard resume {batch_id} goes on with what was not sent",
-            )
-        ]
+        return [batch_id for batch_id in overdue if self.pause(batch_id, Stop(StopCode.DEADLINE, {"batch": batch_id}))]
 
     def change_window(self, batch_id: int, window: str, who: str) -> None:
         """Give a batch another window, as `window.Window` writes it."""
@@ -315,11 +308,9 @@ class Batches(Samples):
         unread = update(slices).where(slices.c.batch_id.in_(batch_ids), slices.c.rung)
         connection.execute(unread.values(rung=False, due_at=self.engine.now()))
 
-    def pause(self, batch_id: int, code: StopCode, reason: str, who: str = "") -> bool:
+    def pause(self, batch_id: int, stop: Stop, who: str = "") -> bool:
         """Pause a running batch; False if it does not run."""
-        return self.change_batch_state(
-            batch_id, BatchState.PAUSED, reason, only_from=[BatchState.RUNNING], who=who, code=code
-        )
+        return self.change_batch_state(batch_id, BatchState.PAUSED, stop, only_from=[BatchState.RUNNING], who=who)
 
     def resume_batch(self, batch_id: int, who: str) -> bool:
         """Let this process's command, or the fleet, go on with a batch that is stopped, or that nobody works on.
@@ -345,11 +336,10 @@ class Batches(Samples):
         self,
         batch_id: int,
         to: BatchState,
-        reason: str,
+        stop: Stop | None,
         *,
         only_from: Iterable[BatchState],
         who: str = "",
-        code: StopCode | None = None,
     ) -> bool:
         """Stop or cancel a batch if it is where the caller believes it is; return whether it was."""
         now = self.engine.now()
@@ -359,17 +349,16 @@ class Batches(Samples):
                 .where(batches.c.id == batch_id, batches.c.state.in_([state.value for state in only_from]))
                 .values(
                     state=to,
-                    state_reason=reason,
-                    stop_code=code,
+                    **_stop_columns(stop),
                     finished_at=now if to is BatchState.CANCELLED else None,
                 )
             ).rowcount
             if moved and to is BatchState.CANCELLED:
                 self._file_sources(connection, batch_id)
             if moved:
-                self._tell(connection, batch_id, 0, f"{to}: {reason}" if reason else str(to), who)
+                self._tell(connection, batch_id, 0, f"{to}: {stop_texts.sentence(stop)}" if stop else str(to), who)
             if moved and to in _TOLD_OF:
-                self._add_news(connection, _TOLD_OF[to], batch_id, why=reason)
+                self._add_news(connection, _TOLD_OF[to], batch_id, why=stop.encode() if stop else "")
         return moved == 1
 
     def close_batch(self, batch_id: int) -> bool:
@@ -420,6 +409,13 @@ class Batches(Samples):
             self.discard_batch(batch_id)
 
 
+def _stop_columns(stop: Stop | None) -> dict[str, str | None]:
+    """Return the columns that say why a batch does not go on."""
+    if stop is None:
+        return {"stop_code": None, "state_reason": ""}
+    return {"stop_code": stop.code, "state_reason": orjson.dumps(dict(stop.values)).decode() if stop.values else ""}
+
+
 def _state(row: Row[Any]) -> BatchState:
     """Return the state of a batch; one that runs, and whose command is gone, is interrupted."""
     state = BatchState(row.state)
@@ -437,8 +433,7 @@ def _batch(row: Row[Any]) -> Batch:
         records=row.records,
         created_at=row.created_at,
         finished_at=row.finished_at,
-        state_reason=row.state_reason,
-        stop_code=StopCode(row.stop_code) if row.stop_code else None,
+        stop=Stop(StopCode(row.stop_code), orjson.loads(row.state_reason or "{}")) if row.stop_code else None,
         parent_id=row.parent_id,
         file_format=orjson.loads(row.file_format),
         deadline_at=row.deadline_at,

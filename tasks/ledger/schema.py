@@ -42,7 +42,8 @@ _Id = BigInteger().with_variant(Integer, "sqlite")
 #: not asked for). `dropped_at`: when its file and personal data were dropped.
 #: Its orders: `live` and `address` say where it is sent, `window` when (as `window.Window` writes it), and `runner` by
 #: whose workers: those of one command (`workers.runner`), or (NULL) those of the fleet and of watchers. `brought_by` is
-#: the command that accepted it, and `stop_code` why it is paused (`models.StopCode`).
+#: the command that accepted it, and `stop_code` why it does not go on (`models.StopCode`), with
+#: the values of its sentence as JSON in `state_reason`.
 batches = Table(
     "batches",
     metadata,

@@ -1,11 +1,30 @@
-"""What is done with files, batches and sources, one use case a module; no terminal, no web, no exit codes.
+"""The use cases, one a verb: plain values and `Services` in, a frozen dataclass out, an `OnboardingError` raised.
 
-===============  ==========================================================================
-accept_batch     a file becomes a batch of the ledger: read, checked, kept, never taken twice
-batch_lifecycle  a batch is dispatched, sent, reaped, paused, resumed, cancelled, closed
-retry_file       the rows of a batch that `onboard retry` sends again, as a file
-follow_up        what became of created sources
-audit            the ledger compared with elepay
-retention        what is dropped of batches that ended long ago
-===============  ==========================================================================
+No terminal, no web, no Celery, no exit code, and no settings but those of `Services`. Whoever opens a door for people
+or scripts (a command, the watcher, a page) parses, calls one of these, and shows what it returns. What a person decides
+takes `who`, for the ledger's history.
+
+===================  ==========================================================================
+accept_batch         a file becomes a batch of the ledger: read, checked, kept, never taken twice
+check                what would become of a file
+pause                nothing more of a batch is sent until it is resumed
+resume               a stopped batch goes on
+approve              the rest of a batch is sent after its canary rows
+cancel               a batch is given up
+retry                what may pass now is tried again
+resolve              an unclear row is settled by a person's word, after elepay was asked
+show_row             one row and its history
+status               the newest batches, one batch, the fleet's rate
+report               the reports of a batch
+follow_up            what became of created sources
+follow_up_report     the list of sources that are pending for long or have ended
+audit                the ledger compared with elepay
+retention            what is dropped of batches that ended long ago
+ledger_setup         the ledger created, upgraded, accepted as it is
+installation_checks  whether there is what a run needs
+batch_lifecycle      a batch dispatched, sent, reaped, closed, and the changes of its state
+sendable_methods     which payment methods this key can register a source for
+audit_comparison     one customer's rows compared with what elepay lists: pure
+batch_status         a batch and its rows counted by state
+===================  ==========================================================================
 """

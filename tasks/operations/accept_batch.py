@@ -11,30 +11,30 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
 
 import structlog
 
-from tasks.accept import AcceptanceChecks, OpenedFile, Warnings, open_file, read_rows
+from tasks.accept import AcceptanceChecks, OpenedFile, Warnings, load_mapping, open_file, read_rows
 from tasks.accept.subprocess_reader import BESIDE_BYTES, read_rows_beside
 from tasks.errors import UnusableFile
 from tasks.gc_tuning import collector_at_rest
 from tasks.ledger import Ledger
 from tasks.models import Batch, BatchState, RowState, StopCode
-from tasks.operations.batch_lifecycle import GOES_ON, end_dead_workers, register, resume
+from tasks.operations.batch_lifecycle import GOES_ON, end_dead_workers, resume
+from tasks.operations.sendable_methods import sendable_methods
+from tasks.services import Services, register_process
+from tasks.stop_texts import stop_of_file
 
 log = structlog.get_logger("onboard")
 
-
 #: Stops after which the same file, dropped again, goes on; after all others a person looks first.
 _STOPS_OF_PEOPLE = (StopCode.PERSON, StopCode.INTERRUPT, StopCode.DEADLINE)
-
-
 #: How often a reader looks whether its turn has come.
 TURN_SECONDS = 0.1
 
 
-class Accepted(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Accepted:
     """A file that is in the ledger."""
 
     batch: Batch
@@ -54,6 +54,7 @@ class AcceptRules:
     verify: bool = False  #: the ledger may have been lost: look every identity up before it is sent
     canary_rows: int = 0
     brought_by: str = ""  #: the command that accepts it
+    who: str = ""  #: who gave that command
     window: str = ""  #: when its rows may be sent, as `window.Window` writes it
     deadline_at: float | None = None
     max_invalid_share: float = 1.0
@@ -62,6 +63,50 @@ class AcceptRules:
     parent_id: int | None = None  #: the batch that this one retries; else what the file says
     progress: Callable[[int], None] = field(default=lambda _records: None)  #: called with the records read so far
     sleep: Callable[[float], None] = time.sleep
+
+
+def accept(
+    services: Services,
+    path: Path,
+    *,
+    who: str,
+    brought_by: str,
+    mapping: Path | None = None,
+    canary: int | None = None,
+    again: bool = False,
+    verify_first: bool = False,
+    deadline_at: float | None = None,
+    parent_id: int | None = None,
+    progress: Callable[[int], None] = lambda _records: None,
+) -> Accepted:
+    """Bring a file into the ledger as this installation's settings say, and let it run; see `accept_file`.
+
+    `brought_by` is the command that brings it, `canary` how many rows run before a person approves the rest (None: as
+    the settings say). Whatever `progress` raises ends the reading, and leaves nothing of the file in the ledger.
+    Raises UnusableFile; SettingsError for a malformed mapping or a key that elepay does not take.
+    """
+    settings = services.settings
+    rules = AcceptRules(
+        intake=services.intake_rules(
+            mapping=load_mapping(mapping) if mapping else {}, sendable=sendable_methods(services)
+        ),
+        slice_rows=settings.slice_rows,
+        lease_seconds=settings.lease_seconds,
+        again=again,
+        own_spellings=settings.other_spelling == "own",
+        verify=verify_first or settings.verify_first,
+        canary_rows=settings.canary if canary is None else canary,
+        brought_by=brought_by,
+        who=who,
+        window=str(settings.window),
+        deadline_at=deadline_at,
+        max_invalid_share=settings.max_invalid_share,
+        require_valid_row=settings.require_valid_row,
+        refuse_finished_file=settings.refuse_finished_file,
+        parent_id=parent_id,
+        progress=progress,
+    )
+    return accept_file(path, ledger=services.ledger, files=services.files, rules=rules)
 
 
 def accept_file(path: Path, *, ledger: Ledger, files: Path, rules: AcceptRules) -> Accepted:
@@ -82,7 +127,7 @@ def accept_file(path: Path, *, ledger: Ledger, files: Path, rules: AcceptRules) 
     except UnusableFile as error:
         with contextlib.suppress(OSError), path.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-            batch_id = ledger.add_unusable_batch(path.name, sha256, reason=str(error), code=error.code)
+            batch_id = ledger.add_unusable_batch(path.name, sha256, stop=stop_of_file(error), code=error.code)
             log.warning("file rejected", batch=batch_id, code=error.code, line=error.line)
         raise
 
@@ -93,7 +138,7 @@ def _accept_file(path: Path, ledger: Ledger, files: Path, rules: AcceptRules) ->
     if going_on := _going_on(ledger, opened, rules):
         return going_on
     copy = keep_file(path, files, opened.sha256)
-    reader = register(ledger, rules.lease_seconds)
+    reader = register_process(ledger, rules.lease_seconds)
     try:
         batch_id = ledger.add_batch(
             name=path.name,
@@ -119,7 +164,7 @@ def _accept_file(path: Path, ledger: Ledger, files: Path, rules: AcceptRules) ->
             return going_on
     finally:
         ledger.end_worker(reader)
-    log.info("batch accepted", batch=batch_id, records=ledger.batch(batch_id).records)
+    log.info("batch accepted", batch=batch_id, records=ledger.batch(batch_id).records, who=rules.who)
     if ledger.close_batch(batch_id):
         log.info("batch finished", batch=batch_id)
     return Accepted(ledger.batch(batch_id), goes_on=False, warnings=warnings)
@@ -145,7 +190,7 @@ def _going_on(ledger: Ledger, opened: OpenedFile, rules: AcceptRules) -> Accepte
                 ledger.verify_from_now_on(batch.id)
             verified = batch.stop_code is StopCode.FORGOTTEN and rules.verify
             if verified or batch.stop_code in _STOPS_OF_PEOPLE:
-                resume(ledger, batch.id)
+                resume(ledger, batch.id, rules.who)
             else:
                 ledger.take(batch.id)
             return Accepted(ledger.batch(batch.id), goes_on=True, warnings=Warnings())
@@ -186,9 +231,9 @@ def _read_into(
             ledger.renew_lease(reader, rules.lease_seconds)
             rules.progress(chunk[-1].record)
     _refuse_if_too_bad(invalid, records, rules)
-    told = [[one.code, one.column, one.count, one.first_line, one.detail] for one in warnings]
+    warned = [[each.code, each.column, each.count, each.first_line, each.detail] for each in warnings]
     ledger.start_batch(
-        batch_id, rules.slice_rows, canary_rows=rules.canary_rows, warnings=told, sample=not rules.verify
+        batch_id, rules.slice_rows, canary_rows=rules.canary_rows, warnings=warned, sample=not rules.verify
     )
     return warnings
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 
 import structlog
 
 from tasks import process_identity
 from tasks.ledger import Ledger
-from tasks.models import BatchState, RowState, Slice, StopCode
+from tasks.models import BatchState, RowState, Slice, Stop, StopCode
 from tasks.send.sampling import Sampler
 from tasks.send.send_loop import SendLoop
 from tasks.send_window import Window
@@ -20,14 +19,6 @@ log = structlog.get_logger("onboard")
 GOES_ON = (BatchState.RUNNING, BatchState.INTERRUPTED, BatchState.PAUSED, BatchState.HALTED)
 
 
-def register(ledger: Ledger, lease_seconds: float, longest_request_seconds: float = 0.0) -> int:
-    """Register this process in the ledger as one that will hold rows, and perhaps send them."""
-    pid = os.getpid()
-    return ledger.add_worker(
-        process_identity.host(), pid, process_identity.started(pid), lease_seconds, longest_request_seconds
-    )
-
-
 def dispatch(ledger: Ledger, send: Callable[[Slice], None], window: Window | None = None) -> int:
     """Send a message for each slice that is due, a bounded number at a time; return how many.
 
@@ -36,17 +27,17 @@ def dispatch(ledger: Ledger, send: Callable[[Slice], None], window: Window | Non
     if window is not None and not window.is_open(ledger.now()):
         return 0
     taken = ledger.dispatch()
-    for one in taken:
-        send(one)
+    for due in taken:
+        send(due)
     return len(taken)
 
 
-def onboard_slice(send_loop: SendLoop, ledger: Ledger, sampler: Sampler, one: Slice) -> None:
+def onboard_slice(send_loop: SendLoop, ledger: Ledger, sampler: Sampler, work: Slice) -> None:
     """Do what is due in a slice, and close the batch if that was the last of it; of a new batch, ask elepay first."""
-    if not send_loop.draining and not sampler.lets_go(one):
+    if not send_loop.draining and not sampler.lets_go(work):
         return
-    send_loop.run_slice(one)
-    close_finished_batch(ledger, one.batch_id)
+    send_loop.run_slice(work)
+    close_finished_batch(ledger, work.batch_id)
 
 
 def close_finished_batch(ledger: Ledger, batch_id: int) -> None:
@@ -60,7 +51,7 @@ def close_finished_batch(ledger: Ledger, batch_id: int) -> None:
 def reap(ledger: Ledger, *, look_up_delay_seconds: float) -> int:
     """Take back what dead workers hold, and close batches that nobody closed; return how many rows were taken back.
 
-    A worker of this machine whose process is gone is dead at once; of any other only its lease tells.
+    A worker of this machine whose process is gone is dead at once; any other is dead when its lease has ended.
     """
     end_dead_workers(ledger)
     reaped = ledger.reap(look_up_delay_seconds=look_up_delay_seconds)
@@ -84,12 +75,11 @@ def end_dead_workers(ledger: Ledger) -> None:
 
 
 def interrupt(ledger: Ledger, batch_id: int, who: str) -> bool:
-    """Pause a batch because the command that works on it was told to end; False if it is not this process's."""
+    """Pause a batch because the command that works on it is to end; False if it is not this process's."""
     batch = ledger.batch(batch_id)
     if batch.runner != ledger.runner:
         return False
-    reason = f"interrupted by {who}; the same command, or onboard resume {batch_id}, goes on"
-    interrupted = ledger.pause(batch_id, StopCode.INTERRUPT, reason, who)
+    interrupted = ledger.pause(batch_id, Stop(StopCode.INTERRUPT, {"who": who, "batch": batch_id}), who)
     if interrupted:
         log.info("batch paused", batch=batch_id, why="interrupted")
     return interrupted
@@ -97,8 +87,7 @@ def interrupt(ledger: Ledger, batch_id: int, who: str) -> bool:
 
 def pause(ledger: Ledger, batch_id: int, who: str = "") -> bool:
     """Send nothing more of a batch until it is resumed; False if it does not run."""
-    reason = f"paused by {who}; onboard resume {batch_id} goes on"
-    paused = ledger.pause(batch_id, StopCode.PERSON, reason, who)
+    paused = ledger.pause(batch_id, Stop(StopCode.PERSON, {"who": who, "batch": batch_id}), who)
     if paused:
         log.info("batch paused", batch=batch_id, why="by a person")
     return paused
@@ -115,7 +104,7 @@ def resume(ledger: Ledger, batch_id: int, who: str = "") -> bool:
 def cancel(ledger: Ledger, batch_id: int, who: str = "") -> bool:
     """Give a batch up: what was not sent never is, and another file may bring it; False if it has ended already."""
     cancelled = ledger.change_batch_state(
-        batch_id, BatchState.CANCELLED, f"cancelled by {who}", only_from=GOES_ON, who=who
+        batch_id, BatchState.CANCELLED, Stop(StopCode.CANCELLED, {"who": who}), only_from=GOES_ON, who=who
     )
     if cancelled:
         log.info("batch cancelled", batch=batch_id)
@@ -123,7 +112,7 @@ def cancel(ledger: Ledger, batch_id: int, who: str = "") -> bool:
 
 
 def is_over(ledger: Ledger, batch_id: int) -> bool:
-    """Tell whether a batch will not move any more without a person; a stopped one only when nobody holds its rows.
+    """Return whether a batch will not move any more without a person; a stopped one only when nobody holds its rows.
 
     An interrupted one may: the command that asks takes it (`Ledger.take`).
     """

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from tasks import stop_texts
 from tasks.models import book_of
 from tasks.reason_texts import title
 from tasks.reports.contents import Story
@@ -52,6 +53,7 @@ def render(story: Story, reports: Mapping[str, str]) -> str:
         .render(
             t=texts,
             story=story,
+            why=stop_texts.sentence(story.facts.batch.stop, texts.lang),
             reports=reports,
             style=Markup(style),  # noqa: S704 - our own file
             style_hash=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),

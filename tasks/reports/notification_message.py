@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from tasks.models import Batch, BatchState, Notification, NotificationKind, RowCounts
+from tasks import stop_texts
+from tasks.models import Batch, BatchState, Notification, NotificationKind, RowCounts, Stop
 from tasks.reason_texts import hint, title
 from tasks.reports.i18n import Texts
 from tasks.reports.recommendations import verdict
@@ -24,6 +25,17 @@ _STATES = {
     NotificationKind.INTERRUPTED: BatchState.INTERRUPTED,
     NotificationKind.REJECTED: BatchState.UNUSABLE,
 }
+
+
+#: News whose `why` says why the batch does not go on.
+_STOPS = frozenset(
+    {
+        NotificationKind.PAUSED,
+        NotificationKind.HALTED,
+        NotificationKind.INTERRUPTED,
+        NotificationKind.UNATTENDED,
+    }
+)
 
 
 class Message(NamedTuple):
@@ -52,11 +64,12 @@ def compose(
             lines += [title(news.code, texts.lang), hint(news.code, texts.lang)]
         says = "\n".join(lines)
         return Message(head, says, {**facts, "why": news.why, "code": news.code, "text": says})
+    stop = Stop.decode(news.why) if news.kind in _STOPS else None
     said = verdict(_STATES.get(news.kind, batch.state), books, texts)
     repeats = news.kind is NotificationKind.REPEATED
     reasons = [(code, rows) for code, rows in codes.items() if code not in _NO_REASONS and rows]
     reasons = sorted(reasons, key=lambda one: (-one[1], one[0]))[:REASONS]
-    parts = [[said.text, said.more, news.why]]
+    parts = [[said.text, said.more, stop_texts.sentence(stop, texts.lang)]]
     if repeats:
         parts = [[texts("news_repeated_more", batch=batch.id, name=batch.name), said.text]]
     if news.kind is NotificationKind.REJECTED:
@@ -76,7 +89,7 @@ def compose(
         "file": news.why if repeats else batch.name,
         "live": batch.account.live,
         "verdict": said.text,
-        "why": "" if repeats else news.why,
+        "why": stop_texts.sentence(stop),
         "code": news.code,
         "books": {"records": books.records, **_counts(books), "balance": books.balance},
         "reasons": [{"code": code, "title": title(code, texts.lang), "rows": rows} for code, rows in reasons],

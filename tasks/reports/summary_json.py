@@ -35,6 +35,7 @@ from typing import Any
 
 import orjson
 
+from tasks import stop_texts
 from tasks.reports.aggregates import Aggregates
 from tasks.reports.contents import Story
 from tasks.reports.recommendations import Recommendations
@@ -78,7 +79,7 @@ def _batch(facts: ReportFacts) -> dict[str, Any]:
         "id": batch.id,
         "name": batch.name,
         "state": batch.state.value,
-        "state_reason": batch.state_reason,
+        "state_reason": stop_texts.sentence(batch.stop),
         "live": batch.account.live,
         "parent": facts.parent,
         "parent_id": batch.parent_id,

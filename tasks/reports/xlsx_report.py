@@ -23,6 +23,7 @@ from pathlib import Path
 import xlsxwriter  # type: ignore[import-untyped]
 from xlsxwriter.exceptions import XlsxWriterException  # type: ignore[import-untyped]
 
+from tasks import stop_texts
 from tasks.models import RowState
 from tasks.reason_texts import title
 from tasks.reports.aggregates import Aggregates, TaskKey, key_of
@@ -251,7 +252,8 @@ class WorkbookReport:
     def _write_summary(self, story: Story) -> None:
         sheet, texts, styles = self._summary, self._texts, self._styles
         sheet.add_texts([story.verdict.text], styles.verdict, 2 * _LINE_POINTS)
-        sheet.add_texts([" ".join(filter(None, (story.verdict.more, story.facts.batch.state_reason)))], styles.text)
+        why = stop_texts.sentence(story.facts.batch.stop, texts.lang)
+        sheet.add_texts([" ".join(filter(None, (story.verdict.more, why)))], styles.text)
         sheet.skip_row()
         self._write_books(story.tally)
         self._write_advice(story.advice)

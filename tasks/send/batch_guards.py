@@ -6,9 +6,10 @@ from collections import deque
 
 import structlog
 
+from tasks import stop_texts
 from tasks.elepay.codes import DOES_NOT_EXIST
 from tasks.ledger import Ledger
-from tasks.models import BatchState, LeasedRow, RowState, StopCode
+from tasks.models import BatchState, LeasedRow, RowState, Stop, StopCode
 from tasks.send.outcomes import Decision, Effect
 
 log = structlog.get_logger("onboard")
@@ -48,9 +49,9 @@ class BatchGuards:
         self._pause_on_refusals(row, decision)
         if decision.effect is Effect.HALT:
             if self._ledger.change_batch_state(
-                row.batch_id, BatchState.HALTED, decision.reason, only_from=[BatchState.RUNNING]
+                row.batch_id, BatchState.HALTED, decision.stop, only_from=[BatchState.RUNNING]
             ):
-                log.error("batch halted", batch=row.batch_id, line=row.line, why=decision.reason)
+                log.error("batch halted", batch=row.batch_id, line=row.line, why=stop_texts.sentence(decision.stop))
         elif decision.effect is Effect.CLOSE_METHOD:
             until = None if decision.again_after is None else self._ledger.now() + decision.again_after
             code = decision.outcome.code or ""
@@ -71,13 +72,10 @@ class BatchGuards:
         last.append(state is RowState.REFUSED and decision.outcome.code != "method_closed")
         if len(last) < self._breaker_answers or sum(last) <= self._breaker_share * len(last):
             return
-        reason = (
-            f"{sum(last)} of the last {len(last)} answers were refusals: look at the reasons (onboard report"
-            f" {batch_id}), then onboard resume {batch_id} or onboard cancel {batch_id}"
-        )
+        stop = Stop(StopCode.BREAKER, {"refused": sum(last), "answers": len(last), "batch": batch_id})
         last.clear()
-        if self._ledger.pause(batch_id, StopCode.BREAKER, reason):
-            log.error("batch paused", batch=batch_id, why=reason)
+        if self._ledger.pause(batch_id, stop):
+            log.error("batch paused", batch=batch_id, why=stop_texts.sentence(stop))
 
     def _halt_on_wrong_key(self, row: LeasedRow) -> None:
         """Halt a batch whose first answers all say "does not exist": the key is of another mode or account (§8.8)."""
@@ -86,11 +84,8 @@ class BatchGuards:
         halted = self._ledger.batch(row.batch_id).state is BatchState.HALTED  # then this answer came late
         if not self._ledger.all_answers_say(row.batch_id, DOES_NOT_EXIST, 1 if halted else self._guard_answers):
             return
-        reason = (
-            f'the first {self._guard_answers} answers all say "does not exist" ({DOES_NOT_EXIST}): the key is probably'
-            " of another mode or account; check ELEPAY_SECRET_KEY and ELEPAY_MODE, then resume"
-        )
-        now = self._ledger.change_batch_state(row.batch_id, BatchState.HALTED, reason, only_from=[BatchState.RUNNING])
+        stop = Stop(StopCode.GUARD, {"answers": self._guard_answers, "code": DOES_NOT_EXIST})
+        now = self._ledger.change_batch_state(row.batch_id, BatchState.HALTED, stop, only_from=[BatchState.RUNNING])
         self._ledger.take_back_refusals(row.batch_id, DOES_NOT_EXIST)
         if now:
-            log.error("batch halted", batch=row.batch_id, why=reason)
+            log.error("batch halted", batch=row.batch_id, why=stop_texts.sentence(stop))

@@ -21,7 +21,7 @@ from tasks.errors import (
     TryLater,
     Unclear,
 )
-from tasks.models import SETTLED_STATUSES, LeasedRow, Outcome, RowState, Source
+from tasks.models import SETTLED_STATUSES, LeasedRow, Outcome, RowState, Source, Stop, StopCode
 from tasks.send.lookup_result import Finding, LookUp
 from tasks.send.retry_policy import RetryPolicy, look_up_gap
 
@@ -32,7 +32,7 @@ ASK_AGAIN_SECONDS = 30.0
 #: often does not speak against the row.
 TURNED_AWAY = frozenset({"http_429", "http_503"})
 #: Why a batch is halted when an outage lasts too long.
-SILENT = "elepay has answered nothing definite for too long: check its status and ELEPAY_BASE_URL, then resume"
+SILENT = Stop(StopCode.SILENT)
 
 
 class Effect(Enum):
@@ -40,7 +40,7 @@ class Effect(Enum):
 
     NONE = "none"
     CLOSE_METHOD = "close_method"  #: for a time (`Decision.again_after`) or for good
-    HALT = "halt"  #: stop the batch; `Decision.reason` says why
+    HALT = "halt"  #: stop the batch; `Decision.stop` says why
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class Decision:
     again_after: float | None = None  #: seconds after which the worker that holds it tries again
     effect: Effect = Effect.NONE
     resource: str = ""  #: for CLOSE_METHOD: the resource it is closed for, "" for all
-    reason: str = ""
+    stop: Stop | None = None  #: for HALT
     #: Whether elepay itself has answered, and so that the outcome is known; None: nothing was asked.
     definite: bool | None = None
 
@@ -100,10 +100,8 @@ def created(row: LeasedRow, source: Source, *, latency_ms: int, policy: SendPoli
         outcome.code = "wrong_live_mode"
         outcome.what = f"created with liveMode {str(source.live_mode).lower()}"
         mode, other = ("live", "test") if policy.live else ("test", "live")
-        reason = (
-            f"elepay answered in {other} mode but ELEPAY_MODE is {mode}: check the key and ELEPAY_MODE, then resume"
-        )
-        return Decision(outcome, effect=Effect.HALT, reason=reason, definite=True)
+        stop = Stop(StopCode.WRONG_MODE, {"mode": mode, "other": other})
+        return Decision(outcome, effect=Effect.HALT, stop=stop, definite=True)
     return Decision(outcome, definite=True)
 
 
@@ -131,7 +129,7 @@ def failed(  # one branch for each thing that can be done about a row
         case Halted():
             outcome.state = RowState.WAITING
             outcome.what = "batch halted"
-            return Decision(outcome, effect=Effect.HALT, reason=halting(error), definite=True)
+            return Decision(outcome, effect=Effect.HALT, stop=halting(error), definite=True)
         case NotSent() | Throttled() | Maintenance() | TryLater():
             decision = _again(row, outcome, error, situation, policy)
             return decision if isinstance(error, NotSent) else replace(decision, definite=True)
@@ -146,9 +144,9 @@ def _unclear(outcome: Outcome, error: ElepayError, situation: Situation, policy:
         wait = max(wait, situation.recovery_seconds, error.retry_after_seconds or 0.0)
     decision = replace(_look_up_after(outcome, wait, situation), definite=False)
     if isinstance(error, Halted):
-        return replace(decision, effect=Effect.HALT, reason=halting(error))
+        return replace(decision, effect=Effect.HALT, stop=halting(error))
     if situation.outage_seconds > policy.longest_outage_seconds:
-        return replace(decision, effect=Effect.HALT, reason=SILENT)
+        return replace(decision, effect=Effect.HALT, stop=SILENT)
     return decision
 
 
@@ -165,7 +163,7 @@ def _again(row: LeasedRow, outcome: Outcome, error: ElepayError, situation: Situ
             return Decision(outcome)
         outcome.state = RowState.WAITING
         outcome.what = "gave up for now"
-        return Decision(outcome, effect=Effect.HALT, reason=halting(error))
+        return Decision(outcome, effect=Effect.HALT, stop=halting(error))
     outcome.state, outcome.worker, outcome.not_before = RowState.CLAIMED, situation.worker, situation.now + wait
     outcome.what = "not executed, to be tried again"
     one_method = isinstance(error, Maintenance) and error.code in ONE_METHOD_ONLY
@@ -237,7 +235,7 @@ def look_up_failed(row: LeasedRow, error: ElepayError, situation: Situation, *, 
         gap = situation.recovery_seconds or look_up_gap(1, policy.look_up_delay_seconds)
         gap = max(gap, error.retry_after_seconds or 0.0, 1.0)
         put_off = replace(_look_up_after(outcome, gap, situation), definite=definite)
-        return replace(put_off, effect=Effect.HALT, reason=halting(error)) if isinstance(error, Halted) else put_off
+        return replace(put_off, effect=Effect.HALT, stop=halting(error)) if isinstance(error, Halted) else put_off
     why = f"look-up failed: {error.code}"
     return replace(_inconclusive(row, outcome, why, situation, policy), definite=definite)
 
@@ -286,24 +284,26 @@ def _outcome(row: LeasedRow, error: ElepayError, latency_ms: int | None) -> Outc
     )
 
 
-def halting(error: ElepayError) -> str:
-    """Return the sentence that stands on a halted batch: why, and what to do."""
-    request = f", request {error.request_id}" if error.request_id else ""
-    answer = f"elepay answered {error.code}{request}"
+#: Why a batch is halted by an answer of elepay, or of something in between; every other answer is not elepay's.
+_HALTING = {
+    "M001000": StopCode.ACCOUNT_SETUP,
+    "M003000": StopCode.BAD_CALL,
+    "M004001": StopCode.KEY_INVALID,
+    "M004002": StopCode.KEY_MISSING,
+    "M004003": StopCode.KEY_FORBIDDEN,
+    "http_401": StopCode.KEY_REFUSED,
+    "http_403": StopCode.ACCESS_FORBIDDEN,
+}
+
+
+def halting(error: ElepayError) -> Stop:
+    """Return why a batch is halted after this error."""
+    values = {"code": error.code, **({"request": error.request_id} if error.request_id else {})}
     match error:
         case NotSent():
-            return f"elepay could not be reached ({error.code}): check network, DNS and ELEPAY_BASE_URL, then resume"
+            return Stop(StopCode.UNREACHABLE, {"code": error.code})
         case Throttled():
-            return f"elepay kept throttling ({answer}): lower ELEPAY_REQUESTS_PER_SECOND, then resume"
+            return Stop(StopCode.THROTTLED, values)
         case Maintenance():
-            return f"elepay is under maintenance ({answer}): resume when it is over"
-    known = {
-        "M001000": "elepay's account needs to be set up: ask elepay",
-        "M003000": "elepay did not take the kind of call: this is a bug, report it",
-        "M004001": "the secret key is not valid: check ELEPAY_SECRET_KEY",
-        "M004002": "the secret key did not arrive: check ELEPAY_SECRET_KEY and any proxy",
-        "M004003": "the key may not create sources: ask elepay",
-        "http_401": "the secret key was not accepted: check ELEPAY_SECRET_KEY",
-        "http_403": "access was forbidden: check ELEPAY_SECRET_KEY and any proxy or firewall",
-    }
-    return f"{known.get(error.code, 'that is not how elepay answers: check ELEPAY_BASE_URL')} ({answer}), then resume"
+            return Stop(StopCode.MAINTENANCE, values)
+    return Stop(_HALTING.get(error.code, StopCode.NOT_ELEPAY), values)

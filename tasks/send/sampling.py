@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 import structlog
 
+from tasks import stop_texts
 from tasks.elepay.client import ElepayApi, SourceList
 from tasks.errors import (
     AlreadyThere,
@@ -31,7 +32,7 @@ from tasks.errors import (
     Unclear,
 )
 from tasks.ledger import Ledger, SampledRow
-from tasks.models import BatchState, Slice, StopCode, identity_and_generation
+from tasks.models import BatchState, Slice, Stop, StopCode, identity_and_generation
 from tasks.send.outcomes import SILENT, halting
 from tasks.send.rate_limit import RateLimit
 from tasks.send.retry_policy import RetryPolicy, retrying_look_up
@@ -109,13 +110,9 @@ class Sampler:
         if not unknown:
             self._ledger.end_sample(batch_id)
             return True
-        reason = (
-            f"{unknown} of {len(rows)} rows that were looked up before the first is sent have a source that this ledger"
-            " does not know: it has forgotten some, or another installation brings the same customers; onboard resume"
-            f" {batch_id} --verify-first goes on safely"
-        )
-        if self._ledger.pause(batch_id, StopCode.FORGOTTEN, reason):
-            log.error("batch paused", batch=batch_id, why=reason)
+        stop = Stop(StopCode.FORGOTTEN, {"unknown": unknown, "sampled": len(rows), "batch": batch_id})
+        if self._ledger.pause(batch_id, stop):
+            log.error("batch paused", batch=batch_id, why=stop_texts.sentence(stop))
         self._ledger.put_off(slice_, self._ledger.now())
         return False
 
@@ -174,8 +171,8 @@ class Sampler:
         wait = self._retry.wait_before_retry(error, trouble.tries, lasted)
         return None if wait is None else min(wait, MOST_GAP_SECONDS)
 
-    def _halt(self, batch_id: int, reason: str) -> None:
+    def _halt(self, batch_id: int, stop: Stop) -> None:
         with self._lock:
             self._troubles.pop(batch_id, None)
-        if self._ledger.change_batch_state(batch_id, BatchState.HALTED, reason, only_from=[BatchState.RUNNING]):
-            log.error("batch halted", batch=batch_id, why=reason)
+        if self._ledger.change_batch_state(batch_id, BatchState.HALTED, stop, only_from=[BatchState.RUNNING]):
+            log.error("batch halted", batch=batch_id, why=stop_texts.sentence(stop))

@@ -15,9 +15,9 @@ from sqlalchemy import text
 from tasks.elepay.client import SourceList
 from tasks.errors import ElepayError, Halted, Maintenance, NotSent, RateLimitUnavailable, Refused, Unclear
 from tasks.ledger import AuditedRow, FollowUpRow, Ledger, StatusObservation
-from tasks.models import Account, BatchState, Outcome, RowState, Source, decode_reasons, reference_of
+from tasks.models import Account, BatchState, Outcome, RowState, Source, Stop, StopCode, decode_reasons, reference_of
 from tasks.operations import follow_up, retention
-from tasks.operations.audit import compare
+from tasks.operations.audit_comparison import compare
 from tasks.operations.follow_up import FollowUpRules, next_question
 from tasks.send.rate_limit import CurrentRate, RateLimit, connect
 
@@ -53,7 +53,7 @@ def follow(ledger: Ledger, say: Callable[[str], str]) -> follow_up.FollowedUp:
         def current(self) -> CurrentRate:
             return CurrentRate(20.0, 20.0, 0.0)
 
-    return follow_up.follow_up(ledger, Api(), [Places()], RULES, ends=math.inf)  # type: ignore[arg-type, list-item]
+    return follow_up.ask_about_due_sources(ledger, Api(), [Places()], RULES, ends=math.inf)  # type: ignore[arg-type, list-item]
 
 
 # ---------------------------------------------------------------------------------------------------------- following
@@ -156,7 +156,7 @@ def test_without_redis_nobody_is_asked(ledger: Ledger) -> None:
         def current(self) -> CurrentRate:
             raise RateLimitUnavailable("Redis does not answer")
 
-    said = follow_up.follow_up(ledger, None, [Gone()], RULES, ends=math.inf)  # type: ignore[arg-type, list-item]
+    said = follow_up.ask_about_due_sources(ledger, None, [Gone()], RULES, ends=math.inf)  # type: ignore[arg-type, list-item]
     assert said.stopped_by == "Redis does not answer"
     assert ledger.follow_ups_due() == 3
 
@@ -172,7 +172,7 @@ def test_for_as_long_as_elepay_asked_to_wait_nobody_is_asked(ledger: Ledger, red
             raise Unclear("http_503", http_status=503, retry_after_seconds=600.0, bare=True)
 
     rounds = [
-        follow_up.follow_up(ledger, Api(), limits, RULES, ends=math.inf)  # type: ignore[arg-type]
+        follow_up.ask_about_due_sources(ledger, Api(), limits, RULES, ends=math.inf)  # type: ignore[arg-type]
         for _ in range(2)
     ]
     assert "http_503" in rounds[0].stopped_by
@@ -185,7 +185,7 @@ def test_for_as_long_as_elepay_asked_to_wait_nobody_is_asked(ledger: Ledger, red
 def test_while_a_batch_is_halted_nobody_is_asked(ledger: Ledger) -> None:
     created_batch(ledger, 3)
     other = running_batch(ledger, [new_row(1, customer="cus_other")])
-    ledger.change_batch_state(other, BatchState.HALTED, "the key", only_from=[BatchState.RUNNING])
+    ledger.change_batch_state(other, BatchState.HALTED, Stop(StopCode.SILENT), only_from=[BatchState.RUNNING])
     said = follow(ledger, lambda _id: pytest.fail("asked"))
     assert said.stopped_by == f"batch {other} is halted"
 
@@ -319,7 +319,7 @@ def kept(tmp_path: Path, ledger: Ledger, batch: int) -> tuple[Path, Path]:
 
 
 def tidy(tmp_path: Path, ledger: Ledger, days: float = 30) -> retention.Tidied:
-    return retention.tidy(ledger, tmp_path / "files", tmp_path / "reports", days)
+    return retention.drop_old_batches(ledger, tmp_path / "files", tmp_path / "reports", days)
 
 
 def test_old_batches_lose_files_reports_and_people_but_not_their_books(ledger: Ledger, tmp_path: Path) -> None:

@@ -178,8 +178,8 @@ def test_the_overview_counts_what_is_unfinished_and_what_waits_for_a_person(ledg
     assert seen.undecided == 1
     assert seen.oldest_open_at == ledger.batch(first).created_at
     assert seen.last_finished_at == ledger.batch(done).finished_at
-    ledger.change_batch_state(second, BatchState.PAUSED, "", only_from=[BatchState.RUNNING])
-    ledger.change_batch_state(first, BatchState.CANCELLED, "", only_from=[BatchState.RUNNING])
+    ledger.change_batch_state(second, BatchState.PAUSED, None, only_from=[BatchState.RUNNING])
+    ledger.change_batch_state(first, BatchState.CANCELLED, None, only_from=[BatchState.RUNNING])
     seen = ledger.overview()
     assert seen.batches == {BatchState.PAUSED: 1}
     assert seen.rows == {RowState.INVALID: 1}

@@ -137,7 +137,7 @@ def test_the_sources_of_a_cancelled_batch_are_known_also_of_answers_that_come_la
     batch = running_batch(ledger, others(3))
     worker, held = sent(ledger, batch)
     worker.record(answer(held[0], source_id="src_a"))
-    ledger.change_batch_state(batch, BatchState.CANCELLED, "", only_from=[BatchState.RUNNING])
+    ledger.change_batch_state(batch, BatchState.CANCELLED, None, only_from=[BatchState.RUNNING])
     worker.record(answer(held[1], source_id="src_b"))
     assert not ledger.close_batch(batch), "what a slice does at its end"
     later = created(ledger, "src_a", "src_b", "src_c", names_row=False)

@@ -14,7 +14,7 @@ from sqlalchemy import text
 from tasks.errors import LedgerError
 from tasks.ledger import Ledger
 from tasks.ledger.postgres import IDLE_IN_TRANSACTION_SECONDS
-from tasks.models import BatchState, RowState, Slice
+from tasks.models import BatchState, RowState, Slice, Stop, StopCode
 
 
 def test_every_row_is_claimed_by_exactly_one_of_many_workers(ledger: Ledger) -> None:
@@ -169,7 +169,7 @@ def test_nothing_leaves_a_batch_that_was_stopped(ledger: Ledger) -> None:
     batch = running_batch(ledger, 2)
     mine = hand(ledger)
     rows = ledger.claim_slice(whole(batch), mine.number)
-    assert ledger.change_batch_state(batch, BatchState.HALTED, "key", only_from=[BatchState.RUNNING])
+    assert ledger.change_batch_state(batch, BatchState.HALTED, Stop(StopCode.SILENT), only_from=[BatchState.RUNNING])
     wave = ledger.write_wave(mine.number, [], rows, 60)
     assert wave.stopped == {batch}
     assert not wave.marked
@@ -226,7 +226,7 @@ def test_a_cancelled_batch_gives_up_what_was_never_sent_and_nothing_else(ledger:
     mine.mark([sent])
     mine.record(answer(sent, RowState.UNCLEAR, not_before=0.0))
     ledger.release(mine.number, [unsent], {})
-    assert ledger.change_batch_state(first, BatchState.CANCELLED, "", only_from=[BatchState.RUNNING])
+    assert ledger.change_batch_state(first, BatchState.CANCELLED, None, only_from=[BatchState.RUNNING])
     assert [row.state for row in ledger.report_rows(running_batch(ledger, 2))] == [RowState.SKIPPED, RowState.WAITING]
 
 

@@ -24,13 +24,14 @@ from factories import KEY, ROOT, new_row, running_batch, wait_until
 from listeners import MailServer, Webhook, free_port
 from sqlalchemy import text
 
-from tasks.errors import SettingsError
+from tasks.errors import SettingsError, UnusableFile
 from tasks.ledger import Ledger
-from tasks.models import Account, BatchState, NotificationKind
+from tasks.models import Account, BatchState, NotificationKind, Stop, StopCode
 from tasks.operations import batch_lifecycle
 from tasks.reports.notification_message import Message
 from tasks.services import Services
 from tasks.settings import load_settings
+from tasks.stop_texts import stop_of_file
 from worker import notifier
 from worker.notification_channels import open_channels
 from worker.notifier import Notifier
@@ -195,18 +196,31 @@ def test_every_event_of_a_batch_is_told_in_its_order_and_twice_if_it_happened_tw
     for _ in range(2):
         assert batch_lifecycle.pause(mine.ledger, batch, "somebody")
         assert batch_lifecycle.resume(mine.ledger, batch)
-    reason = "the secret key is not valid: check ELEPAY_SECRET_KEY"
-    assert mine.ledger.change_batch_state(batch, BatchState.HALTED, reason, only_from=[BatchState.RUNNING])
+    stop = Stop(StopCode.KEY_INVALID, {"code": "M004001"})
+    assert mine.ledger.change_batch_state(batch, BatchState.HALTED, stop, only_from=[BatchState.RUNNING])
     assert batch_lifecycle.resume(mine.ledger, batch)
     assert mine.ledger.close_batch(batch)
-    mine.ledger.add_unusable_batch("broken.csv", "0" * 64, reason="cus_secret is no title", code="no_header")
+    unusable = stop_of_file(UnusableFile("no_header", "cus_secret is no title"))
+    mine.ledger.add_unusable_batch("broken.csv", "0" * 64, stop=unusable, code="no_header")
     wait_until(lambda: len(told_by_hook(tmp_path)) == 5, what="the telling")
     told = told_by_hook(tmp_path)
     assert [one["event"] for one in told] == ["paused", "paused", "halted", "finished", "rejected"]
     assert told[0]["why"].startswith("paused by somebody")
-    assert reason in told[2]["text"]
+    assert "the secret key is not valid: check ELEPAY_SECRET_KEY" in told[2]["text"]
     assert told[4]["code"] == "no_header"
     assert "cus_secret" not in str(told), "what a rejected file says is not told"
+
+
+@pytest.mark.parametrize(("lang", "why"), [("en", "paused by sato@bastion"), ("ja", "sato@bastion が一時停止しました")])
+def test_a_message_says_in_the_language_of_its_readers_why_a_batch_stopped(ours: Any, lang: str, why: str) -> None:
+    mine = ours(ONBOARD_LANG=lang)
+    mine.ledger.know_channels(["mail"], 0.0)
+    batch = running_batch(mine.ledger, 2)
+    assert batch_lifecycle.pause(mine.ledger, batch, "sato@bastion")
+    (news,) = mine.ledger.untold_news("mail", time.time() + 1, 0.0)
+    message = notifier.message_of(mine, news)
+    assert why in message.text
+    assert message.facts["why"] == f"paused by sato@bastion; onboard resume {batch} goes on"
 
 
 def test_news_of_a_batch_is_told_by_its_own_account_only(ledger_url: str) -> None:

@@ -10,7 +10,7 @@ from factories import Command, Hand, Simulator, hand, ledger_of, new_row, runnin
 
 from tasks.errors import LedgerError
 from tasks.ledger import WATCH, Ledger
-from tasks.models import NO_ACCOUNT, Account, BatchState, StopCode
+from tasks.models import NO_ACCOUNT, Account, BatchState, Stop, StopCode
 from tasks.operations import batch_lifecycle
 from tasks.send_window import Window
 from worker.notifier import Attending
@@ -166,11 +166,13 @@ def test_a_stopped_batch_goes_on_with_whoever_resumes_it(ledger: Ledger, ledger_
         assert batch_lifecycle.pause(ledger, batch, "somebody")
         assert ledger.batch(batch).stop_code is StopCode.PERSON
     elif stop == "halted":
-        assert command.change_batch_state(batch, BatchState.HALTED, "the key", only_from=[BatchState.RUNNING])
+        assert command.change_batch_state(
+            batch, BatchState.HALTED, Stop(StopCode.SILENT), only_from=[BatchState.RUNNING]
+        )
     command.end_worker(registration)
     assert batch_lifecycle.resume(ledger, batch, "somebody")
     now = ledger.batch(batch)
-    assert (now.state, now.runner, now.stop_code, now.state_reason) == (BatchState.RUNNING, None, None, "")
+    assert (now.state, now.runner, now.stop) == (BatchState.RUNNING, None, None)
     assert ledger.dispatch() == [rung]
     command.close()
 
@@ -198,8 +200,9 @@ def test_the_same_file_goes_on_after_the_stops_of_people_only(
     file = write_csv(tmp_path / "a.csv", 8)
     assert onboard.json("run", "--canary", 3, file)["state"] == "paused"
     ledger = Ledger.open(onboard.ledger_url, NO_ACCOUNT)
+    values = '{"batch": 1, "who": "somebody", "refused": 9, "answers": 9}'
     with ledger.engine.write() as connection:
-        connection.exec_driver_sql(f"update batches set canary = 0, stop_code = '{code}', state_reason = 'so'")
+        connection.exec_driver_sql(f"update batches set canary = 0, stop_code = '{code}', state_reason = '{values}'")
         ledger._make_due(connection, 1)
     ledger.close()
     said = onboard.json("run", file)
@@ -247,7 +250,7 @@ def test_a_batch_whose_command_is_gone_is_told_once_each_time(ledger: Ledger, le
     again.end_worker(number)
     attending.look()
     assert told(ledger) == [("interrupted", batch)] * 2
-    ledger.change_batch_state(batch, BatchState.CANCELLED, "", only_from=[BatchState.RUNNING])
+    ledger.change_batch_state(batch, BatchState.CANCELLED, None, only_from=[BatchState.RUNNING])
     assert ledger.unattended() == []
     for one in (command, again):
         one.close()

@@ -12,10 +12,11 @@ from factories import Command, Simulator, hand, ledger_of, new_row, running_batc
 from tasks.elepay.client import SourceList
 from tasks.errors import ElepayError, Halted, Maintenance, NotSent, Refused, Throttled, Unclear
 from tasks.ledger import Ledger
-from tasks.models import Account, Batch, BatchState, Source, StopCode
+from tasks.models import Account, Batch, BatchState, Source, Stop, StopCode
 from tasks.send.rate_limit import RateLimit, connect
 from tasks.send.retry_policy import RetryPolicy
 from tasks.send.sampling import Sampler
+from tasks.stop_texts import sentence
 
 
 class Elepay:
@@ -91,9 +92,8 @@ def test_a_source_that_the_ledger_does_not_know_pauses_the_batch(
     assert not sampler(ledger, elepay, redis_url).lets_go(whole(batch))
     found = ledger.batch(batch)
     assert (found.state, found.stop_code) == (BatchState.PAUSED, StopCode.FORGOTTEN)
-    assert found.state_reason.startswith("1 of 5 rows")
-    assert f"onboard resume {batch} --verify-first" in found.state_reason
-    ledger.change_batch_state(batch, BatchState.RUNNING, "", only_from=[BatchState.PAUSED])
+    assert found.stop == Stop(StopCode.FORGOTTEN, {"unknown": 1, "sampled": 5, "batch": batch})
+    ledger.change_batch_state(batch, BatchState.RUNNING, None, only_from=[BatchState.PAUSED])
     assert ledger.claim_slice(whole(batch), hand(ledger).number) == [], "whoever resumes it"
     ledger.verify_from_now_on(batch)
     assert [row.look_up for row in ledger.claim_slice(whole(batch), hand(ledger).number)] == [True] * 10
@@ -145,8 +145,8 @@ def test_a_wrong_key_and_an_elepay_out_of_reach_halt_the_batch(ledger: Ledger, r
         assert not sampler(ledger, elepay, redis_url, unreachable=1e-9).lets_go(whole(batch))
         halted: Batch = ledger.batch(batch)
         assert halted.state is BatchState.HALTED
-        assert halted.state_reason.startswith(why)
-        ledger.change_batch_state(batch, BatchState.CANCELLED, "", only_from=[BatchState.HALTED])
+        assert sentence(halted.stop).startswith(why)
+        ledger.change_batch_state(batch, BatchState.CANCELLED, None, only_from=[BatchState.HALTED])
 
 
 def test_a_customer_that_elepay_does_not_know_has_no_source(ledger: Ledger, redis_url: str) -> None:

@@ -86,7 +86,7 @@ def test_no_ended_source_and_no_wish_for_one_more_lets_another_spelling_be_sent(
 def test_what_was_refused_or_cancelled_before_it_was_sent_is_known_in_no_spelling(ledger: Ledger) -> None:
     finished(ledger, running_batch(ledger, spelled(MAC)), RowState.REFUSED, code="U003005")
     cancelled = running_batch(ledger, spelled(COMPOSED))
-    assert ledger.change_batch_state(cancelled, BatchState.CANCELLED, "", only_from=[BatchState.RUNNING])
+    assert ledger.change_batch_state(cancelled, BatchState.CANCELLED, None, only_from=[BatchState.RUNNING])
     later = running_batch(ledger, spelled(WINDOWS, DECOMPOSED))
     assert [state for state, *_ in said(ledger, later)] == ["waiting", "waiting"]
     assert len(finished(ledger, later)) == 2
@@ -101,7 +101,7 @@ def test_a_cancelled_wish_for_one_more_leaves_the_first_source_known(ledger: Led
     finished(ledger, first)
     more = running_batch(ledger, spelled(MAC), again=True)
     assert said(ledger, more) == [("waiting", "", "")]
-    assert ledger.change_batch_state(more, BatchState.CANCELLED, "", only_from=[BatchState.RUNNING])
+    assert ledger.change_batch_state(more, BatchState.CANCELLED, None, only_from=[BatchState.RUNNING])
     assert said(ledger, running_batch(ledger, spelled(MAC, WINDOWS))) == [
         ("skipped", "onboarded_before", f"batch {first} record 1"),
         ("invalid", "other_spelling", f"batch {first} line 2"),
@@ -279,7 +279,7 @@ def play(ledger: Ledger, customer: str, night: Night, known: Known) -> None:
             known.owned[spelling] = fate
             known.places[spelling] = batch, row.record
     if night.ending == "cancelled":
-        ledger.change_batch_state(batch, BatchState.CANCELLED, "", only_from=[BatchState.RUNNING])
+        ledger.change_batch_state(batch, BatchState.CANCELLED, None, only_from=[BatchState.RUNNING])
     for spelling in night.ended:
         if known.owned.get(spelling) == "created":
             known.owned[spelling] = "ended"

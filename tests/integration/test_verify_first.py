@@ -81,7 +81,7 @@ def test_a_cancelled_batch_gives_rows_up_that_it_was_looking_up(ledger: Ledger) 
     worker = hand(ledger)
     held = ledger.claim_slice(whole(batch), worker.number)
     ledger.release(worker.number, held, {})
-    ledger.change_batch_state(batch, BatchState.CANCELLED, "", only_from=[BatchState.RUNNING])
+    ledger.change_batch_state(batch, BatchState.CANCELLED, None, only_from=[BatchState.RUNNING])
     other = running_batch(ledger, [new_row(1)])
     assert ledger.count_states(other) == {RowState.WAITING: 1}
     assert ledger.unclear_for_people() == []

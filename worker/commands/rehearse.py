@@ -42,7 +42,7 @@ KEPT = (
     "ONBOARD_LOG_LEVEL",
     "ONBOARD_WORKERS",
 )
-#: What else must not be inherited: Celery believes its own variables more than what it is told.
+#: What else must not be inherited: Celery believes its own variables more than the settings.
 _NOT_INHERITED = ("CELERY_", PARENT, RUNNER)
 #: As fast as a rehearsal sends: twice as much as the profile `rough_night` takes.
 REQUESTS_PER_SECOND = 300
@@ -51,7 +51,7 @@ _STOPPED = 3
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What `onboard rehearse` was told."""
+    """What was given to `onboard rehearse`."""
 
     file: Path
     profile: str = "rough_night"
@@ -66,7 +66,7 @@ class Ran(NamedTuple):
     """How the run ended."""
 
     code: int
-    told: dict[str, Any]  #: what it printed with `--json`; nothing without
+    result: dict[str, Any]  #: what it printed with `--json`; nothing without
     interrupted: bool  #: by a person: there are no reports
 
 
@@ -76,7 +76,7 @@ def rehearse(options: Options, console: Console, *, json_output: bool = False) -
     1. make a temporary folder for everything
     2. start the simulator on a free port of the loopback
     3. run `onboard run` there, with a key, a ledger and a Valkey of its own, to its end or Ctrl-C
-    4. compare its books with what the simulator counted; the exit code is 1 at least if they do not agree
+    4. compare its counts with what the simulator counted; the exit code is 1 at least if they do not agree
 
     The folder stays if the file was accepted and nobody interrupted the run. Raises SettingsError if the simulator
     cannot be started, or if a setting is malformed that is taken over.
@@ -92,14 +92,14 @@ def rehearse(options: Options, console: Console, *, json_output: bool = False) -
             ran = _run(options, environment, home, json_output=json_output)
             stays = not ran.interrupted and _is_accepted(services)
             if not stays:
-                return ran.code, ran.told
+                return ran.code, ran.result
             compared = _compare(services, _get(f"{url}/_sim/statistics"))
     finally:
         if not stays:
             shutil.rmtree(home, ignore_errors=True)
     _print(console, compared, options.profile, home)
-    told = {**ran.told, "rehearsal": {"folder": str(home), **compared}}
-    return (ran.code if compared["agree"] else max(ran.code, 1)), told
+    result = {**ran.result, "rehearsal": {"folder": str(home), **compared}}
+    return (ran.code if compared["agree"] else max(ran.code, 1)), result
 
 
 @contextlib.contextmanager
@@ -162,8 +162,8 @@ def _run(options: Options, environment: Mapping[str, str], home: Path, *, json_o
         said, _ = process.communicate()
     if process.returncode < 0:  # by a signal that came before the run could take it
         raise KeyboardInterrupt
-    told: dict[str, Any] = json.loads(said.splitlines()[-1]) if said else {}
-    return Ran(process.returncode, told, interrupted=bool(signals) and process.returncode == _STOPPED)
+    result: dict[str, Any] = json.loads(said.splitlines()[-1]) if said else {}
+    return Ran(process.returncode, result, interrupted=bool(signals) and process.returncode == _STOPPED)
 
 
 def _start(words: Sequence[str], environment: Mapping[str, str], **more: Any) -> subprocess.Popen[str]:
@@ -204,12 +204,12 @@ def _is_accepted(services: Services) -> bool:
 
 
 def _compare(services: Services, counted: Mapping[str, Any]) -> dict[str, Any]:
-    """Compare what the simulator counted with the books: each created row has one source, and there is no other."""
-    books = services.ledger.books(1)
+    """Compare what the simulator counted with the ledger: each created row has one source, and there is no other."""
+    counts = services.ledger.books(1)
     services.ledger.close()
     references = counted["references"]
     faults = counted["faults"]
-    in_doubt = books.unclear + books.open
+    in_doubt = counts.unclear + counts.open
     return {
         "requests": sum(counted["requests"].values()),
         "throttled": counted["throttled"],
@@ -219,8 +219,8 @@ def _compare(services: Services, counted: Mapping[str, Any]) -> dict[str, Any]:
         "references": references["total"],
         "doubled": references["doubled_count"],
         "agree": references["doubled_count"] == 0
-        and books.balance
-        and books.created <= references["total"] <= books.created + in_doubt,
+        and counts.balance
+        and counts.created <= references["total"] <= counts.created + in_doubt,
     }
 
 
@@ -233,7 +233,7 @@ def _print(console: Console, compared: Mapping[str, Any], profile: str, home: Pa
         f"it holds {compared['references']:,} references, {compared['doubled']:,} of them with more than one source",
         "exactly one source for every created row"
         if compared["agree"]
-        else "THIS IS WRONG: books and simulator disagree (what cannot hold, and why: docs/guarantees.md)",
+        else "THIS IS WRONG: ledger and simulator disagree (what cannot hold, and why: docs/guarantees.md)",
         f"nothing was sent to elepay; what was refused was refused by the simulator (profile {profile})",
         f"ledger, reports and logs of this rehearsal, yours to delete: {home}",
     ]
@@ -245,5 +245,5 @@ def _get(url: str) -> dict[str, Any]:
     """Ask the simulator, past every proxy."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     with opener.open(url, timeout=30) as answer:
-        found: dict[str, Any] = json.load(answer)
-        return found
+        content: dict[str, Any] = json.load(answer)
+        return content

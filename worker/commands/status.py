@@ -1,4 +1,4 @@
-"""`onboard status`, `report`, `ledger`: what the ledger knows, for people and scripts."""
+"""`onboard status`, `report`: what the ledger knows, for people and scripts."""
 
 from __future__ import annotations
 
@@ -8,47 +8,50 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from tasks import report_builder
-from tasks.errors import LedgerError, RateLimitUnavailable
-from tasks.ledger import Ledger
 from tasks.models import Batch, BatchState
-from tasks.operations import batch_lifecycle
+from tasks.operations.report import report as write_report
+from tasks.operations.status import FleetRate, list_batches, show_batch
 from tasks.services import Services
 from worker import terminal
-from worker.commands.run import exit_code, result
+from worker.commands.batch_result import batch_json
 
 
 def status(services: Services, batch_id: int | None, console: Console) -> tuple[int, dict[str, Any]]:
     """List the newest batches, or show one; with the fleet's current rate if it has a Redis."""
-    rate = _rate(services)
-    batch_lifecycle.end_dead_workers(services.ledger)
     terminal.print_place(console, services.account, services.ledger.place)
     terminal.print_trouble(console, services.ledger.replaced)
-    if batch_id is not None:
-        batch, books = services.ledger.batch(batch_id), services.ledger.books(batch_id)
-        console.print(Text(f"batch {batch.id}: {batch.name}, {_state(batch)}"))
-        terminal.print_books(console, batch, books)
-        if batch.state is BatchState.RUNNING and (to_come := services.ledger.look_ups_to_come(batch_id)):
-            console.print(terminal.look_ups_to_come(batch_id, to_come, services.settings.time_zone))
-        return exit_code(batch, books), {**result(batch, books, {}), "worked_on": batch.is_worked_on, "rate": rate}
-    batches = services.ledger.batches()
-    shown: list[tuple[str, ...]] = []
-    listed = []
-    for batch in batches:
-        books = services.ledger.books(batch.id)
+    return _list(services, console) if batch_id is None else _show(services, batch_id, console)
+
+
+def _show(services: Services, batch_id: int, console: Console) -> tuple[int, dict[str, Any]]:
+    shown = show_batch(services, batch_id)
+    batch, counts = shown.status.batch, shown.status.counts
+    console.print(Text(f"batch {batch.id}: {batch.name}, {_state(batch)}"))
+    terminal.print_counts(console, batch, counts)
+    if shown.look_ups_to_come:
+        zone = services.settings.time_zone
+        console.print(terminal.look_ups_to_come(batch_id, shown.look_ups_to_come, zone))
+    more = {"worked_on": batch.is_worked_on, "rate": _rate_json(shown.rate)}
+    return terminal.exit_code(batch, counts), {**batch_json(shown.status), **more}
+
+
+def _list(services: Services, console: Console) -> tuple[int, dict[str, Any]]:
+    listed = list_batches(services)
+    lines = []
+    for each in listed.batches:
+        batch, counts = each.batch, each.counts
         since = terminal.clock_time(batch.finished_at or batch.created_at, services.settings.time_zone)
-        created = f"{books.created:,}/{books.records:,}"
-        shown.append((str(batch.id), batch.name, _state(batch), since, created, f"{books.need_a_person:,}"))
-        listed.append({**result(batch, books, {}), "worked_on": batch.is_worked_on})
-    if batches:
+        created = f"{counts.created:,}/{counts.records:,}"
+        lines.append((str(batch.id), batch.name, _state(batch), since, created, f"{counts.need_a_person:,}"))
+    if lines:
         titles = ("batch", "file", "state", "since", "created", "need attention")
-        terminal.print_table(console, titles, shown, right=("batch", "created", "need attention"))
+        terminal.print_table(console, titles, lines, right=("batch", "created", "need attention"))
     else:
         console.print("no batch yet; `onboard run FILE` makes the first")
-    if rate is not None:
-        paused = f"; nothing is sent for {rate['paused_seconds']:.0f} s" if rate["paused_seconds"] >= 1 else ""
-        console.print(f"rate: {rate['rate']:g} of {rate['limit']:g} requests/s{paused}")
-    return 0, {"batches": listed, "rate": rate}
+    if listed.rate is not None:
+        _print_rate(console, listed.rate)
+    batches = [{**batch_json(each), "worked_on": each.batch.is_worked_on} for each in listed.batches]
+    return 0, {"batches": batches, "rate": _rate_json(listed.rate)}
 
 
 def _state(batch: Batch) -> str:
@@ -57,52 +60,24 @@ def _state(batch: Batch) -> str:
     return f"{batch.state}, nobody at work" if nobody else str(batch.state)
 
 
-def _rate(services: Services) -> dict[str, float] | None:
-    """Return the fleet's rate; None without a Redis of its own (a private one lives only during a run)."""
-    if services.settings.redis_url is None:
+def _print_rate(console: Console, rate: FleetRate) -> None:
+    paused = f"; nothing is sent for {rate.paused_seconds:.0f} s" if rate.paused_seconds >= 1 else ""
+    console.print(f"rate: {round(rate.rate, 3):g} of {rate.limit:g} requests/s{paused}")
+
+
+def _rate_json(rate: FleetRate | None) -> dict[str, float] | None:
+    if rate is None:
         return None
-    try:
-        current = services.rate_limit.current()
-    except RateLimitUnavailable:
-        return None
-    return {"limit": current.limit, "rate": round(current.rate, 3), "paused_seconds": round(current.paused_seconds, 3)}
+    return {"limit": rate.limit, "rate": round(rate.rate, 3), "paused_seconds": round(rate.paused_seconds, 3)}
 
 
 def report(
     services: Services, batch_id: int, folder: Path | None, console: Console, *, lang: str | None, excel_safe: bool
 ) -> tuple[int, dict[str, Any]]:
-    """Write a batch's reports as it stands now."""
-    batch, books = services.ledger.batch(batch_id), services.ledger.books(batch_id)
-    if batch.state is BatchState.READING:
-        raise LedgerError(f"batch {batch_id} is still being read; try again in a moment")
-    if batch.state is BatchState.UNUSABLE:
-        raise LedgerError(f"batch {batch_id} has no reports, its file was unusable: {batch.state_reason}")
-    if dropped := services.dropped(batch):
-        raise LedgerError(f"{dropped}: no report can be made of it; `onboard status {batch_id}` still has its books")
+    """Write a batch's reports as it is now."""
+    written = write_report(services, batch_id, folder=folder, lang=lang, excel_safe=excel_safe)
+    batch, counts = written.status.batch, written.status.counts
     terminal.print_trouble(console, services.ledger.replaced)
-    paths = report_builder.write(services, batch, folder=folder, lang=lang, excel_safe=excel_safe)
-    terminal.print_books(console, batch, books)
-    terminal.print_reports(console, paths)
-    return exit_code(batch, books), result(batch, books, paths)
-
-
-def create_ledger(services: Services, console: Console) -> tuple[int, dict[str, Any]]:
-    """Make the ledger of a new installation; in live mode nothing else does."""
-    is_new = Ledger.create(services.ledger_url, services.account, home=services.settings.home)
-    terminal.print_place(console, services.account, services.ledger.place)
-    console.print("the ledger is made" if is_new else "the ledger is there already")
-    return 0, {"created": is_new, "ledger": services.ledger.place}
-
-
-def upgrade_ledger(services: Services, console: Console) -> tuple[int, dict[str, Any]]:
-    """Bring the ledger up to this program's version."""
-    before, after = Ledger.upgrade(services.ledger_url, services.account, home=services.settings.home)
-    console.print(f"the ledger was {before or 'empty'} and is {after}")
-    shared = services.ledger.shared_sources()
-    for source in shared:
-        where = ", ".join(f"batch {batch_id} record {record}" for batch_id, record in source.rows)
-        console.print(f"source {source.source_id} stands for more than one row: {where}", style="red")
-    if shared:
-        console.print("one customer of each of these may have no source: `onboard audit BATCH` says which")
-    told = [{"source_id": source.source_id, "rows": [list(key) for key in source.rows]} for source in shared]
-    return (1 if shared else 0), {"before": before, "after": after, "shared_sources": told}
+    terminal.print_counts(console, batch, counts)
+    terminal.print_reports(console, written.reports)
+    return terminal.exit_code(batch, counts), batch_json(written.status, written.reports)

@@ -24,6 +24,7 @@ from tasks.send import outcomes
 from tasks.send.lookup_result import Finding, LookUp
 from tasks.send.outcomes import ASK_AGAIN_SECONDS, Decision, Effect, SendPolicy, Situation
 from tasks.send.retry_policy import RetryPolicy
+from tasks.stop_texts import sentence
 
 POLICY = SendPolicy(
     live=False,
@@ -146,7 +147,7 @@ def test_a_fault_that_lasts_too_long_halts_the_batch_and_not_the_row(error: Elep
     decision = failed(error, trouble_seconds=4000.0)
     assert decision.outcome.state is RowState.WAITING
     assert decision.effect is Effect.HALT
-    assert "resume" in decision.reason
+    assert "resume" in sentence(decision.stop)
 
 
 def test_a_row_that_must_wait_is_refused_after_a_few_tries() -> None:
@@ -166,7 +167,7 @@ def test_a_source_of_the_other_mode_is_recorded_and_halts() -> None:
     assert decision.outcome.state is RowState.CREATED
     assert decision.outcome.source_id == "src_1"
     assert decision.effect is Effect.HALT
-    assert "ELEPAY_MODE" in decision.reason
+    assert "ELEPAY_MODE" in sentence(decision.stop)
 
 
 @pytest.mark.parametrize("live_mode", [False, None])
@@ -256,7 +257,7 @@ def test_a_bare_status_says_nothing_about_the_row(status: int) -> None:
     assert decision.outcome.ended_at == NOW
     assert decision.definite is False
     assert (decision.effect is Effect.HALT) is (BARE[status] is Halted)
-    assert bool(decision.reason) is (BARE[status] is Halted)
+    assert bool(decision.stop) is (BARE[status] is Halted)
 
 
 @pytest.mark.parametrize("error", [Unclear("read_timeout"), Throttled("http_429", bare=True), AlreadyThere("M002010")])
@@ -280,7 +281,7 @@ def test_being_turned_away_for_long_halts_nothing_by_itself() -> None:
 def test_an_outage_that_lasts_too_long_halts_the_batch_and_not_the_row() -> None:
     decision = failed(Unclear("read_timeout"), outage_seconds=7201.0)
     assert decision.effect is Effect.HALT
-    assert "resume" in decision.reason
+    assert "resume" in sentence(decision.stop)
     assert (decision.outcome.state, decision.outcome.not_before) == (RowState.UNCLEAR, NOW + 5.0)
 
 

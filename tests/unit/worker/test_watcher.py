@@ -14,7 +14,7 @@ from tasks.errors import LedgerError, UnusableFile
 from tasks.models import NotificationKind
 from tasks.services import Services
 from tasks.settings import SettingsError, load_settings
-from worker.commands.run import AtWork, Redis
+from worker.command_runtime import AtWork, Redis
 from worker.drop_folder import Dropped
 from worker.interrupts import Interrupts
 from worker.late_uploads import read_version

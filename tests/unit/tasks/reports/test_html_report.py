@@ -12,8 +12,10 @@ import pytest
 from factories import answer
 from reported import HEADER, Reported, refused, unclear
 
-from tasks.models import BatchState, LeasedRow, Outcome, RowCounts, RowState
+from tasks.errors import UnusableFile
+from tasks.models import BatchState, LeasedRow, Outcome, RowCounts, RowState, Stop, StopCode
 from tasks.reports import FileWarning, TimelinePoint
+from tasks.stop_texts import stop_of_file
 
 VOID = {"meta", "br", "link", "img", "input", "hr"}
 
@@ -190,23 +192,23 @@ def test_every_state_of_a_batch_has_its_verdict(reported: Reported, state: Batch
     batch = reported.settle(
         reported.accept(HEADER + "cus_1,creditcard,ios,a\n"), lambda row: None if rows else answer(row)
     )
-    changed = replace(batch, state=state, state_reason="see `onboard doctor`" if rows else "")
+    changed = replace(batch, state=state, stop=Stop(StopCode.CANARY, {"batch": 12}) if rows else None)
     page = Page(reported.write(batch, facts=reported.facts(batch, batch=changed), lang=lang)["html"])
     assert len(page.of("h1")) == 1
     assert "{" not in page.text
-    assert not rows or "onboard doctor" in page.of("code")
+    assert not rows or "onboard approve 12" in page.text
 
 
 @pytest.mark.parametrize("lang", ["en", "ja"])
 def test_an_unusable_file_has_a_page_as_well(reported: Reported, lang: str) -> None:
     batch = reported.accept(HEADER + "cus_1,creditcard,ios,a\n")
-    reason = "The file is empty (0 bytes)."
-    unusable = replace(batch, id=0, state=BatchState.UNUSABLE, state_reason=reason, records=0)
+    stop = stop_of_file(UnusableFile("empty_file", "The file is empty (0 bytes)."))
+    unusable = replace(batch, id=0, state=BatchState.UNUSABLE, stop=stop, records=0)
     facts = reported.facts(batch, batch=unusable, books=RowCounts(0), file_path=None, file_format=None)
     paths = reported.write(unusable, facts=facts, lang=lang)
     assert "results" not in paths
     page = Page(paths["html"])
-    assert "The file is empty" in page.text
+    assert {"en": "The file is empty", "ja": "ファイルが空です"}[lang] in page.text
 
 
 def test_a_clean_run_leaves_nothing_to_do(reported: Reported) -> None:

@@ -19,8 +19,13 @@ from tasks.reports.timeline_chart import timeline
 
 REPORTS = Path(__file__).parents[4] / "tasks" / "reports"
 TEXTS = tomllib.loads((REPORTS / "i18n.toml").read_text("utf-8"))
-COMMANDS = [Path(__file__).parents[4] / "worker" / "commands" / "aftercare.py"]
-SPEAKERS = [path for path in REPORTS.iterdir() if path.suffix in (".py", ".j2")] + COMMANDS
+ROOT = Path(__file__).parents[4]
+OTHERS = [
+    ROOT / "tasks" / "operations" / "audit.py",
+    ROOT / "tasks" / "operations" / "follow_up_report.py",
+    ROOT / "worker" / "commands" / "follow_up.py",
+]
+SPEAKERS = [path for path in REPORTS.iterdir() if path.suffix in (".py", ".j2")] + OTHERS
 SOURCE = "".join(path.read_text("utf-8") for path in SPEAKERS)
 JAPANESE = re.compile("[぀-ヿ㐀-鿿]")
 

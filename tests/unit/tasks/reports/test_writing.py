@@ -15,9 +15,9 @@ import pytest
 from factories import ROOT, answer
 from reported import HEADER, Reported, cells, refused
 
-from tasks import report_builder
 from tasks.ledger import Ledger
-from tasks.models import Batch, BatchState, LeasedRow, Outcome, ReportRow, RowCounts, RowState
+from tasks.models import Batch, BatchState, LeasedRow, Outcome, ReportRow, RowCounts, RowState, Stop, StopCode
+from tasks.operations import report
 from tasks.reports import ReconciliationError, write_reports
 from tasks.reports.atomic_publish import MANIFEST
 
@@ -149,7 +149,7 @@ def test_a_running_batch_has_reports_while_its_rows_move(reported: Reported) -> 
 @pytest.mark.parametrize("state", [BatchState.PAUSED, BatchState.HALTED, BatchState.CANCELLED])
 def test_rows_that_were_not_sent_need_a_person_once_nothing_moves(reported: Reported, state: BatchState) -> None:
     batch = reported.settle(reported.accept(ROWS), lambda row: answer(row) if row.record < 5 else None)
-    facts = reported.facts(batch, batch=replace(batch, state=state, state_reason="why"))
+    facts = reported.facts(batch, batch=replace(batch, state=state, stop=Stop(StopCode.CANCELLED, {"who": "somebody"})))
     found = cells(reported.write(batch, facts=facts)["failures"])
     assert [row["onboarding_code"] for row in found].count("not_attempted") == 36
     assert len(found) == 37
@@ -258,7 +258,9 @@ def test_a_folder_that_cannot_be_written_is_an_error_of_the_system(reported: Rep
 
 def test_a_halt_that_takes_refusals_back_meanwhile_does_not_spoil_the_reports(reported: Reported) -> None:
     batch = reported.settle(reported.accept(HEADER + "cus_1,paypay,web,\ncus_2,paypay,web,\n"), refused("M002003"))
-    assert reported.ledger.change_batch_state(batch.id, BatchState.HALTED, "the key", only_from=list(BatchState))
+    assert reported.ledger.change_batch_state(
+        batch.id, BatchState.HALTED, Stop(StopCode.SILENT), only_from=list(BatchState)
+    )
 
     class Judging(Ledger):
         def books(self, batch_id: int) -> RowCounts:
@@ -267,6 +269,6 @@ def test_a_halt_that_takes_refusals_back_meanwhile_does_not_spoil_the_reports(re
             return found
 
     reported.ours.__dict__["ledger"] = judging = Judging.open(reported.ours.ledger_url)
-    paths = report_builder.write(reported.ours, judging.batch(batch.id))
+    paths = report.write(reported.ours, judging.batch(batch.id))
     assert json.loads(paths["summary"].read_bytes())["books"]["open"] == 2
     judging.close()

@@ -1,31 +1,61 @@
-"""Gathers what the ledger knows of a batch and has its reports written."""
+"""The reports of a batch: gathered from the ledger, checked, written."""
 
 from __future__ import annotations
 
+import contextlib
 import platform
 import shlex
 import time
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from tasks import stop_texts
 from tasks.csv_records import FileFormat
+from tasks.errors import LedgerError
 from tasks.ledger import Ledger
 from tasks.models import Batch, BatchState
+from tasks.operations.batch_status import BatchStatus, batch_status
 from tasks.reports import FILES, ReconciliationError, write_reports
 from tasks.reports.report_data import Commands, FileWarning, ReportFacts, TimelinePoint
 from tasks.services import Services
 
-#: Packages whose versions stand in summary.json.
+#: Packages whose versions summary.json lists.
 _VERSIONS = ("elepay-onboarding", "celery", "redis", "requests", "pandas", "sqlalchemy", "tenacity")
-
-
 #: A batch that was stopped or cancelled may have its last answers written, or judged once more (a halt takes refusals
-#: back), between the counting of books and the reading of rows: its reports are tried so often, with so many seconds
+#: back), between the counting of its rows and the reading of rows: its reports are tried so often, with so many seconds
 #: between.
 TRIES = 5
 AGAIN_SECONDS = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Reported:
+    """A batch whose reports were written."""
+
+    status: BatchStatus
+    reports: Mapping[str, Path]
+
+
+def report(
+    services: Services,
+    batch_id: int,
+    *,
+    folder: Path | None = None,
+    lang: str | None = None,
+    excel_safe: bool = False,
+) -> Reported:
+    """Write the reports of a batch as it is now. Raises LedgerError if none can be made of it; OSError."""
+    status = batch_status(services, batch_id)
+    batch = status.batch
+    if batch.state is BatchState.READING:
+        raise LedgerError(f"batch {batch_id} is still being read; try again in a moment")
+    if batch.state is BatchState.UNUSABLE:
+        raise LedgerError(f"batch {batch_id} has no reports, its file was unusable: {stop_texts.sentence(batch.stop)}")
+    if dropped := services.dropped(batch):
+        raise LedgerError(f"{dropped}: no report can be made of it; `onboard status {batch_id}` still has its counts")
+    return Reported(status, write(services, batch, folder=folder, lang=lang, excel_safe=excel_safe))
 
 
 def write(
@@ -38,9 +68,9 @@ def write(
     fix: str | None = None,
     commands: Commands | None = None,
 ) -> dict[str, Path]:
-    """Write every report of a batch as it stands now; return name -> path.
+    """Write every report of a batch as it is now; return name -> path.
 
-    `commands` are what they tell people to type next, if not the usual; `fix` is the one for a corrected failures.csv.
+    `commands` are what they say to type next, if not the usual; `fix` is the one for a corrected failures.csv.
     Raises what `write_reports` raises; nothing of an earlier set is lost before the new one is whole.
     """
     folder = folder or services.reports / str(batch.id)
@@ -89,7 +119,7 @@ def gather(services: Services, batch: Batch, folder: Path | None = None) -> Repo
         rows_per_second=round(sum(sent.values()) / seconds, 1) if seconds > 0 else None,
         timeline=_timeline(ledger, batch.id, sent),
         latency_histogram=histogram,
-        warnings=tuple(FileWarning(*one) for one in batch.warnings),
+        warnings=tuple(FileWarning(*each) for each in batch.warnings),
         versions=_versions(),
         time_zone=settings.time_zone,
         goes_on_at=waits_for_next_night(services, batch),
@@ -127,10 +157,8 @@ def _timeline(ledger: Ledger, batch_id: int, sent: Mapping[int, int]) -> tuple[T
 
 
 def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
+    versions = {"python": platform.python_version()}
     for name in _VERSIONS:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
+        with contextlib.suppress(PackageNotFoundError):
+            versions[name] = version(name)
+    return versions

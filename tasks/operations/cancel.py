@@ -1,0 +1,14 @@
+"""A batch is cancelled: what was not sent never is, and another file may bring it again."""
+
+from __future__ import annotations
+
+from tasks.operations import batch_lifecycle
+from tasks.operations.batch_status import BatchStatus, batch_status, cannot
+from tasks.services import Services
+
+
+def cancel(services: Services, batch_id: int, *, who: str) -> BatchStatus:
+    """Cancel an unfinished batch. Raises LedgerError if it has ended already."""
+    if not batch_lifecycle.cancel(services.ledger, batch_id, who):
+        raise cannot(services.ledger.batch(batch_id), "cancelled", "an unfinished")
+    return batch_status(services, batch_id)

@@ -1,0 +1,115 @@
+"""An unclear row is settled by a person's word, after elepay was asked whether the word can be true."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tasks.elepay.codes import DOES_NOT_EXIST
+from tasks.errors import ElepayError, LedgerError
+from tasks.ledger import UnclearRow
+from tasks.models import RowState
+from tasks.operations import batch_lifecycle
+from tasks.operations.batch_status import BatchStatus, batch_status, require_account
+from tasks.send.retry_policy import retrying_look_up
+from tasks.services import Services
+
+
+@dataclass(frozen=True, slots=True)
+class SourceAnswer:
+    """What elepay said of a source that a person named."""
+
+    status: str = ""  #: elepay's word; "": it could not be asked
+    code: str = ""  #: why it could not be asked, "" if there is no key to ask with
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """A row that a person has settled."""
+
+    status: BatchStatus
+    line: int
+    state: RowState
+    answer: SourceAnswer | None = None  #: for a row that is created
+
+
+def list_unclear(services: Services, batch_id: int | None = None) -> tuple[UnclearRow, ...]:
+    """Return the unclear rows that wait for a person, of one batch or of all."""
+    return tuple(services.ledger.unclear_for_people(batch_id))
+
+
+def resolve_as_created(services: Services, batch_id: int, line: int, source_id: str, *, who: str) -> Resolved:
+    """Say that a row's source exists, and which it is.
+
+    elepay is asked about the source; if it cannot be asked, the person's word counts. Raises LedgerError if elepay has
+    no such source, if it belongs to another row, or if the row does not wait for a person.
+    """
+    record = _record(services, batch_id, line)
+    answer = _ask_for_source(services, source_id)
+    return _resolved(services, batch_id, record, line, RowState.CREATED, who, source_id=source_id, answer=answer)
+
+
+def resolve_as_absent(services: Services, batch_id: int, line: int, *, who: str) -> Resolved:
+    """Say that a row has no source, and is to be sent again.
+
+    A wrong word would make a second source, so elepay must list the customer's sources without it first. Raises
+    LedgerError if elepay has the source or does not answer, or if the row does not wait for a person.
+    """
+    record = _record(services, batch_id, line)
+    _require_absence(services, batch_id, record)
+    return _resolved(services, batch_id, record, line, RowState.WAITING, who)
+
+
+def give_up(services: Services, batch_id: int, line: int, *, who: str) -> Resolved:
+    """Leave a row unclear for good; its identity is not sent by another file either, for its source may exist.
+
+    Raises LedgerError if the row does not wait for a person.
+    """
+    return _resolved(services, batch_id, _record(services, batch_id, line), line, RowState.UNCLEAR, who)
+
+
+def _record(services: Services, batch_id: int, line: int) -> int:
+    """Return the record on a line, of a batch and a ledger that may be decided about here."""
+    services.ledger.require_memory()
+    require_account(services, services.ledger.batch(batch_id))  # else another account's customer would be asked about
+    return services.ledger.record_at(batch_id, line)
+
+
+def _resolved(
+    services: Services,
+    batch_id: int,
+    record: int,
+    line: int,
+    state: RowState,
+    who: str,
+    *,
+    source_id: str | None = None,
+    answer: SourceAnswer | None = None,
+) -> Resolved:
+    services.ledger.resolve(batch_id, record, state, source_id=source_id, who=who)
+    batch_lifecycle.close_finished_batch(services.ledger, batch_id)
+    return Resolved(batch_status(services, batch_id), line, state, answer)
+
+
+def _ask_for_source(services: Services, source_id: str) -> SourceAnswer:
+    if services.settings.secret_key is None:
+        return SourceAnswer()
+    try:
+        return SourceAnswer(retrying_look_up()(services.api.retrieve_source_status, source_id))
+    except ElepayError as error:
+        if error.code == DOES_NOT_EXIST:
+            raise LedgerError(f"elepay has no source {source_id}: look at the id again") from error
+        return SourceAnswer(code=error.code)
+
+
+def _require_absence(services: Services, batch_id: int, record: int) -> None:
+    row = services.ledger.report_row(batch_id, record)
+    customer = services.ledger.customer_of(batch_id, record)
+    try:
+        listed = retrying_look_up()(services.api.list_sources, customer, row.payment_method, fresh=True)
+    except ElepayError as error:
+        raise LedgerError(f"elepay did not say whether the source exists ({error.code}): try again later") from error
+    for source in listed.sources:
+        if source.reference == row.reference:
+            raise LedgerError(
+                f"elepay has it: onboard resolve {batch_id} {row.line} --created {source.id} takes it over"
+            )

@@ -1,0 +1,51 @@
+"""Why a batch does not go on, as one sentence that says what to do, English and Japanese (data: `stop_texts.toml`)."""
+
+from __future__ import annotations
+
+import tomllib
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from tasks import reason_texts
+from tasks.errors import UnusableFile
+from tasks.models import Stop, StopCode
+
+
+def sentence(stop: Stop | None, lang: str = "en") -> str:
+    """Return the sentence; nothing for a batch that was not stopped."""
+    if stop is None:
+        return ""
+    at = reason_texts.LANGUAGES.index(lang) if lang in reason_texts.LANGUAGES else 0
+    values = dict(stop.values)
+    if stop.code is StopCode.UNUSABLE:
+        values["message"] = reason_texts.explain_file(_unusable_file(values), lang)[0]
+    elif "code" in values:
+        answer = _texts()["answer_with_request" if values.get("request") else "answer"][at]
+        values["answer"] = answer.format(**values)
+    text: str = _texts()["stop"][stop.code][at]
+    return text.format(**values)
+
+
+def stop_of_file(error: UnusableFile) -> Stop:
+    """Return why the batch of a file that cannot be used has no rows."""
+    return Stop(
+        StopCode.UNUSABLE,
+        {
+            "message": str(error),
+            "code": error.code,
+            "line": error.line,
+            "column": error.column,
+            "value": error.value,
+            "detail": error.detail,
+        },
+    )
+
+
+def _unusable_file(values: dict[str, Any]) -> UnusableFile:
+    return UnusableFile(values.pop("code"), values.pop("message"), **values)
+
+
+@cache
+def _texts() -> dict[str, Any]:
+    return tomllib.loads(Path(__file__).with_name("stop_texts.toml").read_text("utf-8"))

@@ -1,0 +1,82 @@
+"""`onboard pause`, `resume`, `approve`, `cancel`: what people decide about a batch."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from rich.console import Console
+
+from tasks.errors import SettingsError
+from tasks.operations.approve import approve as approve_batch
+from tasks.operations.approve import require_approvable
+from tasks.operations.cancel import cancel as cancel_batch
+from tasks.operations.pause import pause as pause_batch
+from tasks.operations.resume import NewOrders, require_resumable
+from tasks.operations.resume import resume as resume_batch
+from tasks.send_window import Window
+from tasks.services import Services
+from worker.commands.batch_result import print_sentence
+from worker.commands.sending import go_on
+from worker.operator_identity import who
+
+
+def pause(services: Services, batch_id: int, console: Console) -> tuple[int, dict[str, Any]]:
+    """Send nothing more of a batch until it is resumed."""
+    status = pause_batch(services, batch_id, who=who())
+    return print_sentence(console, status, f"batch {batch_id} is paused; onboard resume {batch_id} goes on")
+
+
+class NewWindow(NamedTuple):
+    """How somebody wants the nightly window of a batch to be from now on; nothing given: as it is."""
+
+    not_before: str | None = None
+    until: str | None = None
+    at_any_time: bool = False
+
+    def read(self, zone: str) -> Window | None:
+        """Return the new window; None: as it is. Raises SettingsError."""
+        if not self.at_any_time and self.not_before is None and self.until is None:
+            return None
+        if self.at_any_time and (self.not_before or self.until):
+            raise SettingsError("--at-any-time takes the window away: give it, or --not-before and --until")
+        try:
+            return Window.of(self.not_before or "", self.until or "", zone)
+        except ValueError as error:
+            raise SettingsError(f"--not-before and --until: {error}") from None
+
+
+def resume(
+    services: Services, batch_id: int, new: NewWindow, console: Console, *, verify_first: bool = False
+) -> tuple[int, dict[str, Any]]:
+    """Let a stopped batch go on: with the fleet or the watcher that is at work, else in this command.
+
+    With `verify_first` each row is looked up before it is sent.
+    """
+    orders = NewOrders(new.read(services.settings.time_zone), verify_first)
+    if require_resumable(services, batch_id, orders):
+        resumed = resume_batch(services, batch_id, orders, who=who())
+        return print_sentence(console, resumed.status, f"batch {batch_id} goes on with its new orders")
+
+    def decide() -> str:
+        resume_batch(services, batch_id, orders, who=who())
+        return f"batch {batch_id} goes on"
+
+    return go_on(services, batch_id, console, decide, "resume")
+
+
+def approve(services: Services, batch_id: int, console: Console) -> tuple[int, dict[str, Any]]:
+    """Let the rest of a batch run after its canary rows: with the fleet or the watcher, else in this command."""
+    require_approvable(services, batch_id)
+
+    def decide() -> str:
+        approve_batch(services, batch_id, who=who())
+        return f"batch {batch_id} is approved"
+
+    return go_on(services, batch_id, console, decide, "approve")
+
+
+def cancel(services: Services, batch_id: int, console: Console) -> tuple[int, dict[str, Any]]:
+    """Give a batch up; what was not sent never is."""
+    status = cancel_batch(services, batch_id, who=who())
+    sentence = f"batch {batch_id} is cancelled; onboard report {batch_id} says what was not sent"
+    return print_sentence(console, status, sentence)

@@ -1,0 +1,45 @@
+"""What a command shows of a batch at its end: verdict, counts, reports, and the same as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from tasks import stop_texts
+from tasks.operations.batch_status import BatchStatus
+from worker import terminal
+
+
+def batch_json(
+    status: BatchStatus, paths: Mapping[str, Path] | None = None, seconds: float | None = None
+) -> dict[str, Any]:
+    """Return what `--json` prints about a batch."""
+    batch, counts = status.batch, status.counts
+    return {
+        "batch": batch.id,
+        "file": batch.name,
+        "state": batch.state,
+        "state_reason": stop_texts.sentence(batch.stop),
+        "verdict": terminal.verdict(batch, counts),
+        "books": {
+            "records": counts.records,
+            **{name: getattr(counts, name) for name in ("created", "skipped", "invalid", "refused", "unclear", "open")},
+            "balance": counts.balance,
+        },
+        "warnings": [
+            {"code": code, "column": column, "count": count, "line": line}
+            for code, column, count, line, _ in batch.warnings
+        ],
+        "reports": {name: str(path) for name, path in (paths or {}).items()},
+        **({} if seconds is None else {"seconds": round(seconds, 3)}),
+    }
+
+
+def print_sentence(console: Console, status: BatchStatus, sentence: str) -> tuple[int, dict[str, Any]]:
+    """Print one sentence about a batch; return the exit code and the JSON of a command that has done its work."""
+    console.print(Text(sentence))
+    return 0, batch_json(status)

@@ -1,0 +1,165 @@
+"""What every command does that sends: waits for its batches, writes and shows their reports."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from tasks.models import Stop, StopCode
+from tasks.operations import report
+from tasks.operations.batch_status import BatchStatus, batch_status
+from tasks.operations.status import list_left_alone
+from tasks.reports.report_data import NO_COMMANDS
+from tasks.services import Services
+from worker import terminal
+from worker.batch_wait import Ending, wait_for_batches
+from worker.command_runtime import AtWork, at_work
+from worker.commands.batch_result import batch_json
+from worker.progress import Progress
+from worker.worker_pool import REHEARSAL
+
+#: So many unfinished batches are named by a command that leaves them alone.
+LEFT_ALONE = 5
+
+
+@dataclass(frozen=True, slots=True)
+class ReportOptions:
+    """Where the reports of a command go, and in which language."""
+
+    folder: Path | None = None
+    lang: str | None = None
+    excel_safe: bool = False
+
+
+def progress_of(services: Services, console: Console) -> Progress:
+    """Return the live display of a command."""
+    return Progress(console, services.settings.requests_per_second or None)
+
+
+def go_on(
+    services: Services, batch_id: int, console: Console, decide: Callable[[], str], command: str
+) -> tuple[int, dict[str, Any]]:
+    """Let a stopped batch go on, by whatever makes it (`decide` returns what to say), and work on it to its end.
+
+    A fleet's batches go on with the fleet, and a watcher that is at work in this home takes the batch: there the
+    decision is all. Everywhere else this command sends the rows, as `onboard run` does.
+    """
+    started = time.time()
+    if services.settings.redis_url is not None:
+        return _left_to(services, batch_id, console, decide(), "the fleet's workers send it")
+    services.settings.require_key()
+    with at_work(services, console, command, workers=None, no_workers=False) as work:
+        if work.redis.watcher is not None:
+            return _left_to(services, batch_id, console, decide(), "the watcher that is at work here sends it")
+        with work.interrupts.counted(), progress_of(services, console) as progress:
+            console.print(decide())
+            ending = send_to_the_end(services, [batch_id], console, work, progress)
+        return show_result(services, ReportOptions(), console, batch_id, started, ending)
+
+
+def _left_to(
+    services: Services, batch_id: int, console: Console, decided: str, who_sends: str
+) -> tuple[int, dict[str, Any]]:
+    """Say that others send a batch from now on, and when."""
+    status = batch_status(services, batch_id)
+    console.print(Text(f"{decided}: {who_sends}"))
+    if not status.batch.is_worked_on:
+        console.print("nobody is at work for it now: start `onboard worker`, or `onboard watch`", style="yellow")
+    _print_when(services, batch_id, console)
+    return 0, batch_json(status)
+
+
+def send_to_the_end(
+    services: Services, batches: Sequence[int], console: Console, work: AtWork, progress: Progress
+) -> Ending:
+    """Say which batches are left alone and when these are sent, and wait for their end."""
+    _print_left_alone(services, batches, console)
+    _print_when(services, batches[-1], console)
+    return wait_for_batches(services, batches, work, progress)
+
+
+def _print_left_alone(services: Services, batches: Sequence[int], console: Console) -> None:
+    """Name the unfinished batches that nobody works on: this command leaves them alone."""
+    others = list_left_alone(services, batches)
+    for status in others[:LEFT_ALONE]:
+        batch, counts = status.batch, status.counts
+        word = "approve" if batch.stop_code is StopCode.CANARY else "resume"
+        console.print(
+            Text(
+                f"batch {batch.id} ({batch.name}) is {batch.state}, {counts.open + counts.unclear:,} of"
+                f" {counts.records:,} rows not done; it is left alone: onboard {word} {batch.id}"
+            ),
+            soft_wrap=True,
+        )
+    if len(others) > LEFT_ALONE:
+        console.print("and more: onboard status")
+
+
+def _print_when(services: Services, batch_id: int, console: Console) -> None:
+    """Say that the window is closed, and until when, if it is."""
+    opens_at = report.waits_for_next_night(services, services.ledger.batch(batch_id))
+    if opens_at is not None:
+        console.print(f"nothing is sent before {terminal.clock_time(opens_at, services.settings.time_zone)}: waiting")
+
+
+def show_result(
+    services: Services, options: ReportOptions, console: Console, batch_id: int, started: float, ending: Ending
+) -> tuple[int, dict[str, Any]]:
+    """Write the reports; print verdict, counts and reports; return exit code and JSON."""
+    status, seconds = batch_status(services, batch_id), time.time() - started
+    paths, failed = _write_reports(services, options, status, ending)
+    if REHEARSAL in os.environ and ending is Ending.INTERRUPTED:
+        status = replace(status, batch=replace(status.batch, stop=Stop(StopCode.REHEARSAL)))
+    console.print()
+    terminal.print_counts(console, status.batch, status.counts, seconds=seconds)
+    waits = report.waits_for_next_night(services, status.batch)
+    if waits:
+        _print_next_night(services, console, status, waits)
+    _print_reports(console, paths, failed)
+    if ending is Ending.LEFT:
+        console.print(f"the watcher has ended; the next one, or the same command, goes on with batch {batch_id}")
+    code = max(terminal.exit_code(status.batch, status.counts), 1 if failed else 0)
+    goes_on = {"goes_on_at": waits} if waits else {}
+    return code, {**batch_json(status, paths, seconds), **goes_on, **({"error": failed} if failed else {})}
+
+
+def _write_reports(
+    services: Services, options: ReportOptions, status: BatchStatus, ending: Ending
+) -> tuple[dict[str, Path], str]:
+    """Write the reports unless a person interrupted; return where they are, and a sentence if they failed."""
+    if ending is Ending.INTERRUPTED:
+        return {}, ""
+    try:
+        paths = report.write(
+            services,
+            status.batch,
+            folder=options.folder,
+            lang=options.lang,
+            excel_safe=options.excel_safe,
+            commands=NO_COMMANDS if REHEARSAL in os.environ else None,
+        )
+    except OSError as error:
+        batch = status.batch.id
+        return {}, f"the reports could not be written ({error.strerror}); make room, then: onboard report {batch}"
+    return paths, ""
+
+
+def _print_next_night(services: Services, console: Console, status: BatchStatus, waits: float) -> None:
+    counts = status.counts
+    rest = f"{counts.open:,} rows wait" if not counts.unclear else f"{counts.open:,} rows, and look-ups, wait"
+    console.print(f"{rest} for the next night ({terminal.clock_time(waits, services.settings.time_zone)})")
+
+
+def _print_reports(console: Console, paths: dict[str, Path], failed: str) -> None:
+    if failed:
+        console.print(failed, style="red")
+    elif paths:
+        console.print("reports:")
+        terminal.print_reports(console, paths)

@@ -1,0 +1,129 @@
+"""How far a run has come: rows by state, rows a second, what it waits for; a live display on a terminal."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.text import Text
+
+from tasks.errors import RateLimitUnavailable
+from tasks.models import OPEN_STATES, RowState
+from tasks.services import Services
+from worker import terminal
+
+#: A wait that ends sooner is not reported.
+WORTH_SAYING_SECONDS = 3.0
+_ENDED = {RowState.CREATED, RowState.SKIPPED, RowState.INVALID, RowState.REFUSED}
+
+
+class Progress:
+    """A live display of one batch; nothing at all when the console is not a terminal."""
+
+    def __init__(self, console: Console, limit: float | None) -> None:
+        self._console = console
+        self._limit = limit
+        self._seen: deque[tuple[float, int]] = deque(maxlen=40)
+        self._live: Live | None = None
+
+    def __enter__(self) -> Progress:
+        if self._console.is_terminal:
+            self._live = Live(console=self._console, refresh_per_second=8, transient=True)
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def say(self, sentence: str) -> None:
+        """Print a sentence once where there is no live display that shows it."""
+        if self._live is None:
+            self._console.print(sentence)
+
+    def announce(self, sentence: str) -> None:
+        """Print a sentence, above the live display if there is one."""
+        self._console.print(Text(sentence))
+
+    def reading(self, records: int) -> None:
+        """Show how far the file has been read."""
+        if self._live is not None:
+            self._live.update(Text(f"reading … {records:,} records"))
+
+    def show(self, count: Mapping[RowState, int], rate: float | None, note: str = "") -> None:
+        """Show rows by state, rows/s against the current rate, and the time left."""
+        if self._live is None:
+            return
+        total = sum(count.values()) or 1
+        ended = sum(number for state, number in count.items() if state in _ENDED)
+        states = Text(" · ").join(
+            Text(f"{state} {count[state]:,}", style=colour)
+            for state, colour in terminal.COLOURS.items()
+            if count.get(state)
+        )
+        head = Text.assemble(self._bar(count, total), f" {ended:,}/{total:,}", (f" {ended / total:4.0%}", "bold"))
+        lines = [head, states, Text(self._pace(ended, total, rate), style="dim")]
+        if note:
+            lines.append(Text(note, style="yellow"))
+        self._live.update(Group(*lines))
+
+    def _bar(self, count: Mapping[RowState, int], total: int) -> Text:
+        width = max(10, min(60, self._console.width - 24))
+        bar = Text()
+        for state, colour in terminal.COLOURS.items():
+            bar.append("━" * round(width * count.get(state, 0) / total), style=colour)
+        bar.append("━" * max(0, width - len(bar)), style="grey37")
+        return bar
+
+    def _pace(self, ended: int, total: int, rate: float | None) -> str:
+        """Return the speed of the last looks, and how long the rest takes at it."""
+        self._seen.append((time.monotonic(), ended))
+        (first_at, first), (last_at, last) = self._seen[0], self._seen[-1]
+        speed = (last - first) / (last_at - first_at) if last_at > first_at else 0.0
+        allowed = "" if rate is None or self._limit is None else f" of {rate:,.0f} allowed"
+        left = f", {terminal.duration((total - ended) / speed)} left" if speed > 0 and ended < total else ""
+        return f"{speed:,.0f} rows/s{allowed}{left}"
+
+
+class BatchesDisplay:
+    """Shows the batches of a run, and what they wait for when nothing is left but rows in doubt."""
+
+    def __init__(self, services: Services, batches: Sequence[int], progress: Progress) -> None:
+        self._services, self._batches, self._progress = services, batches, progress
+        self._said_until = 0.0
+
+    def refresh(self) -> None:
+        """Show the batches as they are now."""
+        rate, note = self._rate()
+        counts = {batch_id: self._services.ledger.count_states(batch_id) for batch_id in self._batches}
+        notes = [note, *(self.look_ups_to_come(batch_id, count) for batch_id, count in counts.items())]
+        self._progress.show(counts[self._batches[-1]], rate, "\n".join(filter(None, notes)))
+
+    def _rate(self) -> tuple[float | None, str]:
+        """Return the current rate, and a sentence if it is not what the settings allow."""
+        try:
+            current = self._services.rate_limit.current()
+        except RateLimitUnavailable:
+            return None, "Redis does not answer; nothing is sent"
+        if current.rate < 0.95 * current.limit:
+            return (
+                current.rate,
+                f"elepay throttled: {current.rate:,.1f} of {current.limit:,.0f} requests/s for now",
+            )
+        return current.rate, ""
+
+    def look_ups_to_come(self, batch_id: int, count: Mapping[RowState, int]) -> str:
+        """Return the sentence for the live display, or ""; without a display it is printed whenever it changes much."""
+        if not count.get(RowState.UNCLEAR) or not OPEN_STATES.isdisjoint(count):
+            return ""
+        to_come = self._services.ledger.look_ups_to_come(batch_id)
+        if to_come is None or to_come.last_at < self._services.ledger.now() + WORTH_SAYING_SECONDS:
+            return ""
+        sentence = terminal.look_ups_to_come(batch_id, to_come, self._services.settings.time_zone)
+        if to_come.last_at > self._said_until + WORTH_SAYING_SECONDS:
+            self._said_until = to_come.last_at
+            self._progress.say(sentence)
+        return sentence
