@@ -12,7 +12,7 @@ from factories import answer, hand, new_row, running_batch, whole
 
 from tasks.errors import LedgerError
 from tasks.ledger import Ledger
-from tasks.models import LeasedRow, RowState, StopCode
+from tasks.models import LeasedRow, RowState, Stop, StopCode
 from tasks.send.batch_guards import BatchGuards
 from tasks.send.circuit_breaker import SLOW_START_ROWS, CircuitBreaker
 from tasks.send.outcomes import Decision
@@ -94,7 +94,7 @@ def test_the_last_outcome_ends_the_slice(desk: Desk) -> None:
 
 
 def test_rows_of_a_paused_batch_do_not_leave_and_are_given_back(desk: Desk) -> None:
-    desk.ledger.pause(desk.batch, StopCode.PERSON, "somebody")
+    desk.ledger.pause(desk.batch, Stop(StopCode.PERSON, {"who": "somebody", "batch": desk.batch}))
     marked, _ = desk.recorder.write([], desk.taken)
     assert marked == []
     assert [row.record for row in desk.run.unsent] == [1, 2, 3, 4, 5]
@@ -163,7 +163,7 @@ def test_connections_are_renewed_when_an_answer_named_the_source_of_another_row(
 
 
 def test_rows_that_do_not_leave_free_their_places_of_the_slow_start(desk: Desk) -> None:
-    desk.ledger.pause(desk.batch, StopCode.PERSON, "somebody")
+    desk.ledger.pause(desk.batch, Stop(StopCode.PERSON, {"who": "somebody", "batch": desk.batch}))
     desk.recorder.write([], desk.taken)
     rows = [new_row(record) for record in range(20, 20 + 2 * SLOW_START_ROWS)]
     batch = running_batch(desk.ledger, rows)
