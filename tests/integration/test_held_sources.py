@@ -316,7 +316,7 @@ def test_the_upgrade_command_reports_them(tmp_path: Path) -> None:
     ledger.close()
     done = command("ledger", "upgrade")
     assert done.returncode == 1
-    assert f"source src_a stands for more than one row: batch {batch} record 1, batch {batch} record 2" in done.stdout
+    assert f"more than one row has source src_a: batch {batch} record 1, batch {batch} record 2" in done.stdout
     assert command.json("ledger", "upgrade")["shared_sources"] == [
         {"source_id": "src_a", "rows": [[batch, 1], [batch, 2]]}
     ]
