@@ -11,6 +11,7 @@ import pytest
 
 from tasks import stop_texts
 from tasks.errors import Halted, Maintenance, NotSent, Throttled, UnusableFile
+from tasks.ledger.schema import batches
 from tasks.models import Stop, StopCode
 from tasks.send.outcomes import halting
 
@@ -24,6 +25,10 @@ def names_in(text: str) -> set[str]:
 
 def test_every_code_has_a_sentence_and_the_other_way_round() -> None:
     assert set(TEXTS["stop"]) == set(StopCode)
+
+
+def test_every_code_fits_into_its_column() -> None:
+    assert max(map(len, StopCode)) <= batches.c.stop_code.type.length
 
 
 @pytest.mark.parametrize("code", [code for code in StopCode if code is not StopCode.UNUSABLE])
