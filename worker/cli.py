@@ -397,9 +397,10 @@ def watch(
     json_output: JsonOption = False,
 ) -> None:
     """Onboard every file that is dropped into FOLDER/inbox; file and reports end in archive, outbox or rejected."""
-    from worker import watcher
+    from worker.watcher import command
+    from worker.watcher.watcher import Options
 
-    options = watcher.Options(
+    options = Options(
         folder=folder,
         workers=workers,
         no_workers=no_workers,
@@ -411,7 +412,7 @@ def watch(
         once=once,
     )
     _leave(
-        _told(lambda services, console: watcher.watch(services, options, console)), json_output=json_output, lang=lang
+        _told(lambda services, console: command.watch(services, options, console)), json_output=json_output, lang=lang
     )
 
 

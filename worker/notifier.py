@@ -28,7 +28,7 @@ from tasks.operations import batch_lifecycle
 from tasks.reports.i18n import Texts
 from tasks.reports.notification_message import Message, compose
 from tasks.services import Services
-from worker.dropped_names import name_of_reports
+from worker.inboxes.names import name_of_reports
 from worker.notification_channels import Channel, open_channels
 
 log = structlog.get_logger("onboard")
