@@ -15,8 +15,8 @@ embedded_redis         a Valkey of our own for the life of one command
 worker_process         `onboard worker`: Celery's consumer with our sending loop
 beat                   `onboard beat`: the clock of a fleet
 celery_app             broker, queue, schedule, time limits
-notifier               tells people what happened, once through each channel
-notification_channels  the ways to tell people: Apprise and a command
+notifier               delivers notifications, once through each channel
+notification_channels  the channels: Apprise and a command
 health_server          `/metrics`, `/healthz` and `/readyz` of a long-lived process
 metrics                what Prometheus is told
 terminal               tables, verdicts and times as a person sees them

@@ -478,9 +478,9 @@ def _told(command: Any) -> Any:
     """Tell people what happens while a command runs, if there is a channel."""
 
     def run_and_tell(services: Services, console: Any) -> Any:
-        from worker.notifier import telling
+        from worker.notifier import notifying
 
-        with telling(services):
+        with notifying(services):
             return command(services, console)
 
     return run_and_tell
