@@ -96,6 +96,23 @@ def test_a_claim_that_was_interrupted_after_its_batch_was_made_continues_with_it
     assert kept.read_text() == clean
 
 
+@pytest.mark.parametrize("is_kept_here", [True, False])
+def test_a_claim_that_was_interrupted_is_not_a_repetition_of_its_own_finished_batch(
+    reader: ClaimReader,
+    folder: LocalFolder,
+    services: Services,
+    accept: Callable[[Path], Accepted],
+    is_kept_here: bool,
+) -> None:
+    progress = claim_of(folder, "customer_id,payment_method,resource\n,creditcard,ios\n")
+    folder.note(progress.claim, **folder.read_version(progress.claim), after=0, batch=None)
+    assert accept(progress.claim.file).batch.state is BatchState.FINISHED
+    if not is_kept_here:
+        (services.files / f"{progress.claim.facts['sha256']}.csv").unlink()
+    reader.read(progress)
+    assert outcome(progress) == (1, False, None)
+
+
 def test_a_claim_continues_with_its_batch_though_its_file_has_grown_since(
     reader: ClaimReader, folder: LocalFolder, services: Services
 ) -> None:
