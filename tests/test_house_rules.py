@@ -534,7 +534,7 @@ def test_no_module_is_a_drawer_for_everything() -> None:
     assert [name for name in names if name in drawers] == []
 
 
-@pytest.mark.parametrize("package", [*PACKAGES, "tasks.reports", "tasks.accept"])
+@pytest.mark.parametrize("package", [*PACKAGES, "tasks.reports", "tasks.accept", "worker.inboxes", "worker.watcher"])
 def test_the_map_of_a_package_lists_what_exists(package: str) -> None:
     module = importlib.import_module(package)
     folder = Path(str(module.__file__)).parent
@@ -543,7 +543,7 @@ def test_the_map_of_a_package_lists_what_exists(package: str) -> None:
     assert listed
     assert set(listed) <= exists
     assert len(listed) == len(set(listed))
-    if package in PACKAGES:
+    if package in PACKAGES or package.startswith("worker."):
         assert exists - {"__init__", "__main__"} == set(listed)
 
 

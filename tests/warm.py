@@ -43,7 +43,7 @@ IMPORTED = (
     "worker.commands.audit",
     "worker.health_server",
     "worker.commands.run",
-    "worker.watcher",
+    "worker.watcher.command",
 )
 #: Variables that Python or the C library reads before a program of ours begins.
 _EARLY = ("PYTHON", "LC_", "LANG", "LD_", "TZ", "MALLOC_")

@@ -8,18 +8,15 @@ batch_wait             waits for batches: feeds workers, shows progress, pauses 
 command_runtime        a Redis and workers for the length of a command
 progress               how far a run has come, live on a terminal
 operator_identity      who gives a command, for the ledger's history
-watcher                `onboard watch`: dropped files, each to its end
-drop_folder            inbox, processing, archive, rejected, outbox: what is complete, whose it is, every move
-dropped_names          which names are unfinished uploads, junk or companions; names made safe
-late_uploads           uploads that went on after their file was taken: noticed, and given back to the inbox
-troubles               says once that something is held up, and once that it goes on
+watcher                `onboard watch`: brings dropped files to their end
+inboxes                where dropped files arrive: the drop folder, behind a protocol for other stores
 worker_pool            the workers of a run: started, watched, stopped; the lock of a home folder
 embedded_redis         a Valkey of our own for the life of one command
 worker_process         `onboard worker`: Celery's consumer with our sending loop
 beat                   `onboard beat`: the clock of a fleet
 celery_app             broker, queue, schedule, time limits
-notifier               tells people what happened, once through each channel
-notification_channels  the ways to tell people: Apprise and a command
+notifier               delivers notifications, once through each channel
+notification_channels  the channels: Apprise and a command
 health_server          `/metrics`, `/healthz` and `/readyz` of a long-lived process
 metrics                what Prometheus is told
 terminal               tables, verdicts and times as a person sees them

@@ -397,9 +397,10 @@ def watch(
     json_output: JsonOption = False,
 ) -> None:
     """Onboard every file that is dropped into FOLDER/inbox; file and reports end in archive, outbox or rejected."""
-    from worker import watcher
+    from worker.watcher import command
+    from worker.watcher.watcher import Options
 
-    options = watcher.Options(
+    options = Options(
         folder=folder,
         workers=workers,
         no_workers=no_workers,
@@ -411,7 +412,7 @@ def watch(
         once=once,
     )
     _leave(
-        _told(lambda services, console: watcher.watch(services, options, console)), json_output=json_output, lang=lang
+        _told(lambda services, console: command.watch(services, options, console)), json_output=json_output, lang=lang
     )
 
 
@@ -477,9 +478,9 @@ def _told(command: Any) -> Any:
     """Tell people what happens while a command runs, if there is a channel."""
 
     def run_and_tell(services: Services, console: Any) -> Any:
-        from worker.notifier import telling
+        from worker.notifier import notifying
 
-        with telling(services):
+        with notifying(services):
             return command(services, console)
 
     return run_and_tell

@@ -1,7 +1,7 @@
-"""Seeing inside of a long-lived process: `/metrics`, `/healthz` and `/readyz` at a port of its own.
+"""Serves `/metrics`, `/healthz` and `/readyz` of a long-lived process, at a port of its own.
 
-Ledger and Redis are asked by threads of their own, every LOOK_SECONDS or so; a page shows the last answer. So a page
-is quick whatever hangs, and asking more often costs the ledger nothing.
+Threads poll ledger and Redis about every POLL_SECONDS; a page shows the last answer. So a page is fast whatever hangs,
+and frequent requests cost the ledger nothing.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ from worker.metrics import Observation, render
 
 log = structlog.get_logger("onboard")
 
-#: Seconds between two looks at ledger and Redis; a look that takes long makes the next wait LOOK_SHARE times as long.
-LOOK_SECONDS = 5.0
-LOOK_SHARE = 20
-#: An answer older than this is none.
+#: Seconds between two polls of ledger and Redis; after a slow poll the pause is PAUSE_SHARE times as long as it took.
+POLL_SECONDS = 5.0
+PAUSE_SHARE = 20
+#: An answer that is older does not count.
 STALE_SECONDS = 60.0
-#: A client that says nothing for so long is cut off.
+#: A client that sends nothing for so long is disconnected.
 CLIENT_SECONDS = 5.0
 
 T = TypeVar("T")
 
 
 class Pulse:
-    """Somebody's sign of life: a loop that beats has not stood still for longer than `limit_seconds`."""
+    """The heartbeat of a loop: it has stopped if it does not beat for longer than `limit_seconds`."""
 
     def __init__(self, limit_seconds: float) -> None:
         self.limit_seconds = limit_seconds
@@ -44,51 +44,51 @@ class Pulse:
         self._beat = time.monotonic()
 
     def beat(self) -> None:
-        """Give a sign of life."""
+        """Record that the loop is alive."""
         self._beat, self.at = time.monotonic(), time.time()
 
     @property
     def stopped(self) -> bool:
-        """True if the last sign of life is too long ago."""
+        """Whether the last beat is too long ago."""
         return time.monotonic() - self._beat > self.limit_seconds
 
 
-class _Look(Generic[T]):
-    """Something that is asked again and again by a thread of its own; keeps the last answer."""
+class _Poll(Generic[T]):
+    """A question that a thread asks repeatedly; keeps the last answer."""
 
     def __init__(self, name: str, ask: Callable[[], T]) -> None:
         self._ask = ask
         self._answer: T | None = None
-        self._answered = 0.0
-        self._well = False
-        threading.Thread(target=self._run, name=f"look at {name}", daemon=True).start()
+        self._answered_at = 0.0
+        self._succeeded = False
+        threading.Thread(target=self._run, name=f"poll {name}", daemon=True).start()
 
     @property
     def answer(self) -> T | None:
-        """The last answer, unless it failed or is too old."""
-        return self._answer if self.well else None
+        """The last answer, unless the last poll failed or it is too old."""
+        return self._answer if self.is_well else None
 
     @property
-    def well(self) -> bool:
-        """True if the last question was answered, and lately."""
-        return self._well and time.monotonic() - self._answered < STALE_SECONDS
+    def is_well(self) -> bool:
+        """Whether the last poll was answered, and recently."""
+        return self._succeeded and time.monotonic() - self._answered_at < STALE_SECONDS
 
     def _run(self) -> None:
         while True:
             started = time.monotonic()
             try:
                 self._answer = self._ask()
-                self._answered, self._well = time.monotonic(), True
+                self._answered_at, self._succeeded = time.monotonic(), True
             except Exception:  # noqa: BLE001 - the door of a thread: whatever it is, there is no answer
-                self._well = False
+                self._succeeded = False
             took = time.monotonic() - started
-            time.sleep(min(max(LOOK_SECONDS, LOOK_SHARE * took), STALE_SECONDS / 2))
+            time.sleep(min(max(POLL_SECONDS, PAUSE_SHARE * took), STALE_SECONDS / 2))
 
 
 class HealthServer:
     """The pages of one process.
 
-    `trouble` says why this process should be started again, or nothing; `pulses` are its loops by name.
+    `trouble` returns why this process should be restarted, or ""; `pulses` are its loops by name.
     """
 
     def __init__(
@@ -96,17 +96,17 @@ class HealthServer:
     ) -> None:
         self._trouble = trouble
         self._pulses = dict(pulses or {})
-        self._ledger = _Look("ledger", partial(_look, services))
-        self._redis = _Look("redis", partial(_rate, services))
+        self._ledger = _Poll("ledger", partial(_ask_ledger, services))
+        self._redis = _Poll("redis", partial(_ask_redis, services))
 
     def metrics(self) -> tuple[int, bytes]:
         """Return what Prometheus reads."""
-        seen = self._ledger.answer
+        ledger = self._ledger.answer
         return 200, render(
             Observation(
                 counters.read(),
-                seen.overview if seen else None,
-                seen.unattended if seen else None,
+                ledger.overview if ledger else None,
+                ledger.unattended if ledger else None,
                 self._redis.answer,
                 self._ready(),
                 {name: pulse.at for name, pulse in self._pulses.items()},
@@ -114,44 +114,44 @@ class HealthServer:
         )
 
     def healthz(self) -> tuple[int, bytes]:
-        """Tell whether this process is alive; if not, it should be started again."""
-        troubles = [f"{name} stands still" for name, pulse in self._pulses.items() if pulse.stopped]
-        if trouble := self._trouble():
-            troubles.append(trouble)
-        return (503 if troubles else 200), ("\n".join(troubles or ["ok"]) + "\n").encode()
+        """Return whether this process is alive; if not, why it should be restarted."""
+        failures = [f"{name} stands still" for name, pulse in self._pulses.items() if pulse.stopped]
+        if failure := self._trouble():
+            failures.append(failure)
+        return (503 if failures else 200), ("\n".join(failures or ["ok"]) + "\n").encode()
 
     def readyz(self) -> tuple[int, bytes]:
-        """Tell whether everything that this process needs answers."""
+        """Return whether everything that this process needs answers."""
         ready = self._ready()
-        lines = [f"{part} {'ok' if well else 'does not answer'}\n" for part, well in ready.items()]
+        lines = [f"{part} {'ok' if is_well else 'does not answer'}\n" for part, is_well in ready.items()]
         return (200 if all(ready.values()) else 503), "".join(lines).encode()
 
     def _ready(self) -> dict[str, bool]:
-        """Return part -> whether it answers; elepay does not if its last word about key or account was no."""
-        return {"ledger": self._ledger.well, "redis": self._redis.well, "elepay": not counters.read().halted}
+        """Return part -> whether it answers; elepay does not if it refused key or account last time."""
+        return {"ledger": self._ledger.is_well, "redis": self._redis.is_well, "elepay": not counters.read().halted}
 
 
-class _Seen(NamedTuple):
+class _LedgerAnswer(NamedTuple):
     """What the ledger says."""
 
     overview: Overview
-    unattended: int  #: batches for which nobody does anything
+    unattended: int  #: batches that nobody works on
 
 
-def _look(services: Services) -> _Seen:
-    """Ask the ledger, which is opened (again) here if it was out of reach; one that cannot be written is no answer."""
+def _ask_ledger(services: Services) -> _LedgerAnswer:
+    """Ask the ledger, which is reopened here if it was out of reach. Raises LedgerError if it cannot be written."""
     services.ledger.require_writable()
-    return _Seen(services.ledger.overview(), len(services.ledger.unattended()))
+    return _LedgerAnswer(services.ledger.overview(), len(services.ledger.unattended()))
 
 
-def _rate(services: Services) -> CurrentRate:
+def _ask_redis(services: Services) -> CurrentRate:
     return services.rate_limit.current()
 
 
-def serve(observing: Callable[[], HealthServer], host: str, port: int) -> ThreadingHTTPServer | None:
-    """Serve the pages in threads of their own, until the process ends; None for port 0.
+def serve(make_pages: Callable[[], HealthServer], host: str, port: int) -> ThreadingHTTPServer | None:
+    """Serve the pages in threads until the process ends; None for port 0.
 
-    A port that cannot be used is logged and nothing else: rows matter more than numbers about them.
+    A port that cannot be used is only logged: rows matter more than metrics.
     """
     if not port:
         return None
@@ -161,14 +161,14 @@ def serve(observing: Callable[[], HealthServer], host: str, port: int) -> Thread
         log.error("metrics are not served, their port cannot be used", port=port, why=error.strerror)  # noqa: TRY400
         return None
     server.daemon_threads = True
-    pages = observing()
+    pages = make_pages()
     server.pages = {"/metrics": pages.metrics, "/healthz": pages.healthz, "/readyz": pages.readyz}  # type: ignore[attr-defined]
     threading.Thread(target=server.serve_forever, name="metrics", daemon=True).start()
     return server
 
 
 def is_served(host: str, port: int) -> bool:
-    """Tell whether a process of ours serves its pages there."""
+    """Return whether a process of this program serves its pages there."""
     client = HTTPConnection(host, port, timeout=3)
     try:
         client.request("GET", "/healthz")
@@ -193,4 +193,4 @@ class _Pages(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *_: Any) -> None:
-        """Say nothing: one line a look would fill the log."""
+        """Log nothing: a line for each request would fill the log."""

@@ -1,14 +1,14 @@
-"""Telling people what happened to a batch, once through each channel, over crashes and dead mail servers.
+"""Delivers notifications: each once through each channel, over crashes and dead mail servers.
 
-The ledger is the memory: news is written in the transaction of what happened; whoever sweeps tells it. Each channel has
-a thread of its own in each process:
+The ledger is the memory: a notification is written in the transaction of its event, and any process that reaps delivers
+it. Each channel has a thread of its own in each process:
 
-1. news that is new for the channel becomes due
-2. a process claims what is due; the claim is a lease, so that somebody else tells it if this process dies
-3. the channel tells it, and the ledger remembers that; or it is due again after a gap that doubles
-4. what could not be told for a day is given up, and logged
+1. notifications that are new for the channel become due deliveries
+2. a process claims a due delivery; the claim is a lease, so that another process delivers it if this one dies
+3. the channel delivers it, and the ledger records that; or it is due again after a gap that doubles
+4. a delivery that has failed for a day is abandoned, and logged
 
-A process that dies between 3 and its memory tells twice: people are told at least once, and mostly once.
+A process that dies after a delivery and before its record causes a second one: at least once, and usually once.
 """
 
 from __future__ import annotations
@@ -28,31 +28,32 @@ from tasks.operations import batch_lifecycle
 from tasks.reports.i18n import Texts
 from tasks.reports.notification_message import Message, compose
 from tasks.services import Services
-from worker.dropped_names import name_of_reports
+from worker.inboxes.names import name_of_reports
 from worker.notification_channels import Channel, open_channels
 
 log = structlog.get_logger("onboard")
 
-#: How often a channel's thread looks for news.
+#: How often a channel's thread looks for notifications.
 LOOK_SECONDS = 2.0
-#: News rests for so long, so that the reports are there when people look; a stopped batch until nobody holds its rows.
-RIPE_SECONDS = 10.0
-RIPE_AT_LAST_SECONDS = 120.0
-#: How often it is looked whether batches are left alone, and for how long rows must be due before that is news.
+#: A notification is delivered after so long, so that the reports exist when people read it.
+SETTLE_SECONDS = 10.0
+#: One about a stopped batch waits until no worker holds its rows, at most so long.
+LONGEST_SETTLE_SECONDS = 120.0
+#: How often unattended batches are looked for, and how long rows must have been due before a notification.
 ATTEND_SECONDS = 10.0
 UNATTENDED_SECONDS = 300.0
-#: A claim: longer than a channel can take.
+#: The lease of a claimed delivery: longer than a channel can take.
 LEASE_SECONDS = 180.0
-#: The longest gap between two tries, and after how long news is old.
-MOST_GAP_SECONDS = 4 * 3600.0
-GIVE_UP_SECONDS = 24 * 3600.0
-#: A command that ends waits so long for its last news to be told, and one that was told to end so long.
+#: The longest gap between two tries, and after how long a delivery is abandoned.
+LONGEST_GAP_SECONDS = 4 * 3600.0
+ABANDON_SECONDS = 24 * 3600.0
+#: A command waits so long for its last deliveries when it ends, and so long when it was interrupted.
 PATIENCE_SECONDS = 15.0
 HURRY_SECONDS = 2.0
 
 
 class Notifier:
-    """Tells news through channels until it is told to finish."""
+    """Delivers notifications through channels, in threads, until `finish`."""
 
     def __init__(
         self,
@@ -60,16 +61,16 @@ class Notifier:
         channels: list[Channel],
         *,
         lease_seconds: float = LEASE_SECONDS,
-        ripe_seconds: float = RIPE_SECONDS,
+        settle_seconds: float = SETTLE_SECONDS,
         look_seconds: float = LOOK_SECONDS,
     ) -> None:
-        self._ours = services
+        self._services = services
         self._names = [channel.name for channel in channels]
-        self._lease_seconds, self._ripe_seconds, self._look_seconds = lease_seconds, ripe_seconds, look_seconds
+        self._lease_seconds, self._settle_seconds, self._look_seconds = lease_seconds, settle_seconds, look_seconds
         self._started = time.monotonic()
-        self._last = threading.Event()
+        self._finishing = threading.Event()
         self._threads = [
-            threading.Thread(target=self._run, args=(channel,), name=f"tell {channel.name}", daemon=True)
+            threading.Thread(target=self._run, args=(channel,), name=f"notify {channel.name}", daemon=True)
             for channel in channels
         ]
         self._threads.append(threading.Thread(target=self._attend, name="attend", daemon=True))
@@ -80,136 +81,165 @@ class Notifier:
             thread.start()
 
     def finish(self, seconds: float) -> None:
-        """Tell what there is to tell, ripe or not, and end; wait for that no longer than `seconds`."""
+        """Deliver what is left, settled or not, and end; wait for that no longer than `seconds`."""
         ends = time.monotonic() + seconds
-        self._last.set()
+        self._finishing.set()
         for thread in self._threads:
             thread.join(max(0.0, ends - time.monotonic()))
 
     def _run(self, channel: Channel) -> None:
-        known, last, troubled = False, False, ""
-        while not last:
-            last = self._last.wait(self._look_seconds)
+        is_registered, is_last, failure = False, False, ""
+        while not is_last:
+            is_last = self._finishing.wait(self._look_seconds)
             try:
-                if not known:
-                    since = self._ours.ledger.now() - (time.monotonic() - self._started)
-                    self._ours.ledger.know_channels(self._names, since)
-                    known = True
-                self._tell_all(channel, at_once=last)
-                troubled = ""
-            except Exception as error:  # noqa: BLE001 - the door of a thread: the next look may go well
-                if type(error).__name__ != troubled:
-                    troubled = type(error).__name__
-                    log.warning("telling people failed, trying again", channel=channel.name, error=troubled)
+                if not is_registered:
+                    self._register_channels()
+                    is_registered = True
+                self._deliver_due(channel, at_once=is_last)
+                failure = ""
+            except Exception as error:  # noqa: BLE001 - the door of a thread: the next try may succeed
+                if type(error).__name__ != failure:
+                    failure = type(error).__name__
+                    log.warning("telling people failed, trying again", channel=channel.name, error=failure)
+
+    def _register_channels(self) -> None:
+        """Let the ledger know the channels, as of the start of this process: they deliver nothing older."""
+        ledger = self._services.ledger
+        ledger.know_channels(self._names, ledger.now() - (time.monotonic() - self._started))
 
     def _attend(self) -> None:
-        """Let people be told of batches that nobody works on any more."""
-        attending = Attending(self._ours.ledger)
-        while not self._last.wait(ATTEND_SECONDS):
-            with contextlib.suppress(LedgerError):  # the channels' threads say so
-                attending.look()
+        """Add notifications about batches that nobody works on any more."""
+        unattended = UnattendedBatches(self._services.ledger)
+        while not self._finishing.wait(ATTEND_SECONDS):
+            with contextlib.suppress(LedgerError):  # the channels' threads log it
+                unattended.notify()
 
-    def _tell_all(self, channel: Channel, *, at_once: bool) -> None:
-        """Tell everything that is due for a channel now; `at_once`: without waiting for it to be ripe."""
-        ledger, now = self._ours.ledger, self._ours.ledger.now()
-        newest_at = now if at_once else now - self._ripe_seconds
-        new = ledger.untold_news(channel.name, newest_at, now - GIVE_UP_SECONDS)
-        due, unripe = [], set()  # what came later in a batch waits for what came before
-        for one in new:
-            if at_once or (one.batch_id not in unripe and self._is_ripe(one, now)):
-                due.append(one.id)
-            else:
-                unripe.add(one.batch_id)
-        ledger.plan_tellings(channel.name, due)
+    def _deliver_due(self, channel: Channel, *, at_once: bool) -> None:
+        """Deliver all that is due for a channel now; `at_once`: without waiting for it to settle."""
+        ledger = self._services.ledger
+        ledger.plan_tellings(channel.name, self._settled(channel, at_once=at_once))
         while claimed := ledger.claim_telling(channel.name, self._lease_seconds):
-            self._tell(channel, claimed)
+            self._deliver(channel, claimed)
 
-    def _is_ripe(self, news: Notification, now: float) -> bool:
-        """Tell whether the books of a stopped batch stand still: what was under way is written first."""
-        if news.kind not in (NotificationKind.PAUSED, NotificationKind.HALTED) or news.batch_id is None:
+    def _settled(self, channel: Channel, *, at_once: bool) -> list[int]:
+        """Return the new notifications of a channel that can be delivered; those of a batch keep their order."""
+        ledger, now = self._services.ledger, self._services.ledger.now()
+        newest_at = now if at_once else now - self._settle_seconds
+        due, waiting = [], set()
+        for notification in ledger.untold_news(channel.name, newest_at, now - ABANDON_SECONDS):
+            batch_id = notification.batch_id
+            if at_once or (batch_id not in waiting and self._has_settled(notification, now)):
+                due.append(notification.id)
+            else:
+                waiting.add(batch_id)
+        return due
+
+    def _has_settled(self, notification: Notification, now: float) -> bool:
+        """Return whether the counts of a stopped batch are final: rows under way are recorded first."""
+        kind, batch_id = notification.kind, notification.batch_id
+        if kind not in (NotificationKind.PAUSED, NotificationKind.HALTED) or batch_id is None:
             return True
-        return now - news.at > RIPE_AT_LAST_SECONDS or batch_lifecycle.is_over(self._ours.ledger, news.batch_id)
+        is_late = now - notification.at > LONGEST_SETTLE_SECONDS
+        return is_late or batch_lifecycle.is_over(self._services.ledger, batch_id)
 
-    def _tell(self, channel: Channel, claimed: ClaimedDelivery) -> None:
-        news, ledger = claimed.news, self._ours.ledger
-        about = {"what": news.kind.value, "batch": news.batch_id, "channel": channel.name, "tries": claimed.tries}
-        trouble = "not taken"
+    def _deliver(self, channel: Channel, claimed: ClaimedDelivery) -> None:
+        notification, failure = claimed.news, "not taken"
         try:
-            told = channel.send(message_of(self._ours, news))
+            succeeded = channel.send(message_of(self._services, notification))
         except LedgerError:
             raise
         except Exception as error:  # noqa: BLE001 - whatever a channel does, its text may hold an address
-            told, trouble = False, type(error).__name__
-        if told:
-            ledger.record_told(news.id, channel.name)
-            log.info("people told", **about)
-            return
-        now = ledger.now()
-        due_at = now + min(self._ours.settings.notify_gap_seconds * 2 ** (claimed.tries - 1), MOST_GAP_SECONDS)
-        given_up = due_at > news.at + GIVE_UP_SECONDS
-        ledger.put_telling_off(claimed, channel.name, None if given_up else due_at)
-        if given_up:
-            log.error("notification abandoned after retries", error=trouble, **about)
+            succeeded, failure = False, type(error).__name__
+        if succeeded:
+            self._services.ledger.record_told(notification.id, channel.name)
+            log.info("people told", **_log_fields(channel, claimed))
         else:
-            log.warning("notification failed, trying again", error=trouble, **about)
+            self._retry_later(channel, claimed, failure)
+
+    def _retry_later(self, channel: Channel, claimed: ClaimedDelivery, failure: str) -> None:
+        """Let a failed delivery be due again after a gap, or abandon it if it is too old by then."""
+        ledger, gap = self._services.ledger, self._services.settings.notify_gap_seconds
+        due_at = ledger.now() + min(gap * 2 ** (claimed.tries - 1), LONGEST_GAP_SECONDS)
+        is_abandoned = due_at > claimed.news.at + ABANDON_SECONDS
+        ledger.put_telling_off(claimed, channel.name, None if is_abandoned else due_at)
+        if is_abandoned:
+            log.error("notification abandoned after retries", error=failure, **_log_fields(channel, claimed))
+        else:
+            log.warning("notification failed, trying again", error=failure, **_log_fields(channel, claimed))
 
 
-class Attending:
-    """Notices batches that are left alone: at once if their command is gone, else when rows have been due for long."""
+def _log_fields(channel: Channel, claimed: ClaimedDelivery) -> dict[str, str | int | None]:
+    notification = claimed.news
+    return {
+        "what": notification.kind.value,
+        "batch": notification.batch_id,
+        "channel": channel.name,
+        "tries": claimed.tries,
+    }
+
+
+class UnattendedBatches:
+    """Batches that nobody works on: at once if their command is gone, else when rows have been due for long."""
 
     def __init__(
         self, ledger: Ledger, seconds: float = UNATTENDED_SECONDS, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._ledger, self._seconds, self._clock = ledger, seconds, clock
-        self._since: dict[int, float] = {}  # batch -> since when nobody holds a row of it
+        self._since: dict[int, float] = {}  # batch -> since when no worker holds a row of it
 
-    def look(self) -> None:
-        """Write news of what is left alone, once for each time. Raises LedgerError."""
+    def notify(self) -> None:
+        """Add a notification for each of them, once for each time. Raises LedgerError."""
         now = self._clock()
-        found = self._ledger.unattended()
-        self._since = {batch.id: self._since.get(batch.id, now) for batch in found}
-        for batch in found:
+        unattended = self._ledger.unattended()
+        self._since = {batch.id: self._since.get(batch.id, now) for batch in unattended}
+        for batch in unattended:
             if batch.state is BatchState.INTERRUPTED:
-                why = Stop(StopCode.COMMAND_ENDED, {"batch": batch.id}).encode()
-                once = f"interrupted {batch.id} {batch.runner}"
-                self._ledger.add_news(NotificationKind.INTERRUPTED, once=once, batch_id=batch.id, why=why)
+                self._notify_interrupted(batch)
             elif now - self._since[batch.id] >= self._seconds:
-                why = Stop(StopCode.UNATTENDED).encode()
-                once = f"unattended {batch.id} {time.strftime('%Y-%m-%d', time.gmtime(self._ledger.now()))}"
-                if self._ledger.add_news(NotificationKind.UNATTENDED, once=once, batch_id=batch.id, why=why):
-                    log.warning("rows are due and nobody takes them", batch=batch.id)
+                self._notify_unattended(batch)
+
+    def _notify_interrupted(self, batch: Batch) -> None:
+        why = Stop(StopCode.COMMAND_ENDED, {"batch": batch.id}).encode()
+        once = f"interrupted {batch.id} {batch.runner}"
+        self._ledger.add_news(NotificationKind.INTERRUPTED, once=once, batch_id=batch.id, why=why)
+
+    def _notify_unattended(self, batch: Batch) -> None:
+        why = Stop(StopCode.UNATTENDED).encode()
+        once = f"unattended {batch.id} {time.strftime('%Y-%m-%d', time.gmtime(self._ledger.now()))}"
+        if self._ledger.add_news(NotificationKind.UNATTENDED, once=once, batch_id=batch.id, why=why):
+            log.warning("rows are due and nobody takes them", batch=batch.id)
 
 
 @contextlib.contextmanager
-def telling(services: Services, patience_seconds: float = PATIENCE_SECONDS) -> Iterator[None]:
-    """Tell people what happens inside of the block, and at its end what is still to be told.
+def notifying(services: Services, patience_seconds: float = PATIENCE_SECONDS) -> Iterator[None]:
+    """Deliver notifications during the block, and at its end those that are left.
 
     Does nothing without channels. Raises SettingsError for a malformed one.
     """
-    teller = start(services)
-    if teller is None:
+    notifier = start(services)
+    if notifier is None:
         yield
         return
     try:
         yield
     except UnusableFile:
-        teller.finish(patience_seconds)
+        notifier.finish(patience_seconds)
         raise
-    teller.finish(HURRY_SECONDS if services.ledger.hurries else patience_seconds)
+    notifier.finish(HURRY_SECONDS if services.ledger.hurries else patience_seconds)
 
 
 def start(services: Services) -> Notifier | None:
-    """Start to tell people in threads, until this process ends; None if there is no channel."""
+    """Deliver notifications in threads until this process ends; None if there is no channel."""
     channels = open_channels(services.settings)
     if not channels:
         return None
-    teller = Notifier(services, channels)
-    teller.start()
-    return teller
+    notifier = Notifier(services, channels)
+    notifier.start()
+    return notifier
 
 
 def message_of(services: Services, news: Notification) -> Message:
-    """Put the message of a piece of news together, from the ledger as it stands now."""
+    """Build the message of a notification from what the ledger says now."""
     settings = services.settings
     texts = Texts(settings.lang, settings.time_zone)
     if news.batch_id is None:
@@ -220,7 +250,7 @@ def message_of(services: Services, news: Notification) -> Message:
 
 
 def _link(services: Services, batch: Batch) -> str:
-    """Return where the reports are: an address, a folder of this machine, or what to type."""
+    """Return where the reports are: an address, a folder on this machine, or the command that writes them."""
     if batch.state is BatchState.UNUSABLE:
         return f"onboard status {batch.id}"
     url, name = services.settings.reports_url, name_of_reports(batch.id, batch.name)
@@ -228,9 +258,9 @@ def _link(services: Services, batch: Batch) -> str:
         return url.replace("{folder}", quote(name))
     if url:
         return f"{url.rstrip('/')}/{batch.id}"
-    handed_out = services.settings.drop_folder / "outbox" / name
-    if handed_out.is_dir():
-        return str(handed_out.absolute())
+    published = services.settings.drop_folder / "outbox" / name
+    if published.is_dir():
+        return str(published.absolute())
     if services.reports.is_dir():
         return str((services.reports / str(batch.id)).absolute())
     return f"onboard report {batch.id}"

@@ -25,22 +25,22 @@ from worker.interrupts import Interrupts
 
 log = structlog.get_logger("onboard")
 
-#: The environment variable by which a worker knows whose child it is; it ends when that process does.
+#: Environment variable of a worker: the process that started it. The worker ends when that process does.
 PARENT = "_ONBOARD_PARENT"
-#: The one by which it knows for which command it works (`Ledger.runner`).
+#: Environment variable of a worker: the command that it sends for (`Ledger.runner`).
 RUNNER = "_ONBOARD_RUNNER"
-#: The environment variable by which a run knows that it is a rehearsal: it tells nobody to type anything afterwards.
+#: Environment variable of a rehearsal's run, which then suggests no commands.
 REHEARSAL = "_ONBOARD_REHEARSAL"
-#: A worker that dies is started again, at most so often within RESTARTS_SECONDS.
+#: A worker that dies is restarted, at most so often within RESTARTS_SECONDS.
 RESTARTS = 20
 RESTARTS_SECONDS = 3600.0
-#: So many workers may end because they get no memory; then their command ends.
+#: The command ends when so many workers have run out of memory.
 OUT_OF_MEMORY_TIMES = 3
 #: How often the ledger is reaped and dispatched from here, in seconds.
 TICK_SECONDS = 0.25
-#: How often a command looks whether batches that it waits for can be taken, in seconds.
+#: How often a command tries to take the batches that it waits for, in seconds.
 TAKE_SECONDS = 1.0
-#: How often a command that waits for the home folder looks whether it is free, in seconds.
+#: How often a command that waits for the home folder tries to lock it, in seconds.
 LOCK_SECONDS = 0.2
 
 
@@ -53,8 +53,8 @@ class Workers:
         self._logs.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._processes = [self._start(number) for number in range(1, count + 1)]
         self._restarts: deque[float] = deque(maxlen=RESTARTS)  # when, by the monotonic clock
-        self._out_of_memory = 0  # workers that ended so
-        self._retired = False
+        self._out_of_memory = 0  # how many workers ended because of it
+        self._is_draining = False
 
     def __len__(self) -> int:
         return len(self._processes)
@@ -70,11 +70,11 @@ class Workers:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                start_new_session=True,  # Ctrl-C is ours to handle
+                start_new_session=True,  # so that Ctrl-C reaches this process only
             )
 
     def look_after(self) -> None:
-        """Start a worker again that has died. Raises OnboardingError when they keep dying."""
+        """Restart workers that have died. Raises OnboardingError when they keep dying."""
         for at, process in enumerate(self._processes):
             if process.poll() is None:
                 continue
@@ -90,13 +90,13 @@ class Workers:
 
     def drain(self) -> None:
         """Ask every worker, once, to finish what is under way."""
-        if not self._retired:
-            self._retired = True
+        if not self._is_draining:
+            self._is_draining = True
             for process in self._processes:
                 process.terminate()
 
     def stop(self, interrupts: Interrupts, seconds: float) -> None:
-        """Retire them and wait; kill what is left after `seconds` or at one more Ctrl-C."""
+        """Drain them and wait; kill those that are left after `seconds` or at one more Ctrl-C."""
         self.drain()
         ends, asked = time.monotonic() + seconds, interrupts.count
         while any(process.poll() is None for process in self._processes):
@@ -110,7 +110,7 @@ class Workers:
 
 
 class WorkerPool:
-    """The running command as the ledger knows it: whose batches its workers send."""
+    """The running command as the ledger knows it; its workers send the batches that it has taken."""
 
     def __init__(self, ledger: Ledger, lease_seconds: float) -> None:
         self._ledger, self._lease_seconds = ledger, lease_seconds
@@ -129,9 +129,9 @@ class WorkerPool:
         return self._ledger.runner
 
     def keep(self, batches: Sequence[int]) -> None:
-        """Prolong the lease, and take those of these batches that nobody works on; to be called again and again.
+        """Renew the lease, and take those of these batches that nobody works on; to be called repeatedly.
 
-        A command that slept for longer than its lease registers anew, under the same number.
+        A command that was suspended for longer than its lease registers anew, under the same number.
         """
         now = time.monotonic()
         if now - self._renewed_at >= self._lease_seconds / 4:
@@ -145,27 +145,28 @@ class WorkerPool:
                     self._ledger.take(batch_id)
 
     def end(self) -> None:
-        """Say that this command is over; batches of its that still run are interrupted."""
+        """End this command in the ledger; its batches that still run are interrupted."""
         with contextlib.suppress(LedgerError):
             self._ledger.end_worker(self._worker)
 
 
 class HomeLock:
-    """The lock of a home folder: one command with a private Redis is at work in it at a time, two had two rate limits.
+    """The lock of a home folder: at most one command with a private Redis works in it, because two have two limits.
 
-    Its file says who holds it: process number, command, account and ledger, and once it is up the address of its Redis.
+    The file names its holder: process number, command, account and ledger, and the address of its Redis once that runs.
     """
 
     def __init__(self, folder: Path, command: str, works_for: str) -> None:
         self._path = folder / "run.lock"
         self._command, self._works_for = command, works_for
-        self.watcher_redis: str | None = None  #: address of the Redis of the watcher that is at work here instead
+        self.watcher_redis: str | None = None  #: address of the Redis of a watcher that works here
 
     @contextlib.contextmanager
     def held(self, on_wait: Callable[[str, str], None]) -> Iterator[None]:
-        """Hold the lock, after waiting for another command that has it (`on_wait`: its process number and its name).
+        """Hold the lock, after waiting for another command that holds it (`on_wait`: its process number and name).
 
-        A watcher of the same account and ledger is waited for by another watcher only: else `watcher_redis` is set.
+        Only a watcher waits for a watcher of the same account and ledger; any other command sets `watcher_redis`, and
+        continues without the lock.
         """
         self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         with self._path.open("a+") as file:
@@ -191,7 +192,7 @@ class HomeLock:
                 file.truncate(0)
 
     def say_where_redis_is(self, url: str) -> None:
-        """Let other commands find the Redis of the command that holds the lock, this one."""
+        """Publish the address of this command's Redis to the other commands; this one holds the lock."""
         with self._path.open("r+") as file:
             self._write(file, url)
 
@@ -202,9 +203,9 @@ class HomeLock:
 
     @property
     def watcher_is_gone(self) -> bool:
-        """Whether nobody holds the lock any more."""
+        """Whether the lock is free."""
         with self._path.open("a+") as file:
-            return _lock(file)  # closing the file lets go of it
+            return _lock(file)  # closing the file releases it
 
 
 def _lock(file: IO[str]) -> bool:
@@ -216,13 +217,13 @@ def _lock(file: IO[str]) -> bool:
 
 
 def reap_and_dispatch(ledger: Ledger, settings: Settings) -> None:
-    """Take back what dead workers hold, close what is done, and send messages for slices that are due."""
+    """Recover rows of dead workers, close batches that are done, and send messages for slices that are due."""
     reap(ledger, settings)
     batch_lifecycle.dispatch(ledger, celery_tasks.send, settings.window)
 
 
 def reap(ledger: Ledger, settings: Settings) -> None:
-    """Take back what dead workers hold, and close what is done."""
+    """Recover rows of dead workers, and close batches that are done."""
     batch_lifecycle.reap(
         ledger,
         look_up_delay_seconds=settings.look_up_delay_seconds,

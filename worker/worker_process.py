@@ -1,4 +1,4 @@
-"""One worker process: Celery's consumer with our sending loop, ending with its owner."""
+"""`onboard worker`: one worker process, with Celery's consumer and the send loop."""
 
 from __future__ import annotations
 
@@ -25,42 +25,42 @@ from worker.worker_pool import PARENT, RUNNER
 
 log = structlog.get_logger("onboard")
 
-#: How long one thread may keep the others waiting. Python's 5 ms, times the threads that send, would make rows late.
+#: How long one thread may delay the others. Python's 5 ms, times the threads that send, would make rows late.
 SWITCH_SECONDS = 0.0005
-#: Exit code of a worker that its watchdog has ended, and of one whose ledger was replaced.
+#: Exit code of a worker that its watchdog ended, and of one whose ledger was replaced.
 STUCK, REPLACED = 75, 2
 #: How long a starting worker waits for a ledger that cannot be used.
 STARTING_SECONDS = 60.0
-#: How long a worker whose consumer has failed waits before it starts anew.
-ANEW_SECONDS = 1.0
+#: How long a worker whose consumer has failed waits before it restarts.
+RESTART_SECONDS = 1.0
 
 
 def work(name: str) -> int:
-    """Work until told to stop; return the exit code. Raises OnboardingError if it cannot."""
+    """Work until SIGTERM or SIGINT; return the exit code. Raises OnboardingError if it cannot start."""
     from worker.celery_app import REAP_SECONDS, SLICE_THREADS, app, told_to_end, use_queue_of
 
     collect_from_now_on()
     sys.setswitchinterval(SWITCH_SECONDS)
     services = celery_tasks.built_services()
     settings = services.settings
-    logs.configure(settings.log_level)  # Celery does it, too, but later
+    logs.configure(settings.log_level)  # Celery does it as well, but later
     parent, runner = os.environ.get(PARENT), os.environ.get(RUNNER)
     if runner:
         services.runner = int(runner)
         use_queue_of(services.runner)
-    if parent is not None:  # `onboard run` sweeps for its own workers
+    if parent is not None:  # `onboard run` reaps for its own workers
         threading.Thread(target=_end_with, args=(int(parent),), name="parent", daemon=True).start()
     else:
         reaped = Pulse(settings.watchdog_seconds)
-        threading.Thread(target=_reap, args=(REAP_SECONDS, reaped), name="sweep", daemon=True).start()
+        threading.Thread(target=_reap, args=(REAP_SECONDS, reaped), name="reaper", daemon=True).start()
         from worker import notifier
 
         notifier.start(services)
     _start_send_loop()
     threading.Thread(target=_watch, name="watchdog", daemon=True).start()
-    threading.Thread(target=_see_that_it_ends, args=(told_to_end,), name="end", daemon=True).start()
+    threading.Thread(target=_ensure_end, args=(told_to_end,), name="end", daemon=True).start()
     if parent is None:  # workers of one command would fight for one port
-        pages = partial(HealthServer, services, trouble=_trouble, pulses={"sweep": reaped})
+        pages = partial(HealthServer, services, trouble=_failure, pulses={"sweep": reaped})
         serve(pages, settings.metrics_host, settings.metrics_port)
     consumer = app.Worker(  # not worker_main: Celery's command line takes a fifth of a worker's start to load
         hostname=f"onboard-{name}@{socket.gethostname()}",
@@ -75,14 +75,14 @@ def work(name: str) -> int:
     with contextlib.suppress(SystemExit):
         consumer.start()
     if not told_to_end.is_set():
-        _start_anew(name)
+        _restart(name)
     return 0
 
 
 def _start_send_loop() -> None:
-    """Start the sending loop, without which there is no worker; a ledger that is away is waited for, for a while.
+    """Start the send loop; wait up to STARTING_SECONDS for a ledger that is out of reach.
 
-    Raises LedgerReplaced at once.
+    Raises LedgerReplaced at once, and LedgerError after the wait.
     """
     ends = time.monotonic() + STARTING_SECONDS
     while True:
@@ -100,18 +100,18 @@ def _start_send_loop() -> None:
             return
 
 
-def _start_anew(name: str) -> NoReturn:
-    """Become a fresh worker, with the same process number, so that neither people nor supervisors need to act.
+def _restart(name: str) -> NoReturn:
+    """Replace this process by a new worker with the same process number, so that no supervisor needs to act.
 
-    kombu does not survive every way in which a Redis can go away: its consumer then ends as failed.
+    kombu does not survive every way in which Redis can fail: its consumer then ends.
     """
     log.warning("the consumer failed, so this worker starts anew")
-    time.sleep(ANEW_SECONDS)
-    os.execv(sys.executable, [sys.executable, "-P", "-m", "worker.cli", "worker", "--name", name])  # noqa: S606 - our own
+    time.sleep(RESTART_SECONDS)
+    os.execv(sys.executable, [sys.executable, "-P", "-m", "worker.cli", "worker", "--name", name])  # noqa: S606 - our own program
 
 
 def _end_with(parent: int) -> None:
-    """End this process, orderly, when the process that started it is gone."""
+    """End this process in an orderly way when the process that started it has ended."""
     while os.getppid() == parent:
         time.sleep(0.5)
     log.warning("the process that started this worker is gone, so it ends", parent=parent)
@@ -119,7 +119,7 @@ def _end_with(parent: int) -> None:
 
 
 def _end(code: int) -> NoReturn:
-    """End this process when its last answers are written; what it could not tell the ledger, its lease will."""
+    """End this process when its last answers are recorded; the reaper recovers rows whose answers could not be."""
     try:
         services = celery_tasks.built_services()
         services.send_loop.stop(services.settings.total_timeout_seconds + 5)
@@ -127,9 +127,9 @@ def _end(code: int) -> NoReturn:
         os._exit(code)
 
 
-def _see_that_it_ends(told: threading.Event) -> None:
-    """End this process soon after its last answer, once it was told to end, whatever hangs: ledger, Redis or Celery."""
-    told.wait()
+def _ensure_end(stop: threading.Event) -> None:
+    """End this process soon after its last answer once `stop` is set, even if ledger, Redis or Celery hang."""
+    stop.wait()
     send_loop = celery_tasks.built_services().send_loop
     last, moved_at = time.monotonic(), send_loop.moved_at
     while time.monotonic() - last < NOTICE_SECONDS:
@@ -141,25 +141,25 @@ def _see_that_it_ends(told: threading.Event) -> None:
 
 
 def _reap(seconds: float, pulse: Pulse) -> None:
-    """Reap and dispatch again and again, for the whole fleet.
+    """Reap and dispatch in a loop, for the whole fleet.
 
-    Every worker does, so that there is no clock whose death would go unseen; the ledger gives each row and slice once.
+    Every worker does, so no single process has to be alive; the ledger gives out each row and slice once.
     """
-    troubled = ""
+    failure = ""
     while True:
-        time.sleep(seconds * random.uniform(0.8, 1.2))  # noqa: S311 - so that workers do not sweep in step
+        time.sleep(seconds * random.uniform(0.8, 1.2))  # noqa: S311 - so that workers do not reap at the same time
         pulse.beat()
         try:
             celery_tasks.reap()
-            troubled = ""
-        except Exception as error:  # noqa: BLE001 - the door of a thread: the next sweep may go well
-            if type(error).__name__ != troubled:
-                troubled = type(error).__name__
-                log.warning("reaping failed, trying again", error=troubled)
+            failure = ""
+        except Exception as error:  # noqa: BLE001 - the door of a thread: the next try may succeed
+            if type(error).__name__ != failure:
+                failure = type(error).__name__
+                log.warning("reaping failed, trying again", error=failure)
 
 
-def _trouble() -> str:
-    """Return why this process is of no use any more, or nothing."""
+def _failure() -> str:
+    """Return why this process should be restarted, or ""."""
     services = celery_tasks.built_services()
     if services.send_loop.failed:
         return "the sending loop has failed"
@@ -167,9 +167,9 @@ def _trouble() -> str:
 
 
 def _watch() -> None:
-    """End this process, as failed, when its loop has, or when its rows are open and none has moved for too long.
+    """End this process when its send loop has failed, or when rows are open and none has changed for too long.
 
-    End it, too, when its ledger is no longer the one that it has worked with.
+    End it also when its ledger was replaced.
     """
     services = celery_tasks.built_services()
     limit = services.settings.watchdog_seconds
@@ -191,5 +191,5 @@ def _watch() -> None:
         except LedgerReplaced as error:
             log.error("the ledger was replaced, so this worker ends", why=str(error))  # noqa: TRY400 - it says it all
             _end(REPLACED)
-        except LedgerError:  # out of reach: the sending loop says so
+        except LedgerError:  # out of reach: the send loop logs it
             continue

@@ -73,7 +73,7 @@ def test_a_worker_shows_what_it_did_and_never_whose_rows_they_were(
     said = command.json("run", "--no-workers", write_csv(tmp_path / "a.csv", 100, prefix="cus_recognise_"))
     books = said["books"]
     assert books["created"] + books["refused"] == 100
-    wait_until(lambda: "onboard_last_finished_timestamp_seconds" in page.samples(), what="a look at the ledger")
+    wait_until(lambda: "onboard_last_finished_timestamp_seconds" in page.samples(), what="an answer of the ledger")
     wait_until(lambda: page.samples()["onboard_last_finished_timestamp_seconds"] > 0, what="the batch's end")
     found = page.samples()
     counted = simulator.statistics()
@@ -104,7 +104,7 @@ def test_a_worker_whose_port_is_taken_works_all_the_same(
     assert "metrics are not served" in started[0].communicate(timeout=60)[1]
 
 
-def test_a_watcher_is_unwell_while_it_cannot_look_into_its_folder(
+def test_a_watcher_is_unhealthy_while_it_cannot_scan_its_folder(
     fleet_command: tuple[Command, Page, list[Any]], tmp_path: Path
 ) -> None:
     command, page, started = fleet_command
@@ -115,28 +115,28 @@ def test_a_watcher_is_unwell_while_it_cannot_look_into_its_folder(
     wait_until(lambda: page.get("/readyz")[0] == page.get("/healthz")[0] == 200, what="a watcher that is ready")
     inbox.rename(tmp_path / "aside")
     inbox.touch()
-    wait_until(lambda: page.get("/healthz") == (503, "watcher stands still\n"), what="the word about it")
-    seen = page.samples()["onboard_pulse_timestamp_seconds{part=watcher}"]
+    wait_until(lambda: page.get("/healthz") == (503, "watcher stands still\n"), what="the failed health check")
+    before = page.samples()["onboard_pulse_timestamp_seconds{part=watcher}"]
     assert page.get("/readyz")[0] == 200, "ledger and Redis answer"
     inbox.unlink()
     (tmp_path / "aside").rename(inbox)
-    wait_until(lambda: page.get("/healthz") == (200, "ok\n"), what="the next look")
-    assert page.samples()["onboard_pulse_timestamp_seconds{part=watcher}"] > seen
+    wait_until(lambda: page.get("/healthz") == (200, "ok\n"), what="the next scan")
+    assert page.samples()["onboard_pulse_timestamp_seconds{part=watcher}"] > before
     started[0].terminate()
     assert started[0].wait(60) == 0
 
 
 @pytest.fixture
-def quick_looks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(health_server, "LOOK_SECONDS", 0.05)
-    monkeypatch.setattr(health_server, "LOOK_SHARE", 0)
+def fast_polls(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(health_server, "POLL_SECONDS", 0.05)
+    monkeypatch.setattr(health_server, "PAUSE_SHARE", 0)
 
 
-@pytest.mark.usefixtures("quick_looks")
+@pytest.mark.usefixtures("fast_polls")
 def test_without_redis_a_process_is_alive_but_not_ready(tmp_path: Path) -> None:
     settings = load_settings({"ONBOARD_HOME": str(tmp_path), "REDIS_URL": f"redis://127.0.0.1:{free_port()}/0"})
     pages = HealthServer(Services(settings))
-    wait_until(lambda: b"ledger ok" in pages.readyz()[1], what="a look at the ledger")
+    wait_until(lambda: b"ledger ok" in pages.readyz()[1], what="an answer of the ledger")
     assert pages.readyz() == (503, b"ledger ok\nredis does not answer\nelepay ok\n")
     assert pages.healthz()[0] == 200
     found = samples(pages.metrics()[1].decode())
@@ -144,13 +144,13 @@ def test_without_redis_a_process_is_alive_but_not_ready(tmp_path: Path) -> None:
     assert "onboard_rate_requests_per_second" not in found
 
 
-@pytest.mark.usefixtures("quick_looks")
-def test_a_loop_that_stands_still_makes_its_process_unhealthy(tmp_path: Path) -> None:
-    ours: Any = Services(load_settings({"ONBOARD_HOME": str(tmp_path)}))
+@pytest.mark.usefixtures("fast_polls")
+def test_a_loop_that_has_stopped_makes_its_process_unhealthy(tmp_path: Path) -> None:
+    services = Services(load_settings({"ONBOARD_HOME": str(tmp_path)}))
     pulse = Pulse(0.2)
     said: list[str] = []
-    pages = HealthServer(ours, trouble=lambda: "".join(said), pulses={"watcher": pulse})
-    wait_until(lambda: pages.healthz() == (503, b"watcher stands still\n"), what="the end of the patience")
+    pages = HealthServer(services, trouble=lambda: "".join(said), pulses={"watcher": pulse})
+    wait_until(lambda: pages.healthz() == (503, b"watcher stands still\n"), what="the end of its limit")
     pulse.limit_seconds = 60
     assert pages.healthz()[0] == 200
     said.append("the sending loop has failed")

@@ -1,4 +1,4 @@
-"""People are told each piece of news, at least once over a crash, never twice by two workers, and no data of a file."""
+"""Each notification is delivered: once, over a crash at least once, and without data of a file."""
 
 from __future__ import annotations
 
@@ -40,17 +40,17 @@ TOKEN = "tokenthatnobodyshallsee123"
 
 
 @pytest.fixture
-def ours(tmp_path: Path, ledger_url: str) -> Iterator[Any]:
-    """Make what a process works with, for the settings given."""
+def services_with(tmp_path: Path, ledger_url: str) -> Iterator[Any]:
+    """Make the services of a process with these settings."""
     made: list[Services] = []
 
-    def make(**given: object) -> Services:
+    def make(**values: object) -> Services:
         settings = load_settings(
             {
                 "ONBOARD_HOME": str(tmp_path / "home"),
                 "LEDGER_URL": ledger_url,
                 "ONBOARD_NOTIFY_GAP_SECONDS": "0.1",
-                **{name: str(value) for name, value in given.items()},
+                **{name: str(value) for name, value in values.items()},
             },
             folder=tmp_path,
         )
@@ -59,42 +59,42 @@ def ours(tmp_path: Path, ledger_url: str) -> Iterator[Any]:
         return made[-1]
 
     yield make
-    for one in made:
-        one.ledger.close()
+    for services in made:
+        services.ledger.close()
 
 
 @pytest.fixture
-def tellers() -> Iterator[Any]:
-    """Start tellers that tell at once; they end with the test."""
+def start_notifier() -> Iterator[Any]:
+    """Start a notifier that delivers at once; it ends with the test."""
     started: list[Notifier] = []
 
-    def start(ours: Services, **more: float) -> Notifier:
-        teller = Notifier(ours, open_channels(ours.settings), **{"ripe_seconds": 0.0, "look_seconds": 0.02, **more})
-        teller.start()
-        started.append(teller)
-        return teller
+    def start(services: Services) -> Notifier:
+        new = Notifier(services, open_channels(services.settings), settle_seconds=0.0, look_seconds=0.02)
+        new.start()
+        started.append(new)
+        return new
 
     yield start
-    for teller in started:
-        teller.finish(10)
+    for each in started:
+        each.finish(10)
 
 
-def channels_of(ours: Services) -> list[str]:
-    with ours.ledger.engine.read() as connection:
+def channels_of(services: Services) -> list[str]:
+    with services.ledger.engine.read() as connection:
         return sorted(connection.execute(text("select name from channels")).scalars())
 
 
-def tellings(ours: Services) -> list[tuple[str, int, bool, bool]]:
-    """Channel, tries, told, still due: of every telling."""
-    with ours.ledger.engine.read() as connection:
-        found = connection.execute(
+def deliveries(services: Services) -> list[tuple[str, int, bool, bool]]:
+    """Channel, tries, delivered, still due: of every delivery."""
+    with services.ledger.engine.read() as connection:
+        rows = connection.execute(
             text("select channel, tries, told_at, due_at from tellings order by news_id, channel")
         )
-        return [(row[0], row[1], row[2] is not None, row[3] is not None) for row in found]
+        return [(row[0], row[1], row[2] is not None, row[3] is not None) for row in rows]
 
 
-def known(ours: Services, *names: str) -> None:
-    wait_until(lambda: set(names) <= set(channels_of(ours)), what="that the channels are known")
+def known(services: Services, *names: str) -> None:
+    wait_until(lambda: set(names) <= set(channels_of(services)), what="that the channels are known")
 
 
 def finished(ledger: Ledger, rows: int = 2) -> int:
@@ -104,29 +104,29 @@ def finished(ledger: Ledger, rows: int = 2) -> int:
 
 
 def hook(folder: Path, *lines: str) -> str:
-    """A command that appends what it is told to a file, then does more."""
+    """A command that appends each message to a file, then does more."""
     script = folder / "hook.py"
-    body = f"import sys\nopen({str(folder / 'told.jsonl')!r}, 'ab').write(sys.stdin.buffer.read() + b'\\n')\n"
+    body = f"import sys\nopen({str(folder / 'received.jsonl')!r}, 'ab').write(sys.stdin.buffer.read() + b'\\n')\n"
     script.write_text(body + "\n".join(lines), encoding="utf-8")
     return f"{sys.executable} {script}"
 
 
-def told_by_hook(folder: Path) -> list[dict[str, Any]]:
-    path = folder / "told.jsonl"
+def received_by_hook(folder: Path) -> list[dict[str, Any]]:
+    path = folder / "received.jsonl"
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
 
 
-def test_mail_webhook_and_command_are_each_told_once(ours: Any, tellers: Any, tmp_path: Path) -> None:
+def test_mail_webhook_and_command_each_receive_it_once(services_with: Any, start_notifier: Any, tmp_path: Path) -> None:
     with MailServer(free_port()) as mail, Webhook() as webhook:
         urls = f"{mail.url}\nmmost://127.0.0.1:{webhook.port}/{TOKEN}?channels=nightshift"
-        mine = ours(ONBOARD_NOTIFY_URLS=urls, ONBOARD_NOTIFY_COMMAND=hook(tmp_path))
-        tellers(mine)
-        known(mine, "command-1", "mailto-1", "mmost-1")
-        finished(mine.ledger, 1234)
-        wait_until(lambda: sum(told for *_, told, _ in tellings(mine)) == 3, what="the telling")
+        services = services_with(ONBOARD_NOTIFY_URLS=urls, ONBOARD_NOTIFY_COMMAND=hook(tmp_path))
+        start_notifier(services)
+        known(services, "command-1", "mailto-1", "mmost-1")
+        finished(services.ledger, 1234)
+        wait_until(lambda: sum(delivered for *_, delivered, _ in deliveries(services)) == 3, what="the delivery")
         (mailed,) = mail.texts()
         (posted,) = webhook.posted
-        (given,) = told_by_hook(tmp_path)
+        (received,) = received_by_hook(tmp_path)
     assert mailed.startswith("Finished: f.csv (Batch 1, test)")
     assert "0 of 1,234 created; 1,234 need attention" in mailed
     assert "1,234 × " in mailed
@@ -135,8 +135,8 @@ def test_mail_webhook_and_command_are_each_told_once(ours: Any, tellers: Any, tm
     assert posted["path"] == f"/hooks/{TOKEN}"
     assert "1,234 need attention" in posted["text"]
     assert "github" not in str(posted), "no picture from elsewhere"
-    assert (given["event"], given["batch"], given["file"], given["live"]) == ("finished", 1, "f.csv", False)
-    assert given["books"] == {
+    assert (received["event"], received["batch"], received["file"], received["live"]) == ("finished", 1, "f.csv", False)
+    assert received["books"] == {
         "records": 1234,
         "created": 0,
         "skipped": 0,
@@ -146,23 +146,27 @@ def test_mail_webhook_and_command_are_each_told_once(ours: Any, tellers: Any, tm
         "open": 0,
         "balance": True,
     }
-    assert [(one["code"], one["rows"]) for one in given["reasons"]] == [("missing_value", 1234)]
-    assert given["text"] in mailed.replace("\r\n", "\n")
-    assert tellings(mine) == [("command-1", 1, True, False), ("mailto-1", 1, True, False), ("mmost-1", 1, True, False)]
+    assert [(reason["code"], reason["rows"]) for reason in received["reasons"]] == [("missing_value", 1234)]
+    assert received["text"] in mailed.replace("\r\n", "\n")
+    assert deliveries(services) == [
+        ("command-1", 1, True, False),
+        ("mailto-1", 1, True, False),
+        ("mmost-1", 1, True, False),
+    ]
 
 
 def test_the_words_are_japanese_if_people_want_that_and_the_link_is_the_address_given(
-    ours: Any, tellers: Any, tmp_path: Path
+    services_with: Any, start_notifier: Any, tmp_path: Path
 ) -> None:
-    mine = ours(
+    services = services_with(
         ONBOARD_NOTIFY_COMMAND=hook(tmp_path), ONBOARD_LANG="ja", ONBOARD_REPORTS_URL="https://reports.example/onboard/"
     )
-    tellers(mine)
-    known(mine, "command-1")
-    finished(mine.ledger)
-    assert mine.ledger.add_news(NotificationKind.NOTHING_ARRIVED, once="2026-11-26", why="2026-11-26 02:00")
-    wait_until(lambda: len(told_by_hook(tmp_path)) == 2, what="the telling")
-    first, second = told_by_hook(tmp_path)
+    start_notifier(services)
+    known(services, "command-1")
+    finished(services.ledger)
+    assert services.ledger.add_news(NotificationKind.NOTHING_ARRIVED, once="2026-11-26", why="2026-11-26 02:00")
+    wait_until(lambda: len(received_by_hook(tmp_path)) == 2, what="the delivery")
+    first, second = received_by_hook(tmp_path)
     assert first["verdict"] == "2 件中 0 件を作成しました。2 件は対応が必要です"
     assert first["link"] == "https://reports.example/onboard/1"
     assert first["title"].startswith("完了: f.csv")
@@ -178,106 +182,110 @@ def test_the_words_are_japanese_if_people_want_that_and_the_link_is_the_address_
         ("", "{outbox}/1-f"),
     ],
 )
-def test_the_link_leads_to_where_the_reports_are(ours: Any, tmp_path: Path, url: str, link: str) -> None:
-    mine = ours(ONBOARD_REPORTS_URL=url, ONBOARD_DROP_FOLDER=tmp_path / "drop")
-    batch = mine.ledger.batch(finished(mine.ledger))
-    assert (notifier._link(mine, batch) == "onboard report 1") is not bool(url)
+def test_the_link_leads_to_where_the_reports_are(services_with: Any, tmp_path: Path, url: str, link: str) -> None:
+    services = services_with(ONBOARD_REPORTS_URL=url, ONBOARD_DROP_FOLDER=tmp_path / "drop")
+    batch = services.ledger.batch(finished(services.ledger))
+    assert (notifier._link(services, batch) == "onboard report 1") is not bool(url)
     (tmp_path / "drop" / "outbox" / "1-f").mkdir(parents=True)
-    assert notifier._link(mine, batch) == link.replace("{outbox}", str(tmp_path / "drop" / "outbox"))
+    assert notifier._link(services, batch) == link.replace("{outbox}", str(tmp_path / "drop" / "outbox"))
 
 
-def test_every_event_of_a_batch_is_told_in_its_order_and_twice_if_it_happened_twice(
-    ours: Any, tellers: Any, tmp_path: Path
+def test_every_event_of_a_batch_is_delivered_in_order_and_twice_if_it_happened_twice(
+    services_with: Any, start_notifier: Any, tmp_path: Path
 ) -> None:
-    mine = ours(ONBOARD_NOTIFY_COMMAND=hook(tmp_path))
-    tellers(mine)
-    known(mine, "command-1")
-    batch = running_batch(mine.ledger, [new_row(1, state="invalid")])
+    services = services_with(ONBOARD_NOTIFY_COMMAND=hook(tmp_path))
+    start_notifier(services)
+    known(services, "command-1")
+    batch = running_batch(services.ledger, [new_row(1, state="invalid")])
     for _ in range(2):
-        assert batch_lifecycle.pause(mine.ledger, batch, "somebody")
-        assert batch_lifecycle.resume(mine.ledger, batch)
+        assert batch_lifecycle.pause(services.ledger, batch, "somebody")
+        assert batch_lifecycle.resume(services.ledger, batch)
     stop = Stop(StopCode.KEY_INVALID, {"code": "M004001"})
-    assert mine.ledger.change_batch_state(batch, BatchState.HALTED, stop, only_from=[BatchState.RUNNING])
-    assert batch_lifecycle.resume(mine.ledger, batch)
-    assert mine.ledger.close_batch(batch)
+    assert services.ledger.change_batch_state(batch, BatchState.HALTED, stop, only_from=[BatchState.RUNNING])
+    assert batch_lifecycle.resume(services.ledger, batch)
+    assert services.ledger.close_batch(batch)
     unusable = stop_of_file(UnusableFile("no_header", "cus_secret is no title"))
-    mine.ledger.add_unusable_batch("broken.csv", "0" * 64, stop=unusable, code="no_header")
-    wait_until(lambda: len(told_by_hook(tmp_path)) == 5, what="the telling")
-    told = told_by_hook(tmp_path)
-    assert [one["event"] for one in told] == ["paused", "paused", "halted", "finished", "rejected"]
-    assert told[0]["why"].startswith("paused by somebody")
-    assert "the secret key is not valid: check ELEPAY_SECRET_KEY" in told[2]["text"]
-    assert told[4]["code"] == "no_header"
-    assert "cus_secret" not in str(told), "what a rejected file says is not told"
+    services.ledger.add_unusable_batch("broken.csv", "0" * 64, stop=unusable, code="no_header")
+    wait_until(lambda: len(received_by_hook(tmp_path)) == 5, what="the delivery")
+    received = received_by_hook(tmp_path)
+    assert [message["event"] for message in received] == ["paused", "paused", "halted", "finished", "rejected"]
+    assert received[0]["why"].startswith("paused by somebody")
+    assert "the secret key is not valid: check ELEPAY_SECRET_KEY" in received[2]["text"]
+    assert received[4]["code"] == "no_header"
+    assert "cus_secret" not in str(received), "what a rejected file says is not sent"
 
 
 @pytest.mark.parametrize(("lang", "why"), [("en", "paused by sato@bastion"), ("ja", "sato@bastion が一時停止しました")])
-def test_a_message_says_in_the_language_of_its_readers_why_a_batch_stopped(ours: Any, lang: str, why: str) -> None:
-    mine = ours(ONBOARD_LANG=lang)
-    mine.ledger.know_channels(["mail"], 0.0)
-    batch = running_batch(mine.ledger, 2)
-    assert batch_lifecycle.pause(mine.ledger, batch, "sato@bastion")
-    (news,) = mine.ledger.untold_news("mail", time.time() + 1, 0.0)
-    message = notifier.message_of(mine, news)
+def test_a_message_says_in_the_language_of_its_readers_why_a_batch_stopped(
+    services_with: Any, lang: str, why: str
+) -> None:
+    services = services_with(ONBOARD_LANG=lang)
+    services.ledger.know_channels(["mail"], 0.0)
+    batch = running_batch(services.ledger, 2)
+    assert batch_lifecycle.pause(services.ledger, batch, "sato@bastion")
+    (notification,) = services.ledger.untold_news("mail", time.time() + 1, 0.0)
+    message = notifier.message_of(services, notification)
     assert why in message.text
     assert message.facts["why"] == f"paused by sato@bastion; onboard resume {batch} goes on"
 
 
-def test_news_of_a_batch_is_told_by_its_own_account_only(ledger_url: str) -> None:
+def test_a_notification_is_delivered_by_its_own_account_only(ledger_url: str) -> None:
     """Two fleets on one ledger may call their channels the same."""
-    mine, other = (Ledger.open(ledger_url, Account(False, address)) for address in ("https://here", "https://there"))
-    finished(mine)
-    mine.know_channels(["mailto-1"], 0.0)
-    (news,) = mine.untold_news("mailto-1", mine.now(), 0.0)
-    assert other.untold_news("mailto-1", other.now(), 0.0) == []
-    mine.plan_tellings("mailto-1", [news.id])
-    assert other.claim_telling("mailto-1", 60.0) is None
-    claimed = mine.claim_telling("mailto-1", 60.0)
+    here, there = (Ledger.open(ledger_url, Account(False, address)) for address in ("https://here", "https://there"))
+    finished(here)
+    here.know_channels(["mailto-1"], 0.0)
+    (notification,) = here.untold_news("mailto-1", here.now(), 0.0)
+    assert there.untold_news("mailto-1", there.now(), 0.0) == []
+    here.plan_tellings("mailto-1", [notification.id])
+    assert there.claim_telling("mailto-1", 60.0) is None
+    claimed = here.claim_telling("mailto-1", 60.0)
     assert claimed is not None
-    assert claimed.news == news
-    mine.close()
-    other.close()
+    assert claimed.news == notification
+    here.close()
+    there.close()
 
 
-def test_nothing_that_happened_before_a_channel_was_known_is_told(ours: Any, tellers: Any, tmp_path: Path) -> None:
-    before = ours()
+def test_nothing_that_happened_before_a_channel_was_known_is_delivered(
+    services_with: Any, start_notifier: Any, tmp_path: Path
+) -> None:
+    before = services_with()
     finished(before.ledger)
-    mine = ours(ONBOARD_NOTIFY_COMMAND=hook(tmp_path))
-    tellers(mine)
-    known(mine, "command-1")
-    second = finished(mine.ledger)
-    wait_until(lambda: bool(told_by_hook(tmp_path)), what="the telling")
-    assert [one["batch"] for one in told_by_hook(tmp_path)] == [second]
+    services = services_with(ONBOARD_NOTIFY_COMMAND=hook(tmp_path))
+    start_notifier(services)
+    known(services, "command-1")
+    second = finished(services.ledger)
+    wait_until(lambda: bool(received_by_hook(tmp_path)), what="the delivery")
+    assert [message["batch"] for message in received_by_hook(tmp_path)] == [second]
     with Webhook() as webhook:
-        more = ours(
+        more = services_with(
             ONBOARD_NOTIFY_COMMAND=hook(tmp_path), ONBOARD_NOTIFY_URLS=f"mmost://127.0.0.1:{webhook.port}/{TOKEN}"
         )
-        tellers(more)
+        start_notifier(more)
         known(more, "mmost-1")
         finished(more.ledger)
-        wait_until(lambda: bool(webhook.posted), what="the telling through the new channel")
+        wait_until(lambda: bool(webhook.posted), what="the delivery through the new channel")
         assert len(webhook.posted) == 1
 
 
-def test_two_processes_tell_once(ours: Any, tellers: Any, tmp_path: Path) -> None:
+def test_several_processes_deliver_once(services_with: Any, start_notifier: Any, tmp_path: Path) -> None:
     command = hook(tmp_path)
     for _ in range(4):
-        mine = ours(ONBOARD_NOTIFY_COMMAND=command)
-        tellers(mine)
-    known(mine, "command-1")
-    batches = [finished(mine.ledger) for _ in range(10)]
-    wait_until(lambda: len(told_by_hook(tmp_path)) >= 10, what="the telling")
-    wait_until(lambda: all(told for *_, told, _ in tellings(mine)), what="that the ledger knows")
-    assert sorted(one["batch"] for one in told_by_hook(tmp_path)) == batches
-    assert {tries for _, tries, *_ in tellings(mine)} == {1}
+        services = services_with(ONBOARD_NOTIFY_COMMAND=command)
+        start_notifier(services)
+    known(services, "command-1")
+    batches = [finished(services.ledger) for _ in range(10)]
+    wait_until(lambda: len(received_by_hook(tmp_path)) >= 10, what="the delivery")
+    wait_until(lambda: all(delivered for *_, delivered, _ in deliveries(services)), what="that the ledger knows")
+    assert sorted(message["batch"] for message in received_by_hook(tmp_path)) == batches
+    assert {tries for _, tries, *_ in deliveries(services)} == {1}
 
 
 @pytest.mark.resilience
 @pytest.mark.representative
-def test_killed_between_claim_and_telling_it_is_told_by_another(
-    ours: Any, tellers: Any, tmp_path: Path, ledger_url: str
+def test_killed_between_claim_and_delivery_another_process_delivers(
+    services_with: Any, start_notifier: Any, tmp_path: Path, ledger_url: str
 ) -> None:
-    mine = ours()
+    services = services_with()
     killed = textwrap.dedent(
         """
         import os, signal, sys, threading
@@ -285,9 +293,10 @@ def test_killed_between_claim_and_telling_it_is_told_by_another(
         from tasks.settings import load_settings
         from worker import notifier
         notifier.message_of = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
-        mine = Services(load_settings())
-        teller = notifier.Notifier(mine, notifier.open_channels(mine.settings), lease_seconds=1.0, ripe_seconds=0)
-        teller.start()
+        services = Services(load_settings())
+        channels = notifier.open_channels(services.settings)
+        new = notifier.Notifier(services, channels, lease_seconds=1.0, settle_seconds=0)
+        new.start()
         print("started", flush=True)
         threading.Event().wait(60)
         """
@@ -299,94 +308,104 @@ def test_killed_between_claim_and_telling_it_is_told_by_another(
         "PYTHONPATH": str(ROOT),
     }
     with subprocess.Popen([sys.executable, "-c", killed], env=environment, cwd=tmp_path) as process:
-        known(mine, "command-1")
-        finished(mine.ledger)
+        known(services, "command-1")
+        finished(services.ledger)
         assert process.wait(30) == -signal.SIGKILL
-    assert tellings(mine) == [("command-1", 1, False, True)]
-    assert told_by_hook(tmp_path) == []
-    tellers(ours(ONBOARD_NOTIFY_COMMAND=environment["ONBOARD_NOTIFY_COMMAND"]))
-    wait_until(lambda: [told for *_, told, _ in tellings(mine)] == [True], what="the telling by another process")
-    assert len(told_by_hook(tmp_path)) == 1
+    assert deliveries(services) == [("command-1", 1, False, True)]
+    assert received_by_hook(tmp_path) == []
+    start_notifier(services_with(ONBOARD_NOTIFY_COMMAND=environment["ONBOARD_NOTIFY_COMMAND"]))
+    wait_until(
+        lambda: [delivered for *_, delivered, _ in deliveries(services)] == [True],
+        what="the delivery by another process",
+    )
+    assert len(received_by_hook(tmp_path)) == 1
 
 
-def test_a_dead_mail_server_is_tried_again_and_no_other_channel_told_twice(
-    ours: Any, tellers: Any, tmp_path: Path
+def test_a_dead_mail_server_is_tried_again_and_no_other_channel_delivers_twice(
+    services_with: Any, start_notifier: Any, tmp_path: Path
 ) -> None:
     mail = MailServer(free_port())
-    mine = ours(ONBOARD_NOTIFY_URLS=mail.url, ONBOARD_NOTIFY_COMMAND=hook(tmp_path))
-    tellers(mine)
-    known(mine, "mailto-1", "command-1")
-    finished(mine.ledger)
-    wait_until(lambda: any(tries >= 3 for _, tries, *_ in tellings(mine)), what="a third try")
-    assert mine.ledger.overview().failing == 1
+    services = services_with(ONBOARD_NOTIFY_URLS=mail.url, ONBOARD_NOTIFY_COMMAND=hook(tmp_path))
+    start_notifier(services)
+    known(services, "mailto-1", "command-1")
+    finished(services.ledger)
+    wait_until(lambda: any(tries >= 3 for _, tries, *_ in deliveries(services)), what="a third try")
+    assert services.ledger.overview().failing == 1
     with mail:
-        wait_until(lambda: all(told for *_, told, _ in tellings(mine)), what="the telling when the server is back")
-    assert len(mail.texts()) == len(told_by_hook(tmp_path)) == 1
-    assert mine.ledger.overview().failing == 0
+        wait_until(
+            lambda: all(delivered for *_, delivered, _ in deliveries(services)),
+            what="the delivery when the server is back",
+        )
+    assert len(mail.texts()) == len(received_by_hook(tmp_path)) == 1
+    assert services.ledger.overview().failing == 0
 
 
-def test_what_could_not_be_told_for_a_day_is_given_up_and_logged(ours: Any, tellers: Any, tmp_path: Path) -> None:
-    mine = ours(ONBOARD_NOTIFY_COMMAND="false", ONBOARD_NOTIFY_GAP_SECONDS="14400")
-    tellers(mine)
-    known(mine, "command-1")
+def test_a_delivery_that_failed_for_a_day_is_abandoned_and_logged(
+    services_with: Any, start_notifier: Any, tmp_path: Path
+) -> None:
+    services = services_with(ONBOARD_NOTIFY_COMMAND="false", ONBOARD_NOTIFY_GAP_SECONDS="14400")
+    start_notifier(services)
+    known(services, "command-1")
     with structlog.testing.capture_logs() as logged:
-        finished(mine.ledger)
-        wait_until(lambda: [tries for _, tries, *_ in tellings(mine)] == [1], what="a try")
-        wait_until(lambda: any("trying again" in one["event"] for one in logged), what="its line in the log")
-        with mine.ledger.engine.write() as connection:
+        finished(services.ledger)
+        wait_until(lambda: [tries for _, tries, *_ in deliveries(services)] == [1], what="a try")
+        wait_until(lambda: any("trying again" in line["event"] for line in logged), what="its line in the log")
+        with services.ledger.engine.write() as connection:
             connection.execute(text("update news set at = at - 80000"))
             connection.execute(text("update tellings set due_at = 1"))
-        wait_until(lambda: tellings(mine) == [("command-1", 2, False, False)], what="that it is given up")
-        wait_until(lambda: any("abandoned" in one["event"] for one in logged), what="its line in the log")
-    given_up = next(one for one in logged if "abandoned" in one["event"])
-    assert (given_up["log_level"], given_up["batch"], given_up["channel"], given_up["tries"]) == (
+        wait_until(lambda: deliveries(services) == [("command-1", 2, False, False)], what="that it is abandoned")
+        wait_until(lambda: any("abandoned" in line["event"] for line in logged), what="its line in the log")
+    abandoned = next(line for line in logged if "abandoned" in line["event"])
+    assert (abandoned["log_level"], abandoned["batch"], abandoned["channel"], abandoned["tries"]) == (
         *("error", 1),
         *("command-1", 2),
     )
 
 
-def test_a_stopped_batch_is_told_when_nobody_holds_its_rows(ours: Any, tellers: Any, tmp_path: Path) -> None:
-    mine = ours(ONBOARD_NOTIFY_COMMAND=hook(tmp_path))
-    tellers(mine)
-    known(mine, "command-1")
-    batch = running_batch(mine.ledger, 3)
-    worker = mine.ledger.add_worker("elsewhere", 1, "", 60.0)
-    mine.ledger.claim_slice(mine.ledger.dispatch()[0], worker)
-    assert batch_lifecycle.pause(mine.ledger, batch, "somebody")
+def test_a_stopped_batch_is_notified_when_no_worker_holds_its_rows(
+    services_with: Any, start_notifier: Any, tmp_path: Path
+) -> None:
+    services = services_with(ONBOARD_NOTIFY_COMMAND=hook(tmp_path))
+    start_notifier(services)
+    known(services, "command-1")
+    batch = running_batch(services.ledger, 3)
+    worker = services.ledger.add_worker("elsewhere", 1, "", 60.0)
+    services.ledger.claim_slice(services.ledger.dispatch()[0], worker)
+    assert batch_lifecycle.pause(services.ledger, batch, "somebody")
     time.sleep(0.3)
-    assert tellings(mine) == []
-    mine.ledger.end_worker(worker)
-    mine.ledger.reap(look_up_delay_seconds=1)
-    wait_until(lambda: len(told_by_hook(tmp_path)) == 1, what="the telling")
+    assert deliveries(services) == []
+    services.ledger.end_worker(worker)
+    services.ledger.reap(look_up_delay_seconds=1)
+    wait_until(lambda: len(received_by_hook(tmp_path)) == 1, what="the delivery")
 
 
-def test_nothing_arrived_is_told_once_a_day_whoever_notices(ours: Any) -> None:
-    first, second = ours(), ours()
+def test_nothing_arrived_is_notified_once_a_day_whoever_notices(services_with: Any) -> None:
+    first, second = services_with(), services_with()
     assert first.ledger.add_news(NotificationKind.NOTHING_ARRIVED, once="2026-11-26")
     assert not second.ledger.add_news(NotificationKind.NOTHING_ARRIVED, once="2026-11-26")
     assert second.ledger.add_news(NotificationKind.NOTHING_ARRIVED, once="2026-11-27")
 
 
 def test_a_command_gets_none_of_our_settings_and_no_more_time_than_it_has(
-    ours: Any, tellers: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    services_with: Any, start_notifier: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ELEPAY_SECRET_KEY", KEY)
     monkeypatch.setenv("ONBOARD_NOTIFY_URLS", f"mmost://127.0.0.1/{TOKEN}")
     monkeypatch.setattr("worker.notification_channels.SEND_SECONDS", 1.0)
     sees = tmp_path / "sees.json"
     command = hook(tmp_path, "import json, os, time", f"json.dump(dict(os.environ), open({str(sees)!r}, 'w'))")
-    mine = ours(ONBOARD_NOTIFY_COMMAND=command)
-    tellers(mine)
-    known(mine, "command-1")
-    finished(mine.ledger)
-    wait_until(lambda: len(tellings(mine)) == 1 and tellings(mine)[0][2], what="the telling")
+    services = services_with(ONBOARD_NOTIFY_COMMAND=command)
+    start_notifier(services)
+    known(services, "command-1")
+    finished(services.ledger)
+    wait_until(lambda: len(deliveries(services)) == 1 and deliveries(services)[0][2], what="the delivery")
     seen = json.loads(sees.read_text(encoding="utf-8"))
     assert "PATH" in seen
     assert [name for name in seen if name.startswith(("ELEPAY_", "ONBOARD_", "LEDGER_", "REDIS_"))] == []
     hook(tmp_path, "import time", "time.sleep(600)")
-    finished(mine.ledger)
-    wait_until(lambda: len(tellings(mine)) == 2 and tellings(mine)[1][1] >= 2, what="a second try")
-    assert not tellings(mine)[1][2]
+    finished(services.ledger)
+    wait_until(lambda: len(deliveries(services)) == 2 and deliveries(services)[1][1] >= 2, what="a second try")
+    assert not deliveries(services)[1][2]
     hook(tmp_path)
 
 
@@ -409,23 +428,25 @@ BAD_COMMANDS = {
 @pytest.mark.parametrize("kind", BAD_COMMANDS)
 @pytest.mark.resilience
 @pytest.mark.representative
-def test_whatever_a_command_does_the_other_channel_is_told_and_nothing_is_left(
-    ours: Any, tellers: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+def test_whatever_a_command_does_the_other_channel_delivers_and_nothing_is_left(
+    services_with: Any, start_notifier: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     monkeypatch.setattr("worker.notification_channels.SEND_SECONDS", 6.0)
     pid = tmp_path / "pid"
     lines = ["import os", f"open({str(pid)!r}, 'w').write(str(os.getpid()))", *BAD_COMMANDS[kind]]
     with Webhook() as webhook:
-        mine = ours(
+        services = services_with(
             ONBOARD_NOTIFY_COMMAND=hook(tmp_path, *lines), ONBOARD_NOTIFY_URLS=f"json://127.0.0.1:{webhook.port}/"
         )
-        tellers(mine)
-        known(mine, "command-1", "json-1")
-        finished(mine.ledger)
+        start_notifier(services)
+        known(services, "command-1", "json-1")
+        finished(services.ledger)
         wait_until(
-            lambda: any(name == "command-1" and tries >= 2 for name, tries, *_ in tellings(mine)), what="2 tries"
+            lambda: any(name == "command-1" and tries >= 2 for name, tries, *_ in deliveries(services)), what="2 tries"
         )
-        wait_until(lambda: any(one[0] == "json-1" and one[2] for one in tellings(mine)), what="the other")
+        wait_until(
+            lambda: any(delivery[0] == "json-1" and delivery[2] for delivery in deliveries(services)), what="the other"
+        )
     group = int(pid.read_text())
     hook(tmp_path)
     wait_until(lambda: not is_there(group), 30, "the end of all of it")
@@ -477,36 +498,36 @@ def test_a_server_that_never_comes_to_an_end_is_left(
         assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000, "kilobytes"
 
 
-def test_a_malformed_address_is_named_by_its_place_and_never_quoted(ours: Any) -> None:
-    mine = ours(ONBOARD_NOTIFY_URLS=f"json://127.0.0.1/ slack://{TOKEN}")
+def test_a_malformed_address_is_named_by_its_place_and_never_quoted(services_with: Any) -> None:
+    services = services_with(ONBOARD_NOTIFY_URLS=f"json://127.0.0.1/ slack://{TOKEN}")
     with pytest.raises(SettingsError, match="address 2 of 2") as caught:
-        open_channels(mine.settings)
+        open_channels(services.settings)
     assert TOKEN not in str(caught.value)
-    assert TOKEN not in repr(mine.settings)
+    assert TOKEN not in repr(services.settings)
 
 
-def test_addresses_are_read_from_a_secret_file_and_named_by_kind(ours: Any, tmp_path: Path) -> None:
+def test_addresses_are_read_from_a_secret_file_and_named_by_kind(services_with: Any, tmp_path: Path) -> None:
     secret = tmp_path / "urls"
     secret.write_text(
         f"json://127.0.0.1/{TOKEN}\njsons://127.0.0.1/{TOKEN}\njson://127.0.0.1/b\n"
         f"https://hooks.slack.com/services/T1JJ3T3L2/A1BRTD4JD/TIiajkdnlazkcOXrIdevi7FQ\n",
         encoding="utf-8",
     )
-    mine = ours(ONBOARD_NOTIFY_URLS_FILE=secret)
-    assert [one.name for one in open_channels(mine.settings)] == ["json-1", "jsons-1", "json-2", "slack-1"]
+    services = services_with(ONBOARD_NOTIFY_URLS_FILE=secret)
+    assert [channel.name for channel in open_channels(services.settings)] == ["json-1", "jsons-1", "json-2", "slack-1"]
 
 
 def test_neither_token_nor_answer_of_a_channel_is_logged(
-    ours: Any, tellers: Any, caplog: pytest.LogCaptureFixture
+    services_with: Any, start_notifier: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
     with Webhook(status=500) as webhook, structlog.testing.capture_logs() as logged:
-        mine = ours(ONBOARD_NOTIFY_URLS=f"mmost://127.0.0.1:{webhook.port}/{TOKEN}")
-        tellers(mine)
-        known(mine, "mmost-1")
-        finished(mine.ledger)
-        wait_until(lambda: any(tries >= 2 for _, tries, *_ in tellings(mine)), what="a second try")
-    assert any("trying again" in one["event"] for one in logged)
+        services = services_with(ONBOARD_NOTIFY_URLS=f"mmost://127.0.0.1:{webhook.port}/{TOKEN}")
+        start_notifier(services)
+        known(services, "mmost-1")
+        finished(services.ledger)
+        wait_until(lambda: any(tries >= 2 for _, tries, *_ in deliveries(services)), what="a second try")
+    assert any("trying again" in line["event"] for line in logged)
     # urllib3 logs the paths that it asks for, at a level that the program never sets
-    ours_only = [line for line in caplog.records if not line.name.startswith("urllib3")]
-    assert TOKEN not in str(logged) + str([line.getMessage() for line in ours_only])
+    our_lines = [line for line in caplog.records if not line.name.startswith("urllib3")]
+    assert TOKEN not in str(logged) + str([line.getMessage() for line in our_lines])

@@ -13,7 +13,7 @@ from tasks.ledger import WATCH, Ledger
 from tasks.models import NO_ACCOUNT, Account, BatchState, Stop, StopCode
 from tasks.operations import batch_lifecycle
 from tasks.send_window import Window
-from worker.notifier import Attending
+from worker.notifier import UnattendedBatches
 from worker.worker_pool import WorkerPool
 
 LEASE = 60.0
@@ -236,19 +236,19 @@ def test_a_batch_whose_command_is_gone_is_told_once_each_time(ledger: Ledger, le
     ledger.know_channels(["nobody"], 0.0)
     command, number = command_of(ledger_url)
     batch = running_batch(command, 3)
-    attending = Attending(ledger)
-    attending.look()
+    unattended = UnattendedBatches(ledger)
+    unattended.notify()
     assert told(ledger) == [], "its command lives"
     command.end_worker(number)
     for _ in range(3):
-        attending.look()
-        Attending(ledger).look()
+        unattended.notify()
+        UnattendedBatches(ledger).notify()
     assert told(ledger) == [("interrupted", batch)], "by whoever notices first"
     again, number = command_of(ledger_url)
     again.take(batch)
-    attending.look()
+    unattended.notify()
     again.end_worker(number)
-    attending.look()
+    unattended.notify()
     assert told(ledger) == [("interrupted", batch)] * 2
     ledger.change_batch_state(batch, BatchState.CANCELLED, None, only_from=[BatchState.RUNNING])
     assert ledger.unattended() == []
@@ -259,25 +259,25 @@ def test_a_batch_whose_command_is_gone_is_told_once_each_time(ledger: Ledger, le
 def test_rows_that_are_due_and_that_nobody_takes_are_told_after_a_while(ledger: Ledger) -> None:
     ledger.know_channels(["nobody"], 0.0)
     clock = [0.0]
-    attending = Attending(ledger, 300.0, lambda: clock[0])
+    unattended = UnattendedBatches(ledger, 300.0, lambda: clock[0])
     batch = running_batch(ledger, 3)
     worker = hand(ledger)
     ledger.dispatch()  # and its message gets lost
-    attending.look()
+    unattended.notify()
     clock[0] = 200.0
     held = ledger.claim_slice(whole(batch), worker.number)
-    attending.look()
+    unattended.notify()
     clock[0] = 400.0
-    attending.look()
+    unattended.notify()
     assert told(ledger) == [], "somebody holds them"
     ledger.release(worker.number, held, {})
     ledger.finish_slice(whole(batch))
-    attending.look()
+    unattended.notify()
     clock[0] = 690.0
-    attending.look()
+    unattended.notify()
     assert told(ledger) == [], "not long enough"
     for clock[0] in (701.0, 800.0):
-        attending.look()
+        unattended.notify()
     assert told(ledger) == [("unattended", batch)]
 
 

@@ -1,7 +1,7 @@
-"""The rehearsal: one night of a fleet from end to end, then the morning.
+"""The rehearsal: one night of a fleet from end to end, and the next morning.
 
-Two workers, a watcher, beat, the simulator, a webhook and a command. Five files arrive as they like, a worker and the
-watcher are killed, elepay closes for a while. In the morning folders, reports, books, messages and metrics are what
+Two workers, a watcher, beat, the simulator, a webhook and a command. Five files arrive, a worker and the watcher are
+killed, elepay is under maintenance for a while. In the morning folders, reports, counts, messages and metrics are what
 docs/operations.md says, and nothing that was written outside of files and reports names a customer.
 """
 
@@ -31,7 +31,7 @@ from test_watcher import Drop, logged, read
 from tasks.models import RowState
 
 TOKEN = "tokenthatnobodyshallsee456"
-#: Each stands in the files, and nowhere else.
+#: Each is in the files, and nowhere else.
 PERSONAL = ("cus_meibo", "Hanako", "花子", "rose-garden", "not-a-method")
 SETTINGS = {
     "ELEPAY_REQUESTS_PER_SECOND": 150,
@@ -45,19 +45,19 @@ SETTINGS = {
 }
 TITLES = ("customer_id", "payment_method", "resource", "description", "metadata.plan")
 JAPANESE = ("顧客番号", "決済方法", "利用環境", "説明", "メタデータ.plan")
-#: elepay closes after so many requests, until the night opens it again: so no batch is done before that.
+#: elepay closes after so many requests until the test opens it again: no batch is done before.
 CLOSES_AFTER = 100
 
 
 def records(series: str, first: int, last: int) -> list[tuple[str, ...]]:
-    """Sound records of customers of one series."""
+    """Valid records of customers of one series."""
     return [
         (f"cus_meibo_{series}_{number:04d}", "creditcard", "ios", f"Hanako 花子 {number}", "rose-garden")
         for number in range(first, last + 1)
     ]
 
 
-#: Records that cannot be sent, each for another reason; what is wrong with them is personal, too.
+#: Records that cannot be sent, each for another reason; what is wrong with them is personal data as well.
 INVALID: list[tuple[str, ...]] = [
     ("", "creditcard", "ios", "Hanako", "rose-garden"),
     ("cus_meibo_" * 5, "creditcard", "ios", "Hanako", "rose-garden"),
@@ -72,12 +72,12 @@ def command_hook(folder: Path) -> str:
     script = folder / "hook.sh"
     script.write_text('#!/bin/sh\nfile=$(mktemp)\ncat > "$file"\nmv "$file" "$file.json"\n', encoding="utf-8")
     script.chmod(0o755)
-    (folder / "told").mkdir()
-    return f"env TMPDIR={folder / 'told'} {script}"
+    (folder / "messages").mkdir()
+    return f"env TMPDIR={folder / 'messages'} {script}"
 
 
-def told_by_command(night: Night) -> list[dict[str, Any]]:
-    return [read(path) for path in sorted((night.folder / "told").glob("*.json"))]
+def received_by_command(night: Night) -> list[dict[str, Any]]:
+    return [read(path) for path in sorted((night.folder / "messages").glob("*.json"))]
 
 
 def csv_of(lines: list[tuple[str, ...]], titles: tuple[str, ...] = TITLES, encoding: str = "utf-8") -> bytes:
@@ -90,15 +90,15 @@ MEMBERS = csv_of([*records("a", 1, 180), *records("a", 1, 4), *INVALID])
 KAIIN = csv_of([*records("b", 1, 120), *records("b", 7, 8), *INVALID[:3]], JAPANESE, "cp932")
 MEMBERS_TOO = csv_of([*INVALID[3:], *records("a", 141, 180), *records("c", 1, 60)])
 BROKEN = csv_of([(name, "rose-garden") for name, *_ in records("d", 1, 20)], ("customer_id", "plan"))
-#: The batches of the night, by what is said of them: what each book must say.
+#: The batches of the night -> their counts.
 BOOKS: dict[str, dict[str, int]] = {
     "members": {"records": 189, "created": 180, "skipped": 4, "invalid": 5},
     "kaiin": {"records": 125, "created": 120, "skipped": 2, "invalid": 3},
     "members too": {"records": 102, "created": 60, "skipped": 40, "invalid": 2},
 }
-#: ... and what their folders in the outbox are called, behind the number.
+#: The batches of the night -> the names of their reports in the outbox, after the number.
 FOLDERS = {"members": "members", "kaiin": "kaiin", "members too": "members"}
-#: What people are told, each once through each channel.
+#: The notifications, each delivered once through each channel.
 EVENTS = {"finished": 3, "rejected": 1, "repeated": 1}
 SOURCES = 360
 CLOSED_AND_OPEN = ("under maintenance, so nothing is sent", "open again")
@@ -115,15 +115,15 @@ class Fleet:
     ports: dict[str, int] = field(default_factory=dict)
     machines: dict[str, Command] = field(default_factory=dict)
     running: dict[str, Started] = field(default_factory=dict)
-    pages: list[str] = field(default_factory=list)  #: every page that was looked at
+    pages: list[str] = field(default_factory=list)  #: every page that was requested
 
     def start(self, name: str, *arguments: object) -> Started:
-        """Start one of it (again, as a supervisor would), with a port of its own and always the same folder."""
+        """Start a process (again, as a supervisor would), with a port of its own and always the same folder."""
         if name not in self.machines:
             self.ports[name] = free_port()
-            one = self.night.machine(**self.settings, ONBOARD_METRICS_PORT=self.ports[name])
-            one.environment["ONBOARD_HOME"] = self.command.environment["ONBOARD_HOME"]
-            self.machines[name] = one
+            machine = self.night.machine(**self.settings, ONBOARD_METRICS_PORT=self.ports[name])
+            machine.environment["ONBOARD_HOME"] = self.command.environment["ONBOARD_HOME"]
+            self.machines[name] = machine
         self.running[name] = self.night.start(self.machines[name], *arguments)
         return self.running[name]
 
@@ -150,7 +150,7 @@ class Fleet:
         }
 
     def arrive(self, name: str, content: bytes, companion: str = ".done") -> None:
-        """Put a whole file into the inbox, and say so."""
+        """Drop a complete file with its companion."""
         (self.drop.root / "upload").write_bytes(content)
         (self.drop.root / "upload").rename(self.drop.inbox / name)
         (self.drop.inbox / (name + companion)).touch()
@@ -159,9 +159,9 @@ class Fleet:
         """Ask the ledger with plain SQL."""
         engine = create_engine(self.command.ledger_url)
         with engine.connect() as connection:
-            found = [tuple(row) for row in connection.execute(text(query), values)]
+            rows = [tuple(row) for row in connection.execute(text(query), values)]
         engine.dispose()
-        return found
+        return rows
 
     def is_sending(self, pid: int) -> bool:
         query = "select count(*) from rows join workers on id = worker where pid = :pid and state = 'sending'"
@@ -170,8 +170,8 @@ class Fleet:
 
 @pytest.fixture
 def webhook() -> Iterator[Webhook]:
-    with Webhook() as one:
-        yield one
+    with Webhook() as running:
+        yield running
 
 
 @pytest.fixture
@@ -195,9 +195,9 @@ def test_a_night_is_in_the_morning_what_the_documents_say(night: Night, fleet: F
     batches = morning(night, fleet, webhook)
     afterwards(night, fleet, batches)
     assert close_down(fleet) == {"beat": 0, "watch": 0, "worker-1": 0, "worker-2": 0}
-    nothing_personal_was_said(night, fleet, webhook)
-    assert len(told_by_command(night)) == len(webhook.posted) == sum(EVENTS.values()), "and nothing since"
-    assert [one for each in night.started for one in logged(each, "unexpected failure")] == []
+    nothing_personal_was_written(night, fleet, webhook)
+    assert len(received_by_command(night)) == len(webhook.posted) == sum(EVENTS.values()), "and none since"
+    assert [entry for started in night.started for entry in logged(started, "unexpected failure")] == []
     night.note(rows=sum(books["records"] for books in BOOKS.values()), kills=night.kills)
 
 
@@ -224,10 +224,10 @@ def evening(night: Night, fleet: Fleet) -> None:
 
 
 def small_hours(night: Night, fleet: Fleet) -> None:
-    """A worker and the watcher are killed, elepay is under maintenance, and files come all the same."""
+    """A worker and the watcher are killed, elepay is under maintenance, and files still arrive."""
     night.until_asked(20)
     worker = fleet.running["worker-1"]
-    wait_until(lambda: killed_while_sending(fleet, worker.pid), 60, "a worker's death in mid-sending")
+    wait_until(lambda: killed_while_sending(fleet, worker.pid), 60, "a worker that is killed while it sends")
     fleet.kill("worker-1")
     fleet.start("worker-1", "worker", "--name", "worker-1")
     wait_until(lambda: night.simulator.statistics()["faults"].get("S002000_window"), 60, "elepay's maintenance")
@@ -239,13 +239,13 @@ def small_hours(night: Night, fleet: Fleet) -> None:
     assert logged(fleet.running["watch"], "claim of a watcher that ended taken over")
     fleet.arrive("members.csv", MEMBERS_TOO, ".ready")
     wait_until(lambda: fleet.metrics("watch").get("onboard_batches running") == 3, 60, "three batches that wait")
-    wait_until(lambda: fleet.is_ready("worker-1", "worker-2", "watch"), 60, "that all are well, and wait")
+    wait_until(lambda: fleet.is_ready("worker-1", "worker-2", "watch"), 60, "that all are healthy, and wait")
     assert created_at_most(night, CLOSES_AFTER), "elepay is closed"
     night.simulator.control(S002000_window=0.0, latency_ms=20)
     fleet.arrive("repeat.csv", MEMBERS)
     wait_until(lambda: len(fleet.drop.archived()) == 4, 90, "the end of all files")
-    said = [logged(each, f"elepay is {what}") for each in night.started for what in CLOSED_AND_OPEN]
-    assert sum(map(len, said)) >= 2, "maintenance, and its end"
+    entries = [logged(started, f"elepay is {what}") for started in night.started for what in CLOSED_AND_OPEN]
+    assert sum(map(len, entries)) >= 2, "maintenance, and its end"
 
 
 def killed_while_sending(fleet: Fleet, pid: int) -> bool:
@@ -259,29 +259,31 @@ def created_at_most(night: Night, number: int) -> bool:
 
 
 def morning(night: Night, fleet: Fleet, webhook: Webhook) -> dict[str, int]:
-    """Judge folders, books, sources, messages and metrics; return the batches by what BOOKS calls them."""
-    wait_until(lambda: len(told_by_command(night)) >= 5 <= len(webhook.posted), 60, "the telling")
+    """Judge folders, counts, sources, messages and metrics; return the batches by their names in BOOKS."""
+    wait_until(lambda: len(received_by_command(night)) >= 5 <= len(webhook.posted), 60, "the deliveries")
     batches = folders_are_as_documented(fleet)
     statistics = at_the_simulator(fleet.command, night.simulator, SOURCES)
     night.note(faults=faults_of(statistics))
-    told = told_by_command(night)
-    assert Counter(one["event"] for one in told) == EVENTS
-    assert sorted(one["title"] for one in told) == sorted(str(one["text"]).splitlines()[0] for one in webhook.posted)
-    (rejected,) = [one for one in told if one["event"] == "rejected"]
+    messages = received_by_command(night)
+    assert Counter(message["event"] for message in messages) == EVENTS
+    assert sorted(message["title"] for message in messages) == sorted(
+        str(posted["text"]).splitlines()[0] for posted in webhook.posted
+    )
+    (rejected,) = [message for message in messages if message["event"] == "rejected"]
     assert (rejected["file"], rejected["code"]) == ("broken.csv", "missing_column")
     assert rejected["link"] == f"onboard status {rejected['batch']}"
-    (repeated,) = [one for one in told if one["event"] == "repeated"]
+    (repeated,) = [message for message in messages if message["event"] == "repeated"]
     assert (repeated["file"], repeated["batch"]) == ("repeat.csv", batches["members"])
     for name, batch in batches.items():
-        said = fleet.command.json("status", batch)
-        assert {key: said["books"][key] for key in BOOKS[name]} == BOOKS[name]
-        assert said["books"]["balance"]
-        (message,) = [one for one in told if one["event"] == "finished" and one["batch"] == batch]
+        status = fleet.command.json("status", batch)
+        assert {key: status["books"][key] for key in BOOKS[name]} == BOOKS[name]
+        assert status["books"]["balance"]
+        (message,) = [each for each in messages if each["event"] == "finished" and each["batch"] == batch]
         summary = read(next(fleet.drop.outbox.glob(f"{batch}-*/summary.json")))
         assert message["verdict"] == summary["verdict"]["text"]
-        assert message["books"] == said["books"]
+        assert message["books"] == status["books"]
         assert message["link"] == str(fleet.drop.outbox / f"{batch}-{FOLDERS[name]}")
-        assert sum(one["rows"] for one in message["reasons"]) > 0
+        assert sum(reason["rows"] for reason in message["reasons"]) > 0
     metrics_say_what_the_ledger_says(fleet)
     assert fleet.is_ready("worker-1", "worker-2", "watch")
     return batches
@@ -290,16 +292,16 @@ def morning(night: Night, fleet: Fleet, webhook: Webhook) -> dict[str, int]:
 def folders_are_as_documented(fleet: Fleet) -> dict[str, int]:
     drop = fleet.drop
     assert list(drop.inbox.iterdir()) == drop.claims() == []
-    assert {each.name for each in drop.root.iterdir()} == {"inbox", "processing", "archive", "rejected", "outbox"}
+    assert {path.name for path in drop.root.iterdir()} == {"inbox", "processing", "archive", "rejected", "outbox"}
     assert drop.rejections() == {"broken.csv": "missing_column"}
-    found = {path.parent.parent.name: path for path in drop.archive.glob("*/*/file/*.csv")}
+    archived = {path.parent.parent.name: path for path in drop.archive.glob("*/*/file/*.csv")}
     contents = {"members": MEMBERS, "kaiin": KAIIN, "members too": MEMBERS_TOO}
     batches = {}
     for name, content in contents.items():
-        (batch,) = [number for number, path in found.items() if number.isdigit() and path.read_bytes() == content]
+        (batch,) = [number for number, path in archived.items() if number.isdigit() and path.read_bytes() == content]
         batches[name] = int(batch)
     again = f"{batches['members']}-again"
-    assert {number: path.name for number, path in found.items()} == {
+    assert {number: path.name for number, path in archived.items()} == {
         str(batches["members"]): "members.csv",
         str(batches["kaiin"]): "kaiin.csv",
         str(batches["members too"]): "members.csv",
@@ -311,9 +313,9 @@ def folders_are_as_documented(fleet: Fleet) -> dict[str, int]:
     for folder, name in own.items():
         summary = read(outbox[folder] / "summary.json")
         assert {key: summary["books"][key] for key in BOOKS[name]} == BOOKS[name]
-        beside = next(drop.archive.glob(f"*/{batches[name]}/reports"))
+        reports = next(drop.archive.glob(f"*/{batches[name]}/reports"))
         assert {path.name: path.read_bytes() for path in outbox[folder].iterdir()} == {
-            path.name: path.read_bytes() for path in beside.iterdir()
+            path.name: path.read_bytes() for path in reports.iterdir()
         }
     return batches
 
@@ -329,10 +331,10 @@ def metrics_say_what_the_ledger_says(fleet: Fleet) -> None:
         **{f"onboard_rows {state}": 0 for state in RowState},
     }
     for name in ("worker-1", "worker-2", "watch"):
-        wait_until(lambda one=name: expected.items() <= fleet.metrics(one).items(), 30, f"the numbers of {name}")
+        wait_until(lambda name=name: expected.items() <= fleet.metrics(name).items(), 30, f"the numbers of {name}")
     pages = [fleet.metrics(name) for name in ("worker-1", "worker-2")]
     created = sum(page["onboard_requests_total created"] for page in pages)
-    assert 0 < created < SOURCES, "of the worker that was killed nobody knows"
+    assert 0 < created < SOURCES, "those of the worker that was killed are lost"
     assert any(page["onboard_requests_total maintenance"] for page in pages)
 
 
@@ -342,44 +344,44 @@ def statuses(fleet: Fleet) -> dict[str, int]:
 
 
 def afterwards(night: Night, fleet: Fleet, batches: Mapping[str, int]) -> None:
-    """By day: audits agree, and what customers have done since is followed up."""
+    """By day: audits agree, and follow-up finds what customers have done since."""
     for batch in batches.values():
-        found = fleet.command.json("audit", batch)
-        assert (found["exit"], found["agree"]) == (0, True), found
-    for at, one in enumerate(night.simulator.sources()[:30]):
-        night.simulator.post(f"sources/{one['id']}/status", status=("active", "failed", "inactive")[at % 3])
+        audit = fleet.command.json("audit", batch)
+        assert (audit["exit"], audit["agree"]) == (0, True), audit
+    for at, source in enumerate(night.simulator.sources()[:30]):
+        night.simulator.post(f"sources/{source['id']}/status", status=("active", "failed", "inactive")[at % 3])
     expected = {"active": 10, "failed": 10, "inactive": 10, "pending": SOURCES - 30}
-    wait_until(lambda: fleet.command.json("follow-up") and statuses(fleet) == expected, 60, "following up")
+    wait_until(lambda: fleet.command.json("follow-up") and statuses(fleet) == expected, 60, "the follow-up")
     listed = fleet.command.json("report", "follow-up")
     assert (listed["exit"], listed["by_status"]) == (1, {"failed": 10, "inactive": 10})
 
 
 def close_down(fleet: Fleet) -> dict[str, int]:
     """Stop everything as a supervisor would; return the exit codes."""
-    for one in fleet.running.values():
-        one.signal(signal.SIGTERM)
-    return {name: one.wait(60) for name, one in fleet.running.items()}
+    for started in fleet.running.values():
+        started.signal(signal.SIGTERM)
+    return {name: started.wait(60) for name, started in fleet.running.items()}
 
 
-def nothing_personal_was_said(night: Night, fleet: Fleet, webhook: Webhook) -> None:
+def nothing_personal_was_written(night: Night, fleet: Fleet, webhook: Webhook) -> None:
     """Search whatever was written outside of the dropped files, their copies, and the reports."""
     kept = {"file", "files", "reports", "outbox"}
-    spoken = {
+    written = {
         str(path.relative_to(night.folder)): path.read_bytes().decode(errors="replace")
         for path in night.folder.rglob("*")
         if path.is_file() and not kept & set(path.relative_to(night.folder).parts)
     }
-    spoken["pages"] = "\n".join(fleet.pages)
-    spoken["messages"] = json.dumps(webhook.posted, ensure_ascii=False)
-    assert len([name for name in spoken if name.endswith((".out", ".err"))]) >= 2 * len(night.started)
-    assert sum(map(len, spoken.values())) > 20_000, "there was something to search"
-    secrets = (*PERSONAL, KEY, *(one["credential"] for one in credentials(night)))
-    hits = {(name, secret) for name, said in spoken.items() for secret in secrets if secret in said}
+    written["pages"] = "\n".join(fleet.pages)
+    written["messages"] = json.dumps(webhook.posted, ensure_ascii=False)
+    assert len([name for name in written if name.endswith((".out", ".err"))]) >= 2 * len(night.started)
+    assert sum(map(len, written.values())) > 20_000, "there was something to search"
+    secrets = (*PERSONAL, KEY, *(source["credential"] for source in credentials(night)))
+    hits = {(name, secret) for name, content in written.items() for secret in secrets if secret in content}
     assert hits == set()
-    assert {name for name, said in spoken.items() if TOKEN in said} <= {"messages"}, "the webhook's own address"
+    assert {name for name, content in written.items() if TOKEN in content} <= {"messages"}, "the webhook's own address"
 
 
 def credentials(night: Night) -> list[dict[str, str]]:
     url = f"{night.simulator.url}/_sim/sources?limit=1000&secrets=true"
-    found: list[dict[str, str]] = requests.get(url, timeout=10).json()["sources"]
-    return found
+    sources: list[dict[str, str]] = requests.get(url, timeout=10).json()["sources"]
+    return sources

@@ -105,6 +105,6 @@ def test_a_watched_file_that_the_night_leaves_unfinished_is_reported_and_goes_on
     command.environment.update(ONBOARD_NOT_BEFORE="", ONBOARD_UNTIL="", ELEPAY_REQUESTS_PER_SECOND="150")
     assert command("resume", 1, "--at-any-time").returncode == 0
     assert night.start(command, "watch", "--once", "--json").json(90)["exit"] == 0
-    assert set(drop.handed_out()) == {folder.name, "1-a"}
+    assert set(drop.published()) == {folder.name, "1-a"}
     at_the_simulator(command, night.simulator, ROWS)
     night.note(rows=ROWS)

@@ -1,4 +1,4 @@
-"""Nights of `onboard watch`: files arrive as they like, watchers die, and each file ends in one place."""
+"""Disasters of `onboard watch`: files arrive in every way, watchers die, and each file ends in one place."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SETTINGS = {"ONBOARD_SETTLE_SECONDS": 1, "ONBOARD_SCAN_SECONDS": 0.5}
 
 
 class Drop:
-    """The drop folder of a machine."""
+    """The drop folder of a watcher."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -34,36 +34,36 @@ class Drop:
         self.inbox.mkdir(parents=True)
 
     def file(self, name: str, rows: int = ROWS, **more: Any) -> Path:
-        """Put a clean file there by a rename."""
-        beside = write_csv(self.root / "beside.csv", rows, **more)
-        return beside.rename(self.inbox / name)
+        """Drop a clean file by a rename."""
+        uploaded = write_csv(self.root / "uploaded.csv", rows, **more)
+        return uploaded.rename(self.inbox / name)
 
     def claims(self) -> list[Path]:
         return list(self.processing.glob("*@*"))
 
     def archived(self) -> dict[str, str]:
-        """Folder in the archive -> the file in it."""
+        """Folder in the archive -> the name of its file."""
         return {path.parent.parent.name: path.name for path in self.archive.glob("*/*/file/*")}
 
     def rejections(self) -> dict[str, str]:
         """Rejected file -> the code that says why."""
         return {
-            each["file"]["name"]: each["error"]["code"]
-            for each in map(read, self.rejected.glob("*/*/reports/notice.json"))
+            notice["file"]["name"]: notice["error"]["code"]
+            for notice in map(read, self.rejected.glob("*/*/reports/notice.json"))
         }
 
-    def handed_out(self) -> dict[str, set[str]]:
-        return {folder.name: {each.name for each in folder.iterdir()} for folder in self.outbox.iterdir()}
+    def published(self) -> dict[str, set[str]]:
+        return {folder.name: {path.name for path in folder.iterdir()} for folder in self.outbox.iterdir()}
 
 
 def read(path: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(path.read_text())
-    return found
+    content: dict[str, Any] = json.loads(path.read_text())
+    return content
 
 
 def logged(started: Started, event: str) -> list[dict[str, Any]]:
     lines = started.err.read_text().splitlines()
-    return [one for line in lines if line.startswith("{") and (one := json.loads(line))["event"] == event]
+    return [entry for line in lines if line.startswith("{") and (entry := json.loads(line))["event"] == event]
 
 
 @pytest.fixture
@@ -79,8 +79,8 @@ def watch(night: Night, command: Command, *arguments: object) -> Started:
     return night.start(command, "watch", "--json", *arguments)
 
 
-def judge_one(night: Night, command: Command, drop: Drop, name: str, sources: int, *, batch: int = 1) -> None:
-    """Judge a night of one file: it is in the archive, its reports are whole, and nothing else is anywhere."""
+def judge_single_file(night: Night, command: Command, drop: Drop, name: str, sources: int, *, batch: int = 1) -> None:
+    """Judge the end of a single file: it is in the archive, its reports are complete, and nothing else is left."""
     assert drop.claims() == []
     assert drop.archived() == {str(batch): name}
     assert list(drop.inbox.iterdir()) == []
@@ -88,10 +88,10 @@ def judge_one(night: Night, command: Command, drop: Drop, name: str, sources: in
     (folder,) = drop.outbox.iterdir()
     summary = read(folder / "summary.json")
     assert summary["books"]["created"] == sources
-    for each in (folder, next(drop.archive.glob("*/*")) / "reports"):
-        named = read(each / "manifest.json")["files"]
-        assert {path.name for path in each.iterdir()} == {*named, "manifest.json"}
-        assert {name: (each / name).stat().st_size for name in named} == {k: v["bytes"] for k, v in named.items()}
+    for reports in (folder, next(drop.archive.glob("*/*")) / "reports"):
+        named = read(reports / "manifest.json")["files"]
+        assert {path.name for path in reports.iterdir()} == {*named, "manifest.json"}
+        assert {name: (reports / name).stat().st_size for name in named} == {k: v["bytes"] for k, v in named.items()}
     at_the_simulator(command, night.simulator, sources)
     night.note(rows=sources, kills=night.kills)
 
@@ -113,12 +113,12 @@ def test_a_file_is_taken_when_it_is_complete_and_not_before(night: Night, drop: 
     (drop.inbox / "folder.csv").mkdir()
     write_csv(drop.inbox / ".hidden.csv", 40, prefix="hidden_")
     pause(3.5)
-    assert len(drop.archived()) == 1, "two looks, and nothing of these was taken"
+    assert len(drop.archived()) == 1, "two scans, and nothing of these was claimed"
     (drop.inbox / "upload.csv.part").rename(drop.inbox / "upload.csv")
     wait_until(lambda: drop.archived().get("2") == "upload.csv", 60, "the upload's end")
     started.signal(signal.SIGTERM)
     assert started.wait() == 0
-    assert {each.name for each in drop.inbox.iterdir()} == {"fifo.csv", "folder.csv", ".hidden.csv"}
+    assert {path.name for path in drop.inbox.iterdir()} == {"fifo.csv", "folder.csv", ".hidden.csv"}
     at_the_simulator(command, night.simulator, ROWS + 40)
     night.note(rows=ROWS + 40)
 
@@ -127,13 +127,13 @@ def test_a_companion_makes_a_file_complete_at_once(night: Night, drop: Drop) -> 
     command = watcher_on(night, drop, ONBOARD_SETTLE_SECONDS=3600)
     started = watch(night, command)
     drop.file("waits.csv", 30, prefix="waits_")
-    drop.file("told.csv")
-    (drop.inbox / "told.csv.done").touch()
+    drop.file("declared.csv")
+    (drop.inbox / "declared.csv.done").touch()
     wait_until(lambda: len(drop.archived()) == 1, 60, "the end of the file with a companion")
     started.signal(signal.SIGTERM)
     assert started.wait() == 0
-    assert [each.name for each in drop.inbox.iterdir()] == ["waits.csv"]
-    assert {each.name for each in drop.archive.glob("*/1/file/*")} == {"told.csv", "told.csv.done"}
+    assert [path.name for path in drop.inbox.iterdir()] == ["waits.csv"]
+    assert {path.name for path in drop.archive.glob("*/1/file/*")} == {"declared.csv", "declared.csv.done"}
     at_the_simulator(command, night.simulator, ROWS)
     night.note(rows=ROWS)
 
@@ -149,19 +149,19 @@ def test_two_watchers_on_one_folder_take_each_file_once(
         drop.file(f"file{nth}.csv", 30, prefix=f"f{nth}_")
         pause(night.dice.random() * 0.3)
     wait_until(lambda: len(drop.archived()) == 12, 90, "the end of all files")
-    for one in both:
-        one.signal(signal.SIGTERM)
-    told = [one.json() for one in both]
-    assert [each["exit"] for each in told] == [0, 0]
-    assert sum(each["taken"] for each in told) == sum(each["archived"] for each in told) == 12
+    for watcher in both:
+        watcher.signal(signal.SIGTERM)
+    results = [watcher.json() for watcher in both]
+    assert [result["exit"] for result in results] == [0, 0]
+    assert sum(result["taken"] for result in results) == sum(result["archived"] for result in results) == 12
     assert sorted(drop.archived().values()) == sorted(f"file{nth}.csv" for nth in range(12))
     assert drop.claims() == []
-    assert len(drop.handed_out()) == 12
+    assert len(drop.published()) == 12
     at_the_simulator(here, night.simulator, 12 * 30)
     night.note(rows=12 * 30)
 
 
-def test_what_a_killed_watcher_left_the_other_one_ends(
+def test_another_watcher_finishes_what_a_killed_one_left(
     night: Night, drop: Drop, valkey: Valkey, postgres_url: str
 ) -> None:
     night.simulator.control(latency_ms=50)
@@ -179,7 +179,7 @@ def test_what_a_killed_watcher_left_the_other_one_ends(
     wait_until(lambda: len(drop.archived()) == 1, 60, "the end of the file")
     second.signal(signal.SIGTERM)
     assert second.json()["archived"] == 1
-    judge_one(night, there, drop, "a.csv", ROWS)
+    judge_single_file(night, there, drop, "a.csv", ROWS)
 
 
 def claimed(_night: Night, _command: Command, drop: Drop) -> bool:
@@ -207,13 +207,13 @@ def being_written(_night: Night, _command: Command, drop: Drop) -> bool:
     return any(drop.processing.glob("*@*/reports/.writing-*/*"))
 
 
-def handed_out(_night: Night, _command: Command, drop: Drop) -> bool:
+def published(_night: Night, _command: Command, drop: Drop) -> bool:
     return any(drop.outbox.glob("*/manifest.json"))
 
 
-@pytest.mark.parametrize("moment", [claimed, being_read, accepted, being_sent, being_written, handed_out])
+@pytest.mark.parametrize("moment", [claimed, being_read, accepted, being_sent, being_written, published])
 @pytest.mark.representative
-def test_a_watcher_killed_at_any_moment_goes_on(
+def test_a_watcher_killed_at_any_moment_continues(
     night: Night, drop: Drop, moment: Callable[[Night, Command, Drop], bool]
 ) -> None:
     night.simulator.control(latency_ms=30)
@@ -224,21 +224,21 @@ def test_a_watcher_killed_at_any_moment_goes_on(
     started = watch(night, command)
     wait_until(drop.outbox.exists, 30, "the last of the folders")
     (night.folder / "many.csv").rename(drop.inbox / "many.csv")
-    if moment is handed_out:
+    if moment is published:
         wait_until(lambda: claimed(night, command, drop), 30, "the claim")
         drop.archive.rmdir()
-        drop.archive.touch()  # so that it stands between outbox and archive
+        drop.archive.touch()  # so that the claim stays between outbox and archive
     wait_until(lambda: moment(night, command, drop), 60, moment.__name__)
     started.kill()
     night.kills += 1
     assert moment(night, command, drop), "it was killed too late"
     assert len(drop.claims()) == 1
     half_read = being_read(night, command, drop)
-    if moment is handed_out:
+    if moment is published:
         drop.archive.unlink()
     again = watch(night, command, "--once").json(120)
     assert again["exit"] == 0, again["stderr"][-3000:]
-    judge_one(night, command, drop, "many.csv", ROWS, batch=1 + half_read)
+    judge_single_file(night, command, drop, "many.csv", ROWS, batch=1 + half_read)
 
 
 def test_killed_again_and_again_each_of_many_files_ends_in_one_place(night: Night, drop: Drop) -> None:
@@ -257,41 +257,41 @@ def test_killed_again_and_again_each_of_many_files_ends_in_one_place(night: Nigh
     assert again["exit"] == 0, again["stderr"][-3000:]
     assert drop.claims() == list(drop.inbox.iterdir()) == []
     assert sorted(drop.archived().values()) == sorted(f"file{nth}.csv" for nth in range(10))
-    assert len(drop.handed_out()) == 10
+    assert len(drop.published()) == 10
     at_the_simulator(command, night.simulator, 600)
     night.note(rows=600, kills=night.kills)
 
 
-def test_a_watcher_told_to_stop_loses_nothing_and_goes_on(night: Night, drop: Drop) -> None:
+def test_an_interrupted_watcher_loses_nothing_and_continues(night: Night, drop: Drop) -> None:
     night.simulator.control(latency_ms=50)
     command = watcher_on(night, drop, ELEPAY_REQUESTS_PER_SECOND=25)
     started = watch(night, command)
     drop.file("a.csv")
     night.until_asked(50)
     started.signal(signal.SIGINT)
-    told = started.json()
-    assert (told["exit"], told["unfinished"]) == (3, 1)
+    result = started.json()
+    assert (result["exit"], result["unfinished"]) == (3, 1)
     assert night.asked() < ROWS
     assert watch(night, command, "--once").json()["exit"] == 0
-    judge_one(night, command, drop, "a.csv", ROWS)
+    judge_single_file(night, command, drop, "a.csv", ROWS)
 
 
-def test_what_a_person_has_paused_waits_for_a_person(night: Night, drop: Drop) -> None:
+def test_a_batch_that_a_person_paused_waits_for_a_person(night: Night, drop: Drop) -> None:
     night.simulator.control(latency_ms=50)
     command = watcher_on(night, drop, ELEPAY_REQUESTS_PER_SECOND=20)
     started = watch(night, command)
     drop.file("a.csv")
     night.until_asked(50)
     assert command("pause", 1).returncode == 0
-    wait_until(lambda: logged(started, "batch waits for a person"), 30, "the word about it")
+    wait_until(lambda: logged(started, "batch waits for a person"), 30, "its line in the log")
     started.kill()
     night.kills += 1
     again = watch(night, command, "--once").json()
     assert (again["exit"], again["unfinished"], drop.archived()) == (3, 1, {})
-    assert night.asked() < ROWS, "starting again is nobody's decision to resume"
+    assert night.asked() < ROWS, "a restart does not resume it"
     assert command("resume", 1).returncode == 0
     assert watch(night, command, "--once").json()["exit"] == 0
-    judge_one(night, command, drop, "a.csv", ROWS)
+    judge_single_file(night, command, drop, "a.csv", ROWS)
 
 
 def test_files_of_all_kinds_end_where_they_should(night: Night, drop: Drop) -> None:
@@ -309,10 +309,10 @@ def test_files_of_all_kinds_end_where_they_should(night: Night, drop: Drop) -> N
         drop.file(name, 10, prefix=f"odd{nth}_")
     with contextlib.suppress(OSError):
         drop.file("undecodable \udcff.csv", 10, prefix="bytes_")
-    told = watch(night, command, "--once").json()
-    assert told["exit"] == 1, "two were rejected"
+    result = watch(night, command, "--once").json()
+    assert result["exit"] == 1, "two were rejected"
     archived = drop.archived()
-    assert (told["archived"], told["already_onboarded"], told["rejected"]) == (9, 2, 2)
+    assert (result["archived"], result["already_onboarded"], result["rejected"]) == (9, 2, 2)
     assert Counter(archived.values()) == Counter(
         [
             *("first.csv", "again.csv", "First.csv", "first.csv", "顧客.csv"),
@@ -322,17 +322,17 @@ def test_files_of_all_kinds_end_where_they_should(night: Night, drop: Drop) -> N
     assert {name for name in archived if "again" in name} == {"1-again", "1-again-2"}
     assert drop.rejections() == {"broken.csv": "missing_column", "link.csv": "unreadable_file"}
     notices = [read(path) for path in drop.outbox.glob("*/notice.json")]
-    assert [(each["verdict"], each["batch"]["id"]) for each in notices] == [("already_onboarded", 1)] * 2
+    assert [(notice["verdict"], notice["batch"]["id"]) for notice in notices] == [("already_onboarded", 1)] * 2
     assert "already onboarded in batch 1 (first.csv" in next(drop.outbox.glob("*again*/notice.txt")).read_text()
-    assert {each.name for each in drop.root.iterdir()} == {"inbox", "processing", "archive", "rejected", "outbox"}
+    assert {path.name for path in drop.root.iterdir()} == {"inbox", "processing", "archive", "rejected", "outbox"}
     assert drop.claims() == list(drop.inbox.iterdir()) == []
     at_the_simulator(command, night.simulator, ROWS + 40 + 8 * 10)
     assert night.asked() == ROWS + 40 + 8 * 10, "no request for what was there before"
-    assert "elsewhere" not in told["stderr"]
+    assert "elsewhere" not in result["stderr"]
     night.note(rows=ROWS + 120)
 
 
-def test_a_content_that_is_under_way_is_not_taken_twice(night: Night, drop: Drop) -> None:
+def test_a_content_whose_batch_runs_is_not_accepted_twice(night: Night, drop: Drop) -> None:
     night.simulator.control(latency_ms=50)
     command = watcher_on(night, drop, ELEPAY_REQUESTS_PER_SECOND=25)
     started = watch(night, command)
@@ -362,23 +362,23 @@ def archived_texts(drop: Drop) -> list[str]:
 
 
 def is_whole(drop: Drop, files: list[list[str]]) -> bool:
-    """Tell whether each file was read as a whole, and nothing is under way."""
+    """Return whether each file was read completely, and nothing is in progress."""
     reported = {
         path.parent.parent: read(path)["books"]["records"] for path in drop.archive.glob("*/*/reports/summary.json")
     }
     texts = set()
     for folder, rows in reported.items():
-        with contextlib.suppress(FileNotFoundError):  # it is just given back
+        with contextlib.suppress(FileNotFoundError):  # it is being returned to the inbox
             texts |= {path.read_text() for path in (folder / "file").glob("*.csv") if rows == 90}
     return {"".join(parts) for parts in files} <= texts and drop.claims() == list(drop.inbox.iterdir()) == []
 
 
-def news(command: Command) -> Counter[str]:
+def notifications(command: Command) -> Counter[str]:
     with contextlib.closing(sqlite3.connect(command.home / "ledger.db")) as db:
         return Counter(kind for (kind,) in db.execute("select kind from news"))
 
 
-def test_an_upload_that_goes_on_while_its_rows_are_sent_loses_none(night: Night, drop: Drop) -> None:
+def test_an_upload_that_continues_while_its_rows_are_sent_loses_none(night: Night, drop: Drop) -> None:
     night.simulator.control(latency_ms=200)
     command = watcher_on(night, drop)
     parts = parts_of(night.folder, 30, "cus_")
@@ -396,15 +396,15 @@ def test_an_upload_that_goes_on_while_its_rows_are_sent_loses_none(night: Night,
     started.signal(signal.SIGTERM)
     assert started.wait() == 0
     assert drop.claims() == list(drop.inbox.iterdir()) == []
-    assert parts[0] in archived_texts(drop), "what was accepted stands in the archive"
-    assert news(command)["went_on"] >= 1
+    assert parts[0] in archived_texts(drop), "what was accepted is in the archive"
+    assert notifications(command)["went_on"] >= 1
     at_the_simulator(command, night.simulator, 90)
     assert night.asked() == 90
     night.note(rows=90)
 
 
-def test_uploads_that_go_on_after_their_end_lose_no_row(night: Night, drop: Drop) -> None:
-    """Of one file half was archived, of the other half a title was rejected; no watcher is there when they go on."""
+def test_uploads_that_continue_after_their_file_is_closed_lose_no_row(night: Night, drop: Drop) -> None:
+    """Half of a file was archived, and half a title was rejected; no watcher runs when the uploads continue."""
     command = watcher_on(night, drop)
     files = {"slow.csv": parts_of(night.folder, 30, "slow_"), "half.csv": parts_of(night.folder, 0, "half_")}
     started = watch(night, command)
@@ -422,38 +422,40 @@ def test_uploads_that_go_on_after_their_end_lose_no_row(night: Night, drop: Drop
         started = watch(night, command)
         for name, writer in writers.items():
             wait_until(
-                lambda: len(logged(started, "file changed after it was read, and comes back")) >= 2, 60, "the word"
+                lambda: len(logged(started, "file changed after it was read, and comes back")) >= 2,
+                60,
+                "its line in the log",
             )
             writer.write(files[name][2])
     wait_until(lambda: is_whole(drop, list(files.values())), 60, "the end of both")
     started.signal(signal.SIGTERM)
     assert started.wait() == 0
     assert drop.claims() == list(drop.inbox.iterdir()) == []
-    assert files["slow.csv"][0] in archived_texts(drop), "what was accepted stands in the archive"
-    assert (news(command)["went_on"] >= 2, news(command)["rejected"]) == (True, 1)
+    assert files["slow.csv"][0] in archived_texts(drop), "what was accepted is in the archive"
+    assert (notifications(command)["went_on"] >= 2, notifications(command)["rejected"]) == (True, 1)
     at_the_simulator(command, night.simulator, 180)
     assert night.asked() == 180
     night.note(rows=180, kills=night.kills)
 
 
-def test_a_file_that_cannot_be_taken_keeps_no_other_waiting(night: Night, drop: Drop) -> None:
+def test_a_file_that_cannot_be_claimed_blocks_no_other(night: Night, drop: Drop) -> None:
     command = watcher_on(night, drop)
     with untakable(drop.file("stuck.csv", 30, prefix="stuck_")):
         drop.file("good.csv", 30)
         started = watch(night, command, "--once")
         assert started.json()["exit"] == 1
-        assert [each["what"] for each in logged(started, "held up, and tried again")] == ["inbox/stuck.csv"]
+        assert [entry["what"] for entry in logged(started, "held up, and tried again")] == ["inbox/stuck.csv"]
     assert drop.archived() == {"1": "good.csv"}
     assert drop.claims() == []
-    assert [each.name for each in drop.inbox.iterdir()] == ["stuck.csv"]
-    assert news(command)["not_taken"] == 1
+    assert [path.name for path in drop.inbox.iterdir()] == ["stuck.csv"]
+    assert notifications(command)["not_taken"] == 1
     at_the_simulator(command, night.simulator, 30)
     night.note(rows=30)
 
 
 @contextlib.contextmanager
 def in_the_way(folder: Path) -> Iterator[None]:
-    """Let nothing be written to a folder, not even by root: a file stands in its place."""
+    """Let nothing be written to a folder, not even by root: a file takes its place."""
     aside = folder.with_name(f"{folder.name}-aside")
     folder.rename(aside)
     folder.touch()
@@ -463,56 +465,56 @@ def in_the_way(folder: Path) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("which", ["outbox", "archive", "processing", "inbox"])
-def test_a_folder_that_cannot_be_written_is_said_aloud_and_tried_again(night: Night, drop: Drop, which: str) -> None:
+def test_a_folder_that_cannot_be_written_is_logged_and_tried_again(night: Night, drop: Drop, which: str) -> None:
     command = watcher_on(night, drop)
     started = watch(night, command)
     wait_until(drop.outbox.exists, 30, "the start")
     with in_the_way(drop.root / which):
         if which != "inbox":
             drop.file("a.csv")
-        wait_until(lambda: logged(started, "held up, and tried again"), 60, "the word about it")
+        wait_until(lambda: logged(started, "held up, and tried again"), 60, "its line in the log")
         pause(2.5)
-        said = logged(started, "held up, and tried again")
-        assert len({(each["what"], each["why"]) for each in said}) == len(said), "each is said once"
-        assert any(re.match(rf"{which}: ", each["why"]) or each["what"] == "folder" for each in said)
+        failures = logged(started, "held up, and tried again")
+        assert len({(entry["what"], entry["why"]) for entry in failures}) == len(failures), "each is logged once"
+        assert any(re.match(rf"{which}: ", entry["why"]) or entry["what"] == "folder" for entry in failures)
         assert drop.archived() == {}
     if which == "inbox":
         drop.file("a.csv")
     wait_until(lambda: len(drop.archived()) == 1, 60, "the file's end")
-    wait_until(lambda: logged(started, "no longer held up"), 10, "the word about it")
+    wait_until(lambda: logged(started, "no longer held up"), 10, "its line in the log")
     started.signal(signal.SIGTERM)
     assert started.wait() == 0
-    judge_one(night, command, drop, "a.csv", ROWS)
+    judge_single_file(night, command, drop, "a.csv", ROWS)
 
 
-def test_a_full_disk_publishes_nothing_by_half_and_is_waited_for(
+def test_on_a_full_disk_nothing_is_published_partially(
     night: Night, drop: Drop, valkey: Valkey, postgres_url: str
 ) -> None:
-    """The limit on file sizes stands for the full disk: it needs no root, and the write fails the same way."""
+    """A limit on file sizes replaces the full disk: it needs no root, and writes fail in the same way."""
     command = watcher_on(night, drop, REDIS_URL=valkey.url, LEDGER_URL=postgres_url)
     night.fleet(command)
     started = watch(night, command, "--no-workers")
     drop.file("a.csv")
     night.until_asked(20)
     resource.prlimit(started.pid, resource.RLIMIT_FSIZE, (16_384, resource.RLIM_INFINITY))
-    wait_until(lambda: logged(started, "held up, and tried again"), 60, "the word about it")
+    wait_until(lambda: logged(started, "held up, and tried again"), 60, "its line in the log")
     pause(2)
-    assert len(logged(started, "held up, and tried again")) == 1, "said once, tried often"
+    assert len(logged(started, "held up, and tried again")) == 1, "logged once, tried often"
     assert list(drop.outbox.iterdir()) == []
     assert drop.archived() == {}
     assert len(drop.claims()) == 1
     resource.prlimit(started.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     wait_until(drop.archived, 60, "the file's end")
-    wait_until(lambda: logged(started, "no longer held up"), 10, "the word about it")
+    wait_until(lambda: logged(started, "no longer held up"), 10, "its line in the log")
     started.signal(signal.SIGTERM)
     assert started.wait() == 0
-    judge_one(night, command, drop, "a.csv", ROWS)
+    judge_single_file(night, command, drop, "a.csv", ROWS)
 
 
-def test_a_private_server_that_dies_is_started_again(night: Night, drop: Drop) -> None:
+def test_a_private_valkey_that_dies_is_restarted(night: Night, drop: Drop) -> None:
     night.simulator.control(latency_ms=50)
     short = {"ONBOARD_READ_TIMEOUT_SECONDS": 5, "ONBOARD_TOTAL_TIMEOUT_SECONDS": 10, "ONBOARD_LEASE_SECONDS": 15}
-    command = watcher_on(night, drop, ELEPAY_REQUESTS_PER_SECOND=60, **short)  # a worker may have to start anew
+    command = watcher_on(night, drop, ELEPAY_REQUESTS_PER_SECOND=60, **short)  # a worker may have to restart
     started = watch(night, command)
     drop.file("a.csv")
     night.until_asked(30)
@@ -521,7 +523,7 @@ def test_a_private_server_that_dies_is_started_again(night: Night, drop: Drop) -
     assert logged(started, "the private Valkey had died and was started again")
     started.signal(signal.SIGTERM)
     assert started.wait() == 0
-    judge_one(night, command, drop, "a.csv", ROWS)
+    judge_single_file(night, command, drop, "a.csv", ROWS)
 
 
 def test_a_small_file_does_not_wait_for_a_large_one_that_was_dropped_before(night: Night, drop: Drop) -> None:

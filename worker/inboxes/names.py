@@ -1,40 +1,41 @@
-"""Names in the drop folder: which are passed over and why, whose companion a name is, and names made safe.
+"""Names of dropped files: which are ignored and why, which is whose companion, and safe names.
 
-`RULES` is the one table of names that are no file to onboard; docs/operations.md shows it. A name that no rule knows is
-a file: its content decides, and what is no CSV is rejected with a sentence.
+`RULES` is the only table of names that are not a file to onboard; docs/operations.md shows it. A name that matches no
+rule is a file: its content decides, and what is not a CSV is rejected with a reason.
 """
 
 from __future__ import annotations
 
+import itertools
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from enum import StrEnum
 from pathlib import PurePath
 from typing import NamedTuple
 
-#: Characters that some systems do not take in names, or take for a path.
+#: Characters that some systems do not accept in names, or that make a path of a name.
 _RESERVED = set('/\\:*?"<>|')
 _STEM_CHARACTERS = 60
 
 
 class NameKind(StrEnum):
-    """What a name in the inbox says of a file."""
+    """What a name in the inbox says about a file."""
 
     FILE = "file"  #: to be onboarded
-    UNFINISHED = "unfinished"  #: a program is still writing it; it gets its own name when it is whole
+    UNFINISHED = "unfinished"  #: a program is still writing it, and renames it when it is complete
     JUNK = "junk"  #: an operating system or a program left it there
-    COMPLETE = "complete"  #: a companion that says: the file beside me is complete
-    CHECKSUM = "checksum"  #: a companion that goes with its file and says nothing of its being complete
+    COMPLETE = "complete"  #: a companion that declares its file complete
+    CHECKSUM = "checksum"  #: a companion that moves with its file, and does not declare it complete
 
 
 class Rule(NamedTuple):
-    """Names of one kind."""
+    """A pattern of names that are all of the same kind."""
 
     kind: NameKind
     pattern: str  #: a regular expression for the whole name in lower case
-    shown: str  #: as docs/operations.md has it
-    whose: str
+    shown: str  #: as docs/operations.md shows it
+    whose: str  #: which programs use such names
 
 
 #: The first rule that matches counts; letter case never matters.
@@ -108,52 +109,58 @@ COMPANIONS = (NameKind.COMPLETE, NameKind.CHECKSUM)
 
 
 def kind_of(name: str) -> NameKind:
-    """Return what a name says, by the first of `RULES` that it matches."""
+    """Return the kind of a name, by the first of `RULES` that it matches."""
     lower = name.lower()
     return next((kind for pattern, kind in _COMPILED if pattern.fullmatch(lower)), NameKind.FILE)
 
 
 def companions_of(files: Iterable[str], companions: Iterable[str]) -> dict[str, list[str]]:
-    """Return which companions each file has, in order; a file without one is not in it.
+    """Return file -> its companions, in order; files without companions are left out.
 
-    `night.csv.done` and `night.done` belong to `night.csv`, an exact name before another letter case of it. A companion
-    that two files could have belongs to none of them.
+    `night.csv.done` and `night.done` belong to `night.csv`. An exact match counts before one in another letter case. A
+    companion that matches two files belongs to neither.
     """
     indexes: tuple[dict[str, list[str]], ...] = ({}, {}, {}, {})
     for name in files:
         stem = PurePath(name).stem
         for index, key in zip(indexes, (name, stem, name.lower(), stem.lower()), strict=True):
             index.setdefault(key, []).append(name)
-    found: dict[str, list[str]] = {}
+    owned: dict[str, list[str]] = {}
     for companion in companions:
         base = companion.rpartition(".")[0]
         keys = (base, base, base.lower(), base.lower())
         owners = next((index[key] for index, key in zip(indexes, keys, strict=True) if key in index), [])
         if len(owners) == 1:
-            found.setdefault(owners[0], []).append(companion)
-    return found
+            owned.setdefault(owners[0], []).append(companion)
+    return owned
 
 
 def safe_name(name: str) -> str:
-    """Return a file's name without what could be a path, a control sequence or no text at all.
+    """Return a file's name without anything that could be a path, a control sequence, or not text at all.
 
-    It is never longer, in bytes of UTF-8, than the name that it is made of. A safe name stays as it is.
+    The result is never longer, in bytes of UTF-8, than `name`. A safe name stays as it is.
     """
     safe = "".join("_" if char in _RESERVED or unicodedata.category(char)[0] == "C" else char for char in name).strip()
     return safe if safe.strip(".") else "_" * max(1, len(safe))
 
 
 def stem_of(name: str) -> str:
-    """Return the beginning of a name that is already safe, short enough to become part of a folder's name."""
+    """Return the beginning of a safe name, short enough to be part of a folder's name."""
     stem = (PurePath(name).stem.strip(". ") or "_")[:_STEM_CHARACTERS]
     return stem.encode()[:150].decode(errors="ignore")
 
 
 def name_of_reports(batch_id: int, name: str) -> str:
-    """Return what the folder of a batch's reports is called in the outbox; `name` is the file's."""
+    """Return the name of a batch's reports in the outbox; `name` is the file's."""
     return f"{batch_id}-{stem_of(name)}"
 
 
 def name_of_rest(name: str, mark: str) -> str:
-    """Return under which name a file comes back to the inbox that went on after it was taken; `mark` makes it new."""
+    """Return the name under which a late upload returns to the inbox; `mark` makes it unique."""
     return f"{stem_of(name).partition('-continued-')[0]}-continued-{mark}{PurePath(name).suffix[:10]}"
+
+
+def free_names(name: str) -> Iterator[str]:
+    """Yield a name, and then the same with numbers, for a target that must not overwrite anything."""
+    yield name
+    yield from (f"{name}-{number}" for number in itertools.count(2))

@@ -1,13 +1,14 @@
-"""Names in the drop folder: the table of rules, companions, and names made safe."""
+"""Names of dropped files: the table of rules, companions, and safe names."""
 
 from __future__ import annotations
 
 import re
+from itertools import islice
 from pathlib import Path
 
 import pytest
 
-from worker.dropped_names import RULES, NameKind, companions_of, kind_of, name_of_rest, safe_name, stem_of
+from worker.inboxes.names import RULES, NameKind, companions_of, free_names, kind_of, name_of_rest, safe_name, stem_of
 
 
 @pytest.mark.parametrize(
@@ -23,7 +24,7 @@ from worker.dropped_names import RULES, NameKind, companions_of, kind_of, name_o
         (" ", "_"),
     ],
 )
-def test_a_name_that_is_odd_becomes_a_plain_one(name: str, safe: str) -> None:
+def test_an_odd_name_becomes_a_plain_one(name: str, safe: str) -> None:
     assert safe_name(name) == safe
     safe_name(name).encode()
 
@@ -37,7 +38,7 @@ def test_a_stem_fits_into_another_name() -> None:
 
 
 @pytest.mark.parametrize("name", [" ..", " .", "..", ".", "", " ... ", "\u3000..", "\u200b.."])
-def test_no_safe_name_is_a_way_to_another_folder(name: str) -> None:
+def test_no_safe_name_leads_to_another_folder(name: str) -> None:
     safe = safe_name(name)
     assert safe.strip("._") == ""
     assert safe not in ("", ".", "..")
@@ -84,7 +85,7 @@ def test_each_name_has_its_kind(kind: NameKind, names: str) -> None:
 
 
 def test_the_document_shows_the_table_of_rules() -> None:
-    page = (Path(__file__).parents[3] / "docs" / "operations.md").read_text("utf-8")
+    page = (Path(__file__).parents[4] / "docs" / "operations.md").read_text("utf-8")
     shown = [f"| {rule.kind} | {rule.shown} | {rule.whose} |" for rule in RULES]
     table = [line for line in page.splitlines() if re.match(rf"\| ({'|'.join(NameKind)}) \|", line)]
     assert table == shown
@@ -111,8 +112,12 @@ def test_a_companion_belongs_to_one_file_or_to_none(files: str, companions: str,
     assert companions_of(files.split(), companions.split()) == owned
 
 
-def test_what_comes_back_has_a_name_of_its_own_that_does_not_grow() -> None:
+def test_a_late_upload_has_a_name_of_its_own_that_does_not_grow() -> None:
     once = name_of_rest("顧客.csv", "aa")
     assert once == "顧客-continued-aa.csv"
     assert name_of_rest(once, "bb") == "顧客-continued-bb.csv"
     assert len(name_of_rest("x" * 255, "aa").encode()) < 100
+
+
+def test_a_name_that_is_taken_gets_a_number() -> None:
+    assert list(islice(free_names("12"), 3)) == ["12", "12-2", "12-3"]

@@ -1,0 +1,55 @@
+"""Copies of reports for the people who dropped the file: a folder for each set, which appears when it is whole."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from worker.inboxes.claims import note
+from worker.inboxes.durable_files import sync_file, sync_folder
+from worker.inboxes.names import free_names
+from worker.inboxes.protocol import Claim
+
+#: In a claim's folder: the copy of its reports before it moves to the outbox.
+_OUTGOING = "outgoing"
+
+
+class Outbox:
+    """The folder from which people fetch reports."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def path_for(self, claim: Claim, name: str) -> Path:
+        """Return where a claim's reports are published under `name`: there or, if that is taken, at the next free name.
+
+        The answer is the same every time. A claim may have several: its last reports, and those of nights in which it
+        did not end. Raises OSError.
+        """
+        names = dict(claim.facts.get("outbox", {}))
+        if name not in names:
+            names[name] = next(free for free in free_names(name) if not os.path.lexists(self._folder / free))
+            note(claim, outbox=names)
+        return self._folder / str(names[name])
+
+    def publish(self, claim: Claim, name: str) -> Path:
+        """Copy a claim's reports here, all or none; a repetition changes nothing. Raises OSError."""
+        target = self.path_for(claim, name)
+        if not target.exists():
+            _copy_reports(claim).rename(target)
+            sync_folder(self._folder)
+        return target
+
+
+def _copy_reports(claim: Claim) -> Path:
+    outgoing = claim.folder / _OUTGOING
+    if outgoing.exists():
+        shutil.rmtree(outgoing)
+    outgoing.mkdir(mode=0o700)
+    for report in sorted(claim.reports.iterdir()):
+        if report.is_file():
+            shutil.copyfile(report, outgoing / report.name)
+            sync_file(outgoing / report.name, mode=0o600)
+    sync_folder(outgoing)
+    return outgoing
