@@ -21,6 +21,7 @@ A file comes in, is remembered, sent, reported and looked after:
 ==============  ======================================================================
 csv_records     a CSV file as its records: bytes, lines, fields; nothing about customers
 accept          a dropped file -> rows, and the rows that cannot be sent
+files           where accepted files and reports lie: one protocol, the local folder behind it
 ledger          the memory: add, claim, mark, record, release, reap, count
 elepay          the vendor: client, transport, answers, error codes, catalogue
 send            the sending loop and all that decides about a row

@@ -33,6 +33,7 @@ from zoneinfo import ZoneInfo
 import orjson
 
 from tasks import process_identity
+from tasks.files.atomic_write import atomic_write, sync_file, sync_folder
 from worker.dropped_names import COMPANIONS, NameKind, companions_of, kind_of, safe_name
 
 #: Of each watcher, in `processing/`: who it is; touched while it lives.
@@ -145,7 +146,8 @@ class Claim:
     def note(self, **facts: Any) -> None:
         """Add to what is written down about it, on the disk before this returns."""
         self.facts.update(facts)
-        write_file(self.folder / CLAIM, orjson.dumps(self.facts, option=orjson.OPT_INDENT_2))
+        with atomic_write(self.folder / CLAIM) as file:
+            file.write(orjson.dumps(self.facts, option=orjson.OPT_INDENT_2))
 
 
 class DropFolder:
@@ -187,7 +189,8 @@ class DropFolder:
         except FileNotFoundError:
             pid = os.getpid()
             about = {"host": process_identity.host(), "pid": pid, "process_started": process_identity.started(pid)}
-            write_file(mine, orjson.dumps(about))
+            with atomic_write(mine) as file:
+                file.write(orjson.dumps(about))
 
     def leave(self) -> None:
         """Say that this watcher has ended: what it still has claimed is anybody's at once."""
@@ -341,7 +344,7 @@ class DropFolder:
         for report in sorted((claim.folder / REPORTS).iterdir()):
             if report.is_file():
                 shutil.copyfile(report, outgoing / report.name)
-                sync_file(outgoing / report.name, mode=0o600)
+                sync_file(outgoing / report.name)
         sync_folder(outgoing)
         outgoing.rename(target)
         sync_folder(self.outbox)
@@ -421,32 +424,3 @@ def _claimed_at(folder: Path) -> float:
     except orjson.JSONDecodeError:
         return 0.0
     return float(facts.get("claimed_at", 0.0))
-
-
-def write_file(path: Path, content: bytes) -> None:
-    """Write a small file, whole or not at all, and on the disk before this returns. Raises OSError."""
-    beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        beside.touch(mode=0o600)
-        beside.write_bytes(content)
-        sync_file(beside, mode=0o600)
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
-    sync_folder(path.parent)
-
-
-def sync_file(path: Path, *, mode: int) -> None:
-    """Have a file's content on the disk. Raises OSError."""
-    with path.open("rb+") as file:
-        os.fchmod(file.fileno(), mode)
-        os.fsync(file.fileno())
-
-
-def sync_folder(folder: Path) -> None:
-    """Have a folder's names on the disk. Raises OSError."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -19,7 +19,8 @@ from typing import Any
 
 import orjson
 
-from worker.drop_folder import CLAIM, DROPPED, Claim, DropFolder, sync_file, sync_folder
+from tasks.files.atomic_write import sync_file, sync_folder
+from worker.drop_folder import CLAIM, DROPPED, Claim, DropFolder
 from worker.dropped_names import name_of_rest
 
 #: A file that changes later than so many seconds after its end was changed by a person, and is left alone.
@@ -94,11 +95,12 @@ def has_other_content(claim: Claim) -> bool:
     return False
 
 
-def give_back(claim: Claim, accepted: Path, inbox: Path) -> str | None:
+def give_back(claim: Claim, accepted: Path | None, inbox: Path) -> str | None:
     """Move a file that went on back to the inbox; return its name there, None if it had left already. Raises OSError.
 
     It is the file itself that moves, so that whatever its uploader still writes comes along; it is taken again when it
-    rests. `accepted`, if it exists, is what was read: a copy takes the file's place. May be done again from the start:
+    rests. `accepted`, if it is still kept, is what was read: a copy takes the file's place. May be done again from the
+    start:
 
     1. copy what was read beside the file
     2. move the file to a new name in the inbox
@@ -106,9 +108,9 @@ def give_back(claim: Claim, accepted: Path, inbox: Path) -> str | None:
     """
     folder = claim.folder
     copy = folder / _ACCEPTED
-    if accepted.exists() and not copy.exists():
+    if accepted and not copy.exists():
         shutil.copyfile(accepted, folder / _COPYING)
-        sync_file(folder / _COPYING, mode=0o600)
+        sync_file(folder / _COPYING)
         if "mtime_ns" in claim.facts:
             os.utime(folder / _COPYING, ns=(claim.facts["mtime_ns"], claim.facts["mtime_ns"]))
         (folder / _COPYING).rename(copy)

@@ -231,6 +231,6 @@ def _link(services: Services, batch: Batch) -> str:
     handed_out = services.settings.drop_folder / "outbox" / name
     if handed_out.is_dir():
         return str(handed_out.absolute())
-    if services.reports.is_dir():
-        return str((services.reports / str(batch.id)).absolute())
+    if services.reports.list():
+        return services.reports.folder(str(batch.id)).location
     return f"onboard report {batch.id}"

@@ -32,6 +32,8 @@ from rich.text import Text
 from tasks import accept, reason_texts
 from tasks.accept import load_mapping
 from tasks.errors import UnusableFile
+from tasks.files.file_store import accepted_name
+from tasks.files.local_folder import LocalFolder
 from tasks.ledger import WATCH, Ledger
 from tasks.models import Batch, BatchState, NotificationKind, RowState
 from tasks.operations import accept_batch, batch_lifecycle, report, sendable_methods
@@ -305,7 +307,7 @@ class Watcher:
             if not late_uploads.has_other_content(claim):
                 return
             self._ledger.add_news(NotificationKind.WENT_ON, once=f"went on {claim.id}", why=claim.name)
-            accepted = accept_batch.kept_at(self._ours.files, claim.facts["sha256"])
+            accepted = self._ours.files.get(accepted_name(claim.facts["sha256"]))
             if late_uploads.give_back(claim, accepted, self.folder.inbox) is not None:
                 log.warning("file changed after it was read, and comes back", claim=claim.id)
             self._woken.set()
@@ -481,11 +483,7 @@ class Watcher:
             )
             return
         before = claim.facts.get("sha256", "")
-        if (
-            before
-            and accept_batch.kept_at(services.files, before).exists()
-            and (own := self._own(claim, self._known(before)))
-        ):
+        if before and services.files.get(accepted_name(before)) and (own := self._own(claim, self._known(before))):
             one.batch_id = own.id
             claim.note(batch=own.id)
             return
@@ -611,7 +609,9 @@ class Watcher:
 
     def _notice(self, claim: Claim, notice: Notice) -> None:
         told = replace(notice, sha256=claim.facts.get("sha256", ""))
-        write_notice(claim.folder / REPORTS, told, lang=self._lang, time_zone=self._ours.settings.time_zone)
+        write_notice(
+            LocalFolder(claim.folder / REPORTS), told, lang=self._lang, time_zone=self._ours.settings.time_zone
+        )
 
 
 def _next_time(text: str, zone: str) -> float | None:

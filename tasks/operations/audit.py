@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 import threading
 import time
 from collections import Counter
@@ -21,6 +20,7 @@ import structlog
 from tasks.elepay.client import ElepayApi, SourceList
 from tasks.elepay.codes import DOES_NOT_EXIST
 from tasks.errors import ElepayError, Halted, LedgerError, Maintenance, NotSent, RateLimitUnavailable, Throttled
+from tasks.files.atomic_write import atomic_write
 from tasks.ledger import AuditedRow, Ledger
 from tasks.models import Batch, BatchState
 from tasks.operations.audit_comparison import KINDS, CustomerRows, Difference, compare
@@ -64,7 +64,7 @@ class Audit:
 
 def audited_folder(services: Services, batch_id: int, folder: Path | None = None) -> Path:
     """Return where the audit of a batch is written."""
-    return folder or services.reports / str(batch_id)
+    return folder or services.lists_folder / str(batch_id)
 
 
 def is_interrupted(services: Services, batch_id: int, folder: Path | None = None) -> bool:
@@ -286,10 +286,8 @@ def _write(done: Audit, folder: Path, texts: Texts, started: float) -> Audit:
         "differences": done.counts,
         "agree": not done.differences,
     }
-    part = folder / "audit.json.part"
-    with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
-        json.dump(summary, file, indent=2)
-    part.replace(folder / "audit.json")
+    with atomic_write(folder / "audit.json") as file:
+        file.write(json.dumps(summary, indent=2).encode())
     reports = {"csv": folder / "audit.csv", "json": folder / "audit.json"}
     return Audit(done.batch_id, done.rows, done.lists, done.differences, summary=summary, reports=reports)
 

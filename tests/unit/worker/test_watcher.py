@@ -165,8 +165,8 @@ def test_a_claim_goes_on_with_its_batch_though_its_file_has_grown_since(watcher:
     look(watcher)
     one = watcher._in_hand[0]
     one.claim.note(sha256="0" * 64, after=0, batch=None)  # killed before it was written down
-    watcher._ours.files.mkdir()
-    (watcher._ours.files / f"{'0' * 64}.csv").write_text("what was accepted")
+    with watcher._ours.files.put(f"{'0' * 64}.csv") as file:
+        file.write(b"what was accepted")
     watcher._read(one)
     assert (one.batch_id, one.repeats, one.claim.facts["sha256"]) == (batch, False, "0" * 64)
 
