@@ -118,7 +118,7 @@ def verdict(batch: Batch, counts: RowCounts) -> str:
 
 
 def exit_code(batch: Batch, counts: RowCounts) -> int:
-    """Return the exit code that a batch deserves (see `worker/cli.py`)."""
+    """Return the exit code that a batch deserves (`worker/cli/options.py`)."""
     if not counts.balance:
         return 1
     if batch.state is not BatchState.FINISHED:
