@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
-from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from urllib.parse import quote
-from zoneinfo import ZoneInfo
 
 from tasks import process_identity
 from tasks.accept import AcceptanceChecks
@@ -20,6 +18,7 @@ from tasks.files.file_store import FileStore, accepted_name
 from tasks.files.local_folder import LocalFolder
 from tasks.ledger import Ledger
 from tasks.models import Account, Batch
+from tasks.reports.i18n import Texts
 from tasks.send.outcomes import SendPolicy
 from tasks.send.rate_limit import RateLimit, connect
 from tasks.send.retry_policy import RetryPolicy
@@ -73,7 +72,7 @@ class Services:
         """Return a sentence if the file and the personal data of a batch were dropped, else nothing."""
         if batch.dropped_at is None:
             return ""
-        day = datetime.fromtimestamp(batch.dropped_at, ZoneInfo(self.settings.time_zone)).strftime("%Y-%m-%d")
+        day = Texts("en", self.settings.time_zone).time(batch.dropped_at, "%Y-%m-%d")
         return f"the file and the customers of batch {batch.id} were dropped on {day} (ONBOARD_KEEP_DAYS)"
 
     @property

@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -26,7 +25,7 @@ from tasks.models import Batch, BatchState
 from tasks.operations.audit_comparison import KINDS, CustomerRows, Difference, compare
 from tasks.operations.batch_status import require_account
 from tasks.operations.report import waits_for_next_night
-from tasks.reports.i18n import Texts
+from tasks.reports.i18n import Texts, iso_time
 from tasks.reports.lists import write_list
 from tasks.send.rate_limit import RateLimit
 from tasks.send.retry_policy import retrying_look_up
@@ -279,8 +278,8 @@ def _write(done: Audit, folder: Path, texts: Texts, started: float) -> Audit:
     summary = {
         "format": 1,
         "batch": done.batch_id,
-        "started_at": _iso(started),
-        "finished_at": _iso(time.time()),
+        "started_at": iso_time(started),
+        "finished_at": iso_time(time.time()),
         "rows": done.rows,
         "lists": done.lists,
         "differences": done.counts,
@@ -290,7 +289,3 @@ def _write(done: Audit, folder: Path, texts: Texts, started: float) -> Audit:
         file.write(json.dumps(summary, indent=2).encode())
     reports = {"csv": folder / "audit.csv", "json": folder / "audit.json"}
     return Audit(done.batch_id, done.rows, done.lists, done.differences, summary=summary, reports=reports)
-
-
-def _iso(at: float) -> str:
-    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")
