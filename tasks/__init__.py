@@ -5,6 +5,7 @@ The words that all of it uses:
 ================  ====================================================================
 errors            one class per thing we can do about it
 models            the nouns: Batch, Row, RowState, SourceRequest, Outcome, Reason
+spelling          spellings of one text, made equal
 settings          every setting: type, default, one sentence
 redis_url         REDIS_URL: what redis-py and Celery both understand
 send_window       when sending is allowed: a nightly window, or always

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -13,6 +12,8 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import orjson
+
+from tasks.spelling import fold
 
 
 class RowState(StrEnum):
@@ -341,25 +342,6 @@ class ReportRow(NamedTuple):
     attempts: int
     reasons: tuple[Reason, ...]
     needs_person: bool = False
-
-
-#: One byte pair of cp932 is read as either of two characters, depending on the program: wave dash and full-width tilde,
-#: minus and full-width minus, double vertical line and parallel to, em dash and horizontal bar. Each pair becomes one
-#: character that NFKC leaves as it is.
-_CP932_PAIRS = str.maketrans(
-    {"\u301c": "~", "\uff5e": "~", "\u2212": "-", "\uff0d": "-", "\u2016": "\u2225", "\u2014": "\u2015"}
-)
-
-
-def fold(text: str) -> str:
-    """Return a text so that spellings of the same text are equal: first the pairs of cp932, then Unicode's NFKC.
-
-    Folding twice changes nothing more: NFKC turns other characters (superscripts, vertical forms) into members of the
-    pairs, so these are replaced once more. No character becomes a control character.
-    """
-    if text.isascii():
-        return text
-    return unicodedata.normalize("NFKC", text.translate(_CP932_PAIRS)).translate(_CP932_PAIRS)
 
 
 def identity_of(customer_id: str, payment_method: str, resource: str, reference: str, live: bool = False) -> bytes:
