@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from email.utils import formatdate
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -416,12 +417,7 @@ def test_a_certificate_that_nobody_vouches_for_was_not_sent(
     assert (type(failure), failure.code) == (NotSent, "certificate_not_trusted")
 
 
-def test_requests_and_answers_longer_than_a_record_of_tls_arrive_whole(
-    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder = certificate(tmp_path_factory)
-    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(folder / "cert"))
-    monkeypatch.setenv("no_proxy", "localhost")
+def test_requests_and_answers_longer_than_a_record_of_tls_arrive_whole(trusted_certificate: Path) -> None:
     asked: list[bytes] = []
 
     def serve(connection: ssl.SSLSocket) -> None:
@@ -431,7 +427,7 @@ def test_requests_and_answers_longer_than_a_record_of_tls_arrive_whole(
             for begin in range(0, len(answer), 7001):
                 connection.sendall(answer[begin : begin + 7001])
 
-    with closing(tls_server(folder, serve)) as listening:
+    with closing(tls_server(trusted_certificate, serve)) as listening:
         api = client(f"https://localhost:{listening.getsockname()[1]}", trust_env=True)
         for number in range(6):
             request = SourceRequest("cus_1", "creditcard", "ios", "y" * (10 if number % 3 else 300_000))
