@@ -6,6 +6,7 @@ The words that all of it uses:
 errors            one class per thing we can do about it
 models            the nouns: Batch, Row, RowState, SourceRequest, Outcome, Reason
 spelling          spellings of one text, made equal
+identities        what one row is about, and the reference that its source carries
 settings          every setting: type, default, one sentence
 redis_url         REDIS_URL: what redis-py and Celery both understand
 send_window       when sending is allowed: a nightly window, or always

@@ -15,8 +15,9 @@ from sqlalchemy import text
 from tasks.elepay.client import SourceList
 from tasks.errors import ElepayError, Halted, Maintenance, NotSent, RateLimitUnavailable, Refused, Unclear
 from tasks.files.local_folder import LocalFolder
+from tasks.identities import reference_of
 from tasks.ledger import AuditedRow, FollowUpRow, Ledger, StatusObservation
-from tasks.models import Account, BatchState, Outcome, RowState, Source, Stop, StopCode, decode_reasons, reference_of
+from tasks.models import Account, BatchState, Outcome, RowState, Source, Stop, StopCode, decode_reasons
 from tasks.operations import follow_up, retention
 from tasks.operations.audit_comparison import compare
 from tasks.operations.follow_up import FollowUpRules, next_question

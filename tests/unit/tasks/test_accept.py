@@ -29,7 +29,8 @@ from tasks.csv_records import detect_format, read_records
 from tasks.csv_records.records import Record
 from tasks.elepay.catalogue import load_catalogue
 from tasks.errors import SettingsError, UnusableFile
-from tasks.models import NewRow, Reason, decode_reasons, identity_of
+from tasks.identities import identity_of
+from tasks.models import NewRow, Reason, decode_reasons
 
 HEADER = "customer_id,payment_method,resource,description,reference,extra.frontUrl,metadata.branch,metadata.note"
 relaxed = settings(
