@@ -5,6 +5,8 @@ The words that all of it uses:
 ================  ====================================================================
 errors            one class per thing we can do about it
 models            the nouns: Batch, Row, RowState, SourceRequest, Outcome, Reason
+spelling          spellings of one text, made equal
+identities        what one row is about, and the reference that its source carries
 settings          every setting: type, default, one sentence
 redis_url         REDIS_URL: what redis-py and Celery both understand
 send_window       when sending is allowed: a nightly window, or always
@@ -21,6 +23,7 @@ A file comes in, is remembered, sent, reported and looked after:
 ==============  ======================================================================
 csv_records     a CSV file as its records: bytes, lines, fields; nothing about customers
 accept          a dropped file -> rows, and the rows that cannot be sent
+files           where accepted files and reports lie: one protocol, the local folder behind it
 ledger          the memory: add, claim, mark, record, release, reap, count
 elepay          the vendor: client, transport, answers, error codes, catalogue
 send            the sending loop and all that decides about a row

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
-from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from urllib.parse import quote
-from zoneinfo import ZoneInfo
 
 from tasks import process_identity
 from tasks.accept import AcceptanceChecks
@@ -15,8 +14,11 @@ from tasks.elepay.catalogue import load_catalogue
 from tasks.elepay.client import ElepayApi
 from tasks.elepay.exchange import Deadlines
 from tasks.errors import SettingsError
+from tasks.files.file_store import FileStore, accepted_name
+from tasks.files.local_folder import LocalFolder
 from tasks.ledger import Ledger
 from tasks.models import Account, Batch
+from tasks.reports.i18n import Texts
 from tasks.send.outcomes import SendPolicy
 from tasks.send.rate_limit import RateLimit, connect
 from tasks.send.retry_policy import RetryPolicy
@@ -55,24 +57,32 @@ class Services:
         return self._redis_url
 
     @property
-    def files(self) -> Path:
-        """Folder of the accepted files."""
-        return self.settings.home / "files"
+    def files(self) -> FileStore:
+        """The accepted files, each under its checksum."""
+        return LocalFolder(self.settings.home / "files")
 
     def kept_file(self, batch: Batch) -> Path:
-        """Where the accepted copy of a batch's file is."""
-        return self.files / f"{batch.sha256}.csv"
+        """Where the accepted copy of a batch's file can be read; raises OSError if it is not there."""
+        kept = self.files.get(accepted_name(batch.sha256))
+        if kept is None:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), accepted_name(batch.sha256))
+        return kept
 
     def dropped(self, batch: Batch) -> str:
         """Return a sentence if the file and the personal data of a batch were dropped, else nothing."""
         if batch.dropped_at is None:
             return ""
-        day = datetime.fromtimestamp(batch.dropped_at, ZoneInfo(self.settings.time_zone)).strftime("%Y-%m-%d")
+        day = Texts("en", self.settings.time_zone).time(batch.dropped_at, "%Y-%m-%d")
         return f"the file and the customers of batch {batch.id} were dropped on {day} (ONBOARD_KEEP_DAYS)"
 
     @property
-    def reports(self) -> Path:
-        """Folder of the reports, one folder a batch."""
+    def reports(self) -> FileStore:
+        """The reports, one folder a batch."""
+        return LocalFolder(self.settings.home / "reports")
+
+    @property
+    def lists_folder(self) -> Path:
+        """Folder of this machine for lists that are no reports of one file, and for the journal of an audit."""
         return self.settings.home / "reports"
 
     @property

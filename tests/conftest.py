@@ -12,6 +12,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 import factories
 from factories import Simulator, new_database, postgres_server
+from tls import certificate
 
 from tasks.ledger import Ledger
 from tests import warm
@@ -63,6 +64,15 @@ def _no_settings_of_the_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
     for name in list(os.environ):
         if name.startswith(("ELEPAY_", "ONBOARD_")) or name in ("REDIS_URL", "LEDGER_URL"):
             monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def trusted_certificate(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a certificate for localhost that our client trusts; it is reached without a proxy."""
+    folder = certificate(tmp_path_factory)
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(folder / "cert"))
+    monkeypatch.setenv("no_proxy", "localhost")
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -23,8 +23,9 @@ import pytest
 import requests
 
 from tasks.accept.request_codec import content_of, request_of
+from tasks.identities import identity_of, spelling_of
 from tasks.ledger import Ledger
-from tasks.models import Account, LeasedRow, NewRow, Outcome, RowState, Slice, identity_of, spelling_of
+from tasks.models import Account, LeasedRow, NewRow, Outcome, RowState, Slice
 from tests import warm
 
 ROOT = Path(__file__).parent.parent

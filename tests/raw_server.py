@@ -9,31 +9,52 @@ import time
 from collections.abc import Callable
 from contextlib import closing, suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 from urllib.parse import unquote
 
 Answer = bytes | Callable[[socket.socket], None]
 
 
-class RawServer:
-    """A server that answers each request with exactly these bytes, or does to the connection what it is told."""
+class Listener:
+    """A socket on the loopback that counts who connects, and closes each connection at once."""
 
-    def __init__(self, answer: Answer) -> None:
-        self.answer = answer
-        self.requests: list[bytes] = []
+    def __init__(self) -> None:
         self.connections = 0
         self._listening = socket.create_server(("127.0.0.1", 0), backlog=64)
-        self.port = self._listening.getsockname()[1]
+        self.port: int = self._listening.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._thread = threading.Thread(target=self._accept, daemon=True)
+        self._thread.start()
 
-    def __enter__(self) -> RawServer:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         with suppress(OSError):
             self._listening.shutdown(socket.SHUT_RDWR)
         self._listening.close()
+        self._thread.join(10)
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                connection, _ = self._listening.accept()
+            except OSError:
+                return
+            self.connections += 1
+            threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        connection.close()
+
+
+class RawServer(Listener):
+    """A server that answers each request with exactly these bytes, or does to the connection what it is told."""
+
+    def __init__(self, answer: Answer) -> None:
+        self.answer = answer
+        self.requests: list[bytes] = []
+        super().__init__()
 
     @property
     def heads(self) -> list[dict[str, str]]:
@@ -48,15 +69,6 @@ class RawServer:
     def body(self, at: int = -1) -> Any:
         """The JSON body of a request."""
         return json.loads(self.requests[at].partition(b"\r\n\r\n")[2])
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                connection, _ = self._listening.accept()
-            except OSError:
-                return
-            self.connections += 1
-            threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
 
     def _serve(self, connection: socket.socket) -> None:
         with closing(connection), suppress(OSError):

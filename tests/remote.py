@@ -22,7 +22,7 @@ from tasks.elepay import http_transport
 from tasks.elepay.client import ElepayApi
 from tasks.elepay.http_transport import Answer, Deadlines
 from tasks.errors import ElepayError, Fenced, NotSent, Unclear
-from tasks.models import REFERENCE_KEY
+from tasks.identities import REFERENCE_KEY
 
 LOOK_UP_DELAY_SECONDS = 2.0
 TOTAL_SECONDS = 3.0

@@ -12,6 +12,7 @@ from typing import Any
 from factories import answer, hand
 
 from tasks.csv_records import FileFormat, detect_format, read_records
+from tasks.files.local_folder import LocalFolder
 from tasks.models import Batch, BatchState, LeasedRow, Outcome, RowState, Slice
 from tasks.operations import accept_batch, report
 from tasks.reports import ReportFacts, write_reports
@@ -72,7 +73,7 @@ class Reported:
     def write(self, batch: Batch, folder: Path | None = None, **options: Any) -> dict[str, Path]:
         """Write the reports; the batch's facts may be changed by `facts`."""
         facts = options.pop("facts", None) or self.facts(batch)
-        target = folder or self.ours.reports / str(batch.id)
+        target = LocalFolder(folder) if folder else self.ours.reports.folder(str(batch.id))
         return write_reports(target, facts, lambda: self.ledger.report_rows(batch.id), **options)
 
     def report(self, content: bytes | str, decide: Decide = created, **options: Any) -> dict[str, Path]:

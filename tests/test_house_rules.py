@@ -171,7 +171,8 @@ def test_no_page_names_a_setting_that_does_not_exist() -> None:
 
 
 def test_every_exit_code_is_documented() -> None:
-    from worker.cli import ALL_DONE, NEED_A_PERSON, STOPPED, UNUSABLE, app
+    from worker.cli import app
+    from worker.cli.options import ALL_DONE, NEED_A_PERSON, STOPPED, UNUSABLE
     from worker.worker_process import STUCK
 
     for code in (ALL_DONE, NEED_A_PERSON, UNUSABLE, STOPPED):

@@ -261,6 +261,6 @@ def _link(services: Services, batch: Batch) -> str:
     published = services.settings.drop_folder / "outbox" / name
     if published.is_dir():
         return str(published.absolute())
-    if services.reports.is_dir():
-        return str((services.reports / str(batch.id)).absolute())
+    if services.reports.list():
+        return services.reports.folder(str(batch.id)).location
     return f"onboard report {batch.id}"

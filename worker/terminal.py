@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -15,6 +16,8 @@ from tasks import stop_texts
 from tasks.ledger import LookUpsToCome
 from tasks.models import Account, Batch, BatchState, Reason, RowCounts, RowState
 from tasks.reason_texts import sentence
+from tasks.reports import recommendations
+from tasks.reports.i18n import Texts
 
 #: Colour of each state, in the order in which they are shown.
 COLOURS = {
@@ -28,25 +31,15 @@ COLOURS = {
 
 
 def duration(seconds: float) -> str:
-    """Return a time span as people say it: 1 h 10 min, 12 min, 45 s."""
-    whole = round(seconds)
-    if whole >= 3600:
-        return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
-    if whole >= 120:
-        return f"{round(whole / 60)} min"
-    return f"{whole} s"
+    """Return a time span as the reports say it: 1 h 10 min, 12 min 5 s, 45 s."""
+    return Texts("en", "UTC").duration(seconds)
 
 
 def clock_time(at: float, zone: str) -> str:
     """Return a time of day in the people's time zone; with the date if it is not today."""
-    there = datetime.fromtimestamp(at, ZoneInfo(zone))
-    today = datetime.now(ZoneInfo(zone)).date() == there.date()
-    return there.strftime("%H:%M" if today else "%Y-%m-%d %H:%M")
-
-
-def clock_seconds(at: float, zone: str) -> str:
-    """Return date and time to the second in the people's time zone."""
-    return datetime.fromtimestamp(at, ZoneInfo(zone)).strftime("%Y-%m-%d %H:%M:%S")
+    texts = Texts("en", zone)
+    today = texts.time(time.time(), "%Y-%m-%d")
+    return texts.time(at, "%Y-%m-%d %H:%M").removeprefix(f"{today} ")
 
 
 def next_time(text: str, zone: str) -> float:
@@ -60,7 +53,7 @@ def next_time(text: str, zone: str) -> float:
 def look_ups_to_come(batch_id: int, to_come: LookUpsToCome, zone: str) -> str:
     """Return the sentence that says which rows in doubt a batch waits for, and until when."""
     rows = "1 unclear row waits" if to_come.rows == 1 else f"{to_come.rows:,} unclear rows wait"
-    until = datetime.fromtimestamp(to_come.last_at, ZoneInfo(zone)).strftime("%H:%M:%S")
+    until = Texts("en", zone).time(to_come.last_at, "%H:%M:%S")
     return f"batch {batch_id}: {rows} to be looked up at elepay, until {until} at least"
 
 
@@ -102,23 +95,13 @@ _ANY_WIDTH = 10_000
 
 
 def verdict(batch: Batch, counts: RowCounts) -> str:
-    """Return the first sentence of every report: what came out, and whether somebody is needed."""
-    if batch.state is BatchState.UNUSABLE:
-        return "the file cannot be used; nothing was sent"
-    done = f"{counts.created:,} of {counts.records:,} created"
-    if counts.skipped:
-        done += f", {counts.skipped:,} onboarded before"
-    if not counts.balance:
-        return f"{done}; THE COUNTS DO NOT ADD UP"
-    if counts.need_a_person == 0:
-        return f"{done}; nothing to do"
-    if batch.state is BatchState.FINISHED:
-        return f"{done}; {counts.need_a_person:,} need attention"
-    return f"{done}; {batch.state}, {counts.open + counts.unclear:,} not done yet"
+    """Return the headline of every report: what came out, and whether somebody is needed."""
+    headline = recommendations.verdict(batch.state, counts, Texts("en", "UTC")).text
+    return headline if counts.balance else f"{headline}; THE COUNTS DO NOT ADD UP"
 
 
 def exit_code(batch: Batch, counts: RowCounts) -> int:
-    """Return the exit code that a batch deserves (see `worker/cli.py`)."""
+    """Return the exit code that a batch deserves (`worker/cli/options.py`)."""
     if not counts.balance:
         return 1
     if batch.state is not BatchState.FINISHED:
@@ -143,9 +126,10 @@ def print_counts(console: Console, batch: Batch, counts: RowCounts, *, seconds: 
     well = counts.need_a_person == 0 and counts.balance and batch.state is not BatchState.UNUSABLE
     colour = "green" if well else "yellow"
     console.print(Text(verdict(batch, counts), style=f"bold {colour}"))
-    if why := stop_texts.sentence(batch.stop):
+    why = stop_texts.sentence(batch.stop)
+    if why or batch.state not in (BatchState.FINISHED, BatchState.UNUSABLE):
         known = why.startswith(batch.state)  # "paused by …" need not be said twice
-        console.print(Text(why if known else f"{batch.state}: {why}", style="red"))
+        console.print(Text(why if known else f"{batch.state}: {why}" if why else batch.state, style="red"))
     table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
     for name in ("created", "skipped", "invalid", "refused", "unclear", "open"):
         number = getattr(counts, name)

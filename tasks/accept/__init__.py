@@ -32,7 +32,8 @@ from tasks.csv_records import FileFormat, RecordBatch, detect_format, read_batch
 from tasks.elepay.catalogue import Catalogue, load_catalogue
 from tasks.errors import UnusableFile
 from tasks.gc_tuning import collector_at_rest
-from tasks.models import NewRow, Reason, RowState, encode_reasons, identity_of, spelling_of
+from tasks.identities import identity_of, spelling_of
+from tasks.models import NewRow, Reason, RowState, encode_reasons
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -14,7 +14,8 @@ from typing import NamedTuple
 from tasks.csv_records import FileFormat, unguard
 from tasks.elepay.catalogue import Catalogue
 from tasks.errors import SettingsError, UnusableFile
-from tasks.models import REFERENCE_KEY, Reason
+from tasks.identities import REFERENCE_KEY
+from tasks.models import Reason
 
 #: Columns without which no source can be created.
 REQUIRED = ("customer_id", "payment_method", "resource")

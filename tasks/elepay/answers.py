@@ -19,7 +19,8 @@ import structlog
 
 from tasks.elepay.codes import LEGACY, action_for
 from tasks.errors import Unclear
-from tasks.models import REFERENCE_KEY, Source, SourceRequest
+from tasks.identities import REFERENCE_KEY
+from tasks.models import Source, SourceRequest
 
 log = structlog.get_logger("onboard")
 

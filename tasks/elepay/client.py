@@ -36,7 +36,8 @@ from tasks.elepay.answers import Evidence, differs, short_text, source_of
 from tasks.elepay.exchange import Answer, Connection, Deadlines, Exchange
 from tasks.elepay.http_transport import MAX_ANSWER_BYTES, HttpTransport, Transport
 from tasks.errors import ElepayError, NotSent, Unclear
-from tasks.models import REFERENCE_KEY, Source, SourceRequest
+from tasks.identities import REFERENCE_KEY
+from tasks.models import Source, SourceRequest
 
 log = structlog.get_logger("onboard")
 

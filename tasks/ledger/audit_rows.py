@@ -7,10 +7,11 @@ from typing import NamedTuple
 
 from sqlalchemy import case, func, select, tuple_, update
 
+from tasks.identities import identity_and_generation, reference_of
 from tasks.ledger.conditions import GENERATION
 from tasks.ledger.schema import rows
 from tasks.ledger.store import Store
-from tasks.models import SETTLED_STATUSES, RowState, identity_and_generation, reference_of
+from tasks.models import SETTLED_STATUSES, RowState
 
 _AUDITED = (RowState.CREATED, RowState.REFUSED, RowState.UNCLEAR, RowState.WAITING)
 

@@ -7,10 +7,11 @@ from typing import NamedTuple
 
 from sqlalchemy import and_, case, func, insert, or_, select, tuple_, update
 
+from tasks.identities import reference_of
 from tasks.ledger.conditions import GENERATION
 from tasks.ledger.schema import batches, history, rows
 from tasks.ledger.store import Store
-from tasks.models import ENDED_STATUSES, SETTLED_STATUSES, BatchState, RowState, reference_of
+from tasks.models import ENDED_STATUSES, SETTLED_STATUSES, BatchState, RowState
 
 #: A claimed row is due again after this, should its answer never be written.
 CLAIM_SECONDS = 900.0

@@ -21,18 +21,11 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql
 
+from tasks.identities import own_identity_of
 from tasks.ledger.schema import OWNING, batches, rows
 from tasks.ledger.schema import own_spellings as own_spellings_table
 from tasks.ledger.store import Store
-from tasks.models import (
-    ENDED_STATUSES,
-    BatchState,
-    NewRow,
-    Reason,
-    RowState,
-    encode_reasons,
-    own_identity_of,
-)
+from tasks.models import ENDED_STATUSES, BatchState, NewRow, Reason, RowState, encode_reasons
 
 #: Identities that are asked for by one statement.
 _PAGE = 500

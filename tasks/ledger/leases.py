@@ -20,18 +20,11 @@ from sqlalchemy import (
     update,
 )
 
+from tasks.identities import reference_of
 from tasks.ledger.engine import BAD_VALUES, UnwritableValue, new_id
 from tasks.ledger.held_sources import HeldSources
 from tasks.ledger.schema import batches, history, rows, slices, workers
-from tasks.models import (
-    OWNING_STATES,
-    BatchState,
-    LeasedRow,
-    Outcome,
-    RowState,
-    Slice,
-    reference_of,
-)
+from tasks.models import OWNING_STATES, BatchState, LeasedRow, Outcome, RowState, Slice
 
 
 class WaveResult(NamedTuple):

@@ -12,18 +12,11 @@ from sqlalchemy import (
     select,
 )
 
+from tasks.identities import reference_of
 from tasks.ledger.conditions import GENERATION, GIVEN_UP
 from tasks.ledger.schema import batches, history, rows, tellings
 from tasks.ledger.store import Store
-from tasks.models import (
-    OPEN_STATES,
-    BatchState,
-    ReportRow,
-    RowCounts,
-    RowState,
-    decode_reasons,
-    reference_of,
-)
+from tasks.models import OPEN_STATES, BatchState, ReportRow, RowCounts, RowState, decode_reasons
 
 #: A batch in one of these has rows that are still to be done.
 _UNFINISHED = (BatchState.READING, BatchState.RUNNING, BatchState.PAUSED, BatchState.HALTED)

@@ -21,15 +21,11 @@ from sqlalchemy import (
     update,
 )
 
+from tasks.identities import reference_of
 from tasks.ledger.conditions import GENERATION
 from tasks.ledger.schema import batches, closed_methods, history, rows, workers
 from tasks.ledger.store import Store
-from tasks.models import (
-    ENDED_STATUSES,
-    LeasedRow,
-    RowState,
-    reference_of,
-)
+from tasks.models import ENDED_STATUSES, LeasedRow, RowState
 
 
 class ClosedMethod(NamedTuple):

@@ -14,13 +14,11 @@ from sqlalchemy import (
 )
 
 from tasks.errors import LedgerError
+from tasks.identities import reference_of
 from tasks.ledger.conditions import GIVEN_UP, UNDECIDED
 from tasks.ledger.held_sources import HeldSources, Holder
 from tasks.ledger.schema import batches, rows
-from tasks.models import (
-    RowState,
-    reference_of,
-)
+from tasks.models import RowState
 
 
 class UnclearRow(NamedTuple):

@@ -7,9 +7,10 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection, and_, select, update
 
+from tasks.identities import reference_of
 from tasks.ledger.held_sources import HeldSources
 from tasks.ledger.schema import batches, rows
-from tasks.models import BatchState, RowState, reference_of
+from tasks.models import BatchState, RowState
 
 #: Rows of one sample; of them so many are the first of the file, the others fall anywhere.
 SAMPLE_ROWS = 5

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 import shutil
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -17,6 +15,7 @@ import structlog
 from tasks.accept import AcceptanceChecks, OpenedFile, Warnings, load_mapping, open_file, read_rows
 from tasks.accept.subprocess_reader import BESIDE_BYTES, read_rows_beside
 from tasks.errors import UnusableFile
+from tasks.files.file_store import FileStore, accepted_name
 from tasks.gc_tuning import collector_at_rest
 from tasks.ledger import Ledger
 from tasks.models import Batch, BatchState, RowState, StopCode
@@ -109,7 +108,7 @@ def accept(
     return accept_file(path, ledger=services.ledger, files=services.files, rules=rules)
 
 
-def accept_file(path: Path, *, ledger: Ledger, files: Path, rules: AcceptRules) -> Accepted:
+def accept_file(path: Path, *, ledger: Ledger, files: FileStore, rules: AcceptRules) -> Accepted:
     """Bring a dropped file into the ledger and let it run.
 
     1. look at the file as a whole
@@ -132,7 +131,7 @@ def accept_file(path: Path, *, ledger: Ledger, files: Path, rules: AcceptRules) 
         raise
 
 
-def _accept_file(path: Path, ledger: Ledger, files: Path, rules: AcceptRules) -> Accepted:
+def _accept_file(path: Path, ledger: Ledger, files: FileStore, rules: AcceptRules) -> Accepted:
     opened = open_file(path, rules.intake)
     _discard_dead_readings(ledger)
     if going_on := _going_on(ledger, opened, rules):
@@ -255,37 +254,27 @@ def _refuse_if_too_bad(invalid: int, records: int, rules: AcceptRules) -> None:
         )
 
 
-def keep_file(path: Path, files: Path, sha256: str) -> Path:
-    """Copy a file to `files` under its checksum, whole or not at all, and return where.
+def keep_file(path: Path, files: FileStore, sha256: str) -> Path:
+    """Copy a file to `files` under its checksum, whole or not at all, and return where it can be read.
 
     Raises UnusableFile if it is no longer what the checksum says.
     """
-    files.mkdir(parents=True, exist_ok=True, mode=0o700)
-    kept = kept_at(files, sha256)
-    if kept.exists():
+    name = accepted_name(sha256)
+    if kept := files.get(name):
         return kept
-    handle, name = tempfile.mkstemp(dir=files, suffix=".part")
-    try:
-        with os.fdopen(handle, "wb") as target, path.open("rb") as source:
+    with files.put(name) as target:
+        with path.open("rb") as source:
             shutil.copyfileobj(source, target, 1 << 20)
-            target.flush()
-            os.fsync(target.fileno())
-        with Path(name).open("rb") as copied:
-            if hashlib.file_digest(copied, "sha256").hexdigest() != sha256:
-                raise UnusableFile(
-                    "changed_while_reading",
-                    "The file changed while it was being read.",
-                    hint="Wait until its export has ended, then drop it again.",
-                )
-        Path(name).replace(kept)
-    finally:
-        Path(name).unlink(missing_ok=True)
+        target.seek(0)
+        if hashlib.file_digest(target, "sha256").hexdigest() != sha256:
+            raise UnusableFile(
+                "changed_while_reading",
+                "The file changed while it was being read.",
+                hint="Wait until its export has ended, then drop it again.",
+            )
+    kept = files.get(name)
+    assert kept
     return kept
-
-
-def kept_at(files: Path, sha256: str) -> Path:
-    """Return where the copy of an accepted file is kept."""
-    return files / f"{sha256}.csv"
 
 
 def _parent(ledger: Ledger, opened: OpenedFile) -> int | None:

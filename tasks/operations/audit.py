@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,12 +19,13 @@ import structlog
 from tasks.elepay.client import ElepayApi, SourceList
 from tasks.elepay.codes import DOES_NOT_EXIST
 from tasks.errors import ElepayError, Halted, LedgerError, Maintenance, NotSent, RateLimitUnavailable, Throttled
+from tasks.files.atomic_write import atomic_write
 from tasks.ledger import AuditedRow, Ledger
 from tasks.models import Batch, BatchState
 from tasks.operations.audit_comparison import KINDS, CustomerRows, Difference, compare
 from tasks.operations.batch_status import require_account
 from tasks.operations.report import waits_for_next_night
-from tasks.reports.i18n import Texts
+from tasks.reports.i18n import Texts, iso_time
 from tasks.reports.lists import write_list
 from tasks.send.rate_limit import RateLimit
 from tasks.send.retry_policy import retrying_look_up
@@ -64,7 +63,7 @@ class Audit:
 
 def audited_folder(services: Services, batch_id: int, folder: Path | None = None) -> Path:
     """Return where the audit of a batch is written."""
-    return folder or services.reports / str(batch_id)
+    return folder or services.lists_folder / str(batch_id)
 
 
 def is_interrupted(services: Services, batch_id: int, folder: Path | None = None) -> bool:
@@ -279,20 +278,14 @@ def _write(done: Audit, folder: Path, texts: Texts, started: float) -> Audit:
     summary = {
         "format": 1,
         "batch": done.batch_id,
-        "started_at": _iso(started),
-        "finished_at": _iso(time.time()),
+        "started_at": iso_time(started),
+        "finished_at": iso_time(time.time()),
         "rows": done.rows,
         "lists": done.lists,
         "differences": done.counts,
         "agree": not done.differences,
     }
-    part = folder / "audit.json.part"
-    with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
-        json.dump(summary, file, indent=2)
-    part.replace(folder / "audit.json")
+    with atomic_write(folder / "audit.json") as file:
+        file.write(json.dumps(summary, indent=2).encode())
     reports = {"csv": folder / "audit.csv", "json": folder / "audit.json"}
     return Audit(done.batch_id, done.rows, done.lists, done.differences, summary=summary, reports=reports)
-
-
-def _iso(at: float) -> str:
-    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from tasks.errors import ElepayError, LedgerError, OnboardingError
+from tasks.files.local_folder import LocalFolder
 from tasks.ledger import Ledger
 from tasks.send.rate_limit import clock_ahead_seconds, require_writable
 from tasks.send.retry_policy import retrying_look_up
@@ -15,6 +15,8 @@ from tasks.services import Services
 
 #: Less room than this on the disk is reported.
 LEAST_FREE_BYTES = 500_000_000
+#: Written and removed again.
+_PROBE = ".doctor"
 #: Clocks that differ by more than this are reported; the ledger's is the one that counts.
 MOST_SKEW_SECONDS = 30.0
 
@@ -108,13 +110,13 @@ def check_memory(services: Services) -> Finding:
 
 def check_folders(services: Services) -> Finding:
     """Examine whether home, files and reports can be written."""
-    for folder in (services.settings.home, services.files, services.reports):
+    for store in (LocalFolder(services.settings.home), services.files, services.reports):
         try:
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            with tempfile.TemporaryFile(dir=folder) as file:
+            with store.put(_PROBE) as file:
                 file.write(b"ok")
+            store.remove(_PROBE)
         except OSError as error:
-            return Finding("folders", False, f"cannot write in {folder}: {error.strerror}; check ONBOARD_HOME")
+            return Finding("folders", False, f"cannot write in {store.location}: {error.strerror}; check ONBOARD_HOME")
     return Finding("folders", True, f"{services.settings.home} is writable")
 
 

@@ -14,6 +14,8 @@ from pathlib import Path
 from tasks import stop_texts
 from tasks.csv_records import FileFormat
 from tasks.errors import LedgerError
+from tasks.files.file_store import FileStore
+from tasks.files.local_folder import LocalFolder
 from tasks.ledger import Ledger
 from tasks.models import Batch, BatchState
 from tasks.operations.batch_status import BatchStatus, batch_status
@@ -73,19 +75,19 @@ def write(
     `commands` are what they say to type next, if not the usual; `fix` is the one for a corrected failures.csv.
     Raises what `write_reports` raises; nothing of an earlier set is lost before the new one is whole.
     """
-    folder = folder or services.reports / str(batch.id)
+    target = _target(services, batch, folder)
     if batch.state is not BatchState.FINISHED:
         services.ledger.file_sources(batch.id)  # no report may say that a row has another row's source
     tries = 0
     while True:
-        facts = gather(services, batch, folder)
+        facts = gather(services, batch, target)
         if commands is not None:
             facts = replace(facts, commands=commands)
         if fix is not None:
             facts = replace(facts, commands=replace(facts.commands, fix=fix))
         try:
             return write_reports(
-                folder,
+                target,
                 facts,
                 lambda: services.ledger.report_rows(batch.id),
                 lang=lang or services.settings.lang,
@@ -98,8 +100,12 @@ def write(
             time.sleep(AGAIN_SECONDS)
 
 
-def gather(services: Services, batch: Batch, folder: Path | None = None) -> ReportFacts:
-    """Collect the facts of a batch whose reports go into `folder`."""
+def _target(services: Services, batch: Batch, folder: Path | None) -> FileStore:
+    return LocalFolder(folder) if folder else services.reports.folder(str(batch.id))
+
+
+def gather(services: Services, batch: Batch, target: FileStore | None = None) -> ReportFacts:
+    """Collect the facts of a batch whose reports go into `target`, if not into their usual place."""
     ledger, settings = services.ledger, services.settings
     sent = ledger.sent_per_second(batch.id)
     books = ledger.books(batch.id)
@@ -123,7 +129,7 @@ def gather(services: Services, batch: Batch, folder: Path | None = None) -> Repo
         versions=_versions(),
         time_zone=settings.time_zone,
         goes_on_at=waits_for_next_night(services, batch),
-        commands=_commands(batch.id, folder or services.reports / str(batch.id)),
+        commands=_commands(batch.id, target or _target(services, batch, None)),
     )
 
 
@@ -134,10 +140,11 @@ def waits_for_next_night(services: Services, batch: Batch) -> float | None:
     return opens_at if batch.state is BatchState.RUNNING and opens_at > now else None
 
 
-def _commands(batch_id: int, folder: Path) -> Commands:
+def _commands(batch_id: int, target: FileStore) -> Commands:
     """Return what to type where the batch was started: in another folder it would be another ledger."""
+    failures = f"{target.location}/{FILES['failures']}"
     return Commands(
-        fix=f"onboard run {shlex.quote(str(folder / FILES['failures']))}",
+        fix=f"onboard run {shlex.quote(failures)}",
         resume=f"onboard resume {batch_id}",
         resolve=f"onboard resolve {batch_id}",
     )

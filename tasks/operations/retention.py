@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import shutil
 from dataclasses import dataclass
-from pathlib import Path
 
 import structlog
 
 from tasks.errors import SettingsError
+from tasks.files.file_store import FileStore, accepted_name
 from tasks.ledger import Ledger
 from tasks.services import Services
 
@@ -34,7 +32,7 @@ def tidy(services: Services) -> Tidied:
     return drop_old_batches(services.ledger, services.files, services.reports, days)
 
 
-def drop_old_batches(ledger: Ledger, files: Path, reports: Path, keep_days: float) -> Tidied:
+def drop_old_batches(ledger: Ledger, files: FileStore, reports: FileStore, keep_days: float) -> Tidied:
     """Drop what belongs to batches that ended more than `keep_days` ago; 0 days: nothing.
 
     The ledger comes first: once a batch is marked as dropped, nothing asks for its file any more. Files and folders of
@@ -47,7 +45,10 @@ def drop_old_batches(ledger: Ledger, files: Path, reports: Path, keep_days: floa
     in_use = ledger.files_in_use(before) if old else set()
     tidied = Tidied()
     for batch in old:
-        dropped = _drop(ledger, batch.id, reports / str(batch.id), _file(files, batch.sha256, in_use))
+        rows = ledger.drop_personal_data(batch.id)
+        has_folder = reports.remove(str(batch.id))
+        has_file = batch.sha256 not in in_use and files.remove(accepted_name(batch.sha256))
+        dropped = Tidied(rows=rows, files=int(has_file), folders=int(has_folder))
         if dropped != Tidied():
             tidied = Tidied(
                 tidied.batches + 1,
@@ -57,21 +58,3 @@ def drop_old_batches(ledger: Ledger, files: Path, reports: Path, keep_days: floa
             )
             log.info("old batch tidied", batch=batch.id, rows=dropped.rows)
     return tidied
-
-
-def _file(files: Path, sha256: str, in_use: set[str]) -> Path | None:
-    """Return the accepted copy of a batch's file, if it is here and no younger batch needs it."""
-    file = files / f"{sha256}.csv"
-    return file if sha256 not in in_use and file.is_file() else None
-
-
-def _drop(ledger: Ledger, batch_id: int, folder: Path, file: Path | None) -> Tidied:
-    """Drop a batch's personal data, then its folder of reports and its file."""
-    rows = ledger.drop_personal_data(batch_id)
-    has_folder = folder.is_dir()
-    if has_folder:
-        with contextlib.suppress(FileNotFoundError):  # another process drops it, too
-            shutil.rmtree(folder)
-    if file is not None:
-        file.unlink(missing_ok=True)
-    return Tidied(rows=rows, files=int(file is not None), folders=int(has_folder))

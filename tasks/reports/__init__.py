@@ -2,7 +2,7 @@
 
 ::
 
-    write_reports    all reports of a batch into a folder: complete, or without a manifest
+    write_reports    all reports of a batch into a store: complete, or without a manifest
     write_notice     what became of a dropped file that has no reports
 
 ===============  =======================================================================
@@ -14,7 +14,6 @@ recommendations  the verdict, and what to do
 csv_reports      `results.csv`, `failures.csv` and their excel-safe copies
 summary_json     `summary.json`
 lists            `follow-up.csv`, `audit.csv`: no reports of one file
-atomic_publish   temp files, fsync, rename, the manifest last
 notice           a few lines about a file that was rejected, or onboarded before
 ===============  =======================================================================
 

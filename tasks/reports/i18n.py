@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -61,6 +61,11 @@ class Texts:
         parts = [("hours", whole // 3600), ("minutes", whole % 3600 // 60), ("seconds", whole % 60)]
         first = next(at for at, (_, count) in enumerate(parts) if count)
         return " ".join(self(unit, count=count) for unit, count in parts[first : first + 2] if count)
+
+
+def iso_time(at: float) -> str:
+    """Return a time as programs read it: ISO 8601 in UTC, to the millisecond."""
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")
 
 
 @cache

@@ -9,8 +9,8 @@ from typing import Any
 
 import orjson
 
+from tasks.files.file_store import FileStore
 from tasks.models import Batch, BatchState
-from tasks.reports.atomic_publish import publication
 from tasks.reports.i18n import Texts
 
 NOTICES = ("notice.txt", "notice.json")
@@ -32,10 +32,10 @@ class Notice:
     need_a_person: int = 0  #: rows of it
 
 
-def write_notice(folder: Path, notice: Notice, *, lang: str, time_zone: str) -> dict[str, Path]:
-    """Write a notice into a folder, in place of an earlier one; return file name -> path. Raises OSError."""
+def write_notice(target: FileStore, notice: Notice, *, lang: str, time_zone: str) -> dict[str, Path]:
+    """Write a notice into a store, in place of an earlier one; return file name -> path. Raises OSError."""
     texts = Texts(lang, time_zone)
-    with publication(folder) as reports:
+    with target.publication() as reports:
         reports.path(NOTICES[0]).write_text("\n".join(_lines(notice, texts)) + "\n", encoding="utf-8")
         reports.path(NOTICES[1]).write_bytes(
             orjson.dumps(_facts(notice), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)

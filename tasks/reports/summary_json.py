@@ -30,7 +30,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from datetime import UTC, datetime
 from typing import Any
 
 import orjson
@@ -38,6 +37,7 @@ import orjson
 from tasks import stop_texts
 from tasks.reports.aggregates import Aggregates
 from tasks.reports.contents import Story
+from tasks.reports.i18n import iso_time
 from tasks.reports.recommendations import Recommendations
 from tasks.reports.report_data import ReportFacts
 
@@ -99,7 +99,7 @@ def _times(facts: ReportFacts, written_at: float) -> dict[str, Any]:
 
 
 def _iso(at: float | None) -> str | None:
-    return None if at is None else datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")
+    return None if at is None else iso_time(at)
 
 
 def _rate(facts: ReportFacts) -> dict[str, Any]:

@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator, Set
 from pathlib import Path
 from typing import Any, Protocol
 
+from tasks.files.file_store import MANIFEST, FileStore, Publication
 from tasks.gc_tuning import collector_at_rest
 from tasks.models import ReportRow
 from tasks.reports.aggregates import Aggregates
-from tasks.reports.atomic_publish import MANIFEST, Publication, publication
 from tasks.reports.contents import Story
 from tasks.reports.csv_reports import CsvReports, ExactLines, FileColumns, Lines, SafeLines
 from tasks.reports.html_report import render
@@ -48,7 +48,7 @@ class Sink(Protocol):
 
 
 def write_reports(
-    folder: Path,
+    target: FileStore,
     facts: ReportFacts,
     rows: Callable[[], Iterator[ReportRow]],
     *,
@@ -58,15 +58,15 @@ def write_reports(
     max_sheet_rows: int = MAX_ROWS,
     now: Callable[[], float] = time.time,
 ) -> dict[str, Path]:
-    """Write the reports of a batch into `folder`, in place of earlier ones; return report -> path.
+    """Write the reports of a batch into `target`, in place of earlier ones; return report -> path.
 
     `rows` gives every row in the order of records. Without a readable file there are no CSV reports. Raises
     `ReconciliationError` if file, rows and counts disagree, `OSError` if the disk does not take the reports;
-    `atomic_publish.Publication.publish` says what is left then.
+    `file_store.Publication.publish` says what is left then.
     """
     texts = Texts(lang, facts.time_zone)
     tally = Aggregates()
-    with publication(folder) as reports, collector_at_rest():
+    with target.publication() as reports, collector_at_rest():
         with contextlib.ExitStack() as closing:
             sinks: list[Sink] = _csv_sinks(facts, reports, excel_safe=excel_safe) if "csv" in formats else []
             workbook = None

@@ -31,8 +31,9 @@ from tasks.errors import (
     TryLater,
     Unclear,
 )
+from tasks.identities import identity_and_generation
 from tasks.ledger import Ledger, SampledRow
-from tasks.models import BatchState, Slice, Stop, StopCode, identity_and_generation
+from tasks.models import BatchState, Slice, Stop, StopCode
 from tasks.send.outcomes import SILENT, halting
 from tasks.send.rate_limit import RateLimit
 from tasks.send.retry_policy import RetryPolicy, retrying_look_up

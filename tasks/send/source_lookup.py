@@ -23,8 +23,9 @@ from typing import NamedTuple
 from tasks.elepay.client import ElepayApi, SourceList
 from tasks.elepay.codes import DOES_NOT_EXIST
 from tasks.errors import Refused
+from tasks.identities import identity_and_generation
 from tasks.ledger import Ledger
-from tasks.models import ENDED_STATUSES, LeasedRow, Source, identity_and_generation
+from tasks.models import ENDED_STATUSES, LeasedRow, Source
 from tasks.send.lookup_result import Finding, LookUp
 
 #: After lists showed no control source, none is looked for again for so long.

@@ -9,8 +9,9 @@ import pytest
 from factories import answer, hand, new_row, running_batch, whole
 
 from tasks.elepay.client import SourceList
+from tasks.identities import reference_of
 from tasks.ledger import Ledger
-from tasks.models import LeasedRow, RowState, Source, reference_of
+from tasks.models import LeasedRow, RowState, Source
 from tasks.send.lookup_result import Finding, LookUp
 from tasks.send.outcomes import SendPolicy
 from tasks.send.retry_policy import RetryPolicy

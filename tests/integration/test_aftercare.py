@@ -14,8 +14,10 @@ from sqlalchemy import text
 
 from tasks.elepay.client import SourceList
 from tasks.errors import ElepayError, Halted, Maintenance, NotSent, RateLimitUnavailable, Refused, Unclear
+from tasks.files.local_folder import LocalFolder
+from tasks.identities import reference_of
 from tasks.ledger import AuditedRow, FollowUpRow, Ledger, StatusObservation
-from tasks.models import Account, BatchState, Outcome, RowState, Source, Stop, StopCode, decode_reasons, reference_of
+from tasks.models import Account, BatchState, Outcome, RowState, Source, Stop, StopCode, decode_reasons
 from tasks.operations import follow_up, retention
 from tasks.operations.audit_comparison import compare
 from tasks.operations.follow_up import FollowUpRules, next_question
@@ -319,7 +321,7 @@ def kept(tmp_path: Path, ledger: Ledger, batch: int) -> tuple[Path, Path]:
 
 
 def tidy(tmp_path: Path, ledger: Ledger, days: float = 30) -> retention.Tidied:
-    return retention.drop_old_batches(ledger, tmp_path / "files", tmp_path / "reports", days)
+    return retention.drop_old_batches(ledger, LocalFolder(tmp_path / "files"), LocalFolder(tmp_path / "reports"), days)
 
 
 def test_old_batches_lose_files_reports_and_people_but_not_their_books(ledger: Ledger, tmp_path: Path) -> None:

@@ -152,7 +152,7 @@ def test_check_counts_and_forecasts_and_sends_nothing(tmp_path: Path, simulator:
     assert (found["to_send"], found["repeated"], found["invalid"]) == (1200, 1, 1)
     assert found["forecast"]["seconds"] == 60
     said = onboard("check", file).stdout
-    assert "1,200 rows at 20/s: 60 s, done about" in said
+    assert "1,200 rows at 20/s: 1 min, done about" in said
     assert "1202" in said, "the line of the invalid record"
     assert simulator.statistics()["requests"].get("createSource", 0) == 0
     assert not (onboard.home / "ledger.db").exists()

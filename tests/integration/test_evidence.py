@@ -10,13 +10,14 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, suppress
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
 from factories import KEY, wait_until
 from pydantic import SecretStr
-from raw_server import Asked, RawServer, Scripted, created, http, read_request, source_of
+from raw_server import Asked, Listener, RawServer, Scripted, created, http, read_request, source_of
 from structlog.testing import capture_logs
 from tls import certificate, tls_server
 
@@ -318,12 +319,7 @@ def test_an_answer_of_http_1_0_ends_with_its_connection(client: Client) -> None:
         assert said(create(client(server), 0)) == "src_1"
 
 
-def test_surplus_bytes_in_a_record_of_tls_end_the_connection(
-    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder = certificate(tmp_path_factory)
-    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(folder / "cert"))
-    monkeypatch.setenv("no_proxy", "localhost")
+def test_surplus_bytes_in_a_record_of_tls_end_the_connection(trusted_certificate: Path) -> None:
     lines: list[int] = []
 
     def serve(connection: ssl.SSLSocket) -> None:
@@ -334,7 +330,7 @@ def test_surplus_bytes_in_a_record_of_tls_end_the_connection(
             answer = created(asked)
             connection.sendall(answer + answer)
 
-    with closing(tls_server(folder, serve)) as listening:
+    with closing(tls_server(trusted_certificate, serve)) as listening:
         url = f"https://localhost:{listening.getsockname()[1]}"
         api = ElepayApi(url, SecretStr(KEY), DEADLINES, trust_env=True)
         assert [said(create(api, number)) for number in range(3)] == ["src_0", "src_1", "src_2"]
@@ -368,30 +364,14 @@ def test_a_proxy_that_answers_connect_in_http_1_0_works(
     assert all(head.startswith(b"CONNECT localhost:") and KEY.encode() not in head for head in proxy.heads)
 
 
-class ConnectProxy:
+class ConnectProxy(Listener):
     """A proxy that answers CONNECT in HTTP/1.0, without keep-alive, and then passes bytes on."""
 
     def __init__(self) -> None:
         self.heads: list[bytes] = []
-        self._listening = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self._listening.getsockname()[1]}"
-        threading.Thread(target=self._accept, daemon=True).start()
+        super().__init__()
 
-    def __enter__(self) -> ConnectProxy:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        with suppress(OSError):
-            self._listening.shutdown(socket.SHUT_RDWR)
-        self._listening.close()
-
-    def _accept(self) -> None:
-        with suppress(OSError):
-            while True:
-                connection, _ = self._listening.accept()
-                threading.Thread(target=self._tunnel, args=(connection,), daemon=True).start()
-
-    def _tunnel(self, connection: socket.socket) -> None:
+    def _serve(self, connection: socket.socket) -> None:
         head = read_request(connection)
         assert head is not None
         self.heads.append(head)

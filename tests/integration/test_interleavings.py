@@ -54,10 +54,11 @@ from sqlalchemy import ColumnElement, Connection, Float, event, literal, text
 from tasks.accept.request_codec import content_of, request_of
 from tasks.elepay.client import ElepayApi
 from tasks.errors import LedgerError, RateLimitUnavailable
+from tasks.identities import identity_of, reference_of
 from tasks.ledger import ENDED_STATUSES, Ledger, memory
 from tasks.ledger.engine import LedgerEngine
 from tasks.ledger.held_sources import SOURCE_TAKEN
-from tasks.models import NO_ACCOUNT, BatchState, LeasedRow, NewRow, RowState, Slice, identity_of, reference_of
+from tasks.models import NO_ACCOUNT, BatchState, LeasedRow, NewRow, RowState, Slice
 from tasks.operations import batch_lifecycle
 from tasks.send import circuit_breaker
 from tasks.send.outcomes import SendPolicy

@@ -5,14 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import signal
-import socket
 import subprocess
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from factories import Command, Simulator, wait_until, write_csv
+from raw_server import Listener
 
 from tasks.settings import setting_names
 from worker.commands.rehearse import KEPT
@@ -20,32 +19,6 @@ from worker.commands.rehearse import KEPT
 LIVE_KEY = "sk_live_0123456789"
 #: What may be heard, kept and counted by others: each must be a decision to take over.
 TOUCHING = ("ELEPAY_", "ONBOARD_NOTIFY", "ONBOARD_METRICS", "ONBOARD_HOME", "ONBOARD_DROP", "ONBOARD_REPORTS")
-
-
-class Listener:
-    """A socket on the loopback that counts who connects."""
-
-    def __enter__(self) -> Listener:
-        self.connections = 0
-        self._socket = socket.create_server(("127.0.0.1", 0))
-        self.port = int(self._socket.getsockname()[1])
-        self._thread = threading.Thread(target=self._count, daemon=True)
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._socket.shutdown(socket.SHUT_RDWR)
-        self._socket.close()
-        self._thread.join(10)
-
-    def _count(self) -> None:
-        while True:
-            try:
-                connection, _ = self._socket.accept()
-            except OSError:
-                return
-            self.connections += 1
-            connection.close()
 
 
 @pytest.fixture

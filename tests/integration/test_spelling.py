@@ -319,7 +319,7 @@ def test_one_reference_from_two_programs_has_one_source_and_the_other_file_needs
     assert (first["exit"], first["books"]["created"]) == (0, 1)
     second = command.json("run", write(tmp_path / "other.csv", other[0], encoding=other[1]))
     assert (second["exit"], second["books"]["invalid"], second["books"]["balance"]) == (1, 1, True)
-    assert "1 need attention" in second["verdict"]
+    assert "1 needs attention" in second["verdict"]
     assert list(sent(simulator)) == [one[0]], "as it was written"
     with Path(second["reports"]["failures"]).open(encoding=other[1], newline="") as file:
         (failure,) = csv.DictReader(file)

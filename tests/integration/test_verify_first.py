@@ -6,8 +6,9 @@ from factories import answer, hand, new_row, running_batch, whole
 from sqlalchemy import text
 
 from tasks.elepay.client import SourceList
+from tasks.identities import identity_and_generation, reference_of
 from tasks.ledger import Ledger
-from tasks.models import BatchState, Outcome, RowState, Source, identity_and_generation, reference_of
+from tasks.models import BatchState, Outcome, RowState, Source
 from tasks.send.lookup_result import Finding
 from tasks.send.source_lookup import SourceLookup
 

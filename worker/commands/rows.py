@@ -13,6 +13,7 @@ from tasks.models import BatchState, Reason, RowState
 from tasks.operations import resolve as resolution
 from tasks.operations.resolve import Resolved
 from tasks.operations.show_row import show_row
+from tasks.reports.i18n import Texts
 from tasks.services import Services
 from worker import terminal
 from worker.commands.batch_result import print_sentence
@@ -127,7 +128,10 @@ def show(services: Services, batch_id: int, line: int, console: Console) -> tupl
     if shown.history:
         names = ("attempt", "what", "code", "request_id", "latency_ms", "who")
         lines = [
-            (terminal.clock_seconds(entry["at"], settings.time_zone), *(str(entry[name] or "") for name in names))
+            (
+                Texts("en", settings.time_zone).time(entry["at"], "%Y-%m-%d %H:%M:%S"),
+                *(str(entry[name] or "") for name in names),
+            )
             for entry in shown.history
         ]
         terminal.print_table(console, ("when", "attempt", "what", "code", "request", "ms", "who"), lines)

@@ -11,6 +11,5 @@ dated_folder   `archive/` and `rejected/`: closed claims by day
 late_uploads   uploads that continued after their file was taken
 names          which names are unfinished uploads, junk or companions; safe names
 file_events    file events of the operating system
-durable_files  files and names that are on the disk before a function returns
 =============  ====================================================================
 """

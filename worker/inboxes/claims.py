@@ -19,7 +19,7 @@ from typing import Any
 
 import orjson
 
-from worker.inboxes.durable_files import sync_folder, write_file
+from tasks.files.atomic_write import atomic_write, sync_folder
 from worker.inboxes.heartbeats import Heartbeats
 from worker.inboxes.names import COMPANIONS, kind_of, safe_name
 from worker.inboxes.protocol import FILE, Claim, CompleteFile
@@ -34,7 +34,8 @@ _OF_EVERY_FILE = (errno.EXDEV, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EM
 def note(claim: Claim, **facts: Any) -> None:
     """Add facts to a claim, and flush them to the disk. Raises OSError."""
     claim.facts.update(facts)
-    write_file(claim.folder / FACTS, orjson.dumps(claim.facts, option=orjson.OPT_INDENT_2))
+    with atomic_write(claim.folder / FACTS) as file:
+        file.write(orjson.dumps(claim.facts, option=orjson.OPT_INDENT_2))
 
 
 def has_file(claim: Claim) -> bool:

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-from worker.inboxes.durable_files import sync_folder
+from tasks.files.atomic_write import sync_folder
 from worker.inboxes.names import free_names
 
 

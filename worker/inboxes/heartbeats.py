@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 
 from tasks import process_identity
-from worker.inboxes.durable_files import write_file
+from tasks.files.atomic_write import atomic_write
 
 
 class Heartbeats:
@@ -34,7 +34,8 @@ class Heartbeats:
         except FileNotFoundError:
             pid = os.getpid()
             process = {"host": process_identity.host(), "pid": pid, "process_started": process_identity.started(pid)}
-            write_file(path, orjson.dumps(process))
+            with atomic_write(path) as file:
+                file.write(orjson.dumps(process))
 
     def end(self) -> None:
         """Show that this watcher has ended: from now on the others see it as dead."""

@@ -19,9 +19,9 @@ from typing import Any
 
 import orjson
 
+from tasks.files.atomic_write import sync_file, sync_folder
 from worker.inboxes.claims import FACTS, has_file, note
 from worker.inboxes.dated_folder import DatedFolder
-from worker.inboxes.durable_files import sync_file, sync_folder
 from worker.inboxes.names import name_of_rest
 from worker.inboxes.protocol import FILE, Claim
 
@@ -97,18 +97,19 @@ def has_other_content(claim: Claim) -> bool:
     return False
 
 
-def return_to_inbox(claim: Claim, accepted: Path, inbox: Path) -> str | None:
+def return_to_inbox(claim: Claim, accepted: Path | None, inbox: Path) -> str | None:
     """Move a changed file back to the inbox; return its name there, None if it had been moved before. Raises OSError.
 
     The file itself moves, so that whatever its uploader still writes is included; it is claimed again when it has
-    settled. `accepted`, if it exists, is what was read: a copy takes the file's place. Can be repeated from the start:
+    settled. `accepted`, if it is still kept, is what was read: a copy takes the file's place. Can be repeated from the
+    start:
 
     1. copy what was read into the claim's folder
     2. move the file to a new name in the inbox
     3. rename the copy to the file's name
     """
     copy = claim.folder / _ACCEPTED
-    if accepted.exists() and not copy.exists():
+    if accepted is not None and not copy.exists():
         _copy_accepted(claim, accepted, copy)
     name = None
     if has_file(claim):
@@ -125,7 +126,7 @@ def _copy_accepted(claim: Claim, accepted: Path, copy: Path) -> None:
     """Copy what was read, with the time that claim.json says, all or nothing."""
     copying = claim.folder / _COPYING
     shutil.copyfile(accepted, copying)
-    sync_file(copying, mode=0o600)
+    sync_file(copying)
     if "mtime_ns" in claim.facts:
         os.utime(copying, ns=(claim.facts["mtime_ns"], claim.facts["mtime_ns"]))
     copying.rename(copy)

@@ -186,6 +186,6 @@ class LocalFolder:
         """Return whether a closed claim's file differs, by its checksum, from what was read. Raises OSError."""
         return late_uploads.has_other_content(claim)
 
-    def return_to_inbox(self, claim: Claim, accepted: Path) -> bool:
+    def return_to_inbox(self, claim: Claim, accepted: Path | None) -> bool:
         """Move a changed file back to `inbox/`; False if it had been moved before. Raises OSError."""
         return late_uploads.return_to_inbox(claim, accepted, self.paths.inbox) is not None

@@ -6,8 +6,8 @@ import os
 import shutil
 from pathlib import Path
 
+from tasks.files.atomic_write import sync_file, sync_folder
 from worker.inboxes.claims import note
-from worker.inboxes.durable_files import sync_file, sync_folder
 from worker.inboxes.names import free_names
 from worker.inboxes.protocol import Claim
 
@@ -50,6 +50,6 @@ def _copy_reports(claim: Claim) -> Path:
     for report in sorted(claim.reports.iterdir()):
         if report.is_file():
             shutil.copyfile(report, outgoing / report.name)
-            sync_file(outgoing / report.name, mode=0o600)
+            sync_file(outgoing / report.name)
     sync_folder(outgoing)
     return outgoing

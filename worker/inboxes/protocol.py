@@ -129,7 +129,7 @@ class Inbox(Protocol):
     def has_other_content(self, claim: Claim) -> bool:
         """Return whether a closed claim's file differs, by its checksum, from what was read."""
 
-    def return_to_inbox(self, claim: Claim, accepted: Path) -> bool:
+    def return_to_inbox(self, claim: Claim, accepted: Path | None) -> bool:
         """Move a closed claim's file back to the inbox under a new name; a copy of `accepted` takes its place.
 
         Return False if the file had been moved before.

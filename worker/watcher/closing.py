@@ -9,6 +9,7 @@ import structlog
 
 from tasks import reason_texts
 from tasks.errors import UnusableFile
+from tasks.files.local_folder import LocalFolder
 from tasks.ledger import Ledger
 from tasks.models import Batch, BatchState, NotificationKind
 from tasks.operations import report
@@ -130,4 +131,4 @@ class ClaimCloser:
 
     def _write_notice(self, claim: Claim, notice: Notice) -> None:
         notice = replace(notice, sha256=claim.facts.get("sha256", ""))
-        write_notice(claim.reports, notice, lang=self._lang, time_zone=self._services.settings.time_zone)
+        write_notice(LocalFolder(claim.reports), notice, lang=self._lang, time_zone=self._services.settings.time_zone)

@@ -5,13 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
-from pathlib import Path
 
 import structlog
 
+from tasks.files.file_store import FileStore, accepted_name
 from tasks.ledger import Ledger
 from tasks.models import NotificationKind
-from tasks.operations import accept_batch
 from worker.inboxes.protocol import Claim, Inbox
 from worker.watcher.background import run_in_background
 from worker.watcher.failure_log import FailureLog
@@ -26,7 +25,7 @@ class LateUploadCheck:
         self,
         inbox: Inbox,
         ledger: Ledger,
-        accepted_files: Path,
+        accepted_files: FileStore,
         failures: FailureLog,
         *,
         pause_seconds: float,
@@ -71,7 +70,7 @@ class LateUploadCheck:
             if not self._inbox.has_other_content(claim):
                 return
             self._ledger.add_news(NotificationKind.WENT_ON, once=f"went on {claim.id}", why=claim.name)
-            accepted = accept_batch.kept_at(self._accepted_files, claim.facts["sha256"])
+            accepted = self._accepted_files.get(accepted_name(claim.facts["sha256"]))
             if self._inbox.return_to_inbox(claim, accepted):
                 log.warning("file changed after it was read, and comes back", claim=claim.id)
             self._on_return()

@@ -8,6 +8,7 @@ from pathlib import Path
 import structlog
 
 from tasks.errors import UnusableFile
+from tasks.files.file_store import FileStore, accepted_name
 from tasks.ledger import Ledger
 from tasks.models import Batch, BatchState, NotificationKind
 from tasks.operations import accept_batch, batch_lifecycle
@@ -26,7 +27,9 @@ _KNOWN = (*batch_lifecycle.GOES_ON, BatchState.FINISHED, BatchState.CANCELLED)
 class ClaimReader:
     """Reads claimed files; `accept` makes a batch of a file."""
 
-    def __init__(self, inbox: Inbox, ledger: Ledger, accepted_files: Path, accept: Callable[[Path], Accepted]) -> None:
+    def __init__(
+        self, inbox: Inbox, ledger: Ledger, accepted_files: FileStore, accept: Callable[[Path], Accepted]
+    ) -> None:
         self._inbox, self._ledger = inbox, ledger
         self._accepted_files = accepted_files
         self._accept = accept
@@ -66,7 +69,7 @@ class ClaimReader:
     def _batch_of_earlier_reading(self, claim: Claim) -> Batch | None:
         """Return the claim's own batch of what was read before its watcher ended, if that was accepted."""
         sha256 = claim.facts.get("sha256", "")
-        if not sha256 or not accept_batch.kept_at(self._accepted_files, sha256).exists():
+        if not sha256 or self._accepted_files.get(accepted_name(sha256)) is None:
             return None
         return self._own(claim, self._known(sha256))
 

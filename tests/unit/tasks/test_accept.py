@@ -26,9 +26,11 @@ from tasks.accept.checks import MOST_REASONS
 from tasks.accept.file_warnings import shown
 from tasks.accept.request_codec import content_of
 from tasks.csv_records import detect_format, read_records
+from tasks.csv_records.records import Record
 from tasks.elepay.catalogue import load_catalogue
 from tasks.errors import SettingsError, UnusableFile
-from tasks.models import NewRow, Reason, decode_reasons, identity_of
+from tasks.identities import identity_of
+from tasks.models import NewRow, Reason, decode_reasons
 
 HEADER = "customer_id,payment_method,resource,description,reference,extra.frontUrl,metadata.branch,metadata.note"
 relaxed = settings(
@@ -94,19 +96,23 @@ CELLS = st.one_of(
 )
 
 
+def rows_and_records(path: Path) -> list[tuple[NewRow, Record]]:
+    """Return each row of a file with its record; none if the file is unusable."""
+    try:
+        found = read(path)
+    except UnusableFile:
+        return []
+    records = list(read_records(path, detect_format(path)))
+    assert [(row.record, row.line) for row in found] == [(record.record, record.line) for record in records]
+    return list(zip(found, records, strict=True))
+
+
 @relaxed
 @given(rows=st.lists(st.lists(CELLS, min_size=1, max_size=10), min_size=1, max_size=20), quote=st.booleans())
 def test_whatever_the_cells_hold_each_record_comes_out_once(tmp_path: Path, rows: list[list[str]], quote: bool) -> None:
     text = io.StringIO(newline="")
     csv.writer(text, quoting=csv.QUOTE_ALL if quote else csv.QUOTE_MINIMAL).writerows([HEADER.split(","), *rows])
-    path = write(tmp_path, text.getvalue())
-    try:
-        found = read(path)
-    except UnusableFile:
-        return
-    records = list(read_records(path, detect_format(path)))
-    assert [(row.record, row.line) for row in found] == [(record.record, record.line) for record in records]
-    for row, record in zip(found, records, strict=True):
+    for row, record in rows_and_records(write(tmp_path, text.getvalue())):
         if row.state == "waiting":
             _assert_says_what_the_record_says(row, record.fields)
         else:
@@ -129,14 +135,8 @@ PIECES = st.one_of(
 def test_whatever_the_bytes_are_intake_answers_with_rows_or_one_clear_error(
     tmp_path: Path, start: str, pieces: list[bytes]
 ) -> None:
-    path = write(tmp_path, start.encode() + b"\n" + b"".join(pieces))
-    try:
-        found = read(path)
-    except UnusableFile:
-        return
-    records = list(read_records(path, detect_format(path)))
-    assert [(row.record, row.line) for row in found] == [(record.record, record.line) for record in records]
-    assert all((row.state == "waiting") == (row.identity is not None) == (row.reasons is None) for row in found)
+    for row, _ in rows_and_records(write(tmp_path, start.encode() + b"\n" + b"".join(pieces))):
+        assert (row.state == "waiting") == (row.identity is not None) == (row.reasons is None)
 
 
 def test_test_and_live_mode_have_identities_of_their_own(tmp_path: Path) -> None:

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tasks.models import fold, identity_of, own_identity_of, spelling_of
+from tasks.identities import identity_of, own_identity_of, spelling_of
+from tasks.spelling import fold
 
 #: Characters in which spellings differ, and a few that do not fold.
 ODD = (

@@ -101,7 +101,7 @@ def test_every_link_has_its_file(page: Page, reported: Reported) -> None:
     ids = {f"#{found['id']}" for _, found in page.elements if "id" in found}
     files = {target for target in targets if not target.startswith("#")}
     assert targets - files <= ids
-    folder = reported.ours.reports / "1"
+    folder = reported.ours.lists_folder / "1"
     assert files == {path.name for path in folder.iterdir()} - {"report.html", "manifest.json"}
 
 

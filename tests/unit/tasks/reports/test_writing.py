@@ -15,11 +15,12 @@ import pytest
 from factories import ROOT, answer
 from reported import HEADER, Reported, cells, refused
 
+from tasks.files.file_store import MANIFEST
+from tasks.files.local_folder import LocalFolder
 from tasks.ledger import Ledger
 from tasks.models import Batch, BatchState, LeasedRow, Outcome, ReportRow, RowCounts, RowState, Stop, StopCode
 from tasks.operations import report
 from tasks.reports import ReconciliationError, write_reports
-from tasks.reports.atomic_publish import MANIFEST
 
 ROWS = HEADER + "".join(f"cus_{n},creditcard,ios,Plan {n}\n" for n in range(40)) + "x,nonsense,ios,a\n"
 
@@ -99,9 +100,9 @@ def test_times_of_the_summary_are_utc_and_the_page_s_are_local(reported: Reporte
 
 def refuses(reported: Reported, batch: Batch, rows: list[ReportRow], **changes: object) -> str:
     """Say why nothing was published; what stood there before still stands."""
-    folder = reported.ours.reports / str(batch.id)
+    folder = reported.ours.lists_folder / str(batch.id)
     with pytest.raises(ReconciliationError) as caught:
-        write_reports(folder, reported.facts(batch, **changes), lambda: iter(rows))
+        write_reports(LocalFolder(folder), reported.facts(batch, **changes), lambda: iter(rows))
     assert whole_set(folder)
     assert not list(folder.glob(".writing-*"))
     return str(caught.value)
@@ -200,7 +201,7 @@ def large(reported: Reported) -> Batch:
 @pytest.mark.resilience
 def test_a_writer_that_is_killed_never_leaves_half_a_set_with_a_manifest(reported: Reported) -> None:
     batch = large(reported)
-    folder = reported.ours.reports / str(batch.id)
+    folder = reported.ours.lists_folder / str(batch.id)
     with_manifest, rounds, seconds = False, 0, 0.3
     while rounds < 6 or not with_manifest:  # one has to get so far, however slow the machine is
         assert seconds < 30
@@ -223,7 +224,7 @@ def test_a_writer_that_is_killed_never_leaves_half_a_set_with_a_manifest(reporte
 @pytest.mark.representative
 def test_a_full_disk_leaves_the_old_set(reported: Reported, limit: int) -> None:
     batch = large(reported)
-    folder = reported.ours.reports / str(batch.id)
+    folder = reported.ours.lists_folder / str(batch.id)
     before = {path.name: path.read_bytes() for path in reported.write(batch, excel_safe=True).values()}
     assert max(map(len, before.values())) > 250_000
     process = writer(reported, batch, "ja", once=True, limit=limit)
@@ -236,7 +237,7 @@ def test_a_full_disk_leaves_the_old_set(reported: Reported, limit: int) -> None:
 
 def test_two_writers_at_once_leave_one_whole_set(reported: Reported) -> None:
     batch = large(reported)
-    folder = reported.ours.reports / str(batch.id)
+    folder = reported.ours.lists_folder / str(batch.id)
     reported.write(batch)
     both = [writer(reported, batch, lang, once=True) for lang in ("en", "ja")]
     for process in both:

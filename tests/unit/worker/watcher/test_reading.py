@@ -88,7 +88,7 @@ def test_a_claim_that_was_interrupted_after_its_batch_was_made_continues_with_it
     progress = claim_of(folder, clean)
     folder.note(progress.claim, **folder.read_version(progress.claim), after=0, batch=None)
     accept(progress.claim.file)
-    kept = services.files / f"{progress.claim.facts['sha256']}.csv"
+    kept = services.files.get(f"{progress.claim.facts['sha256']}.csv")
     kept.unlink()  # its watcher ran on another machine
     reader.read(progress)
     assert outcome(progress) == (1, False, None)
@@ -108,7 +108,7 @@ def test_a_claim_that_was_interrupted_is_not_a_repetition_of_its_own_finished_ba
     folder.note(progress.claim, **folder.read_version(progress.claim), after=0, batch=None)
     assert accept(progress.claim.file).batch.state is BatchState.FINISHED
     if not is_kept_here:
-        (services.files / f"{progress.claim.facts['sha256']}.csv").unlink()
+        services.files.remove(f"{progress.claim.facts['sha256']}.csv")
     reader.read(progress)
     assert outcome(progress) == (1, False, None)
 
@@ -119,8 +119,8 @@ def test_a_claim_continues_with_its_batch_though_its_file_has_grown_since(
     batch = running_batch(services.ledger, 3)  # its checksum is 000…
     progress = claim_of(folder, "a\n")
     folder.note(progress.claim, sha256="0" * 64, after=0, batch=None)
-    services.files.mkdir()
-    (services.files / f"{'0' * 64}.csv").write_text("what was accepted")
+    with services.files.put(f"{'0' * 64}.csv") as file:
+        file.write(b"what was accepted")
     reader.read(progress)
     assert (*outcome(progress), progress.claim.facts["sha256"]) == (batch, False, None, "0" * 64)
 

@@ -1,0 +1,65 @@
+"""The commands people type.
+
+Exit codes: 0 every row is created or skipped, 1 finished with rows to look at, 2 unusable input or settings,
+3 halted, paused or interrupted: nothing is lost, `onboard resume` goes on; 70 not enough memory, nothing is lost.
+
+==============  ===========================================================
+sending         run, check
+reporting       status, report, follow-up, audit
+decisions       pause, resume, approve, cancel, retry, resolve, show
+installation    doctor, ledger
+processes       beat, worker, watch
+rehearsal       rehearse, simulator
+command_runner  from settings to exit code; errors become sentences
+options         arguments and options that several share; exit codes
+==============  ===========================================================
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+from typing import NoReturn
+
+import typer
+
+from tasks.memory_limits import NO_MEMORY, OUT_OF_MEMORY, is_out_of_memory, is_too_small, save_address_space
+from worker.cli import decisions, installation, processes, rehearsal, reporting, sending
+from worker.cli.options import ALL_DONE
+
+app = typer.Typer(
+    name="onboard",
+    help="A CSV of customers in, one elepay payment source per row out, exactly once, reconciled reports back.",
+    epilog="Exit codes: 0 all rows created or skipped · 1 rows to look at · 2 unusable input or settings ·"
+    " 3 halted, paused or interrupted · 70 not enough memory.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+)
+for group in (sending, reporting, decisions, installation, processes, rehearsal):
+    app.add_typer(group.commands)
+app.add_typer(installation.ledger, name="ledger")
+
+
+def main() -> None:
+    """Run the command line (the console script `onboard`)."""
+    save_address_space()
+    if is_too_small():
+        _say_no_memory()
+    gc.disable()  # until everything is loaded: `collect_from_now_on`
+    try:
+        app(prog_name="onboard")
+    except BrokenPipeError:  # `onboard status | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(ALL_DONE) from None
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        _say_no_memory()
+
+
+def _say_no_memory() -> NoReturn:
+    sys.stderr.write(f"onboard: {NO_MEMORY}\n")
+    raise SystemExit(OUT_OF_MEMORY) from None

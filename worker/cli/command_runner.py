@@ -1,0 +1,93 @@
+"""Runs a command between settings and exit code: the only place where errors become sentences."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import typer
+
+from tasks.gc_tuning import collect_from_now_on
+from worker.cli.options import STOPPED, UNUSABLE
+
+if TYPE_CHECKING:
+    from tasks.services import Services
+    from tasks.settings import Settings
+
+
+def leave(
+    command: Any, *, json_output: bool, lang: str | None = None, settings_from: Callable[[], Settings] | None = None
+) -> NoReturn:
+    """Run a command between settings and exit code.
+
+    `settings_from` is for a command that does without those of this installation.
+    """
+    from rich.console import Console
+
+    from tasks import reason_texts
+    from tasks.errors import OnboardingError, UnusableFile
+    from tasks.services import Services
+    from tasks.settings import load_settings
+    from worker import logs
+    from worker.interrupts import Interrupts
+
+    console = Console(stderr=json_output, highlight=False)
+    try:
+        settings = (settings_from or load_settings)()
+        logs.configure(settings.log_level)
+        services: Services = Services(settings)
+        collect_from_now_on()
+        with Interrupts():
+            code, result = command(services, console)
+    except UnusableFile as error:
+        message, hint = reason_texts.explain_file(error, lang or settings.lang)
+        fail(message, hint=hint, code=error.code, line=error.line, json_output=json_output)
+    except OnboardingError as error:
+        fail(str(error), code=type(error).__name__, json_output=json_output)
+    except KeyboardInterrupt:
+        fail("interrupted", code="interrupted", exit_code=STOPPED, json_output=json_output)
+    except OSError as error:
+        fail(f"{error.strerror or type(error).__name__}: {error.filename or ''}".rstrip(": "), json_output=json_output)
+    if json_output:
+        sys.stdout.write(json.dumps(result, ensure_ascii=False, default=str) + "\n")
+    raise typer.Exit(code)
+
+
+def fail(
+    message: str,
+    *,
+    hint: str = "",
+    code: str = "",
+    line: int | None = None,
+    exit_code: int = UNUSABLE,
+    json_output: bool = False,
+) -> NoReturn:
+    """End with a message, a hint and an exit code."""
+    where = f"line {line}: " if line and str(line) not in message else ""
+    typer.echo(f"onboard: {where}{message}" + (f"\n         {hint}" if hint else ""), err=True)
+    if json_output:
+        verdict = {"verdict": "unusable", "error": {"code": code, "message": message, "line": line, "hint": hint}}
+        typer.echo(json.dumps(verdict, ensure_ascii=False))
+    raise typer.Exit(exit_code)
+
+
+def with_notifications(command: Any) -> Any:
+    """Deliver notifications while a command runs, if there is a channel."""
+
+    def run_and_notify(services: Services, console: Any) -> Any:
+        from worker.notifier import notifying
+
+        with notifying(services):
+            return command(services, console)
+
+    return run_and_notify
+
+
+def set_window(not_before: str | None, until: str | None) -> None:
+    """Put options in the place of their settings, for this process and those that it starts."""
+    for name, value in (("ONBOARD_NOT_BEFORE", not_before), ("ONBOARD_UNTIL", until)):
+        if value is not None:
+            os.environ[name] = value

@@ -1,0 +1,119 @@
+"""What a person decides about a batch or a row: pause, resume, approve, cancel, retry, resolve; and show."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from worker.cli.command_runner import leave, with_notifications
+from worker.cli.options import BatchArgument, JsonOption, NoWorkersOption, UntilOption, WorkersOption
+
+commands = typer.Typer()
+
+
+@commands.command()
+def pause(batch: BatchArgument, json_output: JsonOption = False) -> None:
+    """Send nothing more of a batch until it is resumed."""
+    from worker.commands import batch_decisions
+
+    leave(lambda services, console: batch_decisions.pause(services, batch, console), json_output=json_output)
+
+
+@commands.command()
+def resume(
+    batch: BatchArgument,
+    not_before: Annotated[
+        str | None, typer.Option(help="HH:MM; with --until: its nightly window from now on.", show_default=False)
+    ] = None,
+    until: UntilOption = None,
+    at_any_time: Annotated[bool, typer.Option("--at-any-time", help="Take its nightly window away.")] = False,
+    verify_first: Annotated[
+        bool, typer.Option("--verify-first", help="Look each row up at elepay before it is sent: the ledger was lost.")
+    ] = False,
+    json_output: JsonOption = False,
+) -> None:
+    """Let a stopped batch go on: with the fleet or the watcher that is at work here, else in this command, to its end.
+
+    A batch keeps the nightly window that it was brought with; only these options change it.
+    """
+    from worker.commands.batch_decisions import NewWindow, resume
+
+    window = NewWindow(not_before, until, at_any_time)
+    leave(
+        with_notifications(
+            lambda services, console: resume(services, batch, window, console, verify_first=verify_first)
+        ),
+        json_output=json_output,
+    )
+
+
+@commands.command()
+def approve(batch: BatchArgument, json_output: JsonOption = False) -> None:
+    """Let the rest of a batch run after its canary rows, as `onboard resume` does."""
+    from worker.commands import batch_decisions
+
+    leave(
+        with_notifications(lambda services, console: batch_decisions.approve(services, batch, console)),
+        json_output=json_output,
+    )
+
+
+@commands.command()
+def cancel(batch: BatchArgument, json_output: JsonOption = False) -> None:
+    """Give a batch up: what was not sent never is (another file may bring it again)."""
+    from worker.commands import batch_decisions
+
+    leave(lambda services, console: batch_decisions.cancel(services, batch, console), json_output=json_output)
+
+
+@commands.command(epilog="Example:  onboard retry 12")
+def retry(
+    batch: BatchArgument,
+    workers: WorkersOption = None,
+    no_workers: NoWorkersOption = False,
+    json_output: JsonOption = False,
+) -> None:
+    """Try again what may pass now: unclear rows are looked up, refused and unsent ones become a batch of their own."""
+    from worker.commands import retry
+
+    leave(
+        with_notifications(
+            lambda services, console: retry.retry(services, batch, console, workers=workers, no_workers=no_workers)
+        ),
+        json_output=json_output,
+    )
+
+
+@commands.command(
+    epilog="Examples:  onboard resolve  ·  onboard resolve 12 301 --created src_01  ·  onboard resolve 12 301 --absent"
+)
+def resolve(
+    batch: Annotated[int | None, typer.Argument(help="Number of the batch.", show_default=False)] = None,
+    line: Annotated[int | None, typer.Argument(help="Line of the row in its file.", show_default=False)] = None,
+    created: Annotated[str | None, typer.Option(help="The source exists: its id.", show_default=False)] = None,
+    absent: Annotated[bool, typer.Option("--absent", help="There is no source: send the row again.")] = False,
+    give_up: Annotated[bool, typer.Option("--give-up", help="Leave the row as it is.")] = False,
+    json_output: JsonOption = False,
+) -> None:
+    """List the unclear rows that wait for a person, or settle one of them."""
+    from worker.commands import rows
+
+    leave(
+        lambda services, console: rows.resolve(
+            services, batch, line, console, created=created, absent=absent, give_up=give_up
+        ),
+        json_output=json_output,
+    )
+
+
+@commands.command(epilog="Example:  onboard show 12 301")
+def show(
+    batch: BatchArgument,
+    line: Annotated[int, typer.Argument(help="Line of the row in its file.")],
+    json_output: JsonOption = False,
+) -> None:
+    """Show one row and everything that happened to it."""
+    from worker.commands import rows
+
+    leave(lambda services, console: rows.show(services, batch, line, console), json_output=json_output)

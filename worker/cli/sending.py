@@ -1,0 +1,101 @@
+"""`onboard run` and `onboard check`: a file, and what would become of it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from worker.cli.command_runner import fail, leave, set_window, with_notifications
+from worker.cli.options import (
+    ExcelSafeOption,
+    FileArgument,
+    JsonOption,
+    LangOption,
+    MappingOption,
+    NotBeforeOption,
+    NoWorkersOption,
+    ReportsOption,
+    VerifyFirstOption,
+    WorkersOption,
+)
+
+commands = typer.Typer()
+
+
+@commands.command(
+    epilog="Examples:  onboard run customers.csv  ·  onboard run --json customers.csv  ·  REDIS_URL=redis://cache/0"
+    " onboard run --no-workers customers.csv"
+)
+def run(
+    file: FileArgument,
+    reports: ReportsOption = None,
+    workers: WorkersOption = None,
+    no_workers: NoWorkersOption = False,
+    again: Annotated[
+        bool, typer.Option("--again", help="Create one more source for identities that have one.")
+    ] = False,
+    verify_first: VerifyFirstOption = False,
+    mapping: MappingOption = None,
+    lang: LangOption = None,
+    canary: Annotated[
+        int | None, typer.Option(help="Send so many rows, then wait for `onboard approve`.", min=0, show_default=False)
+    ] = None,
+    not_before: NotBeforeOption = None,
+    until: Annotated[
+        str | None,
+        typer.Option(
+            help="HH:MM; what is not sent by then waits for the next night (with --not-before) or for you.",
+            show_default=False,
+        ),
+    ] = None,
+    excel_safe: ExcelSafeOption = False,
+    json_output: JsonOption = False,
+) -> None:
+    """Create one source per row of FILE, and write the reports.
+
+    The same command again goes on where an interrupted run stopped.
+    """
+    from worker.commands import run
+
+    if not_before is not None and no_workers:
+        fail("--not-before is for the workers of this command; a fleet keeps to ONBOARD_NOT_BEFORE and ONBOARD_UNTIL")
+    if not_before is not None:
+        set_window(not_before, until)
+        until = None
+    options = run.Options(
+        file=file,
+        reports=reports,
+        workers=workers,
+        no_workers=no_workers,
+        again=again,
+        verify_first=verify_first,
+        mapping=mapping,
+        canary=canary,
+        until=until,
+        lang=lang,
+        excel_safe=excel_safe,
+    )
+    leave(
+        with_notifications(lambda services, console: run.run(services, options, console)),
+        json_output=json_output,
+        lang=lang,
+    )
+
+
+@commands.command(epilog="Example:  onboard check customers.csv")
+def check(
+    file: FileArgument,
+    mapping: MappingOption = None,
+    lang: LangOption = None,
+    offline: Annotated[bool, typer.Option("--offline", help="Do not ask elepay which methods this key has.")] = False,
+    json_output: JsonOption = False,
+) -> None:
+    """Do everything but the sending: counts, all reasons, and how long the run would take."""
+    from worker.commands import check
+
+    leave(
+        lambda services, console: check.check(services, file, console, mapping=mapping, lang=lang, offline=offline),
+        json_output=json_output,
+        lang=lang,
+    )
