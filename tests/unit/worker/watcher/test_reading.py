@@ -89,6 +89,7 @@ def test_a_claim_that_was_interrupted_after_its_batch_was_made_continues_with_it
     folder.note(progress.claim, **folder.read_version(progress.claim), after=0, batch=None)
     accept(progress.claim.file)
     kept = services.files.get(f"{progress.claim.facts['sha256']}.csv")
+    assert kept is not None
     kept.unlink()  # its watcher ran on another machine
     reader.read(progress)
     assert outcome(progress) == (1, False, None)
