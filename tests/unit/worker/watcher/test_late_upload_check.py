@@ -10,6 +10,7 @@ import pytest
 import structlog
 from drop_folders import claimed
 
+from tasks.files.local_folder import LocalFolder as FileFolder
 from tasks.ledger import Ledger
 from tasks.models import Notification, NotificationKind
 from worker.inboxes.local_folder import LocalFolder
@@ -27,7 +28,7 @@ def returned() -> threading.Event:
 def check(
     folder: LocalFolder, ledger: Ledger, failures: FailureLog, tmp_path: Path, returned: threading.Event
 ) -> LateUploadCheck:
-    return LateUploadCheck(folder, ledger, tmp_path, failures, pause_seconds=3600.0, on_return=returned.set)
+    return LateUploadCheck(folder, ledger, FileFolder(tmp_path), failures, pause_seconds=3600.0, on_return=returned.set)
 
 
 @pytest.fixture
