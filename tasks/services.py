@@ -84,7 +84,7 @@ class Services:
     def ledger(self) -> Ledger:
         """The ledger."""
         ledger = Ledger.open(self.ledger_url, self.account, home=self.settings.home)
-        ledger.runner = self.runner
+        ledger.scope.runner = self.runner
         return ledger
 
     @cached_property

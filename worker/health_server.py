@@ -141,7 +141,7 @@ class _Seen(NamedTuple):
 def _look(services: Services) -> _Seen:
     """Ask the ledger, which is opened (again) here if it was out of reach; one that cannot be written is no answer."""
     services.ledger.require_writable()
-    return _Seen(services.ledger.overview(), len(services.ledger.unattended()))
+    return _Seen(services.ledger.queries.overview(), len(services.ledger.batches.unattended()))
 
 
 def _rate(services: Services) -> CurrentRate:

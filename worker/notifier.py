@@ -93,7 +93,7 @@ class Notifier:
             try:
                 if not known:
                     since = self._ours.ledger.now() - (time.monotonic() - self._started)
-                    self._ours.ledger.know_channels(self._names, since)
+                    self._ours.ledger.outbox.register_channels(self._names, since)
                     known = True
                 self._tell_all(channel, at_once=last)
                 troubled = ""
@@ -113,15 +113,15 @@ class Notifier:
         """Tell everything that is due for a channel now; `at_once`: without waiting for it to be ripe."""
         ledger, now = self._ours.ledger, self._ours.ledger.now()
         newest_at = now if at_once else now - self._ripe_seconds
-        new = ledger.untold_news(channel.name, newest_at, now - GIVE_UP_SECONDS)
+        new = ledger.outbox.unplanned(channel.name, newest_at, now - GIVE_UP_SECONDS)
         due, unripe = [], set()  # what came later in a batch waits for what came before
         for one in new:
             if at_once or (one.batch_id not in unripe and self._is_ripe(one, now)):
                 due.append(one.id)
             else:
                 unripe.add(one.batch_id)
-        ledger.plan_tellings(channel.name, due)
-        while claimed := ledger.claim_telling(channel.name, self._lease_seconds):
+        ledger.outbox.plan(channel.name, due)
+        while claimed := ledger.outbox.claim(channel.name, self._lease_seconds):
             self._tell(channel, claimed)
 
     def _is_ripe(self, news: Notification, now: float) -> bool:
@@ -131,7 +131,7 @@ class Notifier:
         return now - news.at > RIPE_AT_LAST_SECONDS or batch_lifecycle.is_over(self._ours.ledger, news.batch_id)
 
     def _tell(self, channel: Channel, claimed: ClaimedDelivery) -> None:
-        news, ledger = claimed.news, self._ours.ledger
+        news, ledger = claimed.notification, self._ours.ledger
         about = {"what": news.kind.value, "batch": news.batch_id, "channel": channel.name, "tries": claimed.tries}
         trouble = "not taken"
         try:
@@ -141,13 +141,13 @@ class Notifier:
         except Exception as error:  # noqa: BLE001 - whatever a channel does, its text may hold an address
             told, trouble = False, type(error).__name__
         if told:
-            ledger.record_told(news.id, channel.name)
+            ledger.outbox.record_delivered(news.id, channel.name)
             log.info("people told", **about)
             return
         now = ledger.now()
         due_at = now + min(self._ours.settings.notify_gap_seconds * 2 ** (claimed.tries - 1), MOST_GAP_SECONDS)
         given_up = due_at > news.at + GIVE_UP_SECONDS
-        ledger.put_telling_off(claimed, channel.name, None if given_up else due_at)
+        ledger.outbox.put_off(claimed, channel.name, None if given_up else due_at)
         if given_up:
             log.error("notification abandoned after retries", error=trouble, **about)
         else:
@@ -166,17 +166,17 @@ class Attending:
     def look(self) -> None:
         """Write news of what is left alone, once for each time. Raises LedgerError."""
         now = self._clock()
-        found = self._ledger.unattended()
+        found = self._ledger.batches.unattended()
         self._since = {batch.id: self._since.get(batch.id, now) for batch in found}
         for batch in found:
             if batch.state is BatchState.INTERRUPTED:
                 why = f"the command that sent it has ended; onboard resume {batch.id} goes on"
                 once = f"interrupted {batch.id} {batch.runner}"
-                self._ledger.add_news(NotificationKind.INTERRUPTED, once=once, batch_id=batch.id, why=why)
+                self._ledger.outbox.add(NotificationKind.INTERRUPTED, once=once, batch_id=batch.id, why=why)
             elif now - self._since[batch.id] >= self._seconds:
                 why = "rows are due, and for minutes nobody has taken one: are workers running, and does Redis deliver?"
                 once = f"unattended {batch.id} {time.strftime('%Y-%m-%d', time.gmtime(self._ledger.now()))}"
-                if self._ledger.add_news(NotificationKind.UNATTENDED, once=once, batch_id=batch.id, why=why):
+                if self._ledger.outbox.add(NotificationKind.UNATTENDED, once=once, batch_id=batch.id, why=why):
                     log.warning("rows are due and nobody takes them", batch=batch.id)
 
 
@@ -214,8 +214,8 @@ def message_of(services: Services, news: Notification) -> Message:
     texts = Texts(settings.lang, settings.time_zone)
     if news.batch_id is None:
         return compose(news, texts, batch=None, books=None, codes={}, link="")
-    batch, books = services.ledger.batch(news.batch_id), services.ledger.books(news.batch_id)
-    codes = services.ledger.count_codes(news.batch_id)
+    batch, books = services.ledger.batches.get(news.batch_id), services.ledger.queries.counts(news.batch_id)
+    codes = services.ledger.queries.count_codes(news.batch_id)
     return compose(news, texts, batch=batch, books=books, codes=codes, link=_link(services, batch))
 
 

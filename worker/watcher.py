@@ -285,7 +285,7 @@ class Watcher:
         """Tell once a day and folder what cannot be taken, whichever watcher is the first."""
         day = datetime.now(ZoneInfo(self._ours.settings.time_zone))
         once = f"not taken {day:%Y-%m-%d} {self.folder.root} {what}"
-        self._ledger.add_news(NotificationKind.NOT_TAKEN, once=once, why=what)
+        self._ledger.outbox.add(NotificationKind.NOT_TAKEN, once=once, why=what)
 
     def _look_back_if_due(self) -> None:
         """Look in a thread, now and then, whether a file has changed since it was put away."""
@@ -303,7 +303,7 @@ class Watcher:
         with self._troubles.told(f"{claim.id}, compared with what was read"):
             if not late_uploads.has_other_content(claim):
                 return
-            self._ledger.add_news(NotificationKind.WENT_ON, once=f"went on {claim.id}", why=claim.name)
+            self._ledger.outbox.add(NotificationKind.WENT_ON, once=f"went on {claim.id}", why=claim.name)
             accepted = accept_batch.kept_at(self._ours.files, claim.facts["sha256"])
             if late_uploads.give_back(claim, accepted, self.folder.inbox) is not None:
                 log.warning("file changed after it was read, and comes back", claim=claim.id)
@@ -337,7 +337,7 @@ class Watcher:
     def _say_that_nothing_arrived(self, by: datetime) -> None:
         """Say it once a day and folder, whichever watcher is the first; the ledger has people told."""
         once = f"nothing arrived {by:%Y-%m-%d} {self.folder.root}"
-        if self._ledger.add_news(NotificationKind.NOTHING_ARRIVED, once=once, why=f"{by:%Y-%m-%d %H:%M}"):
+        if self._ledger.outbox.add(NotificationKind.NOTHING_ARRIVED, once=once, why=f"{by:%Y-%m-%d %H:%M}"):
             log.warning("nothing arrived", by=f"{by:%Y-%m-%d %H:%M}")
 
     # ---------------------------------------------------------------------------------------------------- working
@@ -358,7 +358,7 @@ class Watcher:
             self._ledger.require_memory()
             if died:
                 log.warning("the private Valkey had died and was started again")
-                self._ledger.dispatch_again()
+                self._ledger.dispatch.repeat()
             reap_and_dispatch(self._ledger, self._ours.settings)
 
     def _advance(self) -> None:
@@ -367,7 +367,7 @@ class Watcher:
         busy = [job.one for job in (self._reading, self._putting_away) if job is not None]
         idle = [one for one in self._in_hand if one not in busy and one.try_at <= time.monotonic()]
         with self._troubles.told("batches"):
-            run = set(self._ledger.running_batches())
+            run = set(self._ledger.batches.running())
             over = [one for one in idle if one.is_read and (self._is_over(one, run) or self._is_left(one, run))]
             if over and self._putting_away is None:
                 self._putting_away = self._start(min(over, key=lambda one: one.try_at), self._put_away)
@@ -380,7 +380,7 @@ class Watcher:
         """Tell whether a claim can be put away; say once that its batch waits for a person."""
         if one.unusable is not None or one.repeats or one.batch_id is None:
             return True
-        state = BatchState.RUNNING if one.batch_id in run else self._ledger.batch(one.batch_id).state
+        state = BatchState.RUNNING if one.batch_id in run else self._ledger.batches.get(one.batch_id).state
         stopped = state in (BatchState.PAUSED, BatchState.HALTED)
         if stopped and not one.waits_for_a_person:
             log.warning("batch waits for a person", batch=one.batch_id, state=str(state))
@@ -393,7 +393,7 @@ class Watcher:
             return False
         if self._name_of_night(one.claim, one.batch_id, night) in one.claim.facts.get("outbox", {}):
             return False
-        count = self._ledger.count_states(one.batch_id)
+        count = self._ledger.queries.count_states(one.batch_id)
         under_way = count.get(RowState.CLAIMED, 0) + count.get(RowState.SENDING, 0)
         return float(one.claim.facts["claimed_at"]) < night and not under_way
 
@@ -475,7 +475,7 @@ class Watcher:
                 hint="Drop the file itself.",
                 detail="link",
             )
-            self._ledger.add_news(
+            self._ledger.outbox.add(
                 NotificationKind.REJECTED, once=f"rejected {claim.id}", code=one.unusable.code, why=claim.id
             )
             return
@@ -491,7 +491,7 @@ class Watcher:
         version = late_uploads.read_version(claim.file)
         sha256 = version["sha256"]
         if before != sha256:
-            found = self._ledger.batches_of_file(sha256)
+            found = self._ledger.batches.of_file(sha256)
             claim.note(**version, after=max((batch.id for batch in found), default=0), batch=None)
         known = self._known(sha256)
         own = self._own(claim, known)
@@ -506,7 +506,7 @@ class Watcher:
             claim.note(batch=one.batch_id)
 
     def _known(self, sha256: str) -> list[Batch]:
-        found = self._ledger.batches_of_file(sha256)
+        found = self._ledger.batches.of_file(sha256)
         return [each for each in found if each.account == self._ours.account and each.state in _KNOWN]
 
     def _own(self, claim: Claim, known: list[Batch]) -> Batch | None:
@@ -551,9 +551,9 @@ class Watcher:
         if one.unusable is not None:
             self._reject(one.claim, one.unusable)
         elif one.batch_id is not None and one.repeats:
-            self._tell_of_repeat(one.claim, self._ledger.batch(one.batch_id))
+            self._tell_of_repeat(one.claim, self._ledger.batches.get(one.batch_id))
         elif one.batch_id is not None:
-            batch, night = self._ledger.batch(one.batch_id), self._night_that_ended()
+            batch, night = self._ledger.batches.get(one.batch_id), self._night_that_ended()
             if batch.state in (BatchState.FINISHED, BatchState.CANCELLED):
                 self._archive(one.claim, batch)
             elif night is not None:
@@ -563,7 +563,7 @@ class Watcher:
     def _archive(self, claim: Claim, batch: Batch) -> None:
         self.report(claim, batch, name_of_reports(batch.id, claim.name))
         self._put_into(self.folder.archive, str(batch.id), claim)
-        self._code = max(self._code, run.exit_code(batch, self._ledger.books(batch.id)))
+        self._code = max(self._code, run.exit_code(batch, self._ledger.queries.counts(batch.id)))
         self.counts.archived += 1
         log.info("file archived", claim=claim.id, batch=batch.id)
 
@@ -584,10 +584,12 @@ class Watcher:
         self.folder.hand_out(claim, name)
 
     def _tell_of_repeat(self, claim: Claim, batch: Batch) -> None:
-        need = self._ledger.books(batch.id).need_a_person
+        need = self._ledger.queries.counts(batch.id).need_a_person
         self._notice(claim, Notice("already_onboarded", claim.name, claim.id, batch=batch, need_a_person=need))
         self.folder.hand_out(claim, f"{name_of_reports(batch.id, claim.name)}-again-{claim.id}")
-        self._ledger.add_news(NotificationKind.REPEATED, once=f"repeated {claim.id}", batch_id=batch.id, why=claim.name)
+        self._ledger.outbox.add(
+            NotificationKind.REPEATED, once=f"repeated {claim.id}", batch_id=batch.id, why=claim.name
+        )
         self._put_into(self.folder.archive, f"{batch.id}-again", claim)
         self.counts.already_onboarded += 1
         log.info("already onboarded", claim=claim.id, batch=batch.id)

@@ -131,14 +131,14 @@ class WorkerPool:
 
     def _register(self) -> int:
         pid = os.getpid()
-        return self._ledger.start_command(
+        return self._ledger.workers.add_command(
             process_identity.host(), pid, process_identity.started(pid), self._lease_seconds
         )
 
     @property
     def number(self) -> int | None:
         """The number by which its workers and batches know it."""
-        return self._ledger.runner
+        return self._ledger.scope.runner
 
     def keep(self, batches: Sequence[int]) -> None:
         """Prolong the lease, and take those of these batches that nobody works on; to be called again and again.
@@ -148,18 +148,18 @@ class WorkerPool:
         now = time.monotonic()
         if now - self._renewed_at >= self._lease_seconds / 4:
             self._renewed_at = now
-            if not self._ledger.renew_lease(self._worker, self._lease_seconds):
+            if not self._ledger.workers.renew(self._worker, self._lease_seconds):
                 self._worker = self._register()
         if now - self._taken_at >= TAKE_SECONDS:
             self._taken_at = now
             for batch_id in batches:
-                if self._ledger.batch(batch_id).runner != self.number:
-                    self._ledger.take(batch_id)
+                if self._ledger.batches.get(batch_id).runner != self.number:
+                    self._ledger.lifecycle.take(batch_id)
 
     def end(self) -> None:
         """Say that this command is over; batches of its that still run are interrupted."""
         with contextlib.suppress(LedgerError):
-            self._ledger.end_worker(self._worker)
+            self._ledger.workers.end(self._worker)
 
 
 class HomeLock:
@@ -294,9 +294,9 @@ def watch_batches(
 def _last_closing(ledger: Ledger, batches: Sequence[int], window: Window) -> float:
     """Return when the last of these batches stops being sent, for tonight or for the night to come."""
     now = ledger.now()
-    return max(window.span_with(ledger.window_of(batch_id), now).closes_at for batch_id in batches)
+    return max(window.span_with(ledger.dispatch.window_of(batch_id), now).closes_at for batch_id in batches)
 
 
 def _is_held(ledger: Ledger, batch_id: int) -> bool:
-    count = ledger.count_states(batch_id)
+    count = ledger.queries.count_states(batch_id)
     return bool(count.get(RowState.CLAIMED) or count.get(RowState.SENDING))

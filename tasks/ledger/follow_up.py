@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from sqlalchemy import and_, case, func, insert, or_, select, tuple_, update
@@ -10,7 +11,7 @@ from sqlalchemy import and_, case, func, insert, or_, select, tuple_, update
 from tasks.ledger.conditions import GENERATION
 from tasks.ledger.insert_rows import ENDED_STATUSES, SETTLED_STATUSES
 from tasks.ledger.schema import batches, history, rows
-from tasks.ledger.store import Store
+from tasks.ledger.scope import LedgerPart
 from tasks.models import BatchState, RowState, reference_of
 
 #: A claimed row is due again after this, should its answer never be written.
@@ -49,16 +50,17 @@ class SourceLine(NamedTuple):
     since: float | None  #: when this status was seen first; of the first status when the source was created
 
 
-class Following(Store):
-    """Follows created sources up."""
+@dataclass(frozen=True, slots=True)
+class FollowUps(LedgerPart):
+    """Claims created rows whose status is due, and records what elepay says of them."""
 
-    def claim_follow_ups(self, limit: int) -> list[FollowUpRow]:
+    def claim(self, limit: int) -> list[FollowUpRow]:
         """Take created rows of this account whose status is due, the longest due first.
 
         The claim moves them CLAIM_SECONDS on, so nobody else takes them, and one whose taker dies is not forgotten.
         """
         now = self.engine.now()
-        of_account = select(batches.c.id).where(self._of_account)
+        of_account = select(batches.c.id).where(self.scope.of_account)
         due = (
             select(rows.c.batch_id, rows.c.record)
             .where(rows.c.follow_up_at <= now, rows.c.batch_id.in_(of_account))
@@ -89,7 +91,7 @@ class Following(Store):
             for row in claimed
         ]
 
-    def record_statuses(self, seen: Sequence[StatusObservation]) -> int:
+    def record(self, seen: Sequence[StatusObservation]) -> int:
         """Write what elepay said, as far as a row still has that source; return how many have another status now."""
         now, changed = self.engine.now(), 0
         with self.engine.write() as connection:
@@ -117,7 +119,7 @@ class Following(Store):
                     )
         return changed
 
-    def put_back_follow_ups(self, claimed: Sequence[FollowUpRow]) -> None:
+    def put_back(self, claimed: Sequence[FollowUpRow]) -> None:
         """Make claimed rows due again that elepay was not asked about."""
         if claimed:
             with self.engine.write() as connection:
@@ -128,16 +130,16 @@ class Following(Store):
                     .values(follow_up_at=self.engine.now())
                 )
 
-    def follow_ups_due(self) -> int:
+    def count_due(self) -> int:
         """Return how many rows of this account are due now."""
-        of_account = select(batches.c.id).where(self._of_account)
+        of_account = select(batches.c.id).where(self.scope.of_account)
         query = select(func.count()).where(rows.c.follow_up_at <= self.engine.now(), rows.c.batch_id.in_(of_account))
         with self.engine.read() as connection:
             return int(connection.execute(query).scalar_one())
 
     def halted_batches(self) -> list[int]:
         """Return the batches of this account that are halted: something is wrong with key, account or elepay."""
-        query = select(batches.c.id).where(batches.c.state == BatchState.HALTED, self._of_account)
+        query = select(batches.c.id).where(batches.c.state == BatchState.HALTED, self.scope.of_account)
         with self.engine.read() as connection:
             return list(connection.execute(query.order_by(batches.c.id)).scalars())
 

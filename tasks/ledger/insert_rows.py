@@ -21,9 +21,10 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql
 
+from tasks.ledger.batches import hold_reading
 from tasks.ledger.schema import OWNING, batches, rows
 from tasks.ledger.schema import own_spellings as own_spellings_table
-from tasks.ledger.store import Store
+from tasks.ledger.scope import LedgerPart
 from tasks.models import (
     BatchState,
     NewRow,
@@ -70,10 +71,11 @@ class _Known:
         return next((owner for owner in reversed(self.owners) if owner.spelling == spelling), None)
 
 
-class Adding(Store):
+@dataclass(frozen=True, slots=True)
+class InsertRows(LedgerPart):
     """Adds the rows of a batch that is being read."""
 
-    def add_rows(
+    def add(
         self, batch_id: int, new_rows: Sequence[NewRow], *, again: bool = False, own_spellings: bool = False
     ) -> None:
         """Add records to a batch that is being read.
@@ -85,7 +87,7 @@ class Adding(Store):
         being read any more, because its reader was taken for dead.
         """
         with self.engine.write() as connection:
-            self._expect_reading(connection, batch_id)
+            hold_reading(connection, batch_id)
             added = self._insert_rows(connection, batch_id, _without_own_spellings(connection, new_rows))
             if added != len(new_rows):
                 self._add_owned(connection, batch_id, new_rows, again=again, own_spellings=own_spellings)

@@ -89,7 +89,7 @@ def audit(
     done, after = _resume(batch.id, journal)
     asking = _Asking(api, limit, stopping, sleep)
     with ThreadPoolExecutor(THREADS, thread_name_prefix="audit") as threads:
-        while rows := ledger.audited_rows(batch.id, after, PAGE_ROWS):
+        while rows := ledger.audit.page(batch.id, after, PAGE_ROWS):
             parts = [list(part) for _, part in itertools.groupby(rows, key=lambda row: row[:2])]
             if len(rows) == PAGE_ROWS and len(parts) > 1:
                 parts.pop()  # its other rows are on the next page
@@ -98,10 +98,10 @@ def audit(
             statuses = dict(zip((row.record for row in unlisted), threads.map(asking.status, unlisted), strict=True))
             if stopping():  # then some were not asked about
                 raise KeyboardInterrupt
-            known = ledger.created_references(_strange(groups))
+            known = ledger.audit.created_references(_strange(groups))
             live = batch.account.live
             found = [one for group in groups for one in compare(group.rows, group.listed, statuses, known, live)]
-            ledger.refresh_statuses(batch.id, list(_changed_statuses(groups, statuses)))
+            ledger.audit.refresh_statuses(batch.id, list(_changed_statuses(groups, statuses)))
             last = parts[-1][-1]
             after = (last.customer_id, last.payment_method, last.record)
             done.rows += sum(map(len, parts))

@@ -23,7 +23,7 @@ GOES_ON = (BatchState.RUNNING, BatchState.INTERRUPTED, BatchState.PAUSED, BatchS
 def register(ledger: Ledger, lease_seconds: float, longest_request_seconds: float = 0.0) -> int:
     """Register this process in the ledger as one that will hold rows, and perhaps send them."""
     pid = os.getpid()
-    return ledger.add_worker(
+    return ledger.workers.add(
         process_identity.host(), pid, process_identity.started(pid), lease_seconds, longest_request_seconds
     )
 
@@ -35,7 +35,7 @@ def dispatch(ledger: Ledger, send: Callable[[Slice], None], window: Window | Non
     """
     if window is not None and not window.is_open(ledger.now()):
         return 0
-    taken = ledger.dispatch()
+    taken = ledger.dispatch.take_due()
     for one in taken:
         send(one)
     return len(taken)
@@ -51,9 +51,9 @@ def onboard_slice(send_loop: SendLoop, ledger: Ledger, sampler: Sampler, one: Sl
 
 def close_finished_batch(ledger: Ledger, batch_id: int) -> None:
     """Close the batch, or let it wait for a person, if its last (canary) row has come to an end."""
-    if ledger.close_batch(batch_id):
+    if ledger.lifecycle.close(batch_id):
         log.info("batch finished", batch=batch_id)
-    elif ledger.pause_after_canary(batch_id):
+    elif ledger.lifecycle.pause_after_canary(batch_id):
         log.info("canary rows have run, batch waits for approval", batch=batch_id)
 
 
@@ -63,13 +63,13 @@ def reap(ledger: Ledger, *, look_up_delay_seconds: float) -> int:
     A worker of this machine whose process is gone is dead at once; of any other only its lease tells.
     """
     end_dead_workers(ledger)
-    reaped = ledger.reap(look_up_delay_seconds=look_up_delay_seconds)
+    reaped = ledger.reaper.reap(look_up_delay_seconds=look_up_delay_seconds)
     if reaped:
         log.warning("rows of dead workers taken back", rows=reaped)
-    ledger.return_to_drop_folder()
-    for batch_id in ledger.pause_overdue():
+    ledger.lifecycle.return_to_drop_folder()
+    for batch_id in ledger.lifecycle.pause_overdue():
         log.warning("batch paused, its time is over", batch=batch_id)
-    for batch_id in ledger.running_batches():
+    for batch_id in ledger.batches.running():
         close_finished_batch(ledger, batch_id)
     return reaped
 
@@ -77,19 +77,19 @@ def reap(ledger: Ledger, *, look_up_delay_seconds: float) -> int:
 def end_dead_workers(ledger: Ledger) -> None:
     """End the leases of this machine's processes that are gone."""
     here = process_identity.host()
-    for worker, host, pid, process_started in ledger.worker_processes():
+    for worker, host, pid, process_started in ledger.workers.processes():
         if host == here and process_identity.is_dead(pid, process_started):
-            ledger.end_worker(worker)
+            ledger.workers.end(worker)
             log.warning("worker died", worker=worker, pid=pid)
 
 
 def interrupt(ledger: Ledger, batch_id: int, who: str) -> bool:
     """Pause a batch because the command that works on it was told to end; False if it is not this process's."""
-    batch = ledger.batch(batch_id)
-    if batch.runner != ledger.runner:
+    batch = ledger.batches.get(batch_id)
+    if batch.runner != ledger.scope.runner:
         return False
     reason = f"interrupted by {who}; the same command, or onboard resume {batch_id}, goes on"
-    interrupted = ledger.pause(batch_id, StopCode.INTERRUPT, reason, who)
+    interrupted = ledger.lifecycle.pause(batch_id, StopCode.INTERRUPT, reason, who)
     if interrupted:
         log.info("batch paused", batch=batch_id, why="interrupted")
     return interrupted
@@ -98,7 +98,7 @@ def interrupt(ledger: Ledger, batch_id: int, who: str) -> bool:
 def pause(ledger: Ledger, batch_id: int, who: str = "") -> bool:
     """Send nothing more of a batch until it is resumed; False if it does not run."""
     reason = f"paused by {who}; onboard resume {batch_id} goes on"
-    paused = ledger.pause(batch_id, StopCode.PERSON, reason, who)
+    paused = ledger.lifecycle.pause(batch_id, StopCode.PERSON, reason, who)
     if paused:
         log.info("batch paused", batch=batch_id, why="by a person")
     return paused
@@ -106,7 +106,7 @@ def pause(ledger: Ledger, batch_id: int, who: str = "") -> bool:
 
 def resume(ledger: Ledger, batch_id: int, who: str = "") -> bool:
     """Go on with a batch that is stopped, or that nobody works on, from this process; False if it is neither."""
-    resumed = ledger.resume_batch(batch_id, who)
+    resumed = ledger.lifecycle.resume(batch_id, who)
     if resumed:
         log.info("batch goes on", batch=batch_id)
     return resumed
@@ -114,7 +114,7 @@ def resume(ledger: Ledger, batch_id: int, who: str = "") -> bool:
 
 def cancel(ledger: Ledger, batch_id: int, who: str = "") -> bool:
     """Give a batch up: what was not sent never is, and another file may bring it; False if it has ended already."""
-    cancelled = ledger.change_batch_state(
+    cancelled = ledger.lifecycle.change_state(
         batch_id, BatchState.CANCELLED, f"cancelled by {who}", only_from=GOES_ON, who=who
     )
     if cancelled:
@@ -127,10 +127,10 @@ def is_over(ledger: Ledger, batch_id: int) -> bool:
 
     An interrupted one may: the command that asks takes it (`Ledger.take`).
     """
-    state = ledger.batch(batch_id).state
+    state = ledger.batches.get(batch_id).state
     if state in (BatchState.FINISHED, BatchState.UNUSABLE):
         return True
     if state in (BatchState.PAUSED, BatchState.HALTED, BatchState.CANCELLED):
-        count = ledger.count_states(batch_id)
+        count = ledger.queries.count_states(batch_id)
         return not count.get(RowState.SENDING) and not count.get(RowState.CLAIMED)
     return False

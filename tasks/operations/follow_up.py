@@ -70,13 +70,13 @@ def follow_up(
 
     with ThreadPoolExecutor(THREADS, thread_name_prefix="follow-up") as threads:
         while not (stop.is_set() or stopping() or time.monotonic() >= ends):
-            if halted := ledger.halted_batches():
+            if halted := ledger.follow_up.halted_batches():
                 said.stopped_by = f"batch {halted[0]} is halted"
                 break
             if (seconds := _pause(limits)) > LONGEST_PAUSE_SECONDS:
                 said.stopped_by = f"elepay asked to wait, for {seconds:,.0f} s more"
                 break
-            claimed = ledger.claim_follow_ups(PAGE_ROWS)
+            claimed = ledger.follow_up.claim(PAGE_ROWS)
             if not claimed:
                 break
             over = partial(_is_over, stop, stopping, ends)
@@ -84,7 +84,7 @@ def follow_up(
             now = ledger.now()
             asked = [(row, answer) for row, answer in zip(claimed, answers, strict=True) if answer is not None]
             said.asked += len(asked)
-            said.changed += ledger.record_statuses(
+            said.changed += ledger.follow_up.record(
                 [
                     StatusObservation(
                         row, word or None, None if word in SETTLED_STATUSES else next_question(row, now, rules)
@@ -92,7 +92,7 @@ def follow_up(
                     for row, word in asked
                 ]
             )
-            ledger.put_back_follow_ups([row for row, word in zip(claimed, answers, strict=True) if word is None])
+            ledger.follow_up.put_back([row for row, word in zip(claimed, answers, strict=True) if word is None])
             progress(said)
     return said
 

@@ -34,10 +34,10 @@ def tidy(ledger: Ledger, files: Path, reports: Path, keep_days: float) -> Tidied
     if not keep_days:
         return said
     before = ledger.now() - keep_days * 86400
-    old = ledger.batches_ended_before(before)
-    in_use = ledger.files_in_use(before) if old else set()
+    old = ledger.retention.batches_ended_before(before)
+    in_use = ledger.retention.files_in_use(before) if old else set()
     for batch in old:
-        rows = ledger.drop_personal_data(batch.id)
+        rows = ledger.retention.drop_personal_data(batch.id)
         folder, file = reports / str(batch.id), files / f"{batch.sha256}.csv"
         has_folder, has_file = folder.is_dir(), file.is_file() and batch.sha256 not in in_use
         if has_folder:

@@ -21,9 +21,9 @@ def write_retry_file(ledger: Ledger, batch_id: int, kept: Path, target: Path) ->
 
     Header and records are the original bytes. Returns how many records it holds.
     """
-    fmt = FileFormat.from_dict(ledger.batch(batch_id).file_format)
+    fmt = FileFormat.from_dict(ledger.batches.get(batch_id).file_format)
     newline = fmt.encode(fmt.newline)
-    wanted = (row.record for row in ledger.report_rows(batch_id) if row.state in _RETRIED)
+    wanted = (row.record for row in ledger.queries.report_rows(batch_id) if row.state in _RETRIED)
     following = next(wanted, None)
     count = 0
     with target.open("wb") as file:

@@ -29,7 +29,7 @@ class BatchGuards:
         """Learn which payment methods are closed in a batch, by whomever."""
         self._closed[batch_id] = {
             (closed.payment_method, closed.resource): (closed.line, closed.until)
-            for closed in self._ledger.closed_methods(batch_id)
+            for closed in self._ledger.guards.closed_methods(batch_id)
         }
 
     def closed(self, row: LeasedRow) -> tuple[int, float | None] | None:
@@ -47,7 +47,7 @@ class BatchGuards:
         """Let a decision that is in the ledger act on its batch or payment method."""
         self._break(row, decision)
         if decision.effect is Effect.HALT:
-            if self._ledger.change_batch_state(
+            if self._ledger.lifecycle.change_state(
                 row.batch_id, BatchState.HALTED, decision.reason, only_from=[BatchState.RUNNING]
             ):
                 log.error("batch halted", batch=row.batch_id, line=row.line, why=decision.reason)
@@ -55,7 +55,7 @@ class BatchGuards:
             until = None if decision.again_after is None else self._ledger.now() + decision.again_after
             code = decision.outcome.code or ""
             self._closed.setdefault(row.batch_id, {})[row.payment_method, decision.resource] = (row.line, until)
-            self._ledger.close_method(row, resource=decision.resource, code=code, until=until)
+            self._ledger.guards.close_method(row, resource=decision.resource, code=code, until=until)
             log.warning("payment method closed", batch=row.batch_id, line=row.line, code=code, for_good=until is None)
         elif decision.outcome.code == DOES_NOT_EXIST and self._guard_answers:
             self._guard(row)
@@ -76,21 +76,23 @@ class BatchGuards:
             f" {batch_id}), then onboard resume {batch_id} or onboard cancel {batch_id}"
         )
         last.clear()
-        if self._ledger.pause(batch_id, StopCode.BREAKER, reason):
+        if self._ledger.lifecycle.pause(batch_id, StopCode.BREAKER, reason):
             log.error("batch paused", batch=batch_id, why=reason)
 
     def _guard(self, row: LeasedRow) -> None:
         """Halt a batch whose first answers all say "does not exist": the key is of another mode or account (§8.8)."""
         if row.batch_id in self._answers_differ:
             return
-        halted = self._ledger.batch(row.batch_id).state is BatchState.HALTED  # then this answer came late
-        if not self._ledger.all_answers_say(row.batch_id, DOES_NOT_EXIST, 1 if halted else self._guard_answers):
+        halted = self._ledger.batches.get(row.batch_id).state is BatchState.HALTED  # then this answer came late
+        if not self._ledger.guards.all_answers_say(row.batch_id, DOES_NOT_EXIST, 1 if halted else self._guard_answers):
             return
         reason = (
             f'the first {self._guard_answers} answers all say "does not exist" ({DOES_NOT_EXIST}): the key is probably'
             " of another mode or account; check ELEPAY_SECRET_KEY and ELEPAY_MODE, then resume"
         )
-        now = self._ledger.change_batch_state(row.batch_id, BatchState.HALTED, reason, only_from=[BatchState.RUNNING])
-        self._ledger.take_back_refusals(row.batch_id, DOES_NOT_EXIST)
+        now = self._ledger.lifecycle.change_state(
+            row.batch_id, BatchState.HALTED, reason, only_from=[BatchState.RUNNING]
+        )
+        self._ledger.guards.take_back_refusals(row.batch_id, DOES_NOT_EXIST)
         if now:
             log.error("batch halted", batch=row.batch_id, why=reason)

@@ -112,7 +112,7 @@ class RowSender:
         else:
             counters.count_look_up(found.finding.value)
             situation = self._situation(worker)
-            if situation.outage_seconds and not self._ledger.has_unsent(row.batch_id):
+            if situation.outage_seconds and not self._ledger.queries.has_unsent(row.batch_id):
                 situation = replace(situation, outage_seconds=0.0)  # no row will be sent after it and be a witness
             return outcomes.looked_up(row, found, situation, rules=self._rules)
         counters.count_look_up("failed")

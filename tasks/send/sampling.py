@@ -84,12 +84,12 @@ class Sampler:
         If not, the slice is put off: somebody else is asking, elepay cannot be asked, or the batch was stopped.
         """
         ends = self._clock() + WAIT_SECONDS
-        while (due_at := self._ledger.sample_due_at(one.batch_id)) is not None:
+        while (due_at := self._ledger.sampling.due_at(one.batch_id)) is not None:
             now = self._ledger.now()
-            if due_at <= now and self._ledger.claim_sample(one.batch_id, LEASE_SECONDS):
+            if due_at <= now and self._ledger.sampling.claim(one.batch_id, LEASE_SECONDS):
                 return self._take(one)
             if self._clock() >= ends or self._stopping():
-                self._ledger.put_off(one, now + PUT_OFF_SECONDS)
+                self._ledger.dispatch.put_off(one, now + PUT_OFF_SECONDS)
                 return False
             self._sleep(LOOK_SECONDS)
         return True
@@ -97,26 +97,26 @@ class Sampler:
     def _take(self, one: Slice) -> bool:
         """Look the sample up; True if nothing was found in it."""
         batch_id = one.batch_id
-        rows = self._ledger.rows_to_sample(batch_id, self._dice)
+        rows = self._ledger.sampling.rows(batch_id, self._dice)
         try:
             with ThreadPoolExecutor(max(1, len(rows)), thread_name_prefix="sample") as threads:
                 found = sum(threads.map(self._is_unknown_there, rows))
         except (ElepayError, RateLimitUnavailable) as error:
-            self._ledger.put_off(one, self._ledger.now() + self._put_off(batch_id, error))
+            self._ledger.dispatch.put_off(one, self._ledger.now() + self._put_off(batch_id, error))
             return False
         with self._lock:
             self._troubles.pop(batch_id, None)
         if not found:
-            self._ledger.end_sample(batch_id)
+            self._ledger.sampling.end(batch_id)
             return True
         reason = (
             f"{found} of {len(rows)} rows that were looked up before the first is sent have a source that this ledger"
             " does not know: it has forgotten some, or another installation brings the same customers; onboard resume"
             f" {batch_id} --verify-first goes on safely"
         )
-        if self._ledger.pause(batch_id, StopCode.FORGOTTEN, reason):
+        if self._ledger.lifecycle.pause(batch_id, StopCode.FORGOTTEN, reason):
             log.error("batch paused", batch=batch_id, why=reason)
-        self._ledger.put_off(one, self._ledger.now())
+        self._ledger.dispatch.put_off(one, self._ledger.now())
         return False
 
     def _is_unknown_there(self, row: SampledRow) -> bool:
@@ -133,7 +133,7 @@ class Sampler:
             for reference, key in named.items()
             if key is not None and wanted is not None and key[0] == wanted[0] and key[1] >= wanted[1]
         }
-        return bool(newer - self._ledger.created_references(newer))
+        return bool(newer - self._ledger.audit.created_references(newer))
 
     def _list(self, row: SampledRow) -> SourceList:
         if not self._limit.take_place(self._sleep, self._stopping):
@@ -158,7 +158,7 @@ class Sampler:
         elif first:
             log.warning("elepay cannot be asked before the first row of a batch", batch=batch_id, why=str(error))
         wait = wait or 0.0
-        self._ledger.put_off_sample(batch_id, self._ledger.now() + wait)
+        self._ledger.sampling.put_off(batch_id, self._ledger.now() + wait)
         return wait
 
     def _gap(self, error: ElepayError | RateLimitUnavailable, trouble: _Trouble) -> float | None:
@@ -177,5 +177,5 @@ class Sampler:
     def _halt(self, batch_id: int, reason: str) -> None:
         with self._lock:
             self._troubles.pop(batch_id, None)
-        if self._ledger.change_batch_state(batch_id, BatchState.HALTED, reason, only_from=[BatchState.RUNNING]):
+        if self._ledger.lifecycle.change_state(batch_id, BatchState.HALTED, reason, only_from=[BatchState.RUNNING]):
             log.error("batch halted", batch=batch_id, why=reason)

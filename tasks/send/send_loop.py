@@ -29,7 +29,7 @@ import structlog
 
 from tasks.elepay.client import ElepayApi
 from tasks.errors import LedgerError, RateLimitUnavailable
-from tasks.ledger import Ledger, WaveResult
+from tasks.ledger import Ledger, MarkResult
 from tasks.metrics_registry import counters
 from tasks.models import LeasedRow, RowState, Slice
 from tasks.send import outcomes
@@ -213,7 +213,7 @@ class SendLoop:
         self._pool.shutdown(wait=False, cancel_futures=True)
         ended = not self._thread.is_alive()
         if ended and self.failure is None:
-            self._ledger.end_worker(self._worker)
+            self._ledger.workers.end(self._worker)
         return ended
 
     def run_slice(self, one: Slice) -> int:
@@ -224,12 +224,12 @@ class SendLoop:
         many rows were claimed.
         """
         if self._stopping:
-            self._ledger.dispatch_again(one)
+            self._ledger.dispatch.repeat(one)
             return 0
         now = self._ledger.now()
-        window = self._window.span_with(self._ledger.window_of(one.batch_id), now)
+        window = self._window.span_with(self._ledger.dispatch.window_of(one.batch_id), now)
         if window.opens_at > now:
-            self._ledger.put_off(one, window.opens_at)
+            self._ledger.dispatch.put_off(one, window.opens_at)
             return 0
         self._consequences.read_closed(one.batch_id)
         work = self._take(one, self._clock() + window.closes_at - now)
@@ -237,10 +237,10 @@ class SendLoop:
         try:
             if claimed:
                 self._work_on(work)
-                self._ledger.release(work.worker, work.left, work.not_before)
+                self._ledger.leases.release(work.worker, work.left, work.not_before)
         finally:
             del self._known[work]
-        self._ledger.finish_slice(one)
+        self._ledger.dispatch.finish(one)
         if claimed:
             log.debug(
                 "slice done", batch=one.batch_id, first_record=one.first_record, rows=claimed, left=len(work.left)
@@ -251,7 +251,7 @@ class SendLoop:
         """Claim what is due in a slice; from now on the audit knows of it."""
         with self._claiming:
             worker = self._worker
-            held = self._ledger.claim_slice(one, worker)
+            held = self._ledger.leases.claim(one, worker)
             ends = min(self._clock() + self._slice_seconds, closes)
             work = SliceRun(one, worker, ends, deque(), closes=closes, open=len(held))
             for row in held:
@@ -412,7 +412,7 @@ class SendLoop:
             return
         try:
             known = set().union(*self._known.values())
-            back = self._ledger.give_back_unknown(self._worker, known, self._look_up_delay_seconds)
+            back = self._ledger.reaper.give_back_unknown(self._worker, known, self._look_up_delay_seconds)
         finally:
             self._claiming.release()
         self._audited = self._clock()
@@ -486,7 +486,7 @@ class SendLoop:
             if one.work.worker != worker:
                 outcomes.leave_to_others(one.decision.outcome)
         try:
-            wave = self._ledger.write_wave(
+            wave = self._ledger.leases.record_and_mark(
                 worker,
                 [one.decision.outcome for one in completed],
                 to_send,
@@ -522,7 +522,7 @@ class SendLoop:
                 self._register_worker()
         return marked
 
-    def _may_leave(self, work: SliceRun, row: LeasedRow, wave: WaveResult, worker: int) -> bool:
+    def _may_leave(self, work: SliceRun, row: LeasedRow, wave: MarkResult, worker: int) -> bool:
         """Tell whether a row of a wave may be sent (or looked up); if not, it leaves its work."""
         stopped = wave.lease_kept and not row.look_up and row.batch_id in wave.stopped
         if stopped or work.worker != worker:

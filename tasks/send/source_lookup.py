@@ -188,7 +188,9 @@ class SourceLookup:
                 return  # another thread has asked meanwhile
             if self._clock() - self._not_shown_at.get(key, -NOT_SHOWN_SECONDS) < NOT_SHOWN_SECONDS:
                 return
-            for witness in self._ledger.witnesses(row.batch_id, row.record, row.payment_method, after=_ended_at(row)):
+            for witness in self._ledger.control_sources.choose(
+                row.batch_id, row.record, row.payment_method, after=_ended_at(row)
+            ):
                 self._take_place()
                 asked_at = self._ledger.now()
                 listed = self._api.list_sources(witness.customer_id, row.payment_method)

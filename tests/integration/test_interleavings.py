@@ -176,7 +176,7 @@ class Process(SendLoop):
                 list_lag_seconds=LIST_LAG_SECONDS,
                 retry=RetryPolicy(unreachable_seconds=60.0, maintenance_seconds=120.0),
             ),
-            register=lambda: ledger.add_worker(f"machine{number}", number, "", LEASE_SECONDS, TOTAL_SECONDS),
+            register=lambda: ledger.workers.add(f"machine{number}", number, "", LEASE_SECONDS, TOTAL_SECONDS),
             in_flight=4,
             slice_seconds=30.0,
             lease_seconds=LEASE_SECONDS,
@@ -223,7 +223,7 @@ class Process(SendLoop):
     def take(self, one: Slice) -> None:
         """The beginning of `run_slice`."""
         if self._stopping:
-            self._ledger.dispatch_again(one)
+            self._ledger.dispatch.repeat(one)
             return
         self._consequences.read_closed(one.batch_id)
         work = self._take(one)
@@ -238,10 +238,10 @@ class Process(SendLoop):
         for work in [work for work in self.works if work.done.is_set()]:
             self.works.remove(work)
             try:
-                self._ledger.release(work.worker, work.left, work.not_before)
+                self._ledger.leases.release(work.worker, work.left, work.not_before)
             finally:
                 del self._known[work]
-            self._ledger.finish_slice(work.slice)
+            self._ledger.dispatch.finish(work.slice)
             batch_lifecycle.close_finished_batch(self._ledger, work.slice.batch_id)
 
     def on_the_ground(self) -> list[Exchange]:
@@ -307,11 +307,11 @@ class Interleavings(RuleBasedStateMachine):
     )
     def drop(self, customers: list[int], *, again: bool, slice_rows: int) -> None:
         """A file with customers that other files may have, too."""
-        reader = self.ledger.add_worker("reader", 1, "", LEASE_SECONDS)
-        batch = self.ledger.add_batch(name="f.csv", sha256="0" * 64, file_format={}, reader=reader, parent_id=None)
-        self.ledger.add_rows(batch, [_row(n, customer) for n, customer in enumerate(customers, 1)], again=again)
-        self.ledger.start_batch(batch, slice_rows)
-        self.ledger.end_worker(reader)
+        reader = self.ledger.workers.add("reader", 1, "", LEASE_SECONDS)
+        batch = self.ledger.batches.add(name="f.csv", sha256="0" * 64, file_format={}, reader=reader, parent_id=None)
+        self.ledger.rows.add(batch, [_row(n, customer) for n, customer in enumerate(customers, 1)], again=again)
+        self.ledger.lifecycle.start(batch, slice_rows)
+        self.ledger.workers.end(reader)
         self.batches.append(batch)
         self.records[batch] = len(customers)
         self.again += again
@@ -398,7 +398,7 @@ class Interleavings(RuleBasedStateMachine):
         while process._turn():
             pass
         process.hand_back()
-        self.ledger.end_worker(process._worker)
+        self.ledger.workers.end(process._worker)
         self.processes.remove(process)
 
     # ------------------------------------------------------------------ time and the sweeper
@@ -408,7 +408,7 @@ class Interleavings(RuleBasedStateMachine):
         """The sweeper comes by; on the machine of dead processes it sees that they are gone, else leases tell."""
         self.clock.now += seconds
         while same_machine and self.dead:
-            self.ledger.end_worker(self.dead.pop())
+            self.ledger.workers.end(self.dead.pop())
         batch_lifecycle.reap(self.ledger, look_up_delay_seconds=LOOK_UP_DELAY_SECONDS)
 
     # ------------------------------------------------------------------ people
@@ -419,23 +419,25 @@ class Interleavings(RuleBasedStateMachine):
         batch = self.batches[which % len(self.batches)]
         if what != "look up":
             getattr(batch_lifecycle, what)(self.ledger, batch, "somebody")
-        elif self.ledger.batch(batch).state is BatchState.FINISHED:
-            self.ledger.look_up_again(batch, "somebody")
+        elif self.ledger.batches.get(batch).state is BatchState.FINISHED:
+            self.ledger.resolution.look_up_again(batch, "somebody")
 
-    @precondition(lambda self: self.ledger.unclear_for_people())
+    @precondition(lambda self: self.ledger.resolution.unclear_rows())
     @rule(which=st.integers(0, 5), gives_up=st.sampled_from([False, False, True]))
     def decide_about_a_row(self, which: int, gives_up: bool) -> None:
         """A person who has looked at elepay's own pages, after everything under way has come to rest."""
-        unclear = self.ledger.unclear_for_people()
+        unclear = self.ledger.resolution.unclear_rows()
         row = unclear[which % len(unclear)]
         there = self.remote.of_reference(row.reference)
         if gives_up:
-            self.ledger.resolve(row.batch_id, row.record, RowState.UNCLEAR, source_id=None, who="somebody")
+            self.ledger.resolution.resolve(row.batch_id, row.record, RowState.UNCLEAR, source_id=None, who="somebody")
         elif not there:
             self.remote.word[row.reference] = self.clock.now
-            self.ledger.resolve(row.batch_id, row.record, RowState.WAITING, source_id=None, who="somebody")
+            self.ledger.resolution.resolve(row.batch_id, row.record, RowState.WAITING, source_id=None, who="somebody")
         elif there[0].exists_at <= self.clock.now and there[0].id not in {one.source_id for one in self._rows()}:
-            self.ledger.resolve(row.batch_id, row.record, RowState.CREATED, source_id=there[0].id, who="somebody")
+            self.ledger.resolution.resolve(
+                row.batch_id, row.record, RowState.CREATED, source_id=there[0].id, who="somebody"
+            )
 
     # ------------------------------------------------------------------ the neighbours
 
@@ -491,7 +493,7 @@ class Interleavings(RuleBasedStateMachine):
         self.created = right
         for row in created:
             assert there[row.source_id].exists_at <= self.clock.now
-        over = {batch for batch in self.batches if self.ledger.batch(batch).state is BatchState.FINISHED}
+        over = {batch for batch in self.batches if self.ledger.batches.get(batch).state is BatchState.FINISHED}
         finished = [row for row in created if row.batch_id in over]
         assert len({row.source_id for row in finished}) == len(finished), "one source stands for two rows"
         unsettled = {
@@ -516,7 +518,7 @@ class Interleavings(RuleBasedStateMachine):
     def count(self) -> None:
         """The books balance, as everybody sees them."""
         for batch in self.batches:
-            books = self.ledger.books(batch)
+            books = self.ledger.queries.counts(batch)
             assert books.balance
             assert books.records == self.records[batch]
 
@@ -547,7 +549,8 @@ class Interleavings(RuleBasedStateMachine):
 
     def _is_home(self) -> bool:
         over = all(
-            self.ledger.batch(batch).state in (BatchState.FINISHED, BatchState.CANCELLED) for batch in self.batches
+            self.ledger.batches.get(batch).state in (BatchState.FINISHED, BatchState.CANCELLED)
+            for batch in self.batches
         )
         return over and not any(row.worker is not None for row in self._rows())
 
@@ -570,7 +573,7 @@ class Interleavings(RuleBasedStateMachine):
         with self.ledger.engine.read() as connection:
             slices = connection.execute(text("select * from slices")).all()
             workers = connection.execute(text("select * from workers")).all()
-        states = [(batch, str(self.ledger.batch(batch).state)) for batch in self.batches]
+        states = [(batch, str(self.ledger.batches.get(batch).state)) for batch in self.batches]
         return "\n".join(map(str, [self.clock.now, states, *held, *works, *slices, *workers]))
 
     def _everybody_works(self, waves: int) -> None:

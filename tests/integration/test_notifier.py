@@ -98,7 +98,7 @@ def known(ours: Services, *names: str) -> None:
 
 def finished(ledger: Ledger, rows: int = 2) -> int:
     batch = running_batch(ledger, [new_row(record, state="invalid") for record in range(1, rows + 1)])
-    assert ledger.close_batch(batch)
+    assert ledger.lifecycle.close(batch)
     return batch
 
 
@@ -159,7 +159,7 @@ def test_the_words_are_japanese_if_people_want_that_and_the_link_is_the_address_
     tellers(mine)
     known(mine, "command-1")
     finished(mine.ledger)
-    assert mine.ledger.add_news(NotificationKind.NOTHING_ARRIVED, once="2026-11-26", why="2026-11-26 02:00")
+    assert mine.ledger.outbox.add(NotificationKind.NOTHING_ARRIVED, once="2026-11-26", why="2026-11-26 02:00")
     wait_until(lambda: len(told_by_hook(tmp_path)) == 2, what="the telling")
     first, second = told_by_hook(tmp_path)
     assert first["verdict"] == "2 件中 0 件を作成しました。2 件は対応が必要です"
@@ -179,7 +179,7 @@ def test_the_words_are_japanese_if_people_want_that_and_the_link_is_the_address_
 )
 def test_the_link_leads_to_where_the_reports_are(ours: Any, tmp_path: Path, url: str, link: str) -> None:
     mine = ours(ONBOARD_REPORTS_URL=url, ONBOARD_DROP_FOLDER=tmp_path / "drop")
-    batch = mine.ledger.batch(finished(mine.ledger))
+    batch = mine.ledger.batches.get(finished(mine.ledger))
     assert (notifier._link(mine, batch) == "onboard report 1") is not bool(url)
     (tmp_path / "drop" / "outbox" / "1-f").mkdir(parents=True)
     assert notifier._link(mine, batch) == link.replace("{outbox}", str(tmp_path / "drop" / "outbox"))
@@ -196,10 +196,10 @@ def test_every_event_of_a_batch_is_told_in_its_order_and_twice_if_it_happened_tw
         assert batch_lifecycle.pause(mine.ledger, batch, "somebody")
         assert batch_lifecycle.resume(mine.ledger, batch)
     reason = "the secret key is not valid: check ELEPAY_SECRET_KEY"
-    assert mine.ledger.change_batch_state(batch, BatchState.HALTED, reason, only_from=[BatchState.RUNNING])
+    assert mine.ledger.lifecycle.change_state(batch, BatchState.HALTED, reason, only_from=[BatchState.RUNNING])
     assert batch_lifecycle.resume(mine.ledger, batch)
-    assert mine.ledger.close_batch(batch)
-    mine.ledger.add_unusable_batch("broken.csv", "0" * 64, reason="cus_secret is no title", code="no_header")
+    assert mine.ledger.lifecycle.close(batch)
+    mine.ledger.batches.add_unusable("broken.csv", "0" * 64, reason="cus_secret is no title", code="no_header")
     wait_until(lambda: len(told_by_hook(tmp_path)) == 5, what="the telling")
     told = told_by_hook(tmp_path)
     assert [one["event"] for one in told] == ["paused", "paused", "halted", "finished", "rejected"]
@@ -213,14 +213,14 @@ def test_news_of_a_batch_is_told_by_its_own_account_only(ledger_url: str) -> Non
     """Two fleets on one ledger may call their channels the same."""
     mine, other = (Ledger.open(ledger_url, Account(False, address)) for address in ("https://here", "https://there"))
     finished(mine)
-    mine.know_channels(["mailto-1"], 0.0)
-    (news,) = mine.untold_news("mailto-1", mine.now(), 0.0)
-    assert other.untold_news("mailto-1", other.now(), 0.0) == []
-    mine.plan_tellings("mailto-1", [news.id])
-    assert other.claim_telling("mailto-1", 60.0) is None
-    claimed = mine.claim_telling("mailto-1", 60.0)
+    mine.outbox.register_channels(["mailto-1"], 0.0)
+    (news,) = mine.outbox.unplanned("mailto-1", mine.now(), 0.0)
+    assert other.outbox.unplanned("mailto-1", other.now(), 0.0) == []
+    mine.outbox.plan("mailto-1", [news.id])
+    assert other.outbox.claim("mailto-1", 60.0) is None
+    claimed = mine.outbox.claim("mailto-1", 60.0)
     assert claimed is not None
-    assert claimed.news == news
+    assert claimed.notification == news
     mine.close()
     other.close()
 
@@ -304,11 +304,11 @@ def test_a_dead_mail_server_is_tried_again_and_no_other_channel_told_twice(
     known(mine, "mailto-1", "command-1")
     finished(mine.ledger)
     wait_until(lambda: any(tries >= 3 for _, tries, *_ in tellings(mine)), what="a third try")
-    assert mine.ledger.overview().failing == 1
+    assert mine.ledger.queries.overview().failing == 1
     with mail:
         wait_until(lambda: all(told for *_, told, _ in tellings(mine)), what="the telling when the server is back")
     assert len(mail.texts()) == len(told_by_hook(tmp_path)) == 1
-    assert mine.ledger.overview().failing == 0
+    assert mine.ledger.queries.overview().failing == 0
 
 
 def test_what_could_not_be_told_for_a_day_is_given_up_and_logged(ours: Any, tellers: Any, tmp_path: Path) -> None:
@@ -336,21 +336,21 @@ def test_a_stopped_batch_is_told_when_nobody_holds_its_rows(ours: Any, tellers: 
     tellers(mine)
     known(mine, "command-1")
     batch = running_batch(mine.ledger, 3)
-    worker = mine.ledger.add_worker("elsewhere", 1, "", 60.0)
-    mine.ledger.claim_slice(mine.ledger.dispatch()[0], worker)
+    worker = mine.ledger.workers.add("elsewhere", 1, "", 60.0)
+    mine.ledger.leases.claim(mine.ledger.dispatch.take_due()[0], worker)
     assert batch_lifecycle.pause(mine.ledger, batch, "somebody")
     time.sleep(0.3)
     assert tellings(mine) == []
-    mine.ledger.end_worker(worker)
-    mine.ledger.reap(look_up_delay_seconds=1)
+    mine.ledger.workers.end(worker)
+    mine.ledger.reaper.reap(look_up_delay_seconds=1)
     wait_until(lambda: len(told_by_hook(tmp_path)) == 1, what="the telling")
 
 
 def test_nothing_arrived_is_told_once_a_day_whoever_notices(ours: Any) -> None:
     first, second = ours(), ours()
-    assert first.ledger.add_news(NotificationKind.NOTHING_ARRIVED, once="2026-11-26")
-    assert not second.ledger.add_news(NotificationKind.NOTHING_ARRIVED, once="2026-11-26")
-    assert second.ledger.add_news(NotificationKind.NOTHING_ARRIVED, once="2026-11-27")
+    assert first.ledger.outbox.add(NotificationKind.NOTHING_ARRIVED, once="2026-11-26")
+    assert not second.ledger.outbox.add(NotificationKind.NOTHING_ARRIVED, once="2026-11-26")
+    assert second.ledger.outbox.add(NotificationKind.NOTHING_ARRIVED, once="2026-11-27")
 
 
 def test_a_command_gets_none_of_our_settings_and_no_more_time_than_it_has(

@@ -15,8 +15,8 @@ from machines import pause
 DIES = """
 import os, pathlib, signal, sys
 if "worker" in sys.orig_argv:
-    from tasks.ledger.leases import Holding
-    write_wave, deaths, waves = Holding.write_wave, pathlib.Path({folder!r}), [0]
+    from tasks.ledger.leases import Leases
+    record_and_mark, deaths, commits = Leases.record_and_mark, pathlib.Path({folder!r}), [0]
 
     def die():
         for death in deaths.glob("*"):
@@ -27,22 +27,22 @@ if "worker" in sys.orig_argv:
             os.kill(os.getpid(), signal.SIGKILL)
 
     def dying(self, worker, outcomes, to_send, lease_seconds, **more):
-        waves[0] += bool(to_send)
-        if to_send and waves[0] == 3 and {when!r} == "before":
+        commits[0] += bool(to_send)
+        if to_send and commits[0] == 3 and {when!r} == "before":
             die()
-        wave = write_wave(self, worker, outcomes, to_send, lease_seconds, **more)
-        if to_send and waves[0] == 3 and {when!r} == "after":
+        result = record_and_mark(self, worker, outcomes, to_send, lease_seconds, **more)
+        if to_send and commits[0] == 3 and {when!r} == "after":
             die()
-        return wave
+        return result
 
-    Holding.write_wave = dying
+    Leases.record_and_mark = dying
 """
 DEATHS = 6
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.representative
-def test_killed_at_the_commit_of_a_wave_doubles_and_loses_nothing(
+def test_killed_at_a_commit_that_marks_rows_doubles_and_loses_nothing(
     night: Night, place: dict[str, Any], when: str
 ) -> None:
     """Before: outcomes are lost that elepay has given. After: rows are marked that never leave."""

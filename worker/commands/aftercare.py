@@ -40,7 +40,7 @@ def follow_up(services: Services, console: Console) -> tuple[int, dict[str, Any]
     """Ask elepay what became of every pending source that is due; return how it went."""
     services.settings.require_key()
     with Interrupts() as interrupts, interrupts.counted(), with_redis(services, console, "follow-up"):
-        due = services.ledger.follow_ups_due()
+        due = services.ledger.follow_up.count_due()
         console.print(f"{due:,} sources are due")
         said = ask_about_due_sources(
             services.ledger,
@@ -70,7 +70,7 @@ def report_follow_up(
     shown: list[tuple[str, ...]] = []
 
     def lines() -> Iterator[tuple[str, ...]]:
-        for one in services.ledger.sources_to_look_at(services.ledger.now() - days * 86400):
+        for one in services.ledger.follow_up.sources_to_look_at(services.ledger.now() - days * 86400):
             kind = one.status if one.status in ENDED_STATUSES else "pending"
             counted[kind] += 1
             line = _follow_up_line(one, kind, texts)
@@ -97,7 +97,7 @@ def audit(
     services: Services, batch_id: int, folder: Path | None, console: Console, *, lang: str | None
 ) -> tuple[int, dict[str, Any]]:
     """Compare a batch with elepay; write audit.csv and audit.json; 0 if all agree, 1 if not."""
-    settings, batch = services.settings, services.ledger.batch(batch_id)
+    settings, batch = services.settings, services.ledger.batches.get(batch_id)
     if batch.state in (BatchState.READING, BatchState.UNUSABLE):
         raise LedgerError(f"batch {batch_id} is {batch.state}: it has nothing to audit")
     if batch.state is BatchState.RUNNING and report_builder.waits_for_next_night(services, batch) is None:

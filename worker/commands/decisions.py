@@ -24,7 +24,7 @@ log = structlog.get_logger("onboard")
 def pause(services: Services, batch_id: int, console: Console) -> tuple[int, dict[str, Any]]:
     """Send nothing more of a batch until it is resumed."""
     if not batch_lifecycle.pause(services.ledger, batch_id, who()):
-        raise _cannot(services.ledger.batch(batch_id), "paused", "a running")
+        raise _cannot(services.ledger.batches.get(batch_id), "paused", "a running")
     return _say(services, batch_id, console, f"batch {batch_id} is paused; onboard resume {batch_id} goes on")
 
 
@@ -56,9 +56,9 @@ def resume(
     """
     window = new.read(services.settings.time_zone)
     batch_lifecycle.end_dead_workers(services.ledger)
-    batch = services.ledger.batch(batch_id)
+    batch = services.ledger.batches.get(batch_id)
     require_account(services, batch)
-    if batch.state is BatchState.PAUSED and services.ledger.waits_for_approval(batch_id):
+    if batch.state is BatchState.PAUSED and services.ledger.lifecycle.waits_for_approval(batch_id):
         raise LedgerError(
             f"the canary rows of batch {batch_id} have run: `onboard approve {batch_id}` lets the rest go"
         )
@@ -72,9 +72,9 @@ def resume(
 
     def change() -> None:
         if verify_first:
-            services.ledger.verify_from_now_on(batch_id)
+            services.ledger.lifecycle.verify_from_now_on(batch_id)
         if window is not None:
-            services.ledger.change_window(batch_id, str(window), who())
+            services.ledger.lifecycle.change_window(batch_id, str(window), who())
 
     if batch.state is BatchState.RUNNING and batch.is_worked_on:
         if window is None and not verify_first:
@@ -85,8 +85,8 @@ def resume(
     def decide() -> str:
         change()
         if not batch_lifecycle.resume(services.ledger, batch_id, who()):
-            raise _cannot(services.ledger.batch(batch_id), "resumed", "a stopped")
-        services.ledger.set_deadline(batch_id, None)
+            raise _cannot(services.ledger.batches.get(batch_id), "resumed", "a stopped")
+        services.ledger.lifecycle.set_deadline(batch_id, None)
         return f"batch {batch_id} goes on"
 
     return go_on(services, batch_id, console, decide, "resume")
@@ -94,14 +94,14 @@ def resume(
 
 def approve(services: Services, batch_id: int, console: Console) -> tuple[int, dict[str, Any]]:
     """Let the rest of a batch run after its canary rows: with the fleet or the watcher, else in this command."""
-    batch = services.ledger.batch(batch_id)
+    batch = services.ledger.batches.get(batch_id)
     require_account(services, batch)
     if batch.state is not BatchState.PAUSED or not batch.canary:
         raise _not_waiting(batch)
 
     def decide() -> str:
-        if not services.ledger.approve_batch(batch_id, who()):
-            raise _not_waiting(services.ledger.batch(batch_id))
+        if not services.ledger.lifecycle.approve(batch_id, who()):
+            raise _not_waiting(services.ledger.batches.get(batch_id))
         return f"batch {batch_id} is approved"
 
     return go_on(services, batch_id, console, decide, "approve")
@@ -114,7 +114,7 @@ def _not_waiting(batch: Batch) -> LedgerError:
 def cancel(services: Services, batch_id: int, console: Console) -> tuple[int, dict[str, Any]]:
     """Give a batch up; what was not sent never is."""
     if not batch_lifecycle.cancel(services.ledger, batch_id, who()):
-        raise _cannot(services.ledger.batch(batch_id), "cancelled", "an unfinished")
+        raise _cannot(services.ledger.batches.get(batch_id), "cancelled", "an unfinished")
     return _say(
         services, batch_id, console, f"batch {batch_id} is cancelled; onboard report {batch_id} says what was not sent"
     )
@@ -122,7 +122,7 @@ def cancel(services: Services, batch_id: int, console: Console) -> tuple[int, di
 
 def accept_ledger(services: Services, console: Console) -> tuple[int, dict[str, Any]]:
     """Go on with a ledger that was restored, or that is another one: nothing in it is sent without a look-up."""
-    batches = services.ledger.accept_as_it_is(who())
+    batches = services.ledger.acceptance.accept_as_it_is(who())
     log.info("ledger accepted as it is", batches=len(batches))
     terminal.print_place(console, services.account, services.ledger.place)
     console.print(f"the ledger is accepted as it is; {len(batches):,} unfinished batches verify their rows first")
@@ -136,12 +136,12 @@ def _cannot(batch: Batch, done: str, kind: str) -> LedgerError:
 
 def _where(services: Services, batch_id: int) -> str:
     """Say what makes it go on where no fleet waits for it."""
-    return "" if services.settings.redis_url else f": onboard run {services.ledger.batch(batch_id).name}"
+    return "" if services.settings.redis_url else f": onboard run {services.ledger.batches.get(batch_id).name}"
 
 
 def _say(services: Services, batch_id: int, console: Console, sentence: str) -> tuple[int, dict[str, Any]]:
     console.print(Text(sentence))
-    return 0, result(services.ledger.batch(batch_id), services.ledger.books(batch_id), {})
+    return 0, result(services.ledger.batches.get(batch_id), services.ledger.queries.counts(batch_id), {})
 
 
 def resolve(
@@ -164,15 +164,15 @@ def resolve(
         raise SettingsError("say one of --created SOURCE_ID, --absent (send it again) and --give-up")
     services.ledger.require_memory()
     require_account(
-        services, services.ledger.batch(batch_id)
+        services, services.ledger.batches.get(batch_id)
     )  # else elepay would be asked about another account's customer
-    record = services.ledger.record_at(batch_id, line)
+    record = services.ledger.resolution.record_at(batch_id, line)
     state = RowState.CREATED if created else RowState.WAITING if absent else RowState.UNCLEAR
     if created:
         _check_source(services, created, console)
     if absent:
         _check_absence(services, batch_id, record)
-    services.ledger.resolve(batch_id, record, state, source_id=created, who=who())
+    services.ledger.resolution.resolve(batch_id, record, state, source_id=created, who=who())
     batch_lifecycle.close_finished_batch(services.ledger, batch_id)
     again = _sent_again(services, batch_id) if absent else " and given up" if give_up else ""
     return _say(services, batch_id, console, f"line {line} of batch {batch_id} is {state}{again}")
@@ -197,8 +197,8 @@ def _check_absence(services: Services, batch_id: int, record: int) -> None:
 
     Raises LedgerError if elepay has the source, or does not answer.
     """
-    row = services.ledger.report_row(batch_id, record)
-    customer = services.ledger.customer_of(batch_id, record)
+    row = services.ledger.queries.report_row(batch_id, record)
+    customer = services.ledger.resolution.customer_of(batch_id, record)
     try:
         listed = retrying_look_up()(services.api.list_sources, customer, row.payment_method, fresh=True)
     except ElepayError as error:
@@ -211,13 +211,13 @@ def _check_absence(services: Services, batch_id: int, record: int) -> None:
 
 
 def _sent_again(services: Services, batch_id: int) -> str:
-    if services.ledger.batch(batch_id).state is BatchState.CANCELLED:
+    if services.ledger.batches.get(batch_id).state is BatchState.CANCELLED:
         return f"; the batch is cancelled: onboard retry {batch_id} sends it"
     return f"; it is sent again{_where(services, batch_id)}"
 
 
 def _list_unclear(services: Services, batch_id: int | None, console: Console) -> tuple[int, dict[str, Any]]:
-    rows = services.ledger.unclear_for_people(batch_id)
+    rows = services.ledger.resolution.unclear_rows(batch_id)
     zone, language = services.settings.time_zone, services.settings.lang
     if rows:
         terminal.print_table(
@@ -252,8 +252,8 @@ def _list_unclear(services: Services, batch_id: int | None, console: Console) ->
 def show(services: Services, batch_id: int, line: int, console: Console) -> tuple[int, dict[str, Any]]:
     """Show one row: where it stands and everything that happened to it besides a plain success."""
     ledger, settings = services.ledger, services.settings
-    record = ledger.record_at(batch_id, line)
-    row = ledger.report_row(batch_id, record)
+    record = ledger.resolution.record_at(batch_id, line)
+    row = ledger.queries.report_row(batch_id, record)
     console.print(f"batch {batch_id}, line {line} (record {record}): {row.state}")
     facts = {
         "reference": row.reference,
@@ -271,7 +271,7 @@ def show(services: Services, batch_id: int, line: int, console: Console) -> tupl
         console.print(
             Text(f"  {reason_texts.sentence(reason, settings.lang)} {reason_texts.hint(reason.code, settings.lang)}")
         )
-    lines = ledger.history(batch_id, record)
+    lines = ledger.history.lines(batch_id, record)
     if lines:
         terminal.print_table(
             console,

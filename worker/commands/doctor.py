@@ -123,7 +123,7 @@ def _redis(services: Services) -> Finding:
 
 def _ledger(services: Services) -> Finding:
     try:
-        number = len(services.ledger.batches(1000))
+        number = len(services.ledger.batches.newest(1000))
         services.ledger.require_writable()
     except (OnboardingError, OSError) as error:
         return Finding("ledger", False, f"{error}; check LEDGER_URL and ONBOARD_HOME")

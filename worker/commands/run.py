@@ -128,7 +128,7 @@ def go_on(
             _say_what_is_left_alone(services, [batch_id], console)
             _say_when(services, batch_id, console)
             ending = _finish(services, [batch_id], work, progress)
-        options = Options(file=Path(services.ledger.batch(batch_id).name))
+        options = Options(file=Path(services.ledger.batches.get(batch_id).name))
         return _tell(services, options, console, batch_id, started, ending)
 
 
@@ -136,19 +136,19 @@ def _left_to(
     services: Services, batch_id: int, console: Console, decided: str, who_sends: str
 ) -> tuple[int, dict[str, Any]]:
     """Say that others send a batch from now on, and when."""
-    batch = services.ledger.batch(batch_id)
+    batch = services.ledger.batches.get(batch_id)
     console.print(Text(f"{decided}: {who_sends}"))
     if not batch.is_worked_on:
         console.print("nobody is at work for it now: start `onboard worker`, or `onboard watch`", style="yellow")
     _say_when(services, batch_id, console)
-    return 0, result(batch, services.ledger.books(batch_id), {})
+    return 0, result(batch, services.ledger.queries.counts(batch_id), {})
 
 
 def _say_what_is_left_alone(services: Services, batches: Sequence[int], console: Console) -> None:
     """Name the unfinished batches that nobody works on: this command leaves them alone."""
-    others = [one for one in services.ledger.unfinished() if one.id not in batches and not one.is_worked_on]
+    others = [one for one in services.ledger.batches.unfinished() if one.id not in batches and not one.is_worked_on]
     for batch in others[:LEFT_ALONE]:
-        books = services.ledger.books(batch.id)
+        books = services.ledger.queries.counts(batch.id)
         word = "approve" if batch.stop_code is StopCode.CANARY else "resume"
         console.print(
             Text(
@@ -166,7 +166,7 @@ def retry(
 ) -> tuple[int, dict[str, Any]]:
     """Try again what may pass now, in the batch (look-ups) and in a child batch (refused and unsent rows)."""
     services.settings.require_key()
-    parent = services.ledger.batch(batch_id)
+    parent = services.ledger.batches.get(batch_id)
     if parent.state not in (BatchState.FINISHED, BatchState.CANCELLED):
         raise LedgerError(f"batch {batch_id} is {parent.state}: only a finished or cancelled batch can be retried")
     if dropped := services.dropped(parent):
@@ -180,7 +180,9 @@ def retry(
     ):
         target = Path(folder) / f"retry-of-{batch_id}.csv"
         again = write_retry_file(services.ledger, batch_id, services.kept_file(parent), target)
-        looked_up = services.ledger.look_up_again(batch_id, who()) if parent.state is BatchState.FINISHED else 0
+        looked_up = (
+            services.ledger.resolution.look_up_again(batch_id, who()) if parent.state is BatchState.FINISHED else 0
+        )
         if not again and not looked_up:
             raise LedgerError(f"batch {batch_id} has no row that could be tried again")
         console.print(f"{again:,} rows are sent again, {looked_up:,} unclear rows are looked up again")
@@ -198,7 +200,7 @@ def retry(
             _say_when(services, batches[-1], console)
             ending = _finish(services, batches, work, progress)
         if ending is Ending.OVER and looked_up and again:
-            report_builder.write(services, services.ledger.batch(batch_id))
+            report_builder.write(services, services.ledger.batches.get(batch_id))
         return _tell(services, options, console, batches[-1], started, ending)
 
 
@@ -273,9 +275,9 @@ def at_work(
                 stack.callback(runner.end)
                 celery_app.use_queue_of(runner.number)
             elif redis.server is not None:
-                services.ledger.dispatch_again()
+                services.ledger.dispatch.repeat()
             count = workers or settings.workers or os.cpu_count() or 1
-            processes = Workers(settings.home, services.redis_url, count, services.ledger.runner)
+            processes = Workers(settings.home, services.redis_url, count, services.ledger.scope.runner)
         celery_app.app.set_current()
         try:
             yield AtWork(interrupts, processes, runner, redis)
@@ -366,7 +368,7 @@ def _deadline(until: str | None, zone: str) -> float | None:
 
 def _say_when(services: Services, batch_id: int, console: Console) -> None:
     """Say that the window is closed, and until when, if it is."""
-    opens_at = report_builder.waits_for_next_night(services, services.ledger.batch(batch_id))
+    opens_at = report_builder.waits_for_next_night(services, services.ledger.batches.get(batch_id))
     if opens_at is not None:
         console.print(f"nothing is sent before {terminal.clock_time(opens_at, services.settings.time_zone)}: waiting")
 
@@ -463,7 +465,7 @@ class LookUpNotice:
         """Return the sentence for the live display, or ""; without a display it is printed whenever it changes much."""
         if not count.get(RowState.UNCLEAR) or not OPEN_STATES.isdisjoint(count):
             return ""
-        to_come = self._ours.ledger.look_ups_to_come(batch_id)
+        to_come = self._ours.ledger.queries.look_ups_to_come(batch_id)
         if to_come is None or to_come.last_at < self._ours.ledger.now() + WORTH_SAYING_SECONDS:
             return ""
         sentence = terminal.look_ups_to_come(batch_id, to_come, self._ours.settings.time_zone)
@@ -482,7 +484,7 @@ def _show(services: Services, batches: list[int], progress: terminal.Progress, n
             note = f"elepay throttled: {current.rate:,.1f} of {current.limit:,.0f} requests/s for now"
     except RateLimitUnavailable:
         note = "Redis does not answer; nothing is sent"
-    counts = {batch_id: services.ledger.count_states(batch_id) for batch_id in batches}
+    counts = {batch_id: services.ledger.queries.count_states(batch_id) for batch_id in batches}
     notes = [note, *(notice.sentence(batch_id, count) for batch_id, count in counts.items())]
     progress.show(counts[batches[-1]], rate, "\n".join(filter(None, notes)))
 
@@ -491,7 +493,7 @@ def _tell(
     services: Services, options: Options, console: Console, batch_id: int, started: float, ending: Ending
 ) -> tuple[int, dict[str, Any]]:
     """Print verdict, books and reports; return exit code and JSON."""
-    batch, books = services.ledger.batch(batch_id), services.ledger.books(batch_id)
+    batch, books = services.ledger.batches.get(batch_id), services.ledger.queries.counts(batch_id)
     seconds = time.time() - started
     paths: dict[str, Path] = {}
     failed = ""

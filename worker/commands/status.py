@@ -25,17 +25,17 @@ def status(services: Services, batch_id: int | None, console: Console) -> tuple[
     terminal.print_place(console, services.account, services.ledger.place)
     terminal.print_trouble(console, services.ledger.replaced)
     if batch_id is not None:
-        batch, books = services.ledger.batch(batch_id), services.ledger.books(batch_id)
+        batch, books = services.ledger.batches.get(batch_id), services.ledger.queries.counts(batch_id)
         console.print(Text(f"batch {batch.id}: {batch.name}, {_state(batch)}"))
         terminal.print_books(console, batch, books)
-        if batch.state is BatchState.RUNNING and (to_come := services.ledger.look_ups_to_come(batch_id)):
+        if batch.state is BatchState.RUNNING and (to_come := services.ledger.queries.look_ups_to_come(batch_id)):
             console.print(terminal.look_ups_to_come(batch_id, to_come, services.settings.time_zone))
         return exit_code(batch, books), {**result(batch, books, {}), "worked_on": batch.is_worked_on, "rate": rate}
-    batches = services.ledger.batches()
+    batches = services.ledger.batches.newest()
     shown: list[tuple[str, ...]] = []
     listed = []
     for batch in batches:
-        books = services.ledger.books(batch.id)
+        books = services.ledger.queries.counts(batch.id)
         since = terminal.clock_time(batch.finished_at or batch.created_at, services.settings.time_zone)
         created = f"{books.created:,}/{books.records:,}"
         shown.append((str(batch.id), batch.name, _state(batch), since, created, f"{books.need_a_person:,}"))
@@ -72,7 +72,7 @@ def report(
     services: Services, batch_id: int, folder: Path | None, console: Console, *, lang: str | None, excel_safe: bool
 ) -> tuple[int, dict[str, Any]]:
     """Write a batch's reports as it stands now."""
-    batch, books = services.ledger.batch(batch_id), services.ledger.books(batch_id)
+    batch, books = services.ledger.batches.get(batch_id), services.ledger.queries.counts(batch_id)
     if batch.state is BatchState.READING:
         raise LedgerError(f"batch {batch_id} is still being read; try again in a moment")
     if batch.state is BatchState.UNUSABLE:
@@ -98,7 +98,7 @@ def upgrade_ledger(services: Services, console: Console) -> tuple[int, dict[str,
     """Bring the ledger up to this program's version."""
     before, after = Ledger.upgrade(services.ledger_url, services.account, home=services.settings.home)
     console.print(f"the ledger was {before or 'empty'} and is {after}")
-    shared = services.ledger.shared_sources()
+    shared = services.ledger.held_sources.shared()
     for source in shared:
         where = ", ".join(f"batch {batch_id} record {record}" for batch_id, record in source.rows)
         console.print(f"source {source.source_id} stands for more than one row: {where}", style="red")

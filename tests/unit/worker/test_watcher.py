@@ -42,8 +42,8 @@ def watcher(tmp_path: Path) -> Watcher:
 
 def told(watcher: Watcher) -> list[NotificationKind]:
     """What people are told, by a channel that has been there since the beginning."""
-    watcher._ledger.know_channels(["mail"], 0.0)
-    return [news.kind for news in watcher._ledger.untold_news("mail", time.time(), 0.0)]
+    watcher._ledger.outbox.register_channels(["mail"], 0.0)
+    return [news.kind for news in watcher._ledger.outbox.unplanned("mail", time.time(), 0.0)]
 
 
 def test_nothing_arrived_is_said_once_a_day_by_one_of_the_watchers(watcher: Watcher) -> None:
@@ -131,7 +131,7 @@ def test_many_files_that_cannot_be_taken_are_one_message(watcher: Watcher) -> No
         for path in paths:
             stack.enter_context(untakable(path))
         assert len(look(watcher)) == 5
-        (news,) = watcher._ledger.untold_news("mail", time.time(), 0.0) if told(watcher) else ()
+        (news,) = watcher._ledger.outbox.unplanned("mail", time.time(), 0.0) if told(watcher) else ()
     assert news.why.startswith("0.csv (")
     assert news.why.endswith(", +2")
     assert "1.csv (" in message_of(watcher._ours, news).text
