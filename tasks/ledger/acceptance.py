@@ -26,7 +26,7 @@ class Acceptance(LedgerPart):
     def accept_as_it_is(self, who: str) -> list[int]:
         """Know this ledger from now on, although it is older than before, or another one; return its open batches.
 
-        1. its counter goes on ahead of all that was ever seen of it, so that one word will do for every home
+        1. its counter goes on ahead of all that was ever seen of it, so that it is accepted in every home at once
         2. from now on all its batches verify: what they have not sent may have been sent since
         3. rows of unfinished batches that wait, or were to be looked up, begin as look-ups of a request that may have
            ended only now

@@ -77,7 +77,7 @@ class AuditRows(LedgerPart):
         return {reference for reference, key in named.items() if key in known}
 
     def refresh_statuses(self, batch_id: int, seen: Sequence[tuple[int, str, str]]) -> None:
-        """Write elepay's word for sources, as (record, source id, status); one that is settled is not followed up."""
+        """Write what elepay says of sources, as (record, source id, status); one that is settled is not followed up."""
         now = self.engine.now()
         with self.engine.write() as connection:
             for record, source_id, status in seen:

@@ -64,7 +64,7 @@ class Guards(LedgerPart):
             return [ClosedMethod(*row) for row in connection.execute(query)]
 
     def all_answers_say(self, batch_id: int, code: str, at_least: int) -> bool:
-        """Tell whether the batch has at least so many answers and every one of them is a refusal with this code."""
+        """Return whether the batch has at least so many answers and every one of them is a refusal with this code."""
         answered = and_(rows.c.batch_id == batch_id, rows.c.state.in_([RowState.CREATED, RowState.REFUSED]))
         query = select(func.count(), func.count().filter(rows.c.code == code)).where(answered)
         with self.engine.read() as connection:

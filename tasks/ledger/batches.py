@@ -67,7 +67,7 @@ class Batches(LedgerPart):
             return new_id(result)
 
     def add_unusable(self, name: str, sha256: str, *, reason: str, code: str = "") -> int:
-        """Remember a file that could not be onboarded as a whole, and why; people are told the `code` only."""
+        """Remember a file that could not be onboarded as a whole, and why; the notification carries the `code` only."""
         now = self.engine.now()
         with self.engine.write() as connection:
             result = connection.execute(
@@ -89,10 +89,10 @@ class Batches(LedgerPart):
     def get(self, batch_id: int) -> Batch:
         """Return one batch. Raises LedgerError if there is none with this id."""
         with self.engine.read() as connection:
-            found = connection.execute(self._all.where(batches.c.id == batch_id)).one_or_none()
-        if found is None:
+            row = connection.execute(self._all.where(batches.c.id == batch_id)).one_or_none()
+        if row is None:
             raise LedgerError(f"there is no batch {batch_id} in this ledger; `onboard status` lists those that are")
-        return _batch(found)
+        return _batch(row)
 
     def newest(self, limit: int = 50) -> list[Batch]:
         """Return the newest batches, newest first."""
@@ -107,21 +107,25 @@ class Batches(LedgerPart):
             return [_batch(row) for row in connection.execute(query)]
 
     def unattended(self) -> list[Batch]:
-        """Return the running batches of this account for which nobody does anything, oldest first.
+        """Return the running batches of this account that nobody works on, oldest first.
 
         Those whose command is gone (`BatchState.INTERRUPTED`), and those with rows that are due, in the batch's window,
-        of which nobody holds one.
+        none of which is leased.
         """
         now = self.engine.now()
         due = exists().where(slices.c.batch_id == batches.c.id, or_(slices.c.rung, slices.c.due_at <= now))
-        held = exists().where(rows.c.batch_id == batches.c.id, rows.c.worker.is_not(None))
+        leased = exists().where(rows.c.batch_id == batches.c.id, rows.c.worker.is_not(None))
         gone = and_(batches.c.runner.is_not(None), ~self.scope.is_worked_on)
         query = self._all.where(
-            batches.c.state == BatchState.RUNNING, self.scope.of_account, or_(gone, and_(due, ~held))
+            batches.c.state == BatchState.RUNNING, self.scope.of_account, or_(gone, and_(due, ~leased))
         )
         with self.engine.read() as connection:
-            found = [_batch(row) for row in connection.execute(query.order_by(batches.c.id))]
-        return [one for one in found if one.state is BatchState.INTERRUPTED or Window.parse(one.window).is_open(now)]
+            due_now = [_batch(row) for row in connection.execute(query.order_by(batches.c.id))]
+        return [
+            batch
+            for batch in due_now
+            if batch.state is BatchState.INTERRUPTED or Window.parse(batch.window).is_open(now)
+        ]
 
     @property
     def _all(self) -> Select[Any]:
@@ -150,7 +154,7 @@ class Batches(LedgerPart):
                 connection.execute(delete(rows).where(rows.c.batch_id == batch_id))
 
     def is_read_before(self, batch_id: int) -> bool:
-        """Tell whether a batch that was added before this one is still being read."""
+        """Return whether a batch that was added before this one is still being read."""
         query = select(exists().where(batches.c.state == BatchState.READING, batches.c.id < batch_id))
         with self.engine.read() as connection:
             return bool(connection.execute(query).scalar_one())
@@ -169,7 +173,7 @@ def hold_reading(connection: Connection, batch_id: int) -> None:
     """Hold a batch in its state `reading` until the end of the transaction. Raises LedgerError if it is not in it."""
     query = select(batches.c.id).where(batches.c.id == batch_id, batches.c.state == BatchState.READING)
     if connection.execute(query.with_for_update(read=True)).one_or_none() is None:
-        raise LedgerError("reading the file stood still for so long that it was given up: run it again")
+        raise LedgerError("reading the file made no progress for so long that it was abandoned: run it again")
 
 
 def _state(row: Row[Any]) -> BatchState:
@@ -201,5 +205,5 @@ def _batch(row: Row[Any]) -> Batch:
         is_worked_on=bool(row.is_worked_on),
         verify=row.verify,
         dropped_at=row.dropped_at,
-        warnings=tuple(tuple(one) for one in orjson.loads(row.warnings)),
+        warnings=tuple(tuple(warning) for warning in orjson.loads(row.warnings)),
     )

@@ -64,10 +64,12 @@ class ControlSources(LedgerPart):
         ]
         with self.engine.read() as connection:
             found = [[_control_source(row) for row in connection.execute(query)] for query in queries]
-        services = {one for part in found[:2] for one in part}
+        in_batch = {source for part in found[:2] for source in part}
         others = set(found[2])
-        younger = sorted((one for one in services | others if one.sent_at > after), key=_sent_at)
-        older = {one for one in services if one.sent_at <= after} or {one for one in others if one.sent_at <= after}
+        younger = sorted((source for source in in_batch | others if source.sent_at > after), key=_sent_at)
+        older = {source for source in in_batch if source.sent_at <= after} or {
+            source for source in others if source.sent_at <= after
+        }
         return [*younger[:1], *sorted(older, key=_sent_at, reverse=True)[:2]]
 
 
@@ -75,5 +77,5 @@ def _control_source(row: Any) -> ControlSource:
     return ControlSource(str(row[0]), reference_of(bytes(row[1]), row[2]), float(row[3] or 0.0))
 
 
-def _sent_at(one: ControlSource) -> float:
-    return one.sent_at
+def _sent_at(source: ControlSource) -> float:
+    return source.sent_at

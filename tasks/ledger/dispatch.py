@@ -74,17 +74,17 @@ class Dispatch(LedgerPart):
                     update(slices)
                     .where(slices.c.batch_id == bindparam("b"), slices.c.first_record == bindparam("f"))
                     .values(rung=True, due_at=now + DISPATCH_AGAIN_SECONDS),
-                    [{"b": one.batch_id, "f": one.first_record} for one in taken],
+                    [{"b": slice_.batch_id, "f": slice_.first_record} for slice_ in taken],
                 )
         return taken
 
-    def repeat(self, one: Slice | None = None) -> None:
-        """Make slices whose message nobody will act on due at once: one, or (the broker is new and empty) all."""
+    def repeat(self, slice_: Slice | None = None) -> None:
+        """Make slices whose message will reach nobody due at once: one, or (the broker is new and empty) all."""
         again = update(slices).where(slices.c.rung)
-        if one is None:
+        if slice_ is None:
             again = again.where(slices.c.batch_id.in_(select(batches.c.id).where(self.scope.may_send)))
         else:
-            again = again.where(slices.c.batch_id == one.batch_id, slices.c.first_record == one.first_record)
+            again = again.where(slices.c.batch_id == slice_.batch_id, slices.c.first_record == slice_.first_record)
         with self.engine.write() as connection:
             connection.execute(again.values(rung=False, due_at=self.engine.now()))
 
@@ -94,28 +94,30 @@ class Dispatch(LedgerPart):
             window = connection.execute(select(batches.c.window).where(batches.c.id == batch_id)).scalar_one()
         return Window.parse(window)
 
-    def put_off(self, one: Slice, until: float) -> None:
+    def put_off(self, slice_: Slice, until: float) -> None:
         """Make a slice due at a time, because nobody may work on it before."""
-        later = update(slices).where(slices.c.batch_id == one.batch_id, slices.c.first_record == one.first_record)
+        later = update(slices).where(slices.c.batch_id == slice_.batch_id, slices.c.first_record == slice_.first_record)
         with self.engine.write() as connection:
             connection.execute(later.values(rung=False, due_at=until))
 
-    def finish(self, one: Slice) -> None:
-        """Say when the slice is due again, by its rows; not at all if all of them are settled.
+    def finish(self, slice_: Slice) -> None:
+        """Set when the slice is due again, by its rows; never if all of them are settled.
 
-        A row that somebody holds is looked after in a while: its holder may give it back and die before it says so.
+        A leased row is looked at again later: its worker may release it and die before it finishes the slice.
         """
         held_until = self.engine.now() + DISPATCH_AGAIN_SECONDS
         when = case((rows.c.worker.is_(None), func.coalesce(rows.c.not_before, 0.0)), else_=held_until)
         due = select(func.min(when)).where(
-            rows.c.batch_id == one.batch_id,
-            rows.c.record.between(one.first_record, one.last_record),
+            rows.c.batch_id == slice_.batch_id,
+            rows.c.record.between(slice_.first_record, slice_.last_record),
             NOT_SETTLED,
         )
         with self.engine.write() as connection:
             connection.execute(
                 update(slices)
-                .where(slices.c.batch_id == one.batch_id, slices.c.first_record == one.first_record, ~slices.c.rung)
+                .where(
+                    slices.c.batch_id == slice_.batch_id, slices.c.first_record == slice_.first_record, ~slices.c.rung
+                )
                 .values(due_at=due.scalar_subquery())
             )
 
@@ -136,7 +138,7 @@ class Dispatch(LedgerPart):
         )
 
     def reopen(self, connection: Connection, batch_id: int) -> None:
-        """Let a finished batch run again, because one of its rows is to be sent or looked up."""
+        """Reopen a finished batch, because one of its rows is to be sent or looked up."""
         connection.execute(
             update(batches)
             .where(batches.c.id == batch_id, batches.c.state == BatchState.FINISHED)
@@ -153,8 +155,8 @@ class Dispatch(LedgerPart):
 def _fewest_first(queues: Mapping[int, Sequence[Slice]], unread: Mapping[int, int]) -> list[Slice]:
     """Return the slices in the order in which they keep the batches' unread messages equal."""
     turns = [
-        (unread.get(batch_id, 0) + turn, batch_id, one)
+        (unread.get(batch_id, 0) + turn, batch_id, slice_)
         for batch_id, queue in queues.items()
-        for turn, one in enumerate(queue)
+        for turn, slice_ in enumerate(queue)
     ]
-    return [one for _, _, one in sorted(turns)]
+    return [slice_ for _, _, slice_ in sorted(turns)]

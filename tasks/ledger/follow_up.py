@@ -57,7 +57,7 @@ class FollowUps(LedgerPart):
     def claim(self, limit: int) -> list[FollowUpRow]:
         """Take created rows of this account whose status is due, the longest due first.
 
-        The claim moves them CLAIM_SECONDS on, so nobody else takes them, and one whose taker dies is not forgotten.
+        The claim moves them CLAIM_SECONDS on, so nobody else takes them, and one whose process dies is not forgotten.
         """
         now = self.engine.now()
         of_account = select(batches.c.id).where(self.scope.of_account)
@@ -95,25 +95,28 @@ class FollowUps(LedgerPart):
         """Write what elepay said, as far as a row still has that source; return how many have another status now."""
         now, changed = self.engine.now(), 0
         with self.engine.write() as connection:
-            for one in seen:
-                row = one.row
+            for observation in seen:
+                row = observation.row
                 written = connection.execute(
                     update(rows)
                     .where(rows.c.batch_id == row.batch_id, rows.c.record == row.record)
                     .where(rows.c.state == RowState.CREATED, rows.c.source_id == row.source_id)
                     .values(
-                        follow_up_at=one.follow_up_at,
+                        follow_up_at=observation.follow_up_at,
                         follow_ups=func.coalesce(rows.c.follow_ups, 0) + 1,
-                        source_status=func.coalesce(one.status, rows.c.source_status),
+                        source_status=func.coalesce(observation.status, rows.c.source_status),
                         status_at=case(
-                            (func.coalesce(one.status, rows.c.source_status) == rows.c.source_status, rows.c.status_at),
+                            (
+                                func.coalesce(observation.status, rows.c.source_status) == rows.c.source_status,
+                                rows.c.status_at,
+                            ),
                             else_=now,
                         ),
                     )
                 ).rowcount
-                if written and one.status is not None and one.status != row.source_status:
+                if written and observation.status is not None and observation.status != row.source_status:
                     changed += 1
-                    what = f"source is {one.status}, was {row.source_status or 'unknown'}"
+                    what = f"source is {observation.status}, was {row.source_status or 'unknown'}"
                     connection.execute(
                         insert(history).values(batch_id=row.batch_id, record=row.record, at=now, what=what)
                     )
@@ -125,7 +128,7 @@ class FollowUps(LedgerPart):
             with self.engine.write() as connection:
                 connection.execute(
                     update(rows)
-                    .where(tuple_(rows.c.batch_id, rows.c.record).in_([(one.batch_id, one.record) for one in claimed]))
+                    .where(tuple_(rows.c.batch_id, rows.c.record).in_([(row.batch_id, row.record) for row in claimed]))
                     .where(rows.c.follow_up_at.is_not(None))
                     .values(follow_up_at=self.engine.now())
                 )

@@ -51,14 +51,14 @@ class HeldSources(LedgerPart):
         What a list showed under the row's reference is believed more than an answer: then the row that held the source
         becomes `unclear` instead.
         """
-        created = [one for one in outcomes if one.state is RowState.CREATED and one.source_id]
-        asked = [str(one.source_id) for one in created if not one.names_row]
+        created = [outcome for outcome in outcomes if outcome.state is RowState.CREATED and outcome.source_id]
+        asked = [str(outcome.source_id) for outcome in created if not outcome.names_row]
         if not asked:
             return 0
         holders = self._holders(connection, asked)
         taken: list[tuple[str, Holder]] = []
         doubted = 0
-        for outcome in sorted(created, key=lambda one: not one.adopted):
+        for outcome in sorted(created, key=lambda outcome: not outcome.adopted):
             source_id = str(outcome.source_id)
             own = Holder(outcome.batch_id, outcome.record, bool(outcome.adopted))
             holder = holders.setdefault(source_id, own)
@@ -229,7 +229,7 @@ def _still_holds(row: FromClause) -> ColumnElement[bool]:
 
 
 def _doubt(outcome: Outcome, now: float, look_up_at: float) -> None:
-    """Change an outcome in place: the row is in nobody's hands and is looked up."""
+    """Change an outcome in place: the row is released and is looked up."""
     outcome.what = f"the answer named source {outcome.source_id}, which another row holds"
     outcome.state, outcome.worker, outcome.code = RowState.UNCLEAR, None, SOURCE_TAKEN
     outcome.source_id = outcome.source_status = outcome.adopted = outcome.source_generation = None

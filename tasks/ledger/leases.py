@@ -45,7 +45,7 @@ class MarkResult(NamedTuple):
     doubted: int = 0  #: outcomes that were recorded as `unclear`, because another created row holds their source
 
     def take(self, row: LeasedRow) -> bool:
-        """Tell, once for each mark, whether a row may leave."""
+        """Return, once for each mark, whether a row may be sent."""
         key = row.batch_id, row.record
         if key not in self.marked:
             return False
@@ -60,7 +60,7 @@ class Leases(LedgerPart):
     workers: WorkerLeases
     outcomes: OutcomeWrites
 
-    def claim(self, one: Slice, worker: int) -> list[LeasedRow]:
+    def claim(self, slice_: Slice, worker: int) -> list[LeasedRow]:
         """Take every row of the slice that is due: to be sent, or to be looked up.
 
         Nothing is taken while the batch does not run, or if it is not this process's to send, and nothing is taken to
@@ -70,19 +70,21 @@ class Leases(LedgerPart):
         """
         now = self.engine.now()
         in_slice = and_(
-            rows.c.batch_id == one.batch_id,
-            rows.c.record.between(one.first_record, one.last_record),
+            rows.c.batch_id == slice_.batch_id,
+            rows.c.record.between(slice_.first_record, slice_.last_record),
             rows.c.worker.is_(None),
         )
-        runs = exists().where(batches.c.id == one.batch_id, batches.c.state == BatchState.RUNNING, self.scope.may_send)
-        sampled = exists().where(batches.c.id == one.batch_id, batches.c.sample_due_at.is_(None))
+        runs = exists().where(
+            batches.c.id == slice_.batch_id, batches.c.state == BatchState.RUNNING, self.scope.may_send
+        )
+        sampled = exists().where(batches.c.id == slice_.batch_id, batches.c.sample_due_at.is_(None))
         is_due = or_(
             and_(rows.c.state == RowState.WAITING, sampled, or_(rows.c.not_before.is_(None), rows.c.not_before <= now)),
             and_(rows.c.state == RowState.UNCLEAR, rows.c.not_before <= now),
         )
-        verifies = exists().where(batches.c.id == one.batch_id, batches.c.verify)
+        verifies = exists().where(batches.c.id == slice_.batch_id, batches.c.verify)
         unverified = and_(rows.c.state == RowState.WAITING, rows.c.attempts == 0, rows.c.resends == 0, verifies)
-        accepted_at = select(batches.c.created_at).where(batches.c.id == one.batch_id).scalar_subquery()
+        accepted_at = select(batches.c.created_at).where(batches.c.id == slice_.batch_id).scalar_subquery()
         claim = (
             update(rows)
             .where(in_slice, is_due, runs)
@@ -103,10 +105,10 @@ class Leases(LedgerPart):
             claimed = connection.execute(claim).all()
             connection.execute(
                 update(slices)
-                .where(slices.c.batch_id == one.batch_id, slices.c.first_record == one.first_record)
+                .where(slices.c.batch_id == slice_.batch_id, slices.c.first_record == slice_.first_record)
                 .values(rung=False)
             )
-        return sorted(map(_held, claimed), key=lambda row: row.record)
+        return sorted(map(_leased_row, claimed), key=lambda row: row.record)
 
     def record_and_mark(
         self,
@@ -177,9 +179,9 @@ class Leases(LedgerPart):
                 marked.add((row.batch_id, row.record))
         return marked
 
-    def release(self, worker: int, held: Sequence[LeasedRow], not_before: Mapping[tuple[int, int], float]) -> None:
+    def release(self, worker: int, leased: Sequence[LeasedRow], not_before: Mapping[tuple[int, int], float]) -> None:
         """Give back rows that were not sent (or not looked up), some not to be touched before a time."""
-        if not held:
+        if not leased:
             return
         give_back = (
             update(rows)
@@ -195,7 +197,9 @@ class Leases(LedgerPart):
                 not_before=func.coalesce(bindparam("nb"), rows.c.not_before),
             )
         )
-        keys = [{"b": row.batch_id, "r": row.record, "nb": not_before.get((row.batch_id, row.record))} for row in held]
+        keys = [
+            {"b": row.batch_id, "r": row.record, "nb": not_before.get((row.batch_id, row.record))} for row in leased
+        ]
         with self.engine.write() as connection:
             connection.execute(give_back, keys)
 
@@ -216,7 +220,7 @@ _MARK = (
 )
 
 
-def _held(row: Row[Any]) -> LeasedRow:
+def _leased_row(row: Row[Any]) -> LeasedRow:
     return LeasedRow(
         batch_id=row.batch_id,
         record=row.record,

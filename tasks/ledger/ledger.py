@@ -201,12 +201,12 @@ class Ledger:
         self.engine.close()
 
     def hurry(self) -> None:
-        """Wait no longer than a few seconds for the server from now on: this process has been told to end."""
+        """Wait no longer than a few seconds for the server from now on: this process is ending."""
         self.engine.hurry()
 
     @property
     def hurries(self) -> bool:
-        """Whether this process has been told to end."""
+        """Whether this process is ending."""
         return self.engine.hurries
 
     def require_writable(self) -> None:

@@ -50,7 +50,7 @@ class Lifecycle(LedgerPart):
         (`tasks/send/sampling.py`). Raises LedgerReplaced.
 
         With `canary_rows` the first so many rows are a slice of their own, and only that one is due before
-        `approve_batch`. `warnings` are what the reports tell of the file besides its rows, as JSON-able lists.
+        `approve`. `warnings` are what the reports say of the file besides its rows, as JSON-able lists.
         """
         query = (
             select(rows.c.record)
@@ -118,7 +118,7 @@ class Lifecycle(LedgerPart):
         return self.pause(batch_id, StopCode.CANARY, reason)
 
     def waits_for_approval(self, batch_id: int) -> bool:
-        """Tell whether all canary rows of a batch have come to an end, and nobody has approved the others."""
+        """Return whether all canary rows of a batch have come to an end, and nobody has approved the others."""
         canary = select(batches.c.canary).where(batches.c.id == batch_id).scalar_subquery()
         left = exists().where(rows.c.batch_id == batch_id, rows.c.record <= canary, NOT_SETTLED)
         with self.engine.read() as connection:
@@ -240,7 +240,7 @@ class Lifecycle(LedgerPart):
         return closed == 1
 
     def take(self, batch_id: int) -> bool:
-        """Make an unfinished batch this process's to send, unless others are at work for it; tell whether it is now."""
+        """Make an unfinished batch this process's to send, unless others work on it; return whether it is now."""
         with self.engine.write() as connection:
             free = and_(batches.c.id == batch_id, self.scope.of_account, ~self.scope.is_worked_on)
             if connection.execute(update(batches).where(free).values(runner=self.scope.runner)).rowcount:

@@ -1,4 +1,4 @@
-"""Outcomes on their way into the ledger: what an answer or a look-up said about a row that a worker held."""
+"""Outcomes on their way into the ledger: what an answer or a look-up said about a leased row."""
 
 from __future__ import annotations
 
@@ -47,16 +47,22 @@ class OutcomeWrites(LedgerPart):
         if refused:  # a statement that names `yielded` for all would write every row's place in `rows_one_owner` anew
             self.engine.execute_many(connection, _YIELD, refused)
         unclear = [
-            {"b": one.batch_id, "r": one.record, "token": one.attempts, "ended": one.ended_at, "absent": one.absent_at}
-            for one in outcomes
-            if one.state is RowState.UNCLEAR
+            {
+                "b": each.batch_id,
+                "r": each.record,
+                "token": each.attempts,
+                "ended": each.ended_at,
+                "absent": each.absent_at,
+            }
+            for each in outcomes
+            if each.state is RowState.UNCLEAR
         ]
         if unclear:
             self.engine.execute_many(connection, _NOTE_END, unclear)
-        told = [outcome for outcome in outcomes if outcome.what]
+        noted = [outcome for outcome in outcomes if outcome.what]
         if changed != len(outcomes):
-            told = told + self._late(connection, outcomes)
-        if told:
+            noted = noted + self._late(connection, outcomes)
+        if noted:
             connection.execute(
                 insert(history),
                 [
@@ -70,7 +76,7 @@ class OutcomeWrites(LedgerPart):
                         "request_id": outcome.request_id,
                         "latency_ms": outcome.latency_ms,
                     }
-                    for outcome in told
+                    for outcome in noted
                 ],
             )
         return doubted

@@ -102,7 +102,7 @@ class Queries(LedgerPart):
         return LookUpsToCome(int(waiting), float(last_at)) if waiting else None
 
     def counts(self, batch_id: int) -> RowCounts:
-        """Return the books of a batch: what the file has against where its records stand."""
+        """Return how many records the file has, and how many rows stand in each state of the reconciliation."""
         count = self.count_states(batch_id)
         return RowCounts(
             records=self._records(batch_id),

@@ -114,8 +114,8 @@ class Resolution(LedgerPart):
                 raise LedgerError(f"record {record} of batch {batch_id} does not wait for a person")
             if source_id is not None:
                 self.held_sources.refile(connection, source_id, Holder(batch_id, record, adopted=True))
-            told = f"resolved: {values['code'] or state}" + (f", source {source_id}" if source_id else "")
-            self.history.add(connection, batch_id, record, told, who)
+            line = f"resolved: {values['code'] or state}" + (f", source {source_id}" if source_id else "")
+            self.history.add(connection, batch_id, record, line, who)
             if state is RowState.WAITING:
                 self.dispatch.reopen(connection, batch_id)
             if state is RowState.CREATED:
