@@ -61,7 +61,7 @@ class Place:
         out, err = run.communicate(timeout=600)
         assert run.returncode == 0, err
         ledger = Ledger.open(self._ledger_url)
-        sent = ledger.sent_per_second(int(json.loads(out.splitlines()[-1])["batch"]))
+        sent = ledger.queries.sent_per_second(int(json.loads(out.splitlines()[-1])["batch"]))
         ledger.close()
         seconds = sorted(sent)[2:-2]
         return float(mean(sent.get(second, 0) for second in range(seconds[0], seconds[-1] + 1)))

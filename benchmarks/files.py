@@ -74,7 +74,7 @@ def report(folder: Path, formats: frozenset[str], *, excel_safe: bool = False) -
     from reported import Reported
 
     made = Reported(folder)
-    batch = made.ledger.batch(1)
+    batch = made.ledger.batches.get(1)
     made.write(batch, folder / "reports", formats=formats, excel_safe=excel_safe)
 
 

@@ -48,7 +48,7 @@ def pace(folder: Path, simulator: Simulator, redis_url: str, ledger_url: str, ro
         errors = [worker.communicate(timeout=60)[1] for worker in fleet]
     assert not any("nothing is sent" in each for each in errors), errors
     ledger = Ledger.open(ledger_url)
-    sent = ledger.sent_per_second(int(said["batch"]))
+    sent = ledger.queries.sent_per_second(int(said["batch"]))
     ledger.close()
     seconds = sorted(sent)[2:-2]
     return float(mean(sent.get(second, 0) for second in range(seconds[0], seconds[-1] + 1)))

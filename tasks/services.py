@@ -30,7 +30,7 @@ from tasks.settings import Settings
 def register_process(ledger: Ledger, lease_seconds: float, longest_request_seconds: float = 0.0) -> int:
     """Register this process in the ledger as one that will hold rows, and perhaps send them."""
     pid = os.getpid()
-    return ledger.add_worker(
+    return ledger.workers.add(
         process_identity.host(), pid, process_identity.started(pid), lease_seconds, longest_request_seconds
     )
 
@@ -102,7 +102,7 @@ class Services:
     def ledger(self) -> Ledger:
         """The ledger."""
         ledger = Ledger.open(self.ledger_url, self.account, home=self.settings.home)
-        ledger.runner = self.runner
+        ledger.scope.runner = self.runner
         return ledger
 
     @cached_property

@@ -70,7 +70,7 @@ class Hand:
 
     def mark(self, rows: Sequence[LeasedRow]) -> set[tuple[int, int]]:
         """Mark rows `sending` and count attempts as the send loop does."""
-        wave = self.ledger.write_wave(self.number, [], rows, self.lease_seconds)
+        wave = self.ledger.leases.record_and_mark(self.number, [], rows, self.lease_seconds)
         for row in rows:
             if (row.batch_id, row.record) in wave.marked:
                 row.attempts += 1
@@ -78,12 +78,12 @@ class Hand:
 
     def record(self, *outcomes: Outcome) -> None:
         """Write outcomes."""
-        self.ledger.write_wave(self.number, outcomes, [], self.lease_seconds)
+        self.ledger.leases.record_and_mark(self.number, outcomes, [], self.lease_seconds)
 
 
 def hand(ledger: Ledger, lease_seconds: float = 60.0, longest_request_seconds: float = 40.0) -> Hand:
     """Register a worker on a machine that nobody can examine."""
-    return Hand(ledger, ledger.add_worker("elsewhere", 1, "", lease_seconds, longest_request_seconds), lease_seconds)
+    return Hand(ledger, ledger.workers.add("elsewhere", 1, "", lease_seconds, longest_request_seconds), lease_seconds)
 
 
 def ledger_of(url: str, account: Account) -> Ledger:
@@ -101,12 +101,12 @@ def running_batch(
     own_spellings: bool = False,
 ) -> int:
     """A batch that runs, with so many waiting rows."""
-    reader = ledger.add_worker("elsewhere", 1, "", 60.0)
-    batch = ledger.add_batch(name="f.csv", sha256="0" * 64, file_format={}, reader=reader, parent_id=None)
+    reader = ledger.workers.add("elsewhere", 1, "", 60.0)
+    batch = ledger.batches.add(name="f.csv", sha256="0" * 64, file_format={}, reader=reader, parent_id=None)
     new = [new_row(record) for record in range(1, rows + 1)] if isinstance(rows, int) else rows
-    ledger.add_rows(batch, new, again=again, own_spellings=own_spellings)
-    ledger.start_batch(batch, slice_rows)
-    ledger.end_worker(reader)
+    ledger.rows.add(batch, new, again=again, own_spellings=own_spellings)
+    ledger.lifecycle.start(batch, slice_rows)
+    ledger.workers.end(reader)
     return batch
 
 

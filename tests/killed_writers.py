@@ -24,7 +24,7 @@ def write_commits(url: str, home: Path, number: int, ready: int) -> None:
     rows = [new_row(n, customer=f"cus_{number}_{n}") for n in range(1, 21)]
     batch = running_batch(ledger, rows)
     worker = hand(ledger)
-    held = ledger.claim_slice(whole(batch), worker.number)
+    held = ledger.leases.claim(whole(batch), worker.number)
     os.write(ready, b".")
     for row in held:
         worker.mark([row])

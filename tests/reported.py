@@ -55,26 +55,26 @@ class Reported:
     def settle(self, batch: Batch, decide: Decide = created) -> Batch:
         """Send its rows, as it were, and close the batch if none is left."""
         worker = hand(self.ledger)
-        self.ledger.end_sample(batch.id)
-        rows = self.ledger.claim_slice(Slice(batch.id, 1, 10_000_000), worker.number)
+        self.ledger.sampling.end(batch.id)
+        rows = self.ledger.leases.claim(Slice(batch.id, 1, 10_000_000), worker.number)
         outcomes = [(row, decide(row)) for row in rows]
         sent = [row for row, outcome in outcomes if outcome]
         worker.mark(sent)
         worker.record(*(decide(row) for row in sent))  # type: ignore[arg-type]
-        self.ledger.release(worker.number, [row for row, outcome in outcomes if not outcome], {})
-        self.ledger.end_worker(worker.number)
-        self.ledger.close_batch(batch.id)
-        return self.ledger.batch(batch.id)
+        self.ledger.leases.release(worker.number, [row for row, outcome in outcomes if not outcome], {})
+        self.ledger.workers.end(worker.number)
+        self.ledger.lifecycle.close(batch.id)
+        return self.ledger.batches.get(batch.id)
 
     def facts(self, of: Batch, /, **changes: Any) -> ReportFacts:
         """What the reports of a batch are made from."""
-        return replace(report.gather(self.ours, self.ledger.batch(of.id)), **changes)
+        return replace(report.gather(self.ours, self.ledger.batches.get(of.id)), **changes)
 
     def write(self, batch: Batch, folder: Path | None = None, **options: Any) -> dict[str, Path]:
         """Write the reports; the batch's facts may be changed by `facts`."""
         facts = options.pop("facts", None) or self.facts(batch)
         target = LocalFolder(folder) if folder else self.ours.reports.folder(str(batch.id))
-        return write_reports(target, facts, lambda: self.ledger.report_rows(batch.id), **options)
+        return write_reports(target, facts, lambda: self.ledger.queries.report_rows(batch.id), **options)
 
     def report(self, content: bytes | str, decide: Decide = created, **options: Any) -> dict[str, Path]:
         """Accept a file, settle it, write its reports."""

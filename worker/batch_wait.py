@@ -122,9 +122,9 @@ class _Wait:
 def _last_closing(ledger: Ledger, batches: Sequence[int], window: Window) -> float:
     """Return when the last of these batches stops being sent, for tonight or for the night to come."""
     now = ledger.now()
-    return max(window.span_with(ledger.window_of(batch_id), now).closes_at for batch_id in batches)
+    return max(window.span_with(ledger.dispatch.window_of(batch_id), now).closes_at for batch_id in batches)
 
 
 def _is_held(ledger: Ledger, batch_id: int) -> bool:
-    count = ledger.count_states(batch_id)
+    count = ledger.queries.count_states(batch_id)
     return bool(count.get(RowState.CLAIMED) or count.get(RowState.SENDING))

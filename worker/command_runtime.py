@@ -92,7 +92,7 @@ def at_work(
         if not no_workers and redis.watcher is None:
             runner = _start_runner(services, command, redis, stack)
             count = workers or settings.workers or os.cpu_count() or 1
-            processes = Workers(settings.home, services.redis_url, count, services.ledger.runner)
+            processes = Workers(settings.home, services.redis_url, count, services.ledger.scope.runner)
         _use_celery_here()
         try:
             yield AtWork(interrupts, processes, runner, redis)
@@ -106,7 +106,7 @@ def _start_runner(services: Services, command: str, redis: Redis, stack: context
     """Register the command whose batches its workers send; a watcher's send those of the fleet (None)."""
     if command == WATCH:
         if redis.server is not None:
-            services.ledger.dispatch_again()
+            services.ledger.dispatch.repeat()
         return None
     from worker import celery_app
 

@@ -141,7 +141,7 @@ class _LedgerAnswer(NamedTuple):
 def _ask_ledger(services: Services) -> _LedgerAnswer:
     """Ask the ledger, which is reopened here if it was out of reach. Raises LedgerError if it cannot be written."""
     services.ledger.require_writable()
-    return _LedgerAnswer(services.ledger.overview(), len(services.ledger.unattended()))
+    return _LedgerAnswer(services.ledger.queries.overview(), len(services.ledger.batches.unattended()))
 
 
 def _ask_redis(services: Services) -> CurrentRate:

@@ -105,7 +105,7 @@ class Notifier:
     def _register_channels(self) -> None:
         """Let the ledger know the channels, as of the start of this process: they deliver nothing older."""
         ledger = self._services.ledger
-        ledger.know_channels(self._names, ledger.now() - (time.monotonic() - self._started))
+        ledger.outbox.register_channels(self._names, ledger.now() - (time.monotonic() - self._started))
 
     def _attend(self) -> None:
         """Add notifications about batches that nobody works on any more."""
@@ -117,8 +117,8 @@ class Notifier:
     def _deliver_due(self, channel: Channel, *, at_once: bool) -> None:
         """Deliver all that is due for a channel now; `at_once`: without waiting for it to settle."""
         ledger = self._services.ledger
-        ledger.plan_tellings(channel.name, self._settled(channel, at_once=at_once))
-        while claimed := ledger.claim_telling(channel.name, self._lease_seconds):
+        ledger.outbox.plan(channel.name, self._settled(channel, at_once=at_once))
+        while claimed := ledger.outbox.claim(channel.name, self._lease_seconds):
             self._deliver(channel, claimed)
 
     def _settled(self, channel: Channel, *, at_once: bool) -> list[int]:
@@ -126,7 +126,7 @@ class Notifier:
         ledger, now = self._services.ledger, self._services.ledger.now()
         newest_at = now if at_once else now - self._settle_seconds
         due, waiting = [], set()
-        for notification in ledger.untold_news(channel.name, newest_at, now - ABANDON_SECONDS):
+        for notification in ledger.outbox.unplanned(channel.name, newest_at, now - ABANDON_SECONDS):
             batch_id = notification.batch_id
             if at_once or (batch_id not in waiting and self._has_settled(notification, now)):
                 due.append(notification.id)
@@ -143,7 +143,7 @@ class Notifier:
         return is_late or batch_lifecycle.is_over(self._services.ledger, batch_id)
 
     def _deliver(self, channel: Channel, claimed: ClaimedDelivery) -> None:
-        notification, failure = claimed.news, "not taken"
+        notification, failure = claimed.notification, "not taken"
         try:
             succeeded = channel.send(message_of(self._services, notification))
         except LedgerError:
@@ -151,7 +151,7 @@ class Notifier:
         except Exception as error:  # noqa: BLE001 - whatever a channel does, its text may hold an address
             succeeded, failure = False, type(error).__name__
         if succeeded:
-            self._services.ledger.record_told(notification.id, channel.name)
+            self._services.ledger.outbox.record_delivered(notification.id, channel.name)
             log.info("people told", **_log_fields(channel, claimed))
         else:
             self._retry_later(channel, claimed, failure)
@@ -160,8 +160,8 @@ class Notifier:
         """Let a failed delivery be due again after a gap, or abandon it if it is too old by then."""
         ledger, gap = self._services.ledger, self._services.settings.notify_gap_seconds
         due_at = ledger.now() + min(gap * 2 ** (claimed.tries - 1), LONGEST_GAP_SECONDS)
-        is_abandoned = due_at > claimed.news.at + ABANDON_SECONDS
-        ledger.put_telling_off(claimed, channel.name, None if is_abandoned else due_at)
+        is_abandoned = due_at > claimed.notification.at + ABANDON_SECONDS
+        ledger.outbox.put_off(claimed, channel.name, None if is_abandoned else due_at)
         if is_abandoned:
             log.error("notification abandoned after retries", error=failure, **_log_fields(channel, claimed))
         else:
@@ -169,7 +169,7 @@ class Notifier:
 
 
 def _log_fields(channel: Channel, claimed: ClaimedDelivery) -> dict[str, str | int | None]:
-    notification = claimed.news
+    notification = claimed.notification
     return {
         "what": notification.kind.value,
         "batch": notification.batch_id,
@@ -190,7 +190,7 @@ class UnattendedBatches:
     def notify(self) -> None:
         """Add a notification for each of them, once for each time. Raises LedgerError."""
         now = self._clock()
-        unattended = self._ledger.unattended()
+        unattended = self._ledger.batches.unattended()
         self._since = {batch.id: self._since.get(batch.id, now) for batch in unattended}
         for batch in unattended:
             if batch.state is BatchState.INTERRUPTED:
@@ -201,12 +201,12 @@ class UnattendedBatches:
     def _notify_interrupted(self, batch: Batch) -> None:
         why = Stop(StopCode.COMMAND_ENDED, {"batch": batch.id}).encode()
         once = f"interrupted {batch.id} {batch.runner}"
-        self._ledger.add_news(NotificationKind.INTERRUPTED, once=once, batch_id=batch.id, why=why)
+        self._ledger.outbox.add(NotificationKind.INTERRUPTED, once=once, batch_id=batch.id, why=why)
 
     def _notify_unattended(self, batch: Batch) -> None:
         why = Stop(StopCode.UNATTENDED).encode()
         once = f"unattended {batch.id} {time.strftime('%Y-%m-%d', time.gmtime(self._ledger.now()))}"
-        if self._ledger.add_news(NotificationKind.UNATTENDED, once=once, batch_id=batch.id, why=why):
+        if self._ledger.outbox.add(NotificationKind.UNATTENDED, once=once, batch_id=batch.id, why=why):
             log.warning("rows are due and nobody takes them", batch=batch.id)
 
 
@@ -238,15 +238,19 @@ def start(services: Services) -> Notifier | None:
     return notifier
 
 
-def message_of(services: Services, news: Notification) -> Message:
+def message_of(services: Services, notification: Notification) -> Message:
     """Build the message of a notification from what the ledger says now."""
     settings = services.settings
     texts = Texts(settings.lang, settings.time_zone)
-    if news.batch_id is None:
-        return compose(news, texts, batch=None, books=None, codes={}, link="")
-    batch, books = services.ledger.batch(news.batch_id), services.ledger.books(news.batch_id)
-    codes = services.ledger.count_codes(news.batch_id)
-    return compose(news, texts, batch=batch, books=books, codes=codes, link=_link(services, batch))
+    batch_id, ledger = notification.batch_id, services.ledger
+    if batch_id is None:
+        return compose(notification, texts, batch=None, books=None, codes={}, link="")
+    batch, books = (
+        services.ledger.batches.get(notification.batch_id),
+        services.ledger.queries.counts(notification.batch_id),
+    )
+    codes = services.ledger.queries.count_codes(notification.batch_id)
+    return compose(notification, texts, batch=batch, books=books, codes=codes, link=_link(services, batch))
 
 
 def _link(services: Services, batch: Batch) -> str:

@@ -98,7 +98,7 @@ class BatchesDisplay:
     def refresh(self) -> None:
         """Show the batches as they are now."""
         rate, note = self._rate()
-        counts = {batch_id: self._services.ledger.count_states(batch_id) for batch_id in self._batches}
+        counts = {batch_id: self._services.ledger.queries.count_states(batch_id) for batch_id in self._batches}
         notes = [note, *(self.look_ups_to_come(batch_id, count) for batch_id, count in counts.items())]
         self._progress.show(counts[self._batches[-1]], rate, "\n".join(filter(None, notes)))
 
@@ -119,7 +119,7 @@ class BatchesDisplay:
         """Return the sentence for the live display, or ""; without a display it is printed whenever it changes much."""
         if not count.get(RowState.UNCLEAR) or not OPEN_STATES.isdisjoint(count):
             return ""
-        to_come = self._services.ledger.look_ups_to_come(batch_id)
+        to_come = self._services.ledger.queries.look_ups_to_come(batch_id)
         if to_come is None or to_come.last_at < self._services.ledger.now() + WORTH_SAYING_SECONDS:
             return ""
         sentence = terminal.look_ups_to_come(batch_id, to_come, self._services.settings.time_zone)

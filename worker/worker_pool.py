@@ -119,14 +119,14 @@ class WorkerPool:
 
     def _register(self) -> int:
         pid = os.getpid()
-        return self._ledger.start_command(
+        return self._ledger.workers.add_command(
             process_identity.host(), pid, process_identity.started(pid), self._lease_seconds
         )
 
     @property
     def number(self) -> int | None:
         """The number by which its workers and batches know it."""
-        return self._ledger.runner
+        return self._ledger.scope.runner
 
     def keep(self, batches: Sequence[int]) -> None:
         """Renew the lease, and take those of these batches that nobody works on; to be called repeatedly.
@@ -136,18 +136,18 @@ class WorkerPool:
         now = time.monotonic()
         if now - self._renewed_at >= self._lease_seconds / 4:
             self._renewed_at = now
-            if not self._ledger.renew_lease(self._worker, self._lease_seconds):
+            if not self._ledger.workers.renew(self._worker, self._lease_seconds):
                 self._worker = self._register()
         if now - self._taken_at >= TAKE_SECONDS:
             self._taken_at = now
             for batch_id in batches:
-                if self._ledger.batch(batch_id).runner != self.number:
-                    self._ledger.take(batch_id)
+                if self._ledger.batches.get(batch_id).runner != self.number:
+                    self._ledger.lifecycle.take(batch_id)
 
     def end(self) -> None:
         """End this command in the ledger; its batches that still run are interrupted."""
         with contextlib.suppress(LedgerError):
-            self._ledger.end_worker(self._worker)
+            self._ledger.workers.end(self._worker)
 
 
 class HomeLock:

@@ -4,45 +4,54 @@ Every method is one transaction (or one read). Several processes and machines ma
 move by compare-and-set, and a row that somebody else has moved meanwhile is left alone. On SQLite writers take turns
 through a lock file besides, which keeps the worst wait a tenth of what SQLite's own retrying gives.
 
-============  ==================================================================
-memory        is it the ledger of before, and as new: its id, its counter, and their copy in the home
-timeouts      how long a server may be silent
-postgres      PostgreSQL: every call ends, every transaction has limits, only a server that writes is used
-engine        one database: connections, transactions, the clock that leases are measured by
-schema        tables and constraints, the same on SQLite and PostgreSQL
-migrations    the versions of the ledger
-store         what the parts share: opening, versions, whose batches these are
-conditions    what is asked about rows in several places
-batches       batches: added, started, stopped, closed
-sampling      rows of a new batch that are looked up before its first is sent
-insert_rows   records on their way in: one owner for every identity
-dispatch      which slices are due
-leases        a worker's rows: claimed, marked, recorded, released
-held_sources  no source stands for two rows
-reaper        recovers rows of dead workers; closed methods, wrong keys, witnesses
-resolution    what people decide about rows
-follow_up     what became of created sources
-audit_rows    what an audit compares with elepay
-acceptance    a ledger that somebody accepts as it is
-retention     personal data of batches that ended long ago
-queries       counting and paging
-outbox        what people are told, once through each channel
-============  ==================================================================
+`Ledger` is made of parts, one a concern (`ledger.leases.claim(…)`). A method of a part that takes a connection is a
+step of its caller's transaction.
+
+===============  ==================================================================
+ledger           the ledger as a whole: opened, made, upgraded, closed
+scope            what every part is given: database, account, whose batches these are
+engine           one database: connections, transactions, the clock that leases are measured by
+timeouts         how long a server may be silent
+postgres         PostgreSQL: every call ends, every transaction has limits, only a server that writes is used
+memory           is it the ledger of before, and as new: its id, its counter, and their copy in the home
+schema           tables and constraints, the same on SQLite and PostgreSQL
+migrations       the versions of the ledger
+conditions       what is asked about rows in several places
+batches          batches: added, found, discarded
+lifecycle        the life of a batch: started, stopped, resumed, closed
+insert_rows      records on their way in: one owner for every identity
+sampling         rows of a new batch that are looked up before its first is sent
+dispatch         which slices are due
+worker_leases    processes that hold rows, and their leases
+leases           a worker's rows: claimed, marked, recorded, released
+outcome_writes   outcomes on their way into the ledger
+held_sources     no source stands for two rows
+reaper           recovers rows leased by dead workers
+batch_guards     closed payment methods, and answers that are about the key
+control_sources  rows whose source elepay surely has
+resolution       what people decide about rows
+follow_up        what became of created sources
+audit_rows       what an audit compares with elepay
+acceptance       a ledger that somebody accepts as it is
+retention        personal data of batches that ended long ago
+history          what happened to batches and rows, and who did it
+queries          counting and paging
+outbox           notifications: each delivered once through each channel
+===============  ==================================================================
 """
 
-from tasks.ledger.acceptance import Accepting
-from tasks.ledger.audit_rows import AuditedRow, Auditing
-from tasks.ledger.batches import WATCH, Batches
-from tasks.ledger.dispatch import DISPATCH_AGAIN_SECONDS, DISPATCHED_AT_ONCE, Doorbell
-from tasks.ledger.follow_up import Following, FollowUpRow, SourceLine, StatusObservation
+from tasks.ledger.audit_rows import AuditedRow
+from tasks.ledger.batch_guards import ClosedMethod
+from tasks.ledger.batches import WATCH
+from tasks.ledger.control_sources import ControlSource
+from tasks.ledger.dispatch import DISPATCH_AGAIN_SECONDS, DISPATCHED_AT_ONCE
+from tasks.ledger.follow_up import FollowUpRow, SourceLine, StatusObservation
 from tasks.ledger.held_sources import SharedSource
-from tasks.ledger.insert_rows import Adding
-from tasks.ledger.leases import Holding, WaveResult
-from tasks.ledger.outbox import ClaimedDelivery, Telling
-from tasks.ledger.queries import Counting, LookUpsToCome, Overview
-from tasks.ledger.reaper import ClosedMethod, Sweeping, Witness
-from tasks.ledger.resolution import Deciding, UnclearRow
-from tasks.ledger.retention import Forgetting
+from tasks.ledger.leases import MarkResult
+from tasks.ledger.ledger import Ledger
+from tasks.ledger.outbox import ClaimedDelivery
+from tasks.ledger.queries import LookUpsToCome, Overview
+from tasks.ledger.resolution import UnclearRow
 from tasks.ledger.sampling import SampledRow
 from tasks.models import ENDED_STATUSES, SETTLED_STATUSES
 
@@ -55,32 +64,15 @@ __all__ = [
     "AuditedRow",
     "ClaimedDelivery",
     "ClosedMethod",
+    "ControlSource",
     "FollowUpRow",
     "Ledger",
     "LookUpsToCome",
+    "MarkResult",
     "Overview",
     "SampledRow",
     "SharedSource",
     "SourceLine",
     "StatusObservation",
     "UnclearRow",
-    "WaveResult",
-    "Witness",
 ]
-
-
-class Ledger(
-    Batches,
-    Adding,
-    Doorbell,
-    Holding,
-    Sweeping,
-    Deciding,
-    Following,
-    Auditing,
-    Accepting,
-    Forgetting,
-    Counting,
-    Telling,
-):
-    """The ledger behind one SQLAlchemy URL; `Ledger.open(url)` makes its tables if there are none."""

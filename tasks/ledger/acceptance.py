@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from sqlalchemy import ColumnElement, and_, not_, null, or_, select, update
 
+from tasks.ledger.dispatch import Dispatch
+from tasks.ledger.history import History
 from tasks.ledger.memory import ACCEPTED_AHEAD, Seen, name_ledger
 from tasks.ledger.schema import batches, ledger_identity, rows
-from tasks.ledger.store import Store
+from tasks.ledger.scope import LedgerPart
 from tasks.models import BatchState, RowState
 
 _ENDED = [BatchState.FINISHED, BatchState.CANCELLED, BatchState.UNUSABLE]
 
 
-class Accepting(Store):
-    """What an operator says about the whole ledger."""
+@dataclass(frozen=True, slots=True)
+class Acceptance(LedgerPart):
+    """Accepts a ledger as it is."""
+
+    dispatch: Dispatch
+    history: History
 
     def accept_as_it_is(self, who: str) -> list[int]:
         """Know this ledger from now on, although it is older than before, or another one; return its open batches.
 
-        1. its counter goes on ahead of all that was ever seen of it, so that one word will do for every home
+        1. its counter goes on ahead of all that was ever seen of it, so that it is accepted in every home at once
         2. from now on all its batches verify: what they have not sent may have been sent since
         3. rows of unfinished batches that wait, or were to be looked up, begin as look-ups of a request that may have
            ended only now
@@ -41,9 +49,9 @@ class Accepting(Store):
                 .values(state=RowState.UNCLEAR, worker=None, look_ups=0, not_before=now, ended_at=now, absent_at=null())
             )
             for batch_id in open_batches:
-                self._make_due(connection, batch_id)
+                self.dispatch.make_due(connection, batch_id)
             for batch_id in (0, *open_batches):
-                self._tell(connection, batch_id, 0, "the ledger was accepted as it is, and is verified", who)
+                self.history.add(connection, batch_id, 0, "the ledger was accepted as it is, and is verified", who)
         self.engine.memory.adopt(seen)
         return open_batches
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from sqlalchemy import case, func, select, tuple_, update
 
 from tasks.identities import identity_and_generation, reference_of
 from tasks.ledger.conditions import GENERATION
+from tasks.ledger.history import History
 from tasks.ledger.schema import rows
-from tasks.ledger.store import Store
+from tasks.ledger.scope import LedgerPart
 from tasks.models import SETTLED_STATUSES, RowState
 
 _AUDITED = (RowState.CREATED, RowState.REFUSED, RowState.UNCLEAR, RowState.WAITING)
@@ -29,10 +31,13 @@ class AuditedRow(NamedTuple):
     source_status: str
 
 
-class Auditing(Store):
+@dataclass(frozen=True, slots=True)
+class AuditRows(LedgerPart):
     """Reads rows by customer; refreshes the status of their sources."""
 
-    def audited_rows(self, batch_id: int, after: tuple[str, str, int], limit: int) -> list[AuditedRow]:
+    history: History
+
+    def page(self, batch_id: int, after: tuple[str, str, int], limit: int) -> list[AuditedRow]:
         """Return rows with an identity, by customer, payment method and record, from after a key on."""
         key = tuple_(rows.c.customer_id, rows.c.payment_method, rows.c.record)
         query = (
@@ -72,7 +77,7 @@ class Auditing(Store):
         return {reference for reference, key in named.items() if key in known}
 
     def refresh_statuses(self, batch_id: int, seen: Sequence[tuple[int, str, str]]) -> None:
-        """Write elepay's word for sources, as (record, source id, status); one that is settled is not followed up."""
+        """Write what elepay says of sources, as (record, source id, status); one that is settled is not followed up."""
         now = self.engine.now()
         with self.engine.write() as connection:
             for record, source_id, status in seen:
@@ -89,4 +94,4 @@ class Auditing(Store):
                         **({"follow_up_at": None} if settled else {}),
                     )
                 )
-                self._tell(connection, batch_id, record, f"source is {status}, seen by an audit")
+                self.history.add(connection, batch_id, record, f"source is {status}, seen by an audit")

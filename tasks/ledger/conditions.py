@@ -20,7 +20,7 @@ from tasks.models import (
 #: The generation that a row's source carries.
 GENERATION = func.coalesce(rows.c.source_generation, rows.c.generation)
 
-#: In nobody's hands and still to be sent or looked up.
+#: Not leased and still to be sent or looked up.
 TO_DO = and_(
     rows.c.worker.is_(None),
     or_(

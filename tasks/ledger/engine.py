@@ -105,12 +105,12 @@ class LedgerEngine:
         self._engine.dispose()
 
     def hurry(self) -> None:
-        """Wait no longer than a few seconds for the server from now on: this process has been told to end."""
+        """Wait no longer than a few seconds for the server from now on: this process is ending."""
         self._patience.hurry()
 
     @property
     def hurries(self) -> bool:
-        """Whether this process has been told to end."""
+        """Whether this process is ending."""
         return self._patience.hurries
 
     def wait_for_ever(self) -> None:
@@ -157,8 +157,8 @@ class LedgerEngine:
     def write(self, *, remembered: bool = False) -> Iterator[Connection]:
         """Begin a transaction that writes; one that is `remembered` lets the ledger's counter grow.
 
-        On SQLite the counter grows in it. On PostgreSQL it grows just after it, so that nobody waits with rows in his
-        hands for somebody else's counting; that a commit was not counted is no reason to say that it failed.
+        On SQLite the counter grows in it. On PostgreSQL it grows just after it, so that no worker
+        waits, with leased rows, for another's counter; a commit that was not counted has not failed.
         """
         seen = None
         self._compare_clocks_if_due()
@@ -213,7 +213,7 @@ class LedgerEngine:
             compiled = self._compiled[statement] = statement.compile(dialect=self._engine.dialect)
         names = compiled.positiontup or ()
         fixed = compiled.params
-        given = [tuple([one[name] if name in one else fixed[name] for name in names]) for one in values]
+        given = [tuple([each[name] if name in each else fixed[name] for name in names]) for each in values]
         return connection.exec_driver_sql(str(compiled), given).rowcount
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from sqlalchemy import and_, case, func, insert, or_, select, tuple_, update
@@ -10,7 +11,7 @@ from sqlalchemy import and_, case, func, insert, or_, select, tuple_, update
 from tasks.identities import reference_of
 from tasks.ledger.conditions import GENERATION
 from tasks.ledger.schema import batches, history, rows
-from tasks.ledger.store import Store
+from tasks.ledger.scope import LedgerPart
 from tasks.models import ENDED_STATUSES, SETTLED_STATUSES, BatchState, RowState
 
 #: A claimed row is due again after this, should its answer never be written.
@@ -49,16 +50,17 @@ class SourceLine(NamedTuple):
     since: float | None  #: when this status was seen first; of the first status when the source was created
 
 
-class Following(Store):
-    """Follows created sources up."""
+@dataclass(frozen=True, slots=True)
+class FollowUps(LedgerPart):
+    """Claims created rows whose status is due, and records what elepay says of them."""
 
-    def claim_follow_ups(self, limit: int) -> list[FollowUpRow]:
+    def claim(self, limit: int) -> list[FollowUpRow]:
         """Take created rows of this account whose status is due, the longest due first.
 
-        The claim moves them CLAIM_SECONDS on, so nobody else takes them, and one whose taker dies is not forgotten.
+        The claim moves them CLAIM_SECONDS on, so nobody else takes them, and one whose process dies is not forgotten.
         """
         now = self.engine.now()
-        of_account = select(batches.c.id).where(self._of_account)
+        of_account = select(batches.c.id).where(self.scope.of_account)
         due = (
             select(rows.c.batch_id, rows.c.record)
             .where(rows.c.follow_up_at <= now, rows.c.batch_id.in_(of_account))
@@ -89,55 +91,58 @@ class Following(Store):
             for row in claimed
         ]
 
-    def record_statuses(self, seen: Sequence[StatusObservation]) -> int:
+    def record(self, seen: Sequence[StatusObservation]) -> int:
         """Write what elepay said, as far as a row still has that source; return how many have another status now."""
         now, changed = self.engine.now(), 0
         with self.engine.write() as connection:
-            for one in seen:
-                row = one.row
+            for observation in seen:
+                row = observation.row
                 written = connection.execute(
                     update(rows)
                     .where(rows.c.batch_id == row.batch_id, rows.c.record == row.record)
                     .where(rows.c.state == RowState.CREATED, rows.c.source_id == row.source_id)
                     .values(
-                        follow_up_at=one.follow_up_at,
+                        follow_up_at=observation.follow_up_at,
                         follow_ups=func.coalesce(rows.c.follow_ups, 0) + 1,
-                        source_status=func.coalesce(one.status, rows.c.source_status),
+                        source_status=func.coalesce(observation.status, rows.c.source_status),
                         status_at=case(
-                            (func.coalesce(one.status, rows.c.source_status) == rows.c.source_status, rows.c.status_at),
+                            (
+                                func.coalesce(observation.status, rows.c.source_status) == rows.c.source_status,
+                                rows.c.status_at,
+                            ),
                             else_=now,
                         ),
                     )
                 ).rowcount
-                if written and one.status is not None and one.status != row.source_status:
+                if written and observation.status is not None and observation.status != row.source_status:
                     changed += 1
-                    what = f"source is {one.status}, was {row.source_status or 'unknown'}"
+                    what = f"source is {observation.status}, was {row.source_status or 'unknown'}"
                     connection.execute(
                         insert(history).values(batch_id=row.batch_id, record=row.record, at=now, what=what)
                     )
         return changed
 
-    def put_back_follow_ups(self, claimed: Sequence[FollowUpRow]) -> None:
+    def put_back(self, claimed: Sequence[FollowUpRow]) -> None:
         """Make claimed rows due again that elepay was not asked about."""
         if claimed:
             with self.engine.write() as connection:
                 connection.execute(
                     update(rows)
-                    .where(tuple_(rows.c.batch_id, rows.c.record).in_([(one.batch_id, one.record) for one in claimed]))
+                    .where(tuple_(rows.c.batch_id, rows.c.record).in_([(row.batch_id, row.record) for row in claimed]))
                     .where(rows.c.follow_up_at.is_not(None))
                     .values(follow_up_at=self.engine.now())
                 )
 
-    def follow_ups_due(self) -> int:
+    def count_due(self) -> int:
         """Return how many rows of this account are due now."""
-        of_account = select(batches.c.id).where(self._of_account)
+        of_account = select(batches.c.id).where(self.scope.of_account)
         query = select(func.count()).where(rows.c.follow_up_at <= self.engine.now(), rows.c.batch_id.in_(of_account))
         with self.engine.read() as connection:
             return int(connection.execute(query).scalar_one())
 
     def halted_batches(self) -> list[int]:
         """Return the batches of this account that are halted: something is wrong with key, account or elepay."""
-        query = select(batches.c.id).where(batches.c.state == BatchState.HALTED, self._of_account)
+        query = select(batches.c.id).where(batches.c.state == BatchState.HALTED, self.scope.of_account)
         with self.engine.read() as connection:
             return list(connection.execute(query.order_by(batches.c.id)).scalars())
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, FromClause, and_, case, func, insert, literal, select, update
 
+from tasks.ledger.dispatch import Dispatch
 from tasks.ledger.schema import batches, history, rows, sources
-from tasks.ledger.store import Store
+from tasks.ledger.scope import LedgerPart
 from tasks.models import BatchState, Outcome, RowState
 
 #: The code of a row whose source id another created row holds.
@@ -33,29 +35,30 @@ class SharedSource(NamedTuple):
     rows: tuple[tuple[int, int], ...]  #: (batch, record)
 
 
-class HeldSources(Store):
+@dataclass(frozen=True, slots=True)
+class HeldSources(LedgerPart):
     """Compares source ids; every row that is not believed becomes `unclear` and is looked up.
 
     A source that a list showed, or whose answer did not carry the row's reference, is compared with those of all
     finished batches before it is recorded; every source is compared with all others before its batch finishes.
     """
 
-    def _doubt_taken_sources(
-        self, connection: Connection, outcomes: Sequence[Outcome], now: float, look_up_at: float
-    ) -> int:
+    dispatch: Dispatch
+
+    def doubt_taken(self, connection: Connection, outcomes: Sequence[Outcome], now: float, look_up_at: float) -> int:
         """Change outcomes whose source another created row holds to `unclear`; return how many.
 
         What a list showed under the row's reference is believed more than an answer: then the row that held the source
         becomes `unclear` instead.
         """
-        created = [one for one in outcomes if one.state is RowState.CREATED and one.source_id]
-        asked = [str(one.source_id) for one in created if not one.names_row]
+        created = [outcome for outcome in outcomes if outcome.state is RowState.CREATED and outcome.source_id]
+        asked = [str(outcome.source_id) for outcome in created if not outcome.names_row]
         if not asked:
             return 0
         holders = self._holders(connection, asked)
         taken: list[tuple[str, Holder]] = []
         doubted = 0
-        for outcome in sorted(created, key=lambda one: not one.adopted):
+        for outcome in sorted(created, key=lambda outcome: not outcome.adopted):
             source_id = str(outcome.source_id)
             own = Holder(outcome.batch_id, outcome.record, bool(outcome.adopted))
             holder = holders.setdefault(source_id, own)
@@ -70,12 +73,12 @@ class HeldSources(Store):
         self._doubt_created(connection, taken, now)
         return doubted
 
-    def file_sources(self, batch_id: int) -> None:
+    def compare(self, batch_id: int) -> None:
         """Compare the sources of a batch's created rows with all others, before the batch finishes."""
         with self.engine.write() as connection:
-            self._file_sources(connection, batch_id)
+            self.file(connection, batch_id)
 
-    def _file_sources(self, connection: Connection, batch_id: int) -> None:
+    def file(self, connection: Connection, batch_id: int) -> None:
         """File the sources of a batch's created rows; a row whose source is another's is left to be looked up.
 
         A million take 1.3 s on SQLite, because they come in their order; written with each wave they would take more
@@ -102,7 +105,7 @@ class HeldSources(Store):
                 continue
             if holder is not None:
                 doubted.append((source_id, holder))
-            self._refile(connection, source_id, own)
+            self.refile(connection, source_id, own)
             holders[source_id] = own
         self._doubt_created(connection, doubted, self.engine.now())
 
@@ -131,7 +134,7 @@ class HeldSources(Store):
             for source_id, record, adopted, other_batch, other_record, other_adopted in connection.execute(query)
         ]
 
-    def shared_sources(self, limit: int = 1000) -> list[SharedSource]:
+    def shared(self, limit: int = 1000) -> list[SharedSource]:
         """Return the sources that more than one created row holds, as ledgers of earlier versions may have them."""
         several = select(rows.c.source_id).where(_CREATED).group_by(rows.c.source_id).having(func.count() > 1)
         query = (
@@ -159,7 +162,7 @@ class HeldSources(Store):
             for source_id, batch_id, record, adopted in connection.execute(query)
         }
 
-    def _holder_anywhere(self, connection: Connection, source_id: str) -> Holder | None:
+    def holder_of(self, connection: Connection, source_id: str) -> Holder | None:
         """Return the created row that holds a source, of finished batches or others."""
         filed = self._holders(connection, [source_id])
         if filed:
@@ -171,7 +174,7 @@ class HeldSources(Store):
         found = connection.execute(query.limit(1)).one_or_none()
         return None if found is None else Holder(found[0], found[1], bool(found[2]))
 
-    def _refile(self, connection: Connection, source_id: str, holder: Holder) -> None:
+    def refile(self, connection: Connection, source_id: str, holder: Holder) -> None:
         """File a source for a row, whoever it was filed for."""
         where = {"batch_id": holder.batch_id, "record": holder.record}
         statement = self.engine.insert(sources).values(source_id=source_id, **where)
@@ -212,7 +215,7 @@ class HeldSources(Store):
                     )
                 )
         for batch_id in sorted({row.batch_id for _, row in doubted}):
-            self._reopen(connection, batch_id)
+            self.dispatch.reopen(connection, batch_id)
 
 
 def _still_holds(row: FromClause) -> ColumnElement[bool]:
@@ -226,7 +229,7 @@ def _still_holds(row: FromClause) -> ColumnElement[bool]:
 
 
 def _doubt(outcome: Outcome, now: float, look_up_at: float) -> None:
-    """Change an outcome in place: the row is in nobody's hands and is looked up."""
+    """Change an outcome in place: the row is released and is looked up."""
     outcome.what = f"the answer named source {outcome.source_id}, which another row holds"
     outcome.state, outcome.worker, outcome.code = RowState.UNCLEAR, None, SOURCE_TAKEN
     outcome.source_id = outcome.source_status = outcome.adopted = outcome.source_generation = None

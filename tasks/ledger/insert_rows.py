@@ -22,9 +22,10 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql
 
 from tasks.identities import own_identity_of
+from tasks.ledger.batches import hold_reading
 from tasks.ledger.schema import OWNING, batches, rows
 from tasks.ledger.schema import own_spellings as own_spellings_table
-from tasks.ledger.store import Store
+from tasks.ledger.scope import LedgerPart
 from tasks.models import ENDED_STATUSES, BatchState, NewRow, Reason, RowState, encode_reasons
 
 #: Identities that are asked for by one statement.
@@ -60,10 +61,11 @@ class _Known:
         return next((owner for owner in reversed(self.owners) if owner.spelling == spelling), None)
 
 
-class Adding(Store):
+@dataclass(frozen=True, slots=True)
+class InsertRows(LedgerPart):
     """Adds the rows of a batch that is being read."""
 
-    def add_rows(
+    def add(
         self, batch_id: int, new_rows: Sequence[NewRow], *, again: bool = False, own_spellings: bool = False
     ) -> None:
         """Add records to a batch that is being read.
@@ -75,7 +77,7 @@ class Adding(Store):
         being read any more, because its reader was taken for dead.
         """
         with self.engine.write() as connection:
-            self._expect_reading(connection, batch_id)
+            hold_reading(connection, batch_id)
             added = self._insert_rows(connection, batch_id, _without_own_spellings(connection, new_rows))
             if added != len(new_rows):
                 self._add_owned(connection, batch_id, new_rows, again=again, own_spellings=own_spellings)
@@ -103,14 +105,14 @@ class Adding(Store):
         listed = select(func.aggregate_strings(cast(rows.c.record, String), ",")).where(in_range)
         there = set(map(int, filter(None, (connection.execute(listed).scalar_one() or "").split(","))))
         left_out = [row for row in new_rows if row.record not in there]
-        known = _known(connection, [row.identity for row in left_out if row.identity])
-        self._give_up_cancelled(connection, known.values())
+        all_known = _known(connection, [row.identity for row in left_out if row.identity])
+        self._give_up_cancelled(connection, all_known.values())
         add: list[dict[str, Any]] = []
         for row in left_out:
-            one = known[row.identity or b""]
-            if self._take(connection, batch_id, one, row, again=again, own_spellings=own_spellings):
+            known = all_known[row.identity or b""]
+            if self._take(connection, batch_id, known, row, again=again, own_spellings=own_spellings):
                 continue
-            owner = one.owner(row.spelling)
+            owner = known.owner(row.spelling)
             add.append(
                 {
                     "batch_id": batch_id,
@@ -119,27 +121,27 @@ class Adding(Store):
                     "customer_id": row.customer_id,
                     "payment_method": row.payment_method,
                     "resource": row.resource,
-                    **(_skipped(row, owner, batch_id) if owner else _other_spelling(one.owners, batch_id)),
+                    **(_skipped(row, owner, batch_id) if owner else _other_spelling(known.owners, batch_id)),
                 }
             )
         if add:
             connection.execute(insert(rows), add)
 
     def _take(
-        self, connection: Connection, batch_id: int, one: _Known, row: NewRow, *, again: bool, own_spellings: bool
+        self, connection: Connection, batch_id: int, known: _Known, row: NewRow, *, again: bool, own_spellings: bool
     ) -> bool:
         """Insert a row as the owner of its identity, if it may be sent; return whether it was."""
-        while owned := _may_own(one, row, batch_id, again=again, own_spellings=own_spellings):
+        while owned := _may_own(known, row, batch_id, again=again, own_spellings=own_spellings):
             identity, generation = owned
             values = {"batch_id": batch_id, **row._asdict(), "identity": identity, "generation": generation}
             taking = self.engine.insert(rows).values(values)
             added = connection.execute(taking.on_conflict_do_nothing().returning(*_OWNER)).one_or_none()
             if added is None:  # another reader was quicker
-                one.owners = _known(connection, [row.identity or b""])[row.identity or b""].owners
+                known.owners = _known(connection, [row.identity or b""])[row.identity or b""].owners
                 continue
-            one.owners.append(added)
+            known.owners.append(added)
             if identity != row.identity:
-                one.own_spellings.add(row.spelling)
+                known.own_spellings.add(row.spelling)
                 spelled = {"identity": row.identity, "spelling": row.spelling or b""}
                 connection.execute(self.engine.insert(own_spellings_table).values(spelled).on_conflict_do_nothing())
             return True
@@ -148,13 +150,13 @@ class Adding(Store):
     @staticmethod
     def _give_up_cancelled(connection: Connection, known: Iterable[_Known]) -> None:
         """Take identities from rows that will never be sent because their batch was cancelled."""
-        never_sent = [(one, owner) for one in known for owner in one.owners if _never_sent(owner)]
+        never_sent = [(each, owner) for each in known for owner in each.owners if _never_sent(owner)]
         named = {owner.batch_id for _, owner in never_sent}
         query = select(batches.c.id).where(batches.c.id.in_(named), batches.c.state == BatchState.CANCELLED)
         cancelled = set(connection.execute(query).scalars()) if named else set()
-        for one, owner in never_sent:
+        for each, owner in never_sent:
             if owner.batch_id in cancelled and _give_up(connection, owner):
-                one.owners.remove(owner)
+                each.owners.remove(owner)
 
 
 def _pages(identities: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
@@ -162,7 +164,7 @@ def _pages(identities: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
 
 
 def _has_own_spellings(connection: Connection) -> bool:
-    """Tell whether any spelling goes by an identity of its own; in almost every ledger none does."""
+    """Return whether any spelling goes by an identity of its own; in almost every ledger none does."""
     return bool(connection.execute(select(exists(select(own_spellings_table)))).scalar_one())
 
 
@@ -194,7 +196,9 @@ def _known(connection: Connection, identities: Sequence[bytes]) -> defaultdict[b
     return known
 
 
-def _may_own(one: _Known, row: NewRow, batch_id: int, *, again: bool, own_spellings: bool) -> tuple[bytes, int] | None:
+def _may_own(
+    known: _Known, row: NewRow, batch_id: int, *, again: bool, own_spellings: bool
+) -> tuple[bytes, int] | None:
     """Return identity and generation under which a row is to be sent; None if it must not be.
 
     1. owned in this spelling: one more only if the source has ended or `again` asks for it
@@ -202,14 +206,14 @@ def _may_own(one: _Known, row: NewRow, batch_id: int, *, again: bool, own_spelli
     3. owned by nobody: under the identity by which this spelling goes
     """
     identity = row.identity or b""
-    if owner := one.owner(row.spelling):
+    if owner := known.owner(row.spelling):
         once_more = again or owner.source_status in ENDED_STATUSES
         if owner.batch_id == batch_id or not once_more or owner.state != RowState.CREATED:
             return None
         return bytes(owner.identity), _generation(owner) + 1
-    if one.owners and not own_spellings:
+    if known.owners and not own_spellings:
         return None
-    if one.owners or row.spelling in one.own_spellings:
+    if known.owners or row.spelling in known.own_spellings:
         identity = own_identity_of(identity, row.spelling)
     return identity, 1
 
@@ -229,7 +233,7 @@ def _give_up(connection: Connection, owner: Row[Any]) -> bool:
 
 
 def _never_sent(owner: Row[Any]) -> bool:
-    """Tell whether a row waits for its (next) sending, or was being looked up before its first."""
+    """Return whether a row waits for its (next) sending, or was being looked up before its first."""
     return bool(owner.state == RowState.WAITING or (owner.state == RowState.UNCLEAR and owner.attempts == 0))
 
 

@@ -1,52 +1,64 @@
-"""What people are told: each piece of news once through each channel, by whichever process claims it."""
+"""Notifications: each delivered once through each channel, by whichever process claims the delivery."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
-from sqlalchemy import ColumnElement, exists, or_, select, update
+from sqlalchemy import ColumnElement, Connection, exists, or_, select, update
 
-from tasks.ledger.schema import batches, channels, news, tellings
-from tasks.ledger.store import Store
+from tasks.ledger.schema import batches, channels, deliveries, notifications
+from tasks.ledger.scope import LedgerPart
 from tasks.models import Notification, NotificationKind
 
 
 class ClaimedDelivery(NamedTuple):
-    """News in the hands of one process, for one channel."""
+    """A notification that one process is delivering through one channel."""
 
-    news: Notification
+    notification: Notification
     tries: int  #: this one included
 
 
-class Telling(Store):
-    """Remembers what is still to be told, and to whom."""
+@dataclass(frozen=True, slots=True)
+class Outbox(LedgerPart):
+    """Remembers what each channel still has to deliver."""
 
-    def add_news(self, kind: NotificationKind, *, once: str, batch_id: int | None = None, **more: str) -> bool:
-        """Let people be told (`more`: `code`, `why`); False if it is there already under the name `once`."""
+    def add(self, kind: NotificationKind, *, once: str, batch_id: int | None = None, **more: str) -> bool:
+        """Add a notification (`more`: `code`, `why`); False if one with the same key `once` exists."""
         with self.engine.write() as connection:
-            return self._add_news(connection, kind, batch_id, once=once, **more)
+            return self.enqueue(connection, kind, batch_id, once=once, **more)
 
-    def know_channels(self, names: Sequence[str], since: float) -> None:
-        """Remember channels that are new: they tell what happens from `since` on, and nothing of before."""
+    def enqueue(self, connection: Connection, kind: NotificationKind, batch_id: int | None, **more: str | None) -> bool:
+        """Add a notification within the caller's transaction; False if one with the same key `once` exists."""
+        values = {"kind": kind, "at": self.engine.now(), "batch_id": batch_id, **more}
+        statement = (
+            self.engine.insert(notifications).values(values).on_conflict_do_nothing().returning(notifications.c.id)
+        )
+        return connection.execute(statement).one_or_none() is not None
+
+    def register_channels(self, names: Sequence[str], since: float) -> None:
+        """Remember channels that are new: they deliver what happens from `since` on, and nothing of before."""
         with self.engine.read() as connection:
             known = set(connection.execute(select(channels.c.name)).scalars())
         if new := [{"name": name, "since": since} for name in names if name not in known]:
             with self.engine.write() as connection:
                 connection.execute(self.engine.insert(channels).on_conflict_do_nothing(), new)
 
-    def untold_news(self, channel: str, newest_at: float, oldest_at: float) -> list[Notification]:
-        """Return news between these times that nobody has made a telling of for this channel, oldest first.
+    def unplanned(self, channel: str, newest_at: float, oldest_at: float) -> list[Notification]:
+        """Return notifications between these times for which this channel has no delivery yet, oldest first.
 
-        News of batches of another account is left to the processes of that account.
+        Those about batches of another account are left to the processes of that account.
         """
         since = select(channels.c.since).where(channels.c.name == channel).scalar_subquery()
-        planned = exists().where(tellings.c.news_id == news.c.id, tellings.c.channel == channel)
+        planned = exists().where(deliveries.c.news_id == notifications.c.id, deliveries.c.channel == channel)
         query = (
-            select(news)
-            .where(news.c.at >= since, news.c.at >= oldest_at, news.c.at <= newest_at, ~planned)
-            .where(self._may_tell())
-            .order_by(news.c.id)
+            select(notifications)
+            .where(
+                notifications.c.at >= since, notifications.c.at >= oldest_at, notifications.c.at <= newest_at, ~planned
+            )
+            .where(self._of_account())
+            .order_by(notifications.c.id)
         )
         with self.engine.read() as connection:
             return [
@@ -54,25 +66,28 @@ class Telling(Store):
                 for row in connection.execute(query)
             ]
 
-    def _may_tell(self) -> ColumnElement[bool]:
-        of_account = select(batches.c.id).where(self._of_account)
-        return or_(news.c.batch_id.is_(None), news.c.batch_id.in_(of_account))
+    def _of_account(self) -> ColumnElement[bool]:
+        of_account = select(batches.c.id).where(self.scope.of_account)
+        return or_(notifications.c.batch_id.is_(None), notifications.c.batch_id.in_(of_account))
 
-    def plan_tellings(self, channel: str, news_ids: Iterable[int]) -> None:
-        """Make these news due for a channel; those that are there already are left alone."""
-        new = [{"news_id": news_id, "channel": channel, "due_at": self.engine.now()} for news_id in news_ids]
+    def plan(self, channel: str, notification_ids: Iterable[int]) -> None:
+        """Make deliveries of these notifications due for a channel; those that exist are left alone."""
+        new = [
+            {"news_id": notification_id, "channel": channel, "due_at": self.engine.now()}
+            for notification_id in notification_ids
+        ]
         if new:
             with self.engine.write() as connection:
-                connection.execute(self.engine.insert(tellings).on_conflict_do_nothing(), new)
+                connection.execute(self.engine.insert(deliveries).on_conflict_do_nothing(), new)
 
-    def claim_telling(self, channel: str, lease_seconds: float) -> ClaimedDelivery | None:
-        """Take the oldest news that is due for a channel; nobody else gets it before the lease is over."""
+    def claim(self, channel: str, lease_seconds: float) -> ClaimedDelivery | None:
+        """Take the oldest delivery that is due for a channel; nobody else gets it before the lease ends."""
         now = self.engine.now()
         due = (
-            select(news, tellings.c.tries)
-            .join(tellings, tellings.c.news_id == news.c.id)
-            .where(tellings.c.channel == channel, tellings.c.due_at <= now, self._may_tell())
-            .order_by(news.c.id)
+            select(notifications, deliveries.c.tries)
+            .join(deliveries, deliveries.c.news_id == notifications.c.id)
+            .where(deliveries.c.channel == channel, deliveries.c.due_at <= now, self._of_account())
+            .order_by(notifications.c.id)
             .limit(1)
         )
         while True:
@@ -82,30 +97,30 @@ class Telling(Store):
                 return None
             with self.engine.write() as connection:
                 claimed = connection.execute(
-                    update(tellings)
-                    .where(tellings.c.news_id == row.id, tellings.c.channel == channel)
-                    .where(tellings.c.tries == row.tries, tellings.c.due_at <= now)
+                    update(deliveries)
+                    .where(deliveries.c.news_id == row.id, deliveries.c.channel == channel)
+                    .where(deliveries.c.tries == row.tries, deliveries.c.due_at <= now)
                     .values(due_at=now + lease_seconds, tries=row.tries + 1)
                 ).rowcount
             if claimed:
                 found = Notification(row.id, NotificationKind(row.kind), row.at, row.batch_id, row.code, row.why)
                 return ClaimedDelivery(found, row.tries + 1)
 
-    def record_told(self, news_id: int, channel: str) -> None:
-        """Remember that news was told."""
+    def record_delivered(self, notification_id: int, channel: str) -> None:
+        """Remember that a notification was delivered."""
         with self.engine.write() as connection:
             connection.execute(
-                update(tellings)
-                .where(tellings.c.news_id == news_id, tellings.c.channel == channel)
+                update(deliveries)
+                .where(deliveries.c.news_id == notification_id, deliveries.c.channel == channel)
                 .values(told_at=self.engine.now(), due_at=None)
             )
 
-    def put_telling_off(self, claimed: ClaimedDelivery, channel: str, due_at: float | None) -> None:
-        """Let news that could not be told wait until `due_at`, or (None) give it up; unless others have taken it up."""
+    def put_off(self, claimed: ClaimedDelivery, channel: str, due_at: float | None) -> None:
+        """Let a failed delivery wait until `due_at`, or (None) abandon it; unless another process has claimed it."""
         with self.engine.write() as connection:
             connection.execute(
-                update(tellings)
-                .where(tellings.c.news_id == claimed.news.id, tellings.c.channel == channel)
-                .where(tellings.c.tries == claimed.tries, tellings.c.told_at.is_(None))
+                update(deliveries)
+                .where(deliveries.c.news_id == claimed.notification.id, deliveries.c.channel == channel)
+                .where(deliveries.c.tries == claimed.tries, deliveries.c.told_at.is_(None))
                 .values(due_at=due_at)
             )

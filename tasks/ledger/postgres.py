@@ -86,7 +86,7 @@ def postgres_engine(url: URL, patience: Timeouts) -> Engine:
         if "PGTARGETSESSIONATTRS" not in os.environ:
             named.setdefault("target_session_attrs", "read-write")
         if patience.exhausted:
-            raise psycopg.OperationalError("the server does not answer, and this process was told to end")
+            raise psycopg.OperationalError("the server does not answer, and this process is ending")
         try:
             connection = _Connection.connect(*arguments, autocommit=True, **named)  # `_begin` begins
         except psycopg.errors.ConnectionTimeout:
@@ -104,7 +104,7 @@ def postgres_engine(url: URL, patience: Timeouts) -> Engine:
 
 
 def _is_pooled(connection: psycopg.Connection[Any]) -> bool:
-    """Tell whether something between us and the server gives the server's sessions to several clients in turn.
+    """Return whether something between us and the server gives the server's sessions to several clients in turn.
 
     A pooler answers for the server when a session begins, and has no number of a server's process to give; so the
     number in its greeting is not that of the process that runs our statements.

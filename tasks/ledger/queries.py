@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from sqlalchemy import (
@@ -14,8 +15,8 @@ from sqlalchemy import (
 
 from tasks.identities import reference_of
 from tasks.ledger.conditions import GENERATION, GIVEN_UP
-from tasks.ledger.schema import batches, history, rows, tellings
-from tasks.ledger.store import Store
+from tasks.ledger.schema import batches, deliveries, rows
+from tasks.ledger.scope import LedgerPart
 from tasks.models import OPEN_STATES, BatchState, ReportRow, RowCounts, RowState, decode_reasons
 
 #: A batch in one of these has rows that are still to be done.
@@ -30,7 +31,7 @@ class Overview(NamedTuple):
     oldest_open_at: float | None  #: when the oldest of them that has an open row was accepted
     undecided: int  #: unclear rows that only a person can settle, of all batches
     last_finished_at: float | None  #: when a batch last came to its end
-    failing: int  #: news that a channel could not be told at the first try, and not yet since
+    failing: int  #: deliveries whose first try failed and that wait for another
 
 
 class LookUpsToCome(NamedTuple):
@@ -40,8 +41,9 @@ class LookUpsToCome(NamedTuple):
     last_at: float  #: when the last of them is due
 
 
-class Counting(Store):
-    """Reads; changes nothing."""
+@dataclass(frozen=True, slots=True)
+class Queries(LedgerPart):
+    """Counts and pages; changes nothing."""
 
     def overview(self) -> Overview:
         """Count what is unfinished, and what waits for a person; by the indexes, but a million rows take a while."""
@@ -66,7 +68,7 @@ class Counting(Store):
             ).scalar_one()
             undecided = sum(connection.execute(select(_UNDECIDED_OF_BATCH).select_from(batches)).scalars())
             failing = connection.execute(
-                select(func.count()).where(tellings.c.due_at.is_not(None), tellings.c.tries > 0)
+                select(func.count()).where(deliveries.c.due_at.is_not(None), deliveries.c.tries > 0)
             ).scalar_one()
         return Overview(by_state, by_row, oldest, int(undecided), last, int(failing))
 
@@ -92,8 +94,8 @@ class Counting(Store):
             waiting, last_at = connection.execute(query).one()
         return LookUpsToCome(int(waiting), float(last_at)) if waiting else None
 
-    def books(self, batch_id: int) -> RowCounts:
-        """Return the books of a batch: what the file has against where its records stand."""
+    def counts(self, batch_id: int) -> RowCounts:
+        """Return how many records the file has, and how many rows stand in each state of the reconciliation."""
         count = self.count_states(batch_id)
         return RowCounts(
             records=self._records(batch_id),
@@ -151,26 +153,6 @@ class Counting(Store):
         )
         with self.engine.read() as connection:
             return {int(row[0]): int(row[1]) for row in connection.execute(query)}
-
-    def history_per_second(self, batch_id: int, code: str) -> dict[int, int]:
-        """Return epoch second -> lines of the history with this code."""
-        second = func.floor(history.c.at)
-        query = (
-            select(second, func.count())
-            .where(history.c.batch_id == batch_id, history.c.code == code)
-            .group_by(second)
-            .order_by(second)
-        )
-        with self.engine.read() as connection:
-            return {int(row[0]): int(row[1]) for row in connection.execute(query)}
-
-    def history(self, batch_id: int, record: int | None = None) -> list[dict[str, Any]]:
-        """Return the history of a row, or of the whole batch, oldest first."""
-        query = select(history).where(history.c.batch_id == batch_id).order_by(history.c.id)
-        if record is not None:
-            query = query.where(history.c.record == record)
-        with self.engine.read() as connection:
-            return [dict(row._mapping) for row in connection.execute(query)]
 
     def report_row(self, batch_id: int, record: int) -> ReportRow:
         """Return one row as the reports show it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from sqlalchemy import (
@@ -16,8 +17,11 @@ from sqlalchemy import (
 from tasks.errors import LedgerError
 from tasks.identities import reference_of
 from tasks.ledger.conditions import GIVEN_UP, UNDECIDED
+from tasks.ledger.dispatch import Dispatch
 from tasks.ledger.held_sources import HeldSources, Holder
+from tasks.ledger.history import History
 from tasks.ledger.schema import batches, rows
+from tasks.ledger.scope import LedgerPart
 from tasks.models import RowState
 
 
@@ -34,10 +38,15 @@ class UnclearRow(NamedTuple):
     sent_at: float | None
 
 
-class Deciding(HeldSources):
-    """Rows that wait for a person's word."""
+@dataclass(frozen=True, slots=True)
+class Resolution(LedgerPart):
+    """Rows that wait for the decision of a person."""
 
-    def unclear_for_people(self, batch_id: int | None = None, limit: int = 1000) -> list[UnclearRow]:
+    dispatch: Dispatch
+    history: History
+    held_sources: HeldSources
+
+    def unclear_rows(self, batch_id: int | None = None, limit: int = 1000) -> list[UnclearRow]:
         """Return rows that nothing but a person can settle, in the order of batch and record."""
         query = (
             select(rows)
@@ -102,11 +111,11 @@ class Deciding(HeldSources):
             if not changed:
                 raise LedgerError(f"record {record} of batch {batch_id} does not wait for a person")
             if source_id is not None:
-                self._refile(connection, source_id, Holder(batch_id, record, adopted=True))
-            told = f"resolved: {values['code'] or state}" + (f", source {source_id}" if source_id else "")
-            self._tell(connection, batch_id, record, told, who)
+                self.held_sources.refile(connection, source_id, Holder(batch_id, record, adopted=True))
+            line = f"resolved: {values['code'] or state}" + (f", source {source_id}" if source_id else "")
+            self.history.add(connection, batch_id, record, line, who)
             if state is RowState.WAITING:
-                self._reopen(connection, batch_id)
+                self.dispatch.reopen(connection, batch_id)
             if state is RowState.CREATED:
                 self._leave_nothing_personal(connection, batch_id, record)
 
@@ -121,7 +130,7 @@ class Deciding(HeldSources):
         )
 
     def _refuse_known_source(self, connection: Connection, source_id: str) -> None:
-        holder = self._holder_anywhere(connection, source_id)
+        holder = self.held_sources.holder_of(connection, source_id)
         if holder is not None:
             raise LedgerError(
                 f"source {source_id} belongs to record {holder.record} of batch {holder.batch_id} already"
@@ -137,6 +146,6 @@ class Deciding(HeldSources):
                 .values(not_before=self.engine.now(), look_ups=0, resends=0, absent_at=None)
             ).rowcount
             if changed:
-                self._tell(connection, batch_id, 0, f"{changed} unclear rows are looked up again", who)
-                self._reopen(connection, batch_id)
+                self.history.add(connection, batch_id, 0, f"{changed} unclear rows are looked up again", who)
+                self.dispatch.reopen(connection, batch_id)
         return changed

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from sqlalchemy import and_, exists, func, or_, select, update
 
 from tasks.ledger.schema import batches, rows
-from tasks.ledger.store import Store
+from tasks.ledger.scope import LedgerPart
 from tasks.models import BatchState, Reason, RowState, decode_reasons, encode_reasons
 
 #: Rows of one transaction.
@@ -22,8 +23,9 @@ class OldBatch(NamedTuple):
     sha256: str
 
 
-class Forgetting(Store):
-    """Drops what is about people."""
+@dataclass(frozen=True, slots=True)
+class Retention(LedgerPart):
+    """Drops the personal data of batches that ended long ago."""
 
     def batches_ended_before(self, at: float) -> list[OldBatch]:
         """Return every batch that came to its end before a time, dropped or not."""

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import random
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from sqlalchemy import Connection, and_, select, update
 
 from tasks.identities import reference_of
-from tasks.ledger.held_sources import HeldSources
+from tasks.ledger.dispatch import Dispatch
 from tasks.ledger.schema import batches, rows
+from tasks.ledger.scope import LedgerPart
 from tasks.models import BatchState, RowState
 
 #: Rows of one sample; of them so many are the first of the file, the others fall anywhere.
@@ -30,35 +32,39 @@ class SampledRow(NamedTuple):
     reference: str
 
 
-class Samples(HeldSources):
-    """Samples of batches."""
+@dataclass(frozen=True, slots=True)
+class Sampling(LedgerPart):
+    """Chooses rows of a new batch that are looked up before its first is sent."""
 
-    def _is_worth_a_sample(self, connection: Connection, batch_id: int) -> bool:
-        least = 1 if self.account.live else LEAST_ROWS
+    dispatch: Dispatch
+
+    def is_worthwhile(self, connection: Connection, batch_id: int) -> bool:
+        """Return whether a batch has rows enough to be sampled."""
+        least = 1 if self.scope.account.live else LEAST_ROWS
         some = select(rows.c.record).where(rows.c.batch_id == batch_id, rows.c.state == RowState.WAITING).limit(least)
         return len(connection.execute(some).all()) == least
 
-    def sample_due_at(self, batch_id: int) -> float | None:
+    def due_at(self, batch_id: int) -> float | None:
         """Return when the sample of a batch may be taken; None: it needs none, or this process is not to send it."""
         query = select(batches.c.sample_due_at).where(
-            batches.c.id == batch_id, batches.c.state == BatchState.RUNNING, self._is_ours
+            batches.c.id == batch_id, batches.c.state == BatchState.RUNNING, self.scope.may_send
         )
         with self.engine.read() as connection:
             return connection.execute(query).scalar_one_or_none()
 
-    def claim_sample(self, batch_id: int, lease_seconds: float) -> bool:
+    def claim(self, batch_id: int, lease_seconds: float) -> bool:
         """Take a sample that is due: True for the one caller that shall ask. It is due again after the lease."""
         now = self.engine.now()
         claim = update(batches).where(
             batches.c.id == batch_id,
             batches.c.state == BatchState.RUNNING,
             batches.c.sample_due_at <= now,
-            self._is_ours,
+            self.scope.may_send,
         )
         with self.engine.write() as connection:
             return connection.execute(claim.values(sample_due_at=now + lease_seconds)).rowcount == 1
 
-    def rows_to_sample(self, batch_id: int, dice: random.Random) -> list[SampledRow]:
+    def rows(self, batch_id: int, dice: random.Random) -> list[SampledRow]:
         """Return up to SAMPLE_ROWS rows that were never sent: the first of the file, and others at random."""
         mine = and_(rows.c.batch_id == batch_id, _NEVER_SENT)
         columns = (rows.c.record, rows.c.customer_id, rows.c.payment_method, rows.c.identity, rows.c.generation)
@@ -81,7 +87,7 @@ class Samples(HeldSources):
             for row in found.values()
         ]
 
-    def put_off_sample(self, batch_id: int, until: float) -> None:
+    def put_off(self, batch_id: int, until: float) -> None:
         """Let the sample be taken later: elepay could not be asked."""
         with self.engine.write() as connection:
             connection.execute(
@@ -90,8 +96,8 @@ class Samples(HeldSources):
                 .values(sample_due_at=until)
             )
 
-    def end_sample(self, batch_id: int) -> None:
+    def end(self, batch_id: int) -> None:
         """Let the rows of a batch be sent: its sample has found nothing."""
         with self.engine.write() as connection:
             connection.execute(update(batches).where(batches.c.id == batch_id).values(sample_due_at=None))
-            self._make_due(connection, batch_id)
+            self.dispatch.make_due(connection, batch_id)

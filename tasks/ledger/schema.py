@@ -253,9 +253,9 @@ history = Table(
 )
 Index("history_by_row", history.c.batch_id, history.c.record)
 
-#: What people are to be told (`models.NotificationKind`), written together with what happened. `once` keeps news that
-#: several processes notice from being there twice.
-news = Table(
+#: Notifications (`models.NotificationKind`), each written together with what happened. `once` keeps one that several
+#: processes notice from being added twice.
+notifications = Table(
     "news",
     metadata,
     Column("id", _Id, primary_key=True),
@@ -267,7 +267,7 @@ news = Table(
     Column("once", Text, unique=True),
 )
 
-#: A way to tell people, and since when it is known: of what happened before, it tells nothing.
+#: A notification channel, and since when it is known: it delivers nothing that happened before.
 channels = Table(
     "channels",
     metadata,
@@ -275,9 +275,9 @@ channels = Table(
     Column("since", Float(53), nullable=False),
 )
 
-#: One piece of news for one channel. `due_at` is when it may be told (again); whoever tells it moves it on first, so it
-#: is the lease as well; NULL: told, or given up.
-tellings = Table(
+#: One notification for one channel. `due_at` is when it may be delivered (again); whoever delivers it moves it on,
+#: so it is the lease as well; NULL: delivered, or abandoned.
+deliveries = Table(
     "tellings",
     metadata,
     Column("news_id", _Id, nullable=False),
@@ -287,5 +287,5 @@ tellings = Table(
     Column("told_at", Float(53)),
     PrimaryKeyConstraint("news_id", "channel"),
 )
-_UNTOLD = tellings.c.due_at.is_not(None)
-Index("tellings_due", tellings.c.due_at, sqlite_where=_UNTOLD, postgresql_where=_UNTOLD)
+_UNDELIVERED = deliveries.c.due_at.is_not(None)
+Index("tellings_due", deliveries.c.due_at, sqlite_where=_UNDELIVERED, postgresql_where=_UNDELIVERED)

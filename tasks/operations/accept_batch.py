@@ -126,7 +126,7 @@ def accept_file(path: Path, *, ledger: Ledger, files: FileStore, rules: AcceptRu
     except UnusableFile as error:
         with contextlib.suppress(OSError), path.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-            batch_id = ledger.add_unusable_batch(path.name, sha256, stop=stop_of_file(error), code=error.code)
+            batch_id = ledger.batches.add_unusable(path.name, sha256, stop=stop_of_file(error), code=error.code)
             log.warning("file rejected", batch=batch_id, code=error.code, line=error.line)
         raise
 
@@ -139,7 +139,7 @@ def _accept_file(path: Path, ledger: Ledger, files: FileStore, rules: AcceptRule
     copy = keep_file(path, files, opened.sha256)
     reader = register_process(ledger, rules.lease_seconds)
     try:
-        batch_id = ledger.add_batch(
+        batch_id = ledger.batches.add(
             name=path.name,
             sha256=opened.sha256,
             file_format=opened.format.to_dict(),
@@ -156,17 +156,17 @@ def _accept_file(path: Path, ledger: Ledger, files: FileStore, rules: AcceptRule
             if going_on is None:
                 warnings = _read_into(ledger, batch_id, copy, opened, reader, rules)
         except BaseException:
-            ledger.discard_batch(batch_id)
+            ledger.batches.discard(batch_id)
             raise
         if going_on is not None:  # dropped twice at once: the other was first
-            ledger.discard_batch(batch_id)
+            ledger.batches.discard(batch_id)
             return going_on
     finally:
-        ledger.end_worker(reader)
-    log.info("batch accepted", batch=batch_id, records=ledger.batch(batch_id).records, who=rules.who)
-    if ledger.close_batch(batch_id):
+        ledger.workers.end(reader)
+    log.info("batch accepted", batch=batch_id, records=ledger.batches.get(batch_id).records, who=rules.who)
+    if ledger.lifecycle.close(batch_id):
         log.info("batch finished", batch=batch_id)
-    return Accepted(ledger.batch(batch_id), goes_on=False, warnings=warnings)
+    return Accepted(ledger.batches.get(batch_id), goes_on=False, warnings=warnings)
 
 
 def _going_on(ledger: Ledger, opened: OpenedFile, rules: AcceptRules) -> Accepted | None:
@@ -174,7 +174,7 @@ def _going_on(ledger: Ledger, opened: OpenedFile, rules: AcceptRules) -> Accepte
 
     It goes on, unless the breaker, a halt or the canary has stopped it; this process sends it, unless others are at it.
     """
-    for batch in ledger.batches_of_file(opened.sha256):
+    for batch in ledger.batches.of_file(opened.sha256):
         same_mode = batch.account.live == ledger.account.live
         if batch.state is BatchState.FINISHED and same_mode and rules.refuse_finished_file and not rules.again:
             raise UnusableFile(
@@ -184,15 +184,15 @@ def _going_on(ledger: Ledger, opened: OpenedFile, rules: AcceptRules) -> Accepte
                 hint=f"`onboard report {batch.id}` writes its reports again; --again makes one more source a row.",
             )
         if batch.state in GOES_ON and batch.account == ledger.account:
-            ledger.set_deadline(batch.id, rules.deadline_at)
+            ledger.lifecycle.set_deadline(batch.id, rules.deadline_at)
             if rules.verify:
-                ledger.verify_from_now_on(batch.id)
+                ledger.lifecycle.verify_from_now_on(batch.id)
             verified = batch.stop_code is StopCode.FORGOTTEN and rules.verify
             if verified or batch.stop_code in _STOPS_OF_PEOPLE:
                 resume(ledger, batch.id, rules.who)
             else:
-                ledger.take(batch.id)
-            return Accepted(ledger.batch(batch.id), goes_on=True, warnings=Warnings())
+                ledger.lifecycle.take(batch.id)
+            return Accepted(ledger.batches.get(batch.id), goes_on=True, warnings=Warnings())
     return None
 
 
@@ -202,16 +202,16 @@ def _wait_for_turn(ledger: Ledger, batch_id: int, reader: int, rules: AcceptRule
     One reading at a time: a row that is skipped because another batch has its identity must never point at a batch
     that is discarded afterwards, or nobody would create it.
     """
-    while ledger.is_read_before(batch_id):
+    while ledger.batches.is_read_before(batch_id):
         rules.progress(0)
-        ledger.renew_lease(reader, rules.lease_seconds)
+        ledger.workers.renew(reader, rules.lease_seconds)
         rules.sleep(TURN_SECONDS)
         _discard_dead_readings(ledger)
 
 
 def _discard_dead_readings(ledger: Ledger) -> None:
     end_dead_workers(ledger)
-    ledger.discard_dead_readings()
+    ledger.batches.discard_dead_readings()
 
 
 def _read_into(
@@ -226,12 +226,12 @@ def _read_into(
         for chunk in chunks:
             records += len(chunk)
             invalid += [row.state for row in chunk].count(RowState.INVALID)
-            ledger.add_rows(batch_id, chunk, again=rules.again, own_spellings=rules.own_spellings)
-            ledger.renew_lease(reader, rules.lease_seconds)
+            ledger.rows.add(batch_id, chunk, again=rules.again, own_spellings=rules.own_spellings)
+            ledger.workers.renew(reader, rules.lease_seconds)
             rules.progress(chunk[-1].record)
     _refuse_if_too_bad(invalid, records, rules)
     warned = [[each.code, each.column, each.count, each.first_line, each.detail] for each in warnings]
-    ledger.start_batch(
+    ledger.lifecycle.start(
         batch_id, rules.slice_rows, canary_rows=rules.canary_rows, warnings=warned, sample=not rules.verify
     )
     return warnings
@@ -279,5 +279,5 @@ def keep_file(path: Path, files: FileStore, sha256: str) -> Path:
 
 def _parent(ledger: Ledger, opened: OpenedFile) -> int | None:
     """Return the batch whose failures.csv this file is, if it says so and the batch exists."""
-    known = {str(batch.id): batch.id for batch in ledger.batches(1000)} if opened.parent_batches else {}
+    known = {str(batch.id): batch.id for batch in ledger.batches.newest(1000)} if opened.parent_batches else {}
     return next((known[name] for name in opened.parent_batches if name in known), None)

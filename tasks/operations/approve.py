@@ -10,7 +10,7 @@ from tasks.services import Services
 
 def require_approvable(services: Services, batch_id: int) -> None:
     """Raise LedgerError if a batch does not wait for approval, or belongs to another account."""
-    batch = services.ledger.batch(batch_id)
+    batch = services.ledger.batches.get(batch_id)
     require_account(services, batch)
     if batch.state is not BatchState.PAUSED or not batch.canary:
         raise _not_waiting(batch)
@@ -22,8 +22,8 @@ def approve(services: Services, batch_id: int, *, who: str) -> BatchStatus:
     Raises LedgerError if it does not wait for that; LedgerReplaced.
     """
     require_approvable(services, batch_id)
-    if not services.ledger.approve_batch(batch_id, who):
-        raise _not_waiting(services.ledger.batch(batch_id))
+    if not services.ledger.lifecycle.approve(batch_id, who):
+        raise _not_waiting(services.ledger.batches.get(batch_id))
     return batch_status(services, batch_id)
 
 

@@ -73,7 +73,7 @@ def is_interrupted(services: Services, batch_id: int, folder: Path | None = None
 
 def require_auditable(services: Services, batch_id: int) -> Batch:
     """Return a batch that can be audited. Raises LedgerError if it cannot; SettingsError without a key."""
-    batch = services.ledger.batch(batch_id)
+    batch = services.ledger.batches.get(batch_id)
     if batch.state in (BatchState.READING, BatchState.UNUSABLE):
         raise LedgerError(f"batch {batch_id} is {batch.state}: it has nothing to audit")
     if batch.state is BatchState.RUNNING and waits_for_next_night(services, batch) is None:
@@ -143,7 +143,7 @@ class _Comparison:
     def run(self, questions: _Questions, progress: Callable[[int, int], None]) -> None:
         """Compare page by page, to the end. Raises _Stopped, ElepayError and RateLimitUnavailable."""
         with ThreadPoolExecutor(THREADS, thread_name_prefix="audit") as threads:
-            while rows := self._ledger.audited_rows(self._batch.id, self._after, PAGE_ROWS):
+            while rows := self._ledger.audit.page(self._batch.id, self._after, PAGE_ROWS):
                 parts = [list(part) for _, part in itertools.groupby(rows, key=lambda row: row[:2])]
                 if len(rows) == PAGE_ROWS and len(parts) > 1:
                     parts.pop()  # its other rows are on the next page
@@ -160,14 +160,14 @@ class _Comparison:
     def _record(self, customers: Sequence[CustomerRows], statuses: Mapping[int, str | None]) -> None:
         """Keep what a page has come to, in the ledger and in the journal."""
         strange = {reference for customer in customers for reference in customer.strange_references}
-        known, live = self._ledger.created_references(strange), self._batch.account.live
+        known, live = self._ledger.audit.created_references(strange), self._batch.account.live
         differences = [
             difference
             for customer in customers
             for difference in compare(customer.rows, customer.listed, statuses, known, live)
         ]
         changed = [change for customer in customers for change in customer.changed_statuses(statuses)]
-        self._ledger.refresh_statuses(self._batch.id, changed)
+        self._ledger.audit.refresh_statuses(self._batch.id, changed)
         last = customers[-1].rows[-1]
         self._after = (last.customer_id, last.payment_method, last.record)
         self._rows += sum(len(customer.rows) for customer in customers)

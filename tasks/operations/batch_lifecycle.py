@@ -26,7 +26,7 @@ def dispatch(ledger: Ledger, send: Callable[[Slice], None], window: Window | Non
     """
     if window is not None and not window.is_open(ledger.now()):
         return 0
-    taken = ledger.dispatch()
+    taken = ledger.dispatch.take_due()
     for due in taken:
         send(due)
     return len(taken)
@@ -42,9 +42,9 @@ def onboard_slice(send_loop: SendLoop, ledger: Ledger, sampler: Sampler, work: S
 
 def close_finished_batch(ledger: Ledger, batch_id: int) -> None:
     """Close the batch, or let it wait for a person, if its last (canary) row has come to an end."""
-    if ledger.close_batch(batch_id):
+    if ledger.lifecycle.close(batch_id):
         log.info("batch finished", batch=batch_id)
-    elif ledger.pause_after_canary(batch_id):
+    elif ledger.lifecycle.pause_after_canary(batch_id):
         log.info("canary rows have run, batch waits for approval", batch=batch_id)
 
 
@@ -54,13 +54,13 @@ def reap(ledger: Ledger, *, look_up_delay_seconds: float) -> int:
     A worker of this machine whose process is gone is dead at once; any other is dead when its lease has ended.
     """
     end_dead_workers(ledger)
-    reaped = ledger.reap(look_up_delay_seconds=look_up_delay_seconds)
+    reaped = ledger.reaper.reap(look_up_delay_seconds=look_up_delay_seconds)
     if reaped:
         log.warning("rows of dead workers taken back", rows=reaped)
-    ledger.return_to_drop_folder()
-    for batch_id in ledger.pause_overdue():
+    ledger.lifecycle.return_to_drop_folder()
+    for batch_id in ledger.lifecycle.pause_overdue():
         log.warning("batch paused, its time is over", batch=batch_id)
-    for batch_id in ledger.running_batches():
+    for batch_id in ledger.batches.running():
         close_finished_batch(ledger, batch_id)
     return reaped
 
@@ -68,18 +68,18 @@ def reap(ledger: Ledger, *, look_up_delay_seconds: float) -> int:
 def end_dead_workers(ledger: Ledger) -> None:
     """End the leases of this machine's processes that are gone."""
     here = process_identity.host()
-    for worker, host, pid, process_started in ledger.worker_processes():
+    for worker, host, pid, process_started in ledger.workers.processes():
         if host == here and process_identity.is_dead(pid, process_started):
-            ledger.end_worker(worker)
+            ledger.workers.end(worker)
             log.warning("worker died", worker=worker, pid=pid)
 
 
 def interrupt(ledger: Ledger, batch_id: int, who: str) -> bool:
     """Pause a batch because the command that works on it is to end; False if it is not this process's."""
-    batch = ledger.batch(batch_id)
-    if batch.runner != ledger.runner:
+    batch = ledger.batches.get(batch_id)
+    if batch.runner != ledger.scope.runner:
         return False
-    interrupted = ledger.pause(batch_id, Stop(StopCode.INTERRUPT, {"who": who, "batch": batch_id}), who)
+    interrupted = ledger.lifecycle.pause(batch_id, Stop(StopCode.INTERRUPT, {"who": who, "batch": batch_id}), who)
     if interrupted:
         log.info("batch paused", batch=batch_id, why="interrupted")
     return interrupted
@@ -87,7 +87,7 @@ def interrupt(ledger: Ledger, batch_id: int, who: str) -> bool:
 
 def pause(ledger: Ledger, batch_id: int, who: str = "") -> bool:
     """Send nothing more of a batch until it is resumed; False if it does not run."""
-    paused = ledger.pause(batch_id, Stop(StopCode.PERSON, {"who": who, "batch": batch_id}), who)
+    paused = ledger.lifecycle.pause(batch_id, Stop(StopCode.PERSON, {"who": who, "batch": batch_id}), who)
     if paused:
         log.info("batch paused", batch=batch_id, why="by a person")
     return paused
@@ -95,7 +95,7 @@ def pause(ledger: Ledger, batch_id: int, who: str = "") -> bool:
 
 def resume(ledger: Ledger, batch_id: int, who: str = "") -> bool:
     """Go on with a batch that is stopped, or that nobody works on, from this process; False if it is neither."""
-    resumed = ledger.resume_batch(batch_id, who)
+    resumed = ledger.lifecycle.resume(batch_id, who)
     if resumed:
         log.info("batch goes on", batch=batch_id)
     return resumed
@@ -103,7 +103,7 @@ def resume(ledger: Ledger, batch_id: int, who: str = "") -> bool:
 
 def cancel(ledger: Ledger, batch_id: int, who: str = "") -> bool:
     """Give a batch up: what was not sent never is, and another file may bring it; False if it has ended already."""
-    cancelled = ledger.change_batch_state(
+    cancelled = ledger.lifecycle.change_state(
         batch_id, BatchState.CANCELLED, Stop(StopCode.CANCELLED, {"who": who}), only_from=GOES_ON, who=who
     )
     if cancelled:
@@ -116,10 +116,10 @@ def is_over(ledger: Ledger, batch_id: int) -> bool:
 
     An interrupted one may: the command that asks takes it (`Ledger.take`).
     """
-    state = ledger.batch(batch_id).state
+    state = ledger.batches.get(batch_id).state
     if state in (BatchState.FINISHED, BatchState.UNUSABLE):
         return True
     if state in (BatchState.PAUSED, BatchState.HALTED, BatchState.CANCELLED):
-        count = ledger.count_states(batch_id)
+        count = ledger.queries.count_states(batch_id)
         return not count.get(RowState.SENDING) and not count.get(RowState.CLAIMED)
     return False

@@ -19,7 +19,7 @@ class BatchStatus:
 
 def batch_status(services: Services, batch_id: int) -> BatchStatus:
     """Return a batch as it is now. Raises LedgerError if there is none."""
-    return BatchStatus(services.ledger.batch(batch_id), services.ledger.books(batch_id))
+    return BatchStatus(services.ledger.batches.get(batch_id), services.ledger.queries.counts(batch_id))
 
 
 def require_account(services: Services, batch: Batch) -> None:

@@ -10,5 +10,5 @@ from tasks.services import Services
 def cancel(services: Services, batch_id: int, *, who: str) -> BatchStatus:
     """Cancel an unfinished batch. Raises LedgerError if it has ended already."""
     if not batch_lifecycle.cancel(services.ledger, batch_id, who):
-        raise cannot(services.ledger.batch(batch_id), "cancelled", "an unfinished")
+        raise cannot(services.ledger.batches.get(batch_id), "cancelled", "an unfinished")
     return batch_status(services, batch_id)

@@ -91,7 +91,7 @@ def ask_about_due_sources(
         while not round_.is_over():
             if round_.must_wait():
                 break
-            claimed = ledger.claim_follow_ups(PAGE_ROWS)
+            claimed = ledger.follow_up.claim(PAGE_ROWS)
             if not claimed:
                 break
             round_.record(claimed, list(threads.map(round_.ask, claimed)))
@@ -142,7 +142,7 @@ class _Round:
 
     def must_wait(self) -> bool:
         """Return whether nothing may be asked now, and keep the reason."""
-        if halted := self._ledger.halted_batches():
+        if halted := self._ledger.follow_up.halted_batches():
             self._stopped_by = f"batch {halted[0]} is halted"
         elif (seconds := _pause(self._limits)) > LONGEST_PAUSE_SECONDS:
             self._stopped_by = f"elepay asked to wait, for {seconds:,.0f} s more"
@@ -195,5 +195,5 @@ class _Round:
             for row, word in asked
         ]
         self._asked += len(asked)
-        self._changed += self._ledger.record_statuses(observations)
-        self._ledger.put_back_follow_ups([row for row, word in zip(claimed, answers, strict=True) if word is None])
+        self._changed += self._ledger.follow_up.record(observations)
+        self._ledger.follow_up.put_back([row for row, word in zip(claimed, answers, strict=True) if word is None])

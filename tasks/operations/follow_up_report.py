@@ -36,7 +36,7 @@ def report_follow_up(
     days = settings.pending_days if days is None else days
     lines = _Lines(Texts(lang or settings.lang, settings.time_zone))
     path = (folder or services.lists_folder) / "follow-up.csv"
-    sources = services.ledger.sources_to_look_at(services.ledger.now() - days * 86400)
+    sources = services.ledger.follow_up.sources_to_look_at(services.ledger.now() - days * 86400)
     count = write_list(path, COLUMNS, lines.of(sources))
     return FollowUpReport(path, days, count, dict(lines.by_status), tuple(lines.examples))
 

@@ -92,7 +92,7 @@ def check_redis(services: Services) -> Finding:
 def check_ledger(services: Services) -> Finding:
     """Examine whether the ledger can be read and written."""
     try:
-        number = len(services.ledger.batches(1000))
+        number = len(services.ledger.batches.newest(1000))
         services.ledger.require_writable()
     except (OnboardingError, OSError) as error:
         return Finding("ledger", False, f"{error}; check LEDGER_URL and ONBOARD_HOME")

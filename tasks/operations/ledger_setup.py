@@ -46,11 +46,11 @@ def create_ledger(services: Services) -> LedgerCreated:
 def upgrade_ledger(services: Services) -> LedgerUpgraded:
     """Bring the ledger up to this program's version."""
     before, after = Ledger.upgrade(services.ledger_url, services.account, home=services.settings.home)
-    return LedgerUpgraded(before, after, tuple(services.ledger.shared_sources()))
+    return LedgerUpgraded(before, after, tuple(services.ledger.held_sources.shared()))
 
 
 def accept_ledger_as_it_is(services: Services, *, who: str) -> LedgerAccepted:
     """Go on with a ledger that was restored, or that is another one: nothing in it is sent without a look-up."""
-    batches = services.ledger.accept_as_it_is(who)
+    batches = services.ledger.acceptance.accept_as_it_is(who)
     log.info("ledger accepted as it is", batches=len(batches))
     return LedgerAccepted(tuple(batches), services.ledger.place)

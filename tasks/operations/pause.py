@@ -10,5 +10,5 @@ from tasks.services import Services
 def pause(services: Services, batch_id: int, *, who: str) -> BatchStatus:
     """Pause a running batch. Raises LedgerError if it does not run."""
     if not batch_lifecycle.pause(services.ledger, batch_id, who):
-        raise cannot(services.ledger.batch(batch_id), "paused", "a running")
+        raise cannot(services.ledger.batches.get(batch_id), "paused", "a running")
     return batch_status(services, batch_id)

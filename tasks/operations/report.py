@@ -77,7 +77,7 @@ def write(
     """
     target = _target(services, batch, folder)
     if batch.state is not BatchState.FINISHED:
-        services.ledger.file_sources(batch.id)  # no report may say that a row has another row's source
+        services.ledger.held_sources.compare(batch.id)  # no report may say that a row has another row's source
     tries = 0
     while True:
         facts = gather(services, batch, target)
@@ -89,7 +89,7 @@ def write(
             return write_reports(
                 target,
                 facts,
-                lambda: services.ledger.report_rows(batch.id),
+                lambda: services.ledger.queries.report_rows(batch.id),
                 lang=lang or services.settings.lang,
                 excel_safe=excel_safe,
             )
@@ -107,9 +107,9 @@ def _target(services: Services, batch: Batch, folder: Path | None) -> FileStore:
 def gather(services: Services, batch: Batch, target: FileStore | None = None) -> ReportFacts:
     """Collect the facts of a batch whose reports go into `target`, if not into their usual place."""
     ledger, settings = services.ledger, services.settings
-    sent = ledger.sent_per_second(batch.id)
-    books = ledger.books(batch.id)
-    histogram = ledger.latencies(batch.id)
+    sent = ledger.queries.sent_per_second(batch.id)
+    books = ledger.queries.counts(batch.id)
+    histogram = ledger.queries.latencies(batch.id)
     started = float(min(sent)) if sent else batch.created_at
     finished = batch.finished_at
     seconds = (finished or max(sent, default=0)) - started if sent else 0.0
@@ -136,7 +136,7 @@ def gather(services: Services, batch: Batch, target: FileStore | None = None) ->
 def waits_for_next_night(services: Services, batch: Batch) -> float | None:
     """Return when an unfinished batch goes on, if the window is closed now."""
     now = services.ledger.now()
-    opens_at = services.settings.window.span_with(services.ledger.window_of(batch.id), now).opens_at
+    opens_at = services.settings.window.span_with(services.ledger.dispatch.window_of(batch.id), now).opens_at
     return opens_at if batch.state is BatchState.RUNNING and opens_at > now else None
 
 
@@ -154,9 +154,9 @@ def _timeline(ledger: Ledger, batch_id: int, sent: Mapping[int, int]) -> tuple[T
     """Return one point for each second in which something was sent or throttled."""
     throttled: dict[int, int] = {}
     for code in ("M005000", "http_429"):
-        for at, number in ledger.history_per_second(batch_id, code).items():
+        for at, number in ledger.history.count_per_second(batch_id, code).items():
             throttled[at] = throttled.get(at, 0) + number
-    paused = {at for code in ("S002000", "S002001") for at in ledger.history_per_second(batch_id, code)}
+    paused = {at for code in ("S002000", "S002001") for at in ledger.history.count_per_second(batch_id, code)}
     return tuple(
         TimelinePoint(float(at), sent.get(at, 0), throttled.get(at, 0), at in paused)
         for at in sorted({*sent, *throttled, *paused})

@@ -34,7 +34,7 @@ class Resolved:
 
 def list_unclear(services: Services, batch_id: int | None = None) -> tuple[UnclearRow, ...]:
     """Return the unclear rows that wait for a person, of one batch or of all."""
-    return tuple(services.ledger.unclear_for_people(batch_id))
+    return tuple(services.ledger.resolution.unclear_rows(batch_id))
 
 
 def resolve_as_created(services: Services, batch_id: int, line: int, source_id: str, *, who: str) -> Resolved:
@@ -70,8 +70,8 @@ def give_up(services: Services, batch_id: int, line: int, *, who: str) -> Resolv
 def _record(services: Services, batch_id: int, line: int) -> int:
     """Return the record on a line, of a batch and a ledger that may be decided about here."""
     services.ledger.require_memory()
-    require_account(services, services.ledger.batch(batch_id))  # else another account's customer would be asked about
-    return services.ledger.record_at(batch_id, line)
+    require_account(services, services.ledger.batches.get(batch_id))  # else elepay is asked about a stranger
+    return services.ledger.resolution.record_at(batch_id, line)
 
 
 def _resolved(
@@ -85,7 +85,7 @@ def _resolved(
     source_id: str | None = None,
     answer: SourceAnswer | None = None,
 ) -> Resolved:
-    services.ledger.resolve(batch_id, record, state, source_id=source_id, who=who)
+    services.ledger.resolution.resolve(batch_id, record, state, source_id=source_id, who=who)
     batch_lifecycle.close_finished_batch(services.ledger, batch_id)
     return Resolved(batch_status(services, batch_id), line, state, answer)
 
@@ -102,8 +102,8 @@ def _ask_for_source(services: Services, source_id: str) -> SourceAnswer:
 
 
 def _require_absence(services: Services, batch_id: int, record: int) -> None:
-    row = services.ledger.report_row(batch_id, record)
-    customer = services.ledger.customer_of(batch_id, record)
+    row = services.ledger.queries.report_row(batch_id, record)
+    customer = services.ledger.resolution.customer_of(batch_id, record)
     try:
         listed = retrying_look_up()(services.api.list_sources, customer, row.payment_method, fresh=True)
     except ElepayError as error:

@@ -40,9 +40,9 @@ def require_resumable(services: Services, batch_id: int, orders: NewOrders) -> b
     sources at elepay that this ledger does not know and is not to verify its rows first.
     """
     batch_lifecycle.end_dead_workers(services.ledger)
-    batch = services.ledger.batch(batch_id)
+    batch = services.ledger.batches.get(batch_id)
     require_account(services, batch)
-    if batch.state is BatchState.PAUSED and services.ledger.waits_for_approval(batch_id):
+    if batch.state is BatchState.PAUSED and services.ledger.lifecycle.waits_for_approval(batch_id):
         raise LedgerError(
             f"the canary rows of batch {batch_id} have run: `onboard approve {batch_id}` lets the rest go"
         )
@@ -62,8 +62,8 @@ def resume(services: Services, batch_id: int, orders: NewOrders, *, who: str) ->
     _give(services, batch_id, orders, who)
     if not was_running:
         if not batch_lifecycle.resume(services.ledger, batch_id, who):
-            raise cannot(services.ledger.batch(batch_id), "resumed", "a stopped")
-        services.ledger.set_deadline(batch_id, None)
+            raise cannot(services.ledger.batches.get(batch_id), "resumed", "a stopped")
+        services.ledger.lifecycle.set_deadline(batch_id, None)
     return Resumed(batch_status(services, batch_id), was_running)
 
 
@@ -77,6 +77,6 @@ def _require_verification(batch: Batch, orders: NewOrders) -> None:
 
 def _give(services: Services, batch_id: int, orders: NewOrders, who: str) -> None:
     if orders.verify_first:
-        services.ledger.verify_from_now_on(batch_id)
+        services.ledger.lifecycle.verify_from_now_on(batch_id)
     if orders.window is not None:
-        services.ledger.change_window(batch_id, str(orders.window), who)
+        services.ledger.lifecycle.change_window(batch_id, str(orders.window), who)

@@ -41,11 +41,11 @@ def drop_old_batches(ledger: Ledger, files: FileStore, reports: FileStore, keep_
     if not keep_days:
         return Tidied()
     before = ledger.now() - keep_days * 86400
-    old = ledger.batches_ended_before(before)
-    in_use = ledger.files_in_use(before) if old else set()
+    old = ledger.retention.batches_ended_before(before)
+    in_use = ledger.retention.files_in_use(before) if old else set()
     tidied = Tidied()
     for batch in old:
-        rows = ledger.drop_personal_data(batch.id)
+        rows = ledger.retention.drop_personal_data(batch.id)
         has_folder = reports.remove(str(batch.id))
         has_file = batch.sha256 not in in_use and files.remove(accepted_name(batch.sha256))
         dropped = Tidied(rows=rows, files=int(has_file), folders=int(has_folder))

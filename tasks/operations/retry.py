@@ -34,7 +34,7 @@ class Retried:
 
 def require_retryable(services: Services, batch_id: int) -> Batch:
     """Return a batch that may be retried. Raises LedgerError if it may not."""
-    batch = services.ledger.batch(batch_id)
+    batch = services.ledger.batches.get(batch_id)
     if batch.state not in (BatchState.FINISHED, BatchState.CANCELLED):
         raise LedgerError(f"batch {batch_id} is {batch.state}: only a finished or cancelled batch can be retried")
     if dropped := services.dropped(batch):
@@ -59,7 +59,7 @@ def retry(
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / f"retry-of-{batch_id}.csv"
         sent_again = write_retry_file(services.ledger, batch_id, services.kept_file(batch), file)
-        looked_up = services.ledger.look_up_again(batch_id, who) if batch.state is BatchState.FINISHED else 0
+        looked_up = services.ledger.resolution.look_up_again(batch_id, who) if batch.state is BatchState.FINISHED else 0
         if not sent_again and not looked_up:
             raise LedgerError(f"batch {batch_id} has no row that could be tried again")
         planned(sent_again, looked_up)
@@ -83,9 +83,9 @@ def write_retry_file(ledger: Ledger, batch_id: int, kept: Path, target: Path) ->
 
     Header and records are the original bytes. Returns how many records it holds.
     """
-    fmt = FileFormat.from_dict(ledger.batch(batch_id).file_format)
+    fmt = FileFormat.from_dict(ledger.batches.get(batch_id).file_format)
     newline = fmt.encode(fmt.newline)
-    wanted = (row.record for row in ledger.report_rows(batch_id) if row.state in _SENT_AGAIN)
+    wanted = (row.record for row in ledger.queries.report_rows(batch_id) if row.state in _SENT_AGAIN)
     following = next(wanted, None)
     count = 0
     with target.open("wb") as file:

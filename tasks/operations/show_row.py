@@ -21,6 +21,6 @@ class ShownRow:
 
 def show_row(services: Services, batch_id: int, line: int) -> ShownRow:
     """Return the row on a physical line of a batch's file. Raises LedgerError if no record starts there."""
-    record = services.ledger.record_at(batch_id, line)
-    row = services.ledger.report_row(batch_id, record)
-    return ShownRow(batch_id, row, tuple(services.ledger.history(batch_id, record)))
+    record = services.ledger.resolution.record_at(batch_id, line)
+    row = services.ledger.queries.report_row(batch_id, record)
+    return ShownRow(batch_id, row, tuple(services.ledger.history.lines(batch_id, record)))

@@ -45,7 +45,7 @@ def show_batch(services: Services, batch_id: int) -> BatchDetail:
     batch_lifecycle.end_dead_workers(services.ledger)
     status = batch_status(services, batch_id)
     runs = status.batch.state is BatchState.RUNNING
-    return BatchDetail(status, services.ledger.look_ups_to_come(batch_id) if runs else None, rate)
+    return BatchDetail(status, services.ledger.queries.look_ups_to_come(batch_id) if runs else None, rate)
 
 
 def list_batches(services: Services) -> BatchList:
@@ -53,15 +53,17 @@ def list_batches(services: Services) -> BatchList:
     rate = fleet_rate(services)
     batch_lifecycle.end_dead_workers(services.ledger)
     ledger = services.ledger
-    return BatchList(tuple(BatchStatus(batch, ledger.books(batch.id)) for batch in ledger.batches()), rate)
+    return BatchList(
+        tuple(BatchStatus(batch, ledger.queries.counts(batch.id)) for batch in ledger.batches.newest()), rate
+    )
 
 
 def list_left_alone(services: Services, but: Collection[int]) -> tuple[BatchStatus, ...]:
     """Return the unfinished batches, oldest first, that nobody works on, but for some."""
     ledger = services.ledger
     return tuple(
-        BatchStatus(batch, ledger.books(batch.id))
-        for batch in ledger.unfinished()
+        BatchStatus(batch, ledger.queries.counts(batch.id))
+        for batch in ledger.batches.unfinished()
         if batch.id not in but and not batch.is_worked_on
     )
 

@@ -30,7 +30,7 @@ class BatchGuards:
         """Learn which payment methods are closed in a batch, by whomever."""
         self._closed[batch_id] = {
             (closed.payment_method, closed.resource): (closed.line, closed.until)
-            for closed in self._ledger.closed_methods(batch_id)
+            for closed in self._ledger.guards.closed_methods(batch_id)
         }
 
     def closed(self, row: LeasedRow) -> tuple[int, float | None] | None:
@@ -48,7 +48,7 @@ class BatchGuards:
         """Let a decision that is in the ledger act on its batch or payment method."""
         self._pause_on_refusals(row, decision)
         if decision.effect is Effect.HALT:
-            if self._ledger.change_batch_state(
+            if self._ledger.lifecycle.change_state(
                 row.batch_id, BatchState.HALTED, decision.stop, only_from=[BatchState.RUNNING]
             ):
                 log.error("batch halted", batch=row.batch_id, line=row.line, why=stop_texts.sentence(decision.stop))
@@ -56,7 +56,7 @@ class BatchGuards:
             until = None if decision.again_after is None else self._ledger.now() + decision.again_after
             code = decision.outcome.code or ""
             self._closed.setdefault(row.batch_id, {})[row.payment_method, decision.resource] = (row.line, until)
-            self._ledger.close_method(row, resource=decision.resource, code=code, until=until)
+            self._ledger.guards.close_method(row, resource=decision.resource, code=code, until=until)
             log.warning("payment method closed", batch=row.batch_id, line=row.line, code=code, for_good=until is None)
         elif decision.outcome.code == DOES_NOT_EXIST and self._guard_answers:
             self._halt_on_wrong_key(row)
@@ -74,18 +74,18 @@ class BatchGuards:
             return
         stop = Stop(StopCode.BREAKER, {"refused": sum(last), "answers": len(last), "batch": batch_id})
         last.clear()
-        if self._ledger.pause(batch_id, stop):
+        if self._ledger.lifecycle.pause(batch_id, stop):
             log.error("batch paused", batch=batch_id, why=stop_texts.sentence(stop))
 
     def _halt_on_wrong_key(self, row: LeasedRow) -> None:
         """Halt a batch whose first answers all say "does not exist": the key is of another mode or account (§8.8)."""
         if row.batch_id in self._answers_differ:
             return
-        halted = self._ledger.batch(row.batch_id).state is BatchState.HALTED  # then this answer came late
-        if not self._ledger.all_answers_say(row.batch_id, DOES_NOT_EXIST, 1 if halted else self._guard_answers):
+        halted = self._ledger.batches.get(row.batch_id).state is BatchState.HALTED  # then this answer came late
+        if not self._ledger.guards.all_answers_say(row.batch_id, DOES_NOT_EXIST, 1 if halted else self._guard_answers):
             return
         stop = Stop(StopCode.GUARD, {"answers": self._guard_answers, "code": DOES_NOT_EXIST})
-        now = self._ledger.change_batch_state(row.batch_id, BatchState.HALTED, stop, only_from=[BatchState.RUNNING])
-        self._ledger.take_back_refusals(row.batch_id, DOES_NOT_EXIST)
+        now = self._ledger.lifecycle.change_state(row.batch_id, BatchState.HALTED, stop, only_from=[BatchState.RUNNING])
+        self._ledger.guards.take_back_refusals(row.batch_id, DOES_NOT_EXIST)
         if now:
             log.error("batch halted", batch=row.batch_id, why=stop_texts.sentence(stop))

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import structlog
 
 from tasks.errors import LedgerError
-from tasks.ledger import Ledger, WaveResult
+from tasks.ledger import Ledger, MarkResult
 from tasks.metrics_registry import counters
 from tasks.models import LeasedRow
 from tasks.send import outcomes
@@ -76,12 +76,12 @@ class Recorder:
             self._register_again()
         return Recorded(marked, seconds)
 
-    def _commit(self, worker: int, completed: Sequence[Completed], to_send: list[LeasedRow]) -> WaveResult:
+    def _commit(self, worker: int, completed: Sequence[Completed], to_send: list[LeasedRow]) -> MarkResult:
         for each in completed:
             if each.run.worker != worker:
                 outcomes.leave_to_others(each.decision.outcome)
         try:
-            return self._ledger.write_wave(
+            return self._ledger.leases.record_and_mark(
                 worker,
                 [each.decision.outcome for each in completed],
                 to_send,
@@ -100,7 +100,7 @@ class Recorder:
         for each in completed:
             self._guards.take_effect(each.row, each.decision)
 
-    def _may_leave(self, queued: QueuedRow, result: WaveResult, worker: int) -> bool:
+    def _may_leave(self, queued: QueuedRow, result: MarkResult, worker: int) -> bool:
         """Return whether a row may be sent (or looked up) now; if not, it leaves its slice."""
         run, row = queued
         stopped = result.lease_kept and not row.look_up and row.batch_id in result.stopped

@@ -116,7 +116,7 @@ class RowSender:
         else:
             counters.count_look_up(result.finding.value)
             situation = self._situation(worker)
-            if situation.outage_seconds and not self._ledger.has_unsent(row.batch_id):
+            if situation.outage_seconds and not self._ledger.queries.has_unsent(row.batch_id):
                 situation = replace(
                     situation, outage_seconds=0.0
                 )  # no row will be sent after it, so no control source comes

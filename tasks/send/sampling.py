@@ -86,12 +86,12 @@ class Sampler:
         If not, the slice is put off: another process is looking up, elepay cannot be asked, or the batch was stopped.
         """
         ends = self._clock() + WAIT_SECONDS
-        while (due_at := self._ledger.sample_due_at(slice_.batch_id)) is not None:
+        while (due_at := self._ledger.sampling.due_at(slice_.batch_id)) is not None:
             now = self._ledger.now()
-            if due_at <= now and self._ledger.claim_sample(slice_.batch_id, LEASE_SECONDS):
+            if due_at <= now and self._ledger.sampling.claim(slice_.batch_id, LEASE_SECONDS):
                 return self._take(slice_)
             if self._clock() >= ends or self._stopping():
-                self._ledger.put_off(slice_, now + PUT_OFF_SECONDS)
+                self._ledger.dispatch.put_off(slice_, now + PUT_OFF_SECONDS)
                 return False
             self._sleep(LOOK_SECONDS)
         return True
@@ -99,22 +99,22 @@ class Sampler:
     def _take(self, slice_: Slice) -> bool:
         """Look the sample up; True if the ledger knows every source of it."""
         batch_id = slice_.batch_id
-        rows = self._ledger.rows_to_sample(batch_id, self._dice)
+        rows = self._ledger.sampling.rows(batch_id, self._dice)
         try:
             with ThreadPoolExecutor(max(1, len(rows)), thread_name_prefix="sample") as threads:
                 unknown = sum(threads.map(self._has_unknown_source, rows))
         except (ElepayError, RateLimitUnavailable) as error:
-            self._ledger.put_off(slice_, self._ledger.now() + self._put_off(batch_id, error))
+            self._ledger.dispatch.put_off(slice_, self._ledger.now() + self._put_off(batch_id, error))
             return False
         with self._lock:
             self._troubles.pop(batch_id, None)
         if not unknown:
-            self._ledger.end_sample(batch_id)
+            self._ledger.sampling.end(batch_id)
             return True
         stop = Stop(StopCode.FORGOTTEN, {"unknown": unknown, "sampled": len(rows), "batch": batch_id})
-        if self._ledger.pause(batch_id, stop):
+        if self._ledger.lifecycle.pause(batch_id, stop):
             log.error("batch paused", batch=batch_id, why=stop_texts.sentence(stop))
-        self._ledger.put_off(slice_, self._ledger.now())
+        self._ledger.dispatch.put_off(slice_, self._ledger.now())
         return False
 
     def _has_unknown_source(self, row: SampledRow) -> bool:
@@ -131,7 +131,7 @@ class Sampler:
             for reference, key in named.items()
             if key is not None and wanted is not None and key[0] == wanted[0] and key[1] >= wanted[1]
         }
-        return bool(newer - self._ledger.created_references(newer))
+        return bool(newer - self._ledger.audit.created_references(newer))
 
     def _list(self, row: SampledRow) -> SourceList:
         if not self._limit.take_place(self._sleep, self._stopping):
@@ -156,7 +156,7 @@ class Sampler:
         elif first:
             log.warning("elepay cannot be asked before the first row of a batch", batch=batch_id, why=str(error))
         wait = wait or 0.0
-        self._ledger.put_off_sample(batch_id, self._ledger.now() + wait)
+        self._ledger.sampling.put_off(batch_id, self._ledger.now() + wait)
         return wait
 
     def _gap(self, error: ElepayError | RateLimitUnavailable, trouble: _Trouble) -> float | None:
@@ -175,5 +175,5 @@ class Sampler:
     def _halt(self, batch_id: int, stop: Stop) -> None:
         with self._lock:
             self._troubles.pop(batch_id, None)
-        if self._ledger.change_batch_state(batch_id, BatchState.HALTED, stop, only_from=[BatchState.RUNNING]):
+        if self._ledger.lifecycle.change_state(batch_id, BatchState.HALTED, stop, only_from=[BatchState.RUNNING]):
             log.error("batch halted", batch=batch_id, why=stop_texts.sentence(stop))

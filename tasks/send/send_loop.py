@@ -165,7 +165,7 @@ class SendLoop:
         self._threads.shutdown(wait=False, cancel_futures=True)
         ended = not self._thread.is_alive()
         if ended and self.failure is None:
-            self._ledger.end_worker(self.worker)
+            self._ledger.workers.end(self.worker)
         return ended
 
     def run_slice(self, slice_: Slice) -> int:
@@ -189,7 +189,7 @@ class SendLoop:
     def begin_slice(self, slice_: Slice) -> SliceRun | None:
         """Claim what is due in a slice and queue it, to be ended by `end_slice`; None if nothing may be sent now."""
         if self.draining:
-            self._ledger.dispatch_again(slice_)
+            self._ledger.dispatch.repeat(slice_)
             return None
         run = self._claims.claim(slice_)
         if run is not None:

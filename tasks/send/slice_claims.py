@@ -47,15 +47,15 @@ class SliceClaims:
         Then the slice is put off to the opening.
         """
         now = self._ledger.now()
-        window = self._window.span_with(self._ledger.window_of(slice_.batch_id), now)
+        window = self._window.span_with(self._ledger.dispatch.window_of(slice_.batch_id), now)
         if window.opens_at > now:
-            self._ledger.put_off(slice_, window.opens_at)
+            self._ledger.dispatch.put_off(slice_, window.opens_at)
             return None
         self._guards.read_closed(slice_.batch_id)
         closes_at = self._clock() + window.closes_at - now
         with self._claiming:
             worker = self._lease.worker
-            rows = self._ledger.claim_slice(slice_, worker)
+            rows = self._ledger.leases.claim(slice_, worker)
             ends_at = min(self._clock() + self._slice_seconds, closes_at)
             run = SliceRun(slice_, worker, ends_at, closes_at, claimed=len(rows), open=len(rows))
             for row in rows:
@@ -66,10 +66,10 @@ class SliceClaims:
     def end(self, run: SliceRun) -> None:
         """Give back what was not sent, and end the slice."""
         try:
-            self._ledger.release(run.worker, run.unsent, run.not_before)
+            self._ledger.leases.release(run.worker, run.unsent, run.not_before)
         finally:
             self.forget(run)
-        self._ledger.finish_slice(run.slice)
+        self._ledger.dispatch.finish(run.slice)
 
     def forget(self, run: SliceRun) -> None:
         """Know nothing of a slice any more: what the ledger still has of it is given back."""
@@ -83,7 +83,7 @@ class SliceClaims:
         try:
             known = set().union(*self._known.values())
             worker = self._lease.worker
-            rows = self._ledger.give_back_unknown(worker, known, self._look_up_delay_seconds)
+            rows = self._ledger.reaper.give_back_unknown(worker, known, self._look_up_delay_seconds)
         finally:
             self._claiming.release()
         self._checked_at = self._clock()

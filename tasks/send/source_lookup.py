@@ -171,7 +171,9 @@ class SourceLookup:
             if self._clock() - self._not_shown_at.get(key, -NOT_SHOWN_SECONDS) < NOT_SHOWN_SECONDS:
                 return
             after = _ended_at(row)
-            for control in self._ledger.witnesses(row.batch_id, row.record, row.payment_method, after=after):
+            for control in self._ledger.control_sources.choose(
+                row.batch_id, row.record, row.payment_method, after=after
+            ):
                 self._take_place()
                 asked_at = self._ledger.now()
                 listed = self._api.list_sources(control.customer_id, row.payment_method)

@@ -67,7 +67,7 @@ class Desk:
         ledger.engine.now = lambda: self.elepay.now  # type: ignore[method-assign]
         self.batch = running_batch(ledger, [new_row(record) for record in range(1, rows + 1)])
         self.worker = hand(ledger, 1e9)
-        self.held = {row.record: row for row in ledger.claim_slice(whole(self.batch), self.worker.number)}
+        self.held = {row.record: row for row in ledger.leases.claim(whole(self.batch), self.worker.number)}
         self.lookup = self.new_process()
 
     def clock(self) -> float:
@@ -293,9 +293,9 @@ def test_a_row_of_a_dead_worker_ended_when_that_was_noticed(desk: Desk) -> None:
     row = desk.held[2]
     desk.worker.mark([row])
     desk.elepay.now += 300.0
-    desk.ledger.end_worker(desk.worker.number)
-    desk.ledger.reap(look_up_delay_seconds=0)
-    (taken,) = [one for one in desk.ledger.claim_slice(whole(desk.batch), hand(desk.ledger).number) if one.look_up]
+    desk.ledger.workers.end(desk.worker.number)
+    desk.ledger.reaper.reap(look_up_delay_seconds=0)
+    (taken,) = [one for one in desk.ledger.leases.claim(whole(desk.batch), hand(desk.ledger).number) if one.look_up]
     assert taken.ended_at == desk.elepay.now
     assert taken.sent_at is not None
     assert taken.sent_at < desk.elepay.now
@@ -305,9 +305,9 @@ def test_a_row_that_is_verified_first_is_treated_as_sent_before_its_batch_was_ac
     """A ledger that was lost a moment ago may have sent it; lists may not show it yet."""
     accepted_at = desk.elepay.now
     batch = running_batch(desk.ledger, [new_row(record) for record in (11, 12)])
-    desk.ledger.verify_from_now_on(batch)
+    desk.ledger.lifecycle.verify_from_now_on(batch)
     desk.elepay.now += 50.0
-    held = desk.ledger.claim_slice(whole(batch), desk.worker.number)
+    held = desk.ledger.leases.claim(whole(batch), desk.worker.number)
     assert [row.ended_at for row in held] == [accepted_at] * 2
     desk.elepay.add(held[0].customer_id, held[0].reference)
     assert desk.look_up(held[0]).finding is Finding.FOUND
@@ -343,19 +343,19 @@ def test_the_control_source_sent_soonest_after_comes_first_then_the_youngest_of_
     for record in (6, 5):
         desk.send(record)
     assert lost.ended_at is not None
-    found = desk.ledger.witnesses(desk.batch, 4, "creditcard", after=lost.ended_at)
+    found = desk.ledger.control_sources.choose(desk.batch, 4, "creditcard", after=lost.ended_at)
     assert [one.customer_id for one in found] == [desk.held[record].customer_id for record in (6, 3, 2)]
     other = running_batch(desk.ledger, [new_row(21)])
-    elsewhere = desk.ledger.witnesses(other, 1, "creditcard", after=desk.elepay.now)
+    elsewhere = desk.ledger.control_sources.choose(other, 1, "creditcard", after=desk.elepay.now)
     assert [one.customer_id for one in elsewhere] == [desk.held[record].customer_id for record in (5, 6)]
-    assert desk.ledger.witnesses(desk.batch, 4, "paypay", after=0.0) == []
+    assert desk.ledger.control_sources.choose(desk.batch, 4, "paypay", after=0.0) == []
     assert found[0].reference == reference_of(bytes(new_row(6).identity or b""), 1)
 
 
 def test_a_row_whose_source_was_found_in_a_list_is_not_asked_for_as_a_control_source(desk: Desk) -> None:
     lost, found = (desk.send(record, answered=False) for record in (2, 3))
     desk.worker.record(answer(found, adopted=True))
-    assert desk.ledger.witnesses(desk.batch, lost.record, "creditcard", after=0.0) == []
+    assert desk.ledger.control_sources.choose(desk.batch, lost.record, "creditcard", after=0.0) == []
 
 
 def test_a_clock_that_is_set_forward_ends_no_wait(desk: Desk) -> None:

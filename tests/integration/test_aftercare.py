@@ -30,15 +30,15 @@ def created_batch(ledger: Ledger, rows: int = 4, *, due_in: float = 0.0, status:
     """A finished batch whose sources are due for following up."""
     batch = running_batch(ledger, rows)
     worker = hand(ledger)
-    held = ledger.claim_slice(whole(batch), worker.number)
+    held = ledger.leases.claim(whole(batch), worker.number)
     worker.mark(held)
     worker.record(*(answer(row, source_status=status, follow_up_after=due_in) for row in held))
-    assert ledger.close_batch(batch)
+    assert ledger.lifecycle.close(batch)
     return batch
 
 
 def due(ledger: Ledger, limit: int = 100) -> list[FollowUpRow]:
-    return ledger.claim_follow_ups(limit)
+    return ledger.follow_up.claim(limit)
 
 
 def follow(ledger: Ledger, say: Callable[[str], str]) -> follow_up.FollowedUp:
@@ -66,7 +66,7 @@ def test_only_created_and_pending_rows_are_ever_due(ledger: Ledger) -> None:
     assert due(ledger) == []
     created_batch(ledger, due_in=3600)
     assert due(ledger) == [], "not yet"
-    assert ledger.follow_ups_due() == 0
+    assert ledger.follow_up.count_due() == 0
 
 
 def test_a_row_that_is_due_is_claimed_once_by_however_many(ledger: Ledger) -> None:
@@ -80,16 +80,16 @@ def test_a_row_that_is_due_is_claimed_once_by_however_many(ledger: Ledger) -> No
     assert len(claimed) == len(set(claimed))
     claimed += [row.record for row in due(ledger)]
     assert sorted(claimed) == list(range(1, 41))
-    assert ledger.batch(batch).state is BatchState.FINISHED
+    assert ledger.batches.get(batch).state is BatchState.FINISHED
 
 
 @pytest.mark.parametrize("other", [Account(True, "here"), Account(False, "there")])
 def test_a_claim_is_of_the_own_account_only(ledger_url: str, other: Account) -> None:
     here, elsewhere = ledger_of(ledger_url, Account(False, "here")), ledger_of(ledger_url, other)
     created_batch(here)
-    assert elsewhere.follow_ups_due() == 0
-    assert elsewhere.claim_follow_ups(10) == []
-    assert here.claim_follow_ups(10)
+    assert elsewhere.follow_up.count_due() == 0
+    assert elsewhere.follow_up.claim(10) == []
+    assert here.follow_up.claim(10)
     here.close()
     elsewhere.close()
 
@@ -105,7 +105,12 @@ def test_what_elepay_says_is_recorded_and_gaps_grow(ledger: Ledger) -> None:
 
     said = follow(ledger, say)
     assert (said.asked, said.changed, said.stopped_by) == (4, 2, "")
-    assert [row.source_status for row in ledger.report_rows(batch)] == ["active", "failed", "pending", "pending"]
+    assert [row.source_status for row in ledger.queries.report_rows(batch)] == [
+        "active",
+        "failed",
+        "pending",
+        "pending",
+    ]
     assert due(ledger) == []
     with ledger.engine.read() as connection:
         found = connection.execute(text("select follow_up_at, follow_ups, status_at from rows order by record")).all()
@@ -114,14 +119,14 @@ def test_what_elepay_says_is_recorded_and_gaps_grow(ledger: Ledger) -> None:
     assert [row[0] is None for row in found] == [True, True, False, False]
     assert all(abs(row[0] - now - 6 * 3600) < 60 for row in found[2:])
     assert [row[2] is None for row in found] == [False, False, True, True]
-    assert [line["what"] for line in ledger.history(batch, 2)] == ["source is failed, was pending"]
+    assert [line["what"] for line in ledger.history.lines(batch, 2)] == ["source is failed, was pending"]
 
 
 def test_an_ended_source_lets_its_identity_be_onboarded_again(ledger: Ledger) -> None:
     created_batch(ledger, 1)
     follow(ledger, lambda _id: "deleted")
     again = running_batch(ledger, 1)
-    assert ledger.count_states(again) == {RowState.WAITING: 1}
+    assert ledger.queries.count_states(again) == {RowState.WAITING: 1}
 
 
 @pytest.mark.parametrize(
@@ -144,8 +149,8 @@ def test_a_failure_that_is_not_one_sources_ends_the_round_and_loses_nothing(
     said = follow(ledger, say)
     assert error.code in said.stopped_by
     assert said.changed == 0
-    assert ledger.follow_ups_due() >= 30 - follow_up.THREADS
-    assert counts or ledger.follow_ups_due() == 30
+    assert ledger.follow_up.count_due() >= 30 - follow_up.THREADS
+    assert counts or ledger.follow_up.count_due() == 30
 
 
 def test_without_redis_nobody_is_asked(ledger: Ledger) -> None:
@@ -160,7 +165,7 @@ def test_without_redis_nobody_is_asked(ledger: Ledger) -> None:
 
     said = follow_up.ask_about_due_sources(ledger, None, [Gone()], RULES, ends=math.inf)  # type: ignore[arg-type, list-item]
     assert said.stopped_by == "Redis does not answer"
-    assert ledger.follow_ups_due() == 3
+    assert ledger.follow_up.count_due() == 3
 
 
 def test_for_as_long_as_elepay_asked_to_wait_nobody_is_asked(ledger: Ledger, redis_url: str) -> None:
@@ -181,13 +186,13 @@ def test_for_as_long_as_elepay_asked_to_wait_nobody_is_asked(ledger: Ledger, red
     assert rounds[1].stopped_by.startswith("elepay asked to wait, for ")
     assert 1 <= len(asked) <= follow_up.THREADS
     assert limits[1].current().paused_seconds == 0, "creates find out by themselves"
-    assert ledger.follow_ups_due() >= 30 - follow_up.THREADS
+    assert ledger.follow_up.count_due() >= 30 - follow_up.THREADS
 
 
 def test_while_a_batch_is_halted_nobody_is_asked(ledger: Ledger) -> None:
     created_batch(ledger, 3)
     other = running_batch(ledger, [new_row(1, customer="cus_other")])
-    ledger.change_batch_state(other, BatchState.HALTED, Stop(StopCode.SILENT), only_from=[BatchState.RUNNING])
+    ledger.lifecycle.change_state(other, BatchState.HALTED, Stop(StopCode.SILENT), only_from=[BatchState.RUNNING])
     said = follow(ledger, lambda _id: pytest.fail("asked"))
     assert said.stopped_by == f"batch {other} is halted"
 
@@ -205,13 +210,13 @@ def test_gaps_grow_to_the_last_one_and_end_after_the_days() -> None:
 def test_sources_to_look_at_are_the_ended_and_the_long_pending(ledger: Ledger) -> None:
     batch = created_batch(ledger, 4)
     claimed = due(ledger)
-    ledger.record_statuses(
+    ledger.follow_up.record(
         [StatusObservation(claimed[0], "failed", None), StatusObservation(claimed[1], "active", None)]
     )
-    everything = list(ledger.sources_to_look_at(time.time() + 1))
+    everything = list(ledger.follow_up.sources_to_look_at(time.time() + 1))
     assert [(one.line, one.status) for one in everything] == [(2, "failed"), (4, "pending"), (5, "pending")]
-    assert [one.line for one in ledger.sources_to_look_at(time.time() - 3600)] == [2]
-    assert everything[0].reference == ledger.report_row(batch, 1).reference
+    assert [one.line for one in ledger.follow_up.sources_to_look_at(time.time() - 3600)] == [2]
+    assert everything[0].reference == ledger.queries.report_row(batch, 1).reference
 
 
 # ------------------------------------------------------------------------------------------------------------ auditing
@@ -278,26 +283,26 @@ def test_rows_are_read_by_customer_whatever_their_order_in_the_file(ledger: Ledg
     batch = running_batch(
         ledger, [new_row(1, customer="cus_b"), new_row(2, customer="cus_a"), new_row(3, state="invalid")]
     )
-    first = ledger.audited_rows(batch, ("", "", 0), 1)
+    first = ledger.audit.page(batch, ("", "", 0), 1)
     assert [row.customer_id for row in first] == ["cus_a"]
-    rest = ledger.audited_rows(batch, (first[0].customer_id, first[0].payment_method, first[0].record), 10)
+    rest = ledger.audit.page(batch, (first[0].customer_id, first[0].payment_method, first[0].record), 10)
     assert [row.customer_id for row in rest] == ["cus_b"]
-    assert ledger.audited_rows(batch, ("cus_b", "creditcard", 1), 10) == []
+    assert ledger.audit.page(batch, ("cus_b", "creditcard", 1), 10) == []
 
 
 def test_an_audit_refreshes_statuses_and_ends_the_following_up(ledger: Ledger) -> None:
     batch = created_batch(ledger, 2)
-    ledger.refresh_statuses(batch, [(1, "src_1", "active"), (2, "src_of_another", "active")])
-    assert [row.source_status for row in ledger.report_rows(batch)] == ["active", "pending"]
+    ledger.audit.refresh_statuses(batch, [(1, "src_1", "active"), (2, "src_of_another", "active")])
+    assert [row.source_status for row in ledger.queries.report_rows(batch)] == ["active", "pending"]
     assert [row.record for row in due(ledger)] == [2]
 
 
 def test_references_of_other_rows_are_known_if_they_are_created(ledger: Ledger) -> None:
     batch = created_batch(ledger, 2)
-    known = ledger.report_row(batch, 1).reference
+    known = ledger.queries.report_row(batch, 1).reference
     waiting = running_batch(ledger, [new_row(1, customer="cus_other")])
-    unknown = ledger.report_row(waiting, 1).reference
-    assert ledger.created_references({known, unknown, "somebody else's", f"{known}-2"}) == {known}
+    unknown = ledger.queries.report_row(waiting, 1).reference
+    assert ledger.audit.created_references({known, unknown, "somebody else's", f"{known}-2"}) == {known}
 
 
 # ------------------------------------------------------------------------------------------------------------ tidying
@@ -312,7 +317,7 @@ def age(ledger: Ledger, batch: int, days: float) -> None:
 
 def kept(tmp_path: Path, ledger: Ledger, batch: int) -> tuple[Path, Path]:
     """Give a batch its file and a folder of reports."""
-    file = tmp_path / "files" / f"{ledger.batch(batch).sha256}.csv"
+    file = tmp_path / "files" / f"{ledger.batches.get(batch).sha256}.csv"
     folder = tmp_path / "reports" / str(batch)
     for path in (file, folder / "results.csv"):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -327,7 +332,7 @@ def tidy(tmp_path: Path, ledger: Ledger, days: float = 30) -> retention.Tidied:
 def test_old_batches_lose_files_reports_and_people_but_not_their_books(ledger: Ledger, tmp_path: Path) -> None:
     batch = created_batch(ledger, 3)
     file, folder = kept(tmp_path, ledger, batch)
-    books = ledger.books(batch)
+    books = ledger.queries.counts(batch)
     assert tidy(tmp_path, ledger) == retention.Tidied(), "too young"
     age(ledger, batch, 31)
     assert tidy(tmp_path, ledger) == retention.Tidied(1, 3, 1, 1)
@@ -338,13 +343,13 @@ def test_old_batches_lose_files_reports_and_people_but_not_their_books(ledger: L
             text("select customer_id, request from rows where batch_id = :b"), {"b": batch}
         ).all()
     assert set(found) == {(None, None)}
-    assert ledger.books(batch) == books
-    assert ledger.batch(batch).dropped_at is not None
+    assert ledger.queries.counts(batch) == books
+    assert ledger.batches.get(batch).dropped_at is not None
     assert tidy(tmp_path, ledger) == retention.Tidied(), "once is enough"
     again = running_batch(ledger, 3)
-    assert ledger.count_states(again) == {RowState.SKIPPED: 3}, "exactly once still holds"
+    assert ledger.queries.count_states(again) == {RowState.SKIPPED: 3}, "exactly once still holds"
     assert len(due(ledger)) == 3, "following up needs no customer"
-    assert ledger.witnesses(again, 1, "creditcard", after=0.0) == [], "a witness needs one"
+    assert ledger.control_sources.choose(again, 1, "creditcard", after=0.0) == [], "a witness needs one"
 
 
 def test_nothing_is_dropped_without_days_or_while_a_younger_batch_needs_the_file(
@@ -357,28 +362,30 @@ def test_nothing_is_dropped_without_days_or_while_a_younger_batch_needs_the_file
     assert tidy(tmp_path, ledger) == retention.Tidied(1, 1, 0, 1)
     assert file.exists()
     assert not folder.exists()
-    assert ledger.batch(young).dropped_at is None
+    assert ledger.batches.get(young).dropped_at is None
 
 
 def test_rows_in_doubt_keep_what_is_needed_until_they_are_settled(ledger: Ledger, tmp_path: Path) -> None:
     batch = running_batch(ledger, 2)
     worker = hand(ledger)
-    held = ledger.claim_slice(whole(batch), worker.number)
+    held = ledger.leases.claim(whole(batch), worker.number)
     worker.mark(held)
     worker.record(answer(held[0]), Outcome(batch, 2, 1, RowState.UNCLEAR, code="lookup_inconclusive"))
-    assert ledger.close_batch(batch)
+    assert ledger.lifecycle.close(batch)
     age(ledger, batch, 31)
     assert tidy(tmp_path, ledger).rows == 1
-    assert ledger.customer_of(batch, 2) == "cus_000002"
-    ledger.resolve(batch, 2, RowState.CREATED, source_id="src_2", who="somebody")
-    assert ledger.customer_of(batch, 2) == "None"
+    assert ledger.resolution.customer_of(batch, 2) == "cus_000002"
+    ledger.resolution.resolve(batch, 2, RowState.CREATED, source_id="src_2", who="somebody")
+    assert ledger.resolution.customer_of(batch, 2) == "None"
 
 
 def test_rejected_values_go_and_their_codes_stay(ledger: Ledger, tmp_path: Path) -> None:
     bad = new_row(1, state="invalid")._replace(reasons=b'[["bad_customer_id","customer_id","taro@example","x"]]')
     batch = running_batch(ledger, [bad])
-    assert ledger.close_batch(batch)
+    assert ledger.lifecycle.close(batch)
     age(ledger, batch, 31)
     assert tidy(tmp_path, ledger).rows == 1
-    assert [tuple(one) for one in ledger.report_row(batch, 1).reasons] == [("bad_customer_id", "customer_id", "", "")]
+    assert [tuple(one) for one in ledger.queries.report_row(batch, 1).reasons] == [
+        ("bad_customer_id", "customer_id", "", "")
+    ]
     assert decode_reasons(None) == ()

@@ -77,7 +77,7 @@ def test_corrected_failures_are_a_child_batch_of_what_was_not_created(tmp_path: 
     assert second["exit"] == 0, second["stderr"]
     assert second["books"]["created"] == 2
     ledger = Ledger.open(onboard.ledger_url)
-    assert ledger.batch(second["batch"]).parent_id == first["batch"]
+    assert ledger.batches.get(second["batch"]).parent_id == first["batch"]
     ledger.close()
 
 
@@ -254,7 +254,7 @@ def test_a_deadline_pauses_and_nothing_is_lost(tmp_path: Path, simulator: Simula
     run = onboard.start("run", "--json", "--until", "23:59", write_csv(tmp_path / "a.csv", 200))
     wait_until(lambda: simulator.statistics()["created"] >= 5, what="the first rows")
     ledger = Ledger.open(onboard.ledger_url)
-    ledger.set_deadline(1, time.time() - 1)
+    ledger.lifecycle.set_deadline(1, time.time() - 1)
     out, err = run.communicate(timeout=60)
     assert run.returncode == 3, err
     assert "time is over" in json.loads(out.splitlines()[-1])["state_reason"]
@@ -285,7 +285,7 @@ def test_retry_sends_refused_rows_as_a_child_batch(tmp_path: Path, simulator: Si
     assert second["books"]["created"] == refused
     assert simulator.statistics()["references"] == {"total": 40, "doubled": [], "doubled_count": 0}
     ledger = Ledger.open(onboard.ledger_url)
-    assert ledger.batch(second["batch"]).parent_id == first["batch"]
+    assert ledger.batches.get(second["batch"]).parent_id == first["batch"]
     ledger.close()
     assert onboard("retry", second["batch"]).returncode == 2
 
@@ -400,9 +400,9 @@ def test_ctrl_c_stops_in_order_and_the_same_command_goes_on(tmp_path: Path, simu
     assert "Ctrl-C again ends at once" in out
     assert "the same command, or onboard resume 1, goes on" in out
     ledger = Ledger.open(onboard.ledger_url)
-    count = ledger.count_states(1)
+    count = ledger.queries.count_states(1)
     assert not {RowState.SENDING, RowState.CLAIMED} & set(count), count
-    assert ledger.batch(1).state is BatchState.PAUSED
+    assert ledger.batches.get(1).state is BatchState.PAUSED
     ledger.close()
     assert onboard.json("run", file)["books"]["created"] == 200
     assert simulator.statistics()["references"] == {"total": 200, "doubled": [], "doubled_count": 0}
@@ -429,11 +429,11 @@ def test_a_ledger_written_by_people_is_theirs_too(tmp_path: Path, simulator: Sim
     file = write_csv(tmp_path / "a.csv", 6)
     onboard("run", "--canary", 2, file)
     ledger = Ledger.open(onboard.ledger_url, Account(False, simulator.url))
-    ledger.approve_batch(1, "test")
+    ledger.lifecycle.approve(1, "test")
     gone = hand(ledger)
-    (one,) = ledger.dispatch()
-    assert ledger.claim_slice(one, gone.number)
-    ledger.end_worker(gone.number)
+    (one,) = ledger.dispatch.take_due()
+    assert ledger.leases.claim(one, gone.number)
+    ledger.workers.end(gone.number)
     ledger.close()
     assert onboard.json("run", file)["books"]["created"] == 6
 

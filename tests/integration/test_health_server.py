@@ -164,23 +164,23 @@ def test_port_zero_serves_nothing() -> None:
 def test_the_overview_counts_what_is_unfinished_and_what_waits_for_a_person(ledger: Ledger) -> None:
     done, second = (running_batch(ledger, [new_row(1, state="invalid")]) for _ in range(2))
     first = running_batch(ledger, 3)
-    assert ledger.close_batch(done)
+    assert ledger.lifecycle.close(done)
     worker = hand(ledger)
-    held = ledger.claim_slice(whole(first), worker.number)
+    held = ledger.leases.claim(whole(first), worker.number)
     worker.mark(held)
     worker.record(
         answer(held[0], RowState.UNCLEAR, code="lookup_inconclusive"),
         answer(held[1], RowState.UNCLEAR, code="read_timeout", not_before=1.0),
     )
-    seen = ledger.overview()
+    seen = ledger.queries.overview()
     assert seen.batches == {BatchState.RUNNING: 2}
     assert seen.rows == {RowState.UNCLEAR: 2, RowState.SENDING: 1, RowState.INVALID: 1}
     assert seen.undecided == 1
-    assert seen.oldest_open_at == ledger.batch(first).created_at
-    assert seen.last_finished_at == ledger.batch(done).finished_at
-    ledger.change_batch_state(second, BatchState.PAUSED, None, only_from=[BatchState.RUNNING])
-    ledger.change_batch_state(first, BatchState.CANCELLED, None, only_from=[BatchState.RUNNING])
-    seen = ledger.overview()
+    assert seen.oldest_open_at == ledger.batches.get(first).created_at
+    assert seen.last_finished_at == ledger.batches.get(done).finished_at
+    ledger.lifecycle.change_state(second, BatchState.PAUSED, None, only_from=[BatchState.RUNNING])
+    ledger.lifecycle.change_state(first, BatchState.CANCELLED, None, only_from=[BatchState.RUNNING])
+    seen = ledger.queries.overview()
     assert seen.batches == {BatchState.PAUSED: 1}
     assert seen.rows == {RowState.INVALID: 1}
     assert seen.undecided == 2, "nobody looks rows of a cancelled batch up"
@@ -197,7 +197,7 @@ def test_the_overview_of_a_large_ledger_asks_by_the_indexes(tmp_path: Path) -> N
         if statement.startswith("SELECT"):
             plans.extend(str(line[3]) for line in cursor.connection.execute(f"explain query plan {statement}", values))
 
-    ledger.overview()
+    ledger.queries.overview()
     ledger.close()
     assert any("rows_by_state (batch_id=? AND state=?)" in plan for plan in plans)
     rows = [plan for plan in plans if "rows" in plan]

@@ -182,7 +182,7 @@ class Process:
         self.runs: list[SliceRun] = []
 
         def register() -> int:
-            worker = ledger.add_worker(f"machine{number}", number, "", LEASE_SECONDS, TOTAL_SECONDS)
+            worker = ledger.workers.add(f"machine{number}", number, "", LEASE_SECONDS, TOTAL_SECONDS)
             self.numbers.add(worker)
             return worker
 
@@ -305,11 +305,11 @@ class Interleavings(RuleBasedStateMachine):
     )
     def drop(self, customers: list[int], *, again: bool, slice_rows: int) -> None:
         """A file with customers that other files may have, too."""
-        reader = self.ledger.add_worker("reader", 1, "", LEASE_SECONDS)
-        batch = self.ledger.add_batch(name="f.csv", sha256="0" * 64, file_format={}, reader=reader, parent_id=None)
-        self.ledger.add_rows(batch, [_row(n, customer) for n, customer in enumerate(customers, 1)], again=again)
-        self.ledger.start_batch(batch, slice_rows)
-        self.ledger.end_worker(reader)
+        reader = self.ledger.workers.add("reader", 1, "", LEASE_SECONDS)
+        batch = self.ledger.batches.add(name="f.csv", sha256="0" * 64, file_format={}, reader=reader, parent_id=None)
+        self.ledger.rows.add(batch, [_row(n, customer) for n, customer in enumerate(customers, 1)], again=again)
+        self.ledger.lifecycle.start(batch, slice_rows)
+        self.ledger.workers.end(reader)
         self.batches.append(batch)
         self.records[batch] = len(customers)
         self.again += again
@@ -396,7 +396,7 @@ class Interleavings(RuleBasedStateMachine):
         while process.loop.step():
             pass
         process.hand_back()
-        self.ledger.end_worker(process.loop.worker)
+        self.ledger.workers.end(process.loop.worker)
         self.processes.remove(process)
 
     # ------------------------------------------------------------------ time and the sweeper
@@ -406,7 +406,7 @@ class Interleavings(RuleBasedStateMachine):
         """The sweeper comes by; on the machine of dead processes it sees that they are gone, else leases tell."""
         self.clock.now += seconds
         while same_machine and self.dead:
-            self.ledger.end_worker(self.dead.pop())
+            self.ledger.workers.end(self.dead.pop())
         batch_lifecycle.reap(self.ledger, look_up_delay_seconds=LOOK_UP_DELAY_SECONDS)
 
     # ------------------------------------------------------------------ people
@@ -417,23 +417,25 @@ class Interleavings(RuleBasedStateMachine):
         batch = self.batches[which % len(self.batches)]
         if what != "look up":
             getattr(batch_lifecycle, what)(self.ledger, batch, "somebody")
-        elif self.ledger.batch(batch).state is BatchState.FINISHED:
-            self.ledger.look_up_again(batch, "somebody")
+        elif self.ledger.batches.get(batch).state is BatchState.FINISHED:
+            self.ledger.resolution.look_up_again(batch, "somebody")
 
-    @precondition(lambda self: self.ledger.unclear_for_people())
+    @precondition(lambda self: self.ledger.resolution.unclear_rows())
     @rule(which=st.integers(0, 5), gives_up=st.sampled_from([False, False, True]))
     def decide_about_a_row(self, which: int, gives_up: bool) -> None:
         """A person who has looked at elepay's own pages, after everything in exchange has come to rest."""
-        unclear = self.ledger.unclear_for_people()
+        unclear = self.ledger.resolution.unclear_rows()
         row = unclear[which % len(unclear)]
         there = self.remote.of_reference(row.reference)
         if gives_up:
-            self.ledger.resolve(row.batch_id, row.record, RowState.UNCLEAR, source_id=None, who="somebody")
+            self.ledger.resolution.resolve(row.batch_id, row.record, RowState.UNCLEAR, source_id=None, who="somebody")
         elif not there:
             self.remote.word[row.reference] = self.clock.now
-            self.ledger.resolve(row.batch_id, row.record, RowState.WAITING, source_id=None, who="somebody")
+            self.ledger.resolution.resolve(row.batch_id, row.record, RowState.WAITING, source_id=None, who="somebody")
         elif there[0].exists_at <= self.clock.now and there[0].id not in {one.source_id for one in self._rows()}:
-            self.ledger.resolve(row.batch_id, row.record, RowState.CREATED, source_id=there[0].id, who="somebody")
+            self.ledger.resolution.resolve(
+                row.batch_id, row.record, RowState.CREATED, source_id=there[0].id, who="somebody"
+            )
 
     # ------------------------------------------------------------------ the neighbours
 
@@ -489,7 +491,7 @@ class Interleavings(RuleBasedStateMachine):
         self.created = right
         for row in created:
             assert there[row.source_id].exists_at <= self.clock.now
-        over = {batch for batch in self.batches if self.ledger.batch(batch).state is BatchState.FINISHED}
+        over = {batch for batch in self.batches if self.ledger.batches.get(batch).state is BatchState.FINISHED}
         finished = [row for row in created if row.batch_id in over]
         assert len({row.source_id for row in finished}) == len(finished), "one source stands for two rows"
         unsettled = {
@@ -514,7 +516,7 @@ class Interleavings(RuleBasedStateMachine):
     def count(self) -> None:
         """The books balance, as everybody sees them."""
         for batch in self.batches:
-            books = self.ledger.books(batch)
+            books = self.ledger.queries.counts(batch)
             assert books.balance
             assert books.records == self.records[batch]
 
@@ -545,7 +547,8 @@ class Interleavings(RuleBasedStateMachine):
 
     def _is_home(self) -> bool:
         over = all(
-            self.ledger.batch(batch).state in (BatchState.FINISHED, BatchState.CANCELLED) for batch in self.batches
+            self.ledger.batches.get(batch).state in (BatchState.FINISHED, BatchState.CANCELLED)
+            for batch in self.batches
         )
         return over and not any(row.worker is not None for row in self._rows())
 
@@ -568,7 +571,7 @@ class Interleavings(RuleBasedStateMachine):
         with self.ledger.engine.read() as connection:
             slices = connection.execute(text("select * from slices")).all()
             workers = connection.execute(text("select * from workers")).all()
-        states = [(batch, str(self.ledger.batch(batch).state)) for batch in self.batches]
+        states = [(batch, str(self.ledger.batches.get(batch).state)) for batch in self.batches]
         return "\n".join(map(str, [self.clock.now, states, *held, *processes, *slices, *workers]))
 
     def _everybody_works(self, steps: int) -> None:

@@ -49,7 +49,7 @@ def test_an_upgrade_makes_an_empty_ledger_and_keeps_a_full_one(ledger_url: str) 
     ledger = Ledger.open(ledger_url)
     batch = running_batch(ledger, 3)
     assert Ledger.upgrade(ledger_url) == (VERSION, VERSION)
-    assert ledger.books(batch).open == 3
+    assert ledger.queries.counts(batch).open == 3
     ledger.close()
 
 

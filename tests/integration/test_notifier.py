@@ -99,7 +99,7 @@ def known(services: Services, *names: str) -> None:
 
 def finished(ledger: Ledger, rows: int = 2) -> int:
     batch = running_batch(ledger, [new_row(record, state="invalid") for record in range(1, rows + 1)])
-    assert ledger.close_batch(batch)
+    assert ledger.lifecycle.close(batch)
     return batch
 
 
@@ -164,7 +164,7 @@ def test_the_words_are_japanese_if_people_want_that_and_the_link_is_the_address_
     start_notifier(services)
     known(services, "command-1")
     finished(services.ledger)
-    assert services.ledger.add_news(NotificationKind.NOTHING_ARRIVED, once="2026-11-26", why="2026-11-26 02:00")
+    assert services.ledger.outbox.add(NotificationKind.NOTHING_ARRIVED, once="2026-11-26", why="2026-11-26 02:00")
     wait_until(lambda: len(received_by_hook(tmp_path)) == 2, what="the delivery")
     first, second = received_by_hook(tmp_path)
     assert first["verdict"] == "2 件中 0 件を作成しました。2 件は対応が必要です"
@@ -184,7 +184,7 @@ def test_the_words_are_japanese_if_people_want_that_and_the_link_is_the_address_
 )
 def test_the_link_leads_to_where_the_reports_are(services_with: Any, tmp_path: Path, url: str, link: str) -> None:
     services = services_with(ONBOARD_REPORTS_URL=url, ONBOARD_DROP_FOLDER=tmp_path / "drop")
-    batch = services.ledger.batch(finished(services.ledger))
+    batch = services.ledger.batches.get(finished(services.ledger))
     assert (notifier._link(services, batch) == "onboard report 1") is not bool(url)
     (tmp_path / "drop" / "outbox" / "1-f").mkdir(parents=True)
     assert notifier._link(services, batch) == link.replace("{outbox}", str(tmp_path / "drop" / "outbox"))
@@ -201,11 +201,11 @@ def test_every_event_of_a_batch_is_delivered_in_order_and_twice_if_it_happened_t
         assert batch_lifecycle.pause(services.ledger, batch, "somebody")
         assert batch_lifecycle.resume(services.ledger, batch)
     stop = Stop(StopCode.KEY_INVALID, {"code": "M004001"})
-    assert services.ledger.change_batch_state(batch, BatchState.HALTED, stop, only_from=[BatchState.RUNNING])
+    assert services.ledger.lifecycle.change_state(batch, BatchState.HALTED, stop, only_from=[BatchState.RUNNING])
     assert batch_lifecycle.resume(services.ledger, batch)
-    assert services.ledger.close_batch(batch)
+    assert services.ledger.lifecycle.close(batch)
     unusable = stop_of_file(UnusableFile("no_header", "cus_secret is no title"))
-    services.ledger.add_unusable_batch("broken.csv", "0" * 64, stop=unusable, code="no_header")
+    services.ledger.batches.add_unusable("broken.csv", "0" * 64, stop=unusable, code="no_header")
     wait_until(lambda: len(received_by_hook(tmp_path)) == 5, what="the delivery")
     received = received_by_hook(tmp_path)
     assert [message["event"] for message in received] == ["paused", "paused", "halted", "finished", "rejected"]
@@ -220,10 +220,10 @@ def test_a_message_says_in_the_language_of_its_readers_why_a_batch_stopped(
     services_with: Any, lang: str, why: str
 ) -> None:
     services = services_with(ONBOARD_LANG=lang)
-    services.ledger.know_channels(["mail"], 0.0)
+    services.ledger.outbox.register_channels(["mail"], 0.0)
     batch = running_batch(services.ledger, 2)
     assert batch_lifecycle.pause(services.ledger, batch, "sato@bastion")
-    (notification,) = services.ledger.untold_news("mail", time.time() + 1, 0.0)
+    (notification,) = services.ledger.outbox.unplanned("mail", time.time() + 1, 0.0)
     message = notifier.message_of(services, notification)
     assert why in message.text
     assert message.facts["why"] == f"paused by sato@bastion; onboard resume {batch} goes on"
@@ -233,14 +233,14 @@ def test_a_notification_is_delivered_by_its_own_account_only(ledger_url: str) ->
     """Two fleets on one ledger may call their channels the same."""
     here, there = (Ledger.open(ledger_url, Account(False, address)) for address in ("https://here", "https://there"))
     finished(here)
-    here.know_channels(["mailto-1"], 0.0)
-    (notification,) = here.untold_news("mailto-1", here.now(), 0.0)
-    assert there.untold_news("mailto-1", there.now(), 0.0) == []
-    here.plan_tellings("mailto-1", [notification.id])
-    assert there.claim_telling("mailto-1", 60.0) is None
-    claimed = here.claim_telling("mailto-1", 60.0)
+    here.outbox.register_channels(["mailto-1"], 0.0)
+    (notification,) = here.outbox.unplanned("mailto-1", here.now(), 0.0)
+    assert there.outbox.unplanned("mailto-1", there.now(), 0.0) == []
+    here.outbox.plan("mailto-1", [notification.id])
+    assert there.outbox.claim("mailto-1", 60.0) is None
+    claimed = here.outbox.claim("mailto-1", 60.0)
     assert claimed is not None
-    assert claimed.news == notification
+    assert claimed.notification == notification
     here.close()
     there.close()
 
@@ -330,14 +330,14 @@ def test_a_dead_mail_server_is_tried_again_and_no_other_channel_delivers_twice(
     known(services, "mailto-1", "command-1")
     finished(services.ledger)
     wait_until(lambda: any(tries >= 3 for _, tries, *_ in deliveries(services)), what="a third try")
-    assert services.ledger.overview().failing == 1
+    assert services.ledger.queries.overview().failing == 1
     with mail:
         wait_until(
             lambda: all(delivered for *_, delivered, _ in deliveries(services)),
             what="the delivery when the server is back",
         )
     assert len(mail.texts()) == len(received_by_hook(tmp_path)) == 1
-    assert services.ledger.overview().failing == 0
+    assert services.ledger.queries.overview().failing == 0
 
 
 def test_a_delivery_that_failed_for_a_day_is_abandoned_and_logged(
@@ -369,21 +369,21 @@ def test_a_stopped_batch_is_notified_when_no_worker_holds_its_rows(
     start_notifier(services)
     known(services, "command-1")
     batch = running_batch(services.ledger, 3)
-    worker = services.ledger.add_worker("elsewhere", 1, "", 60.0)
-    services.ledger.claim_slice(services.ledger.dispatch()[0], worker)
+    worker = services.ledger.workers.add("elsewhere", 1, "", 60.0)
+    services.ledger.leases.claim(services.ledger.dispatch.take_due()[0], worker)
     assert batch_lifecycle.pause(services.ledger, batch, "somebody")
     time.sleep(0.3)
     assert deliveries(services) == []
-    services.ledger.end_worker(worker)
-    services.ledger.reap(look_up_delay_seconds=1)
+    services.ledger.workers.end(worker)
+    services.ledger.reaper.reap(look_up_delay_seconds=1)
     wait_until(lambda: len(received_by_hook(tmp_path)) == 1, what="the delivery")
 
 
 def test_nothing_arrived_is_notified_once_a_day_whoever_notices(services_with: Any) -> None:
     first, second = services_with(), services_with()
-    assert first.ledger.add_news(NotificationKind.NOTHING_ARRIVED, once="2026-11-26")
-    assert not second.ledger.add_news(NotificationKind.NOTHING_ARRIVED, once="2026-11-26")
-    assert second.ledger.add_news(NotificationKind.NOTHING_ARRIVED, once="2026-11-27")
+    assert first.ledger.outbox.add(NotificationKind.NOTHING_ARRIVED, once="2026-11-26")
+    assert not second.ledger.outbox.add(NotificationKind.NOTHING_ARRIVED, once="2026-11-26")
+    assert second.ledger.outbox.add(NotificationKind.NOTHING_ARRIVED, once="2026-11-27")
 
 
 def test_a_command_gets_none_of_our_settings_and_no_more_time_than_it_has(

@@ -74,7 +74,7 @@ def services(make: Callable[..., Services]) -> Services:
 
 
 def history(services: Services, batch: int) -> list[tuple[str, str | None]]:
-    return [(line["what"], line["who"]) for line in services.ledger.history(batch)]
+    return [(line["what"], line["who"]) for line in services.ledger.history.lines(batch)]
 
 
 @pytest.mark.parametrize("decide", DECISIONS, ids=lambda decide: str(decide.__name__))
@@ -129,18 +129,18 @@ def test_pause_resume_and_cancel_say_who_and_refuse_what_cannot_be(services: Ser
 def test_a_batch_that_somebody_sends_gets_new_orders_only(services: Services) -> None:
     batch = running_batch(services.ledger, 2)
     worker = hand(services.ledger)
-    assert services.ledger.batch(batch).is_worked_on
+    assert services.ledger.batches.get(batch).is_worked_on
     with pytest.raises(LedgerError, match="only a stopped batch"):
         resume(services, batch, NewOrders(), who="ito@pages")
     resumed = resume(services, batch, NewOrders(verify_first=True), who="ito@pages")
     assert (resumed.was_running, resumed.status.batch.verify) == (True, True)
-    services.ledger.end_worker(worker.number)
+    services.ledger.workers.end(worker.number)
 
 
 def test_a_batch_of_which_the_ledger_has_forgotten_sources_goes_on_with_look_ups_only(services: Services) -> None:
     batch = running_batch(services.ledger, 2)
     stop = Stop(StopCode.FORGOTTEN, {"unknown": 1, "sampled": 2, "batch": batch})
-    assert services.ledger.pause(batch, stop)
+    assert services.ledger.lifecycle.pause(batch, stop)
     with pytest.raises(LedgerError, match="--verify-first"):
         resume(services, batch, NewOrders(), who="ito@pages")
     assert resume(services, batch, NewOrders(verify_first=True), who="ito@pages").status.batch.verify
@@ -170,11 +170,11 @@ def unclear_row(services: Services) -> int:
     """A finished batch whose only row waits for a person."""
     batch = running_batch(services.ledger, 1)
     worker = hand(services.ledger)
-    (row,) = services.ledger.claim_slice(whole(batch), worker.number)
+    (row,) = services.ledger.leases.claim(whole(batch), worker.number)
     worker.mark([row])
     worker.record(answer(row, RowState.UNCLEAR, code="lookup_inconclusive"))
-    services.ledger.end_worker(worker.number)
-    assert services.ledger.close_batch(batch)
+    services.ledger.workers.end(worker.number)
+    assert services.ledger.lifecycle.close(batch)
     return batch
 
 

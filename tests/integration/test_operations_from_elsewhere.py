@@ -71,7 +71,7 @@ def test_a_web_door_resolves_an_unclear_row(onboard: Command, services: Services
         assert (created.status_code, created.json()["counts"]["created"]) == (200, 1)
         assert post(f"{url}/batches/{batch}/rows/{other['line']}", decision="give_up").status_code == 200
         assert requests.get(f"{url}/unclear", timeout=30).json() == []
-        deeds = [(line["record"], line["who"]) for line in services.ledger.history(batch) if line["who"]]
+        deeds = [(line["record"], line["who"]) for line in services.ledger.history.lines(batch) if line["who"]]
     assert deeds == [(1, "sato@pages"), (2, "sato@pages")]
     assert simulator.statistics()["references"]["doubled_count"] == 0
 
@@ -83,7 +83,7 @@ def test_a_web_door_approves_a_canary(onboard: Command, services: Services, simu
         approved = post(f"{url}/batches/{batch}/approve")
         assert (approved.status_code, approved.json()["state"]) == (200, BatchState.RUNNING)
         assert post(f"{url}/batches/{batch}/approve").status_code == 409, "it does not wait any more"
-        assert services.ledger.history(batch)[-1]["who"] == "sato@pages"
+        assert services.ledger.history.lines(batch)[-1]["who"] == "sato@pages"
     done = onboard.json("run", file)
     assert (done["exit"], done["books"]["created"], simulator.statistics()["created"]) == (0, 12, 12)
 

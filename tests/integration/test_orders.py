@@ -45,10 +45,10 @@ def test_nobody_claims_or_rings_for_a_batch_of_another_account(ledger_url: str, 
     ours, theirs = ledger_of(ledger_url, HERE), ledger_of(ledger_url, other)
     batch = running_batch(ours, 3)
     foreign = running_batch(theirs, [new_row(n, customer=f"foreign_{n}") for n in (1, 2)])
-    assert theirs.claim_slice(whole(batch), hand(theirs).number) == []
-    assert [one.batch_id for one in theirs.dispatch()] == [foreign]
-    assert [one.batch_id for one in ours.dispatch()] == [batch]
-    assert len(ours.claim_slice(whole(batch), hand(ours).number)) == 3
+    assert theirs.leases.claim(whole(batch), hand(theirs).number) == []
+    assert [one.batch_id for one in theirs.dispatch.take_due()] == [foreign]
+    assert [one.batch_id for one in ours.dispatch.take_due()] == [batch]
+    assert len(ours.leases.claim(whole(batch), hand(ours).number)) == 3
     ours.close()
     theirs.close()
 
@@ -56,11 +56,11 @@ def test_nobody_claims_or_rings_for_a_batch_of_another_account(ledger_url: str, 
 def test_a_message_that_reaches_a_stranger_is_due_again_at_once(ledger_url: str) -> None:
     ours, theirs = ledger_of(ledger_url, HERE), ledger_of(ledger_url, LIVE)
     batch = running_batch(ours, 3)
-    (rung,) = ours.dispatch()
-    assert ours.dispatch() == []
-    assert theirs.claim_slice(rung, hand(theirs).number) == []
-    theirs.finish_slice(rung)
-    assert ours.dispatch() == [rung] == [Slice(batch, 1, 3)]
+    (rung,) = ours.dispatch.take_due()
+    assert ours.dispatch.take_due() == []
+    assert theirs.leases.claim(rung, hand(theirs).number) == []
+    theirs.dispatch.finish(rung)
+    assert ours.dispatch.take_due() == [rung] == [Slice(batch, 1, 3)]
     ours.close()
     theirs.close()
 
@@ -68,9 +68,9 @@ def test_a_message_that_reaches_a_stranger_is_due_again_at_once(ledger_url: str)
 def test_the_unread_messages_of_another_account_take_no_room(ledger_url: str) -> None:
     ours, theirs = ledger_of(ledger_url, HERE), ledger_of(ledger_url, LIVE)
     running_batch(theirs, [new_row(n, customer=f"foreign_{n}") for n in range(1, 5)], slice_rows=1)
-    assert len(theirs.dispatch(4)) == 4
+    assert len(theirs.dispatch.take_due(4)) == 4
     running_batch(ours, 4, slice_rows=1)
-    assert len(ours.dispatch(4)) == 4
+    assert len(ours.dispatch.take_due(4)) == 4
     ours.close()
     theirs.close()
 
@@ -134,7 +134,7 @@ def test_a_nightly_window_holds_whoever_runs(tmp_path: Path, simulator: Simulato
     def accepted() -> bool:
         nonlocal ledger
         ledger = ledger or Ledger.open(nightly.ledger_url) if Path(nightly.home / "ledger.db").exists() else None
-        return ledger is not None and ledger.running_batches() == [1]
+        return ledger is not None and ledger.batches.running() == [1]
 
     wait_until(accepted, what="the batch")
     assert ledger is not None
@@ -143,17 +143,17 @@ def test_a_nightly_window_holds_whoever_runs(tmp_path: Path, simulator: Simulato
     at_noon = Command(tmp_path, simulator)
     assert at_noon.json("run", write_csv(tmp_path / "noon.csv", 10, prefix="noon_"))["books"]["created"] == 10
     assert simulator.statistics()["created"] == 10
-    assert ledger.batch(1).window == f"{opens}:00-{closes}:00 Asia/Tokyo"
+    assert ledger.batches.get(1).window == f"{opens}:00-{closes}:00 Asia/Tokyo"
     assert at_noon("resume", 1, "--at-any-time", "--until", "05:00").returncode == 2
     assert at_noon("resume", 1, "--not-before", "01:00").returncode == 2
     later = at_noon.start("resume", 1, "--not-before", sooner, "--until", closes)
-    wait_until(lambda: ledger.running_batches() == [1], what="the batch")
+    wait_until(lambda: ledger.batches.running() == [1], what="the batch")
     later.send_signal(signal.SIGINT)
     out, err = later.communicate(timeout=60)
     assert re.search(rf"nothing is sent before ([\d-]+ )?{sooner}", out), err
     assert simulator.statistics()["created"] == 10
     assert at_noon.json("resume", 1, "--at-any-time")["books"]["created"] == 20
-    assert "is sent at any time" in [entry["what"] for entry in ledger.history(1, 0)]
+    assert "is sent at any time" in [entry["what"] for entry in ledger.history.lines(1, 0)]
     ledger.close()
 
 

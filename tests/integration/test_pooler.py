@@ -37,7 +37,7 @@ def test_clients_of_one_session_do_not_meet_each_others_statements(postgres_url:
             for number in range(7)
         ]
         hands = [hand(ledger) for ledger in ledgers]
-        held = [hand.ledger.claim_slice(whole(batch), hand.number) for batch in batches for hand in hands]
+        held = [hand.ledger.leases.claim(whole(batch), hand.number) for batch in batches for hand in hands]
         assert sum(map(len, held)) == 20 * len(batches)
         for ledger in ledgers:
             ledger.close()
@@ -47,7 +47,7 @@ def test_a_direct_connection_still_prepares_its_statements(postgres_url: str) ->
     direct = Ledger.open(postgres_url)
     batch = running_batch(direct, 20)
     for _ in range(50):
-        direct.batch(batch)
+        direct.batches.get(batch)
     with direct.engine.read() as connection:
         assert connection.exec_driver_sql("select count(*) from pg_prepared_statements").scalar_one() > 0
     direct.close()

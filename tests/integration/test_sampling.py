@@ -39,12 +39,12 @@ class Elepay:
 
 def sampled(ledger: Ledger, rows: int = 10, customers: str = "cus") -> int:
     """A batch whose sample is due."""
-    reader = ledger.add_worker("elsewhere", 1, "", 60.0)
-    batch = ledger.add_batch(name="f.csv", sha256="0" * 64, file_format={}, reader=reader, parent_id=None)
+    reader = ledger.workers.add("elsewhere", 1, "", 60.0)
+    batch = ledger.batches.add(name="f.csv", sha256="0" * 64, file_format={}, reader=reader, parent_id=None)
     new = [new_row(record, customer=f"{customers}_{record:06d}") for record in range(1, rows + 1)]
-    ledger.add_rows(batch, new, again=False)
-    ledger.start_batch(batch, 100, sample=True)
-    ledger.end_worker(reader)
+    ledger.rows.add(batch, new, again=False)
+    ledger.lifecycle.start(batch, 100, sample=True)
+    ledger.workers.end(reader)
     return batch
 
 
@@ -61,21 +61,21 @@ def sampler(ledger: Ledger, elepay: Elepay, redis_url: str, *, unreachable: floa
 
 def test_nothing_is_claimed_before_the_sample_and_all_of_it_after(ledger: Ledger, redis_url: str) -> None:
     batch, elepay = sampled(ledger), Elepay()
-    assert ledger.claim_slice(whole(batch), hand(ledger).number) == []
+    assert ledger.leases.claim(whole(batch), hand(ledger).number) == []
     assert sampler(ledger, elepay, redis_url).lets_go(whole(batch))
     assert len(set(elepay.asked)) == len(elepay.asked) == 5
     assert {"cus_000001", "cus_000002"} < set(elepay.asked)
     assert sampler(ledger, elepay, redis_url).lets_go(whole(batch))
     assert len(elepay.asked) == 5, "it is taken once"
-    assert len(ledger.claim_slice(whole(batch), hand(ledger).number)) == 10
+    assert len(ledger.leases.claim(whole(batch), hand(ledger).number)) == 10
 
 
 def test_a_sample_falls_anywhere_in_the_file(ledger: Ledger) -> None:
     batch = sampled(ledger, 200)
-    seen = {row.record for seed in range(20) for row in ledger.rows_to_sample(batch, random.Random(seed))}
+    seen = {row.record for seed in range(20) for row in ledger.sampling.rows(batch, random.Random(seed))}
     assert {1, 2} < seen
     assert len({record // 50 for record in seen}) >= 4
-    assert len(ledger.rows_to_sample(sampled_small(ledger), random.Random(1))) == 5
+    assert len(ledger.sampling.rows(sampled_small(ledger), random.Random(1))) == 5
 
 
 def sampled_small(ledger: Ledger) -> int:
@@ -87,31 +87,31 @@ def test_a_source_that_the_ledger_does_not_know_pauses_the_batch(
     ledger: Ledger, redis_url: str, generation: str
 ) -> None:
     batch, elepay = sampled(ledger), Elepay()
-    reference = ledger.report_row(batch, 2).reference
+    reference = ledger.queries.report_row(batch, 2).reference
     elepay.sources["cus_000002"] = reference + generation
     assert not sampler(ledger, elepay, redis_url).lets_go(whole(batch))
-    found = ledger.batch(batch)
+    found = ledger.batches.get(batch)
     assert (found.state, found.stop_code) == (BatchState.PAUSED, StopCode.FORGOTTEN)
     assert found.stop == Stop(StopCode.FORGOTTEN, {"unknown": 1, "sampled": 5, "batch": batch})
-    ledger.change_batch_state(batch, BatchState.RUNNING, None, only_from=[BatchState.PAUSED])
-    assert ledger.claim_slice(whole(batch), hand(ledger).number) == [], "whoever resumes it"
-    ledger.verify_from_now_on(batch)
-    assert [row.look_up for row in ledger.claim_slice(whole(batch), hand(ledger).number)] == [True] * 10
+    ledger.lifecycle.change_state(batch, BatchState.RUNNING, None, only_from=[BatchState.PAUSED])
+    assert ledger.leases.claim(whole(batch), hand(ledger).number) == [], "whoever resumes it"
+    ledger.lifecycle.verify_from_now_on(batch)
+    assert [row.look_up for row in ledger.leases.claim(whole(batch), hand(ledger).number)] == [True] * 10
 
 
 def test_sources_of_others_and_of_known_rows_prove_nothing(ledger: Ledger, redis_url: str) -> None:
     batch, elepay = sampled(ledger), Elepay()
     elepay.sources = {f"cus_{n:06d}": reference for n, reference in enumerate(["", "x", "order 7", "-2"], 1)}
     assert sampler(ledger, elepay, redis_url).lets_go(whole(batch))
-    assert ledger.batch(batch).state is BatchState.RUNNING
+    assert ledger.batches.get(batch).state is BatchState.RUNNING
 
 
 def test_small_batches_are_sampled_in_live_mode_only(ledger_url: str) -> None:
     for live, least in ((False, 5), (True, 1)):
         ledger = ledger_of(ledger_url, Account(live, f"https://{live}"))
-        assert ledger.sample_due_at(sampled(ledger, least, f"enough_{live}")) is not None
+        assert ledger.sampling.due_at(sampled(ledger, least, f"enough_{live}")) is not None
         if least > 1:
-            assert ledger.sample_due_at(sampled(ledger, least - 1, f"few_{live}")) is None
+            assert ledger.sampling.due_at(sampled(ledger, least - 1, f"few_{live}")) is None
         ledger.close()
 
 
@@ -125,13 +125,13 @@ def test_while_elepay_cannot_be_asked_the_batch_waits(
     before = ledger.now()
     asking = sampler(ledger, elepay, redis_url)
     assert not asking.lets_go(whole(batch))
-    assert ledger.batch(batch).state is BatchState.RUNNING
-    assert ledger.claim_slice(whole(batch), hand(ledger).number) == []
-    assert (ledger.sample_due_at(batch) or 0.0) > before
+    assert ledger.batches.get(batch).state is BatchState.RUNNING
+    assert ledger.leases.claim(whole(batch), hand(ledger).number) == []
+    assert (ledger.sampling.due_at(batch) or 0.0) > before
     if long is not None:
-        assert ledger.dispatch() == [], "its slice is put off"
+        assert ledger.dispatch.take_due() == [], "its slice is put off"
     elepay.failure = None
-    ledger.put_off_sample(batch, 0.0)
+    ledger.sampling.put_off(batch, 0.0)
     assert asking.lets_go(whole(batch))
 
 
@@ -143,10 +143,10 @@ def test_a_wrong_key_and_an_elepay_out_of_reach_halt_the_batch(ledger: Ledger, r
         batch, elepay = sampled(ledger), Elepay()
         elepay.failure = failure
         assert not sampler(ledger, elepay, redis_url, unreachable=1e-9).lets_go(whole(batch))
-        halted: Batch = ledger.batch(batch)
+        halted: Batch = ledger.batches.get(batch)
         assert halted.state is BatchState.HALTED
         assert sentence(halted.stop).startswith(why)
-        ledger.change_batch_state(batch, BatchState.CANCELLED, None, only_from=[BatchState.HALTED])
+        ledger.lifecycle.change_state(batch, BatchState.CANCELLED, None, only_from=[BatchState.HALTED])
 
 
 def test_a_customer_that_elepay_does_not_know_has_no_source(ledger: Ledger, redis_url: str) -> None:
@@ -157,14 +157,14 @@ def test_a_customer_that_elepay_does_not_know_has_no_source(ledger: Ledger, redi
 
 def test_one_asks_and_the_others_wait(ledger: Ledger, redis_url: str) -> None:
     batch, elepay = sampled(ledger), Elepay()
-    assert ledger.claim_sample(batch, 30.0)
-    assert not ledger.claim_sample(batch, 30.0)
-    ledger.dispatch()
+    assert ledger.sampling.claim(batch, 30.0)
+    assert not ledger.sampling.claim(batch, 30.0)
+    ledger.dispatch.take_due()
     assert not sampler(ledger, elepay, redis_url).lets_go(whole(batch))
     assert elepay.asked == []
-    ledger.end_sample(batch)
+    ledger.sampling.end(batch)
     give_up = time.monotonic() + 15.0  # its slice was put off for a second, and not for the 20 of a lost message
-    while not (due := ledger.dispatch()) and time.monotonic() < give_up:
+    while not (due := ledger.dispatch.take_due()) and time.monotonic() < give_up:
         time.sleep(0.1)
     assert [one.batch_id for one in due] == [batch]
 

@@ -32,14 +32,14 @@ def spelled(*references: str) -> list[NewRow]:
 
 def said(ledger: Ledger, batch: int) -> list[tuple[str, str, str]]:
     """State, code and detail of each row of a batch."""
-    rows: Iterator[ReportRow] = ledger.report_rows(batch)
+    rows: Iterator[ReportRow] = ledger.queries.report_rows(batch)
     return [(row.state, *(row.reasons[0][::3] if row.reasons else ("", ""))) for row in rows]
 
 
 def finished(ledger: Ledger, batch: int, state: RowState = RowState.CREATED, **more: str) -> list[str]:
     """Send what waits in a batch; return the references that were sent."""
     worker = hand(ledger)
-    rows = ledger.claim_slice(whole(batch), worker.number)
+    rows = ledger.leases.claim(whole(batch), worker.number)
     worker.mark(rows)
     worker.record(*[answer(row, state, source_id=f"src_{batch}_{row.record}", **more) for row in rows])
     return [row.reference for row in rows]
@@ -58,7 +58,7 @@ def test_another_spelling_in_the_file_is_invalid_and_names_the_line(ledger: Ledg
         ("waiting", "", ""),
         ("invalid", "other_spelling", "line 6"),
     ]
-    books = ledger.books(batch)
+    books = ledger.queries.counts(batch)
     assert books.balance
     assert (books.invalid, books.skipped, books.open, books.need_a_person) == (3, 1, 2, 5)
 
@@ -86,7 +86,7 @@ def test_no_ended_source_and_no_wish_for_one_more_lets_another_spelling_be_sent(
 def test_what_was_refused_or_cancelled_before_it_was_sent_is_known_in_no_spelling(ledger: Ledger) -> None:
     finished(ledger, running_batch(ledger, spelled(MAC)), RowState.REFUSED, code="U003005")
     cancelled = running_batch(ledger, spelled(COMPOSED))
-    assert ledger.change_batch_state(cancelled, BatchState.CANCELLED, None, only_from=[BatchState.RUNNING])
+    assert ledger.lifecycle.change_state(cancelled, BatchState.CANCELLED, None, only_from=[BatchState.RUNNING])
     later = running_batch(ledger, spelled(WINDOWS, DECOMPOSED))
     assert [state for state, *_ in said(ledger, later)] == ["waiting", "waiting"]
     assert len(finished(ledger, later)) == 2
@@ -101,7 +101,7 @@ def test_a_cancelled_wish_for_one_more_leaves_the_first_source_known(ledger: Led
     finished(ledger, first)
     more = running_batch(ledger, spelled(MAC), again=True)
     assert said(ledger, more) == [("waiting", "", "")]
-    assert ledger.change_batch_state(more, BatchState.CANCELLED, None, only_from=[BatchState.RUNNING])
+    assert ledger.lifecycle.change_state(more, BatchState.CANCELLED, None, only_from=[BatchState.RUNNING])
     assert said(ledger, running_batch(ledger, spelled(MAC, WINDOWS))) == [
         ("skipped", "onboarded_before", f"batch {first} record 1"),
         ("invalid", "other_spelling", f"batch {first} line 2"),
@@ -121,7 +121,7 @@ def test_spellings_sent_as_their_own_have_one_source_each_whatever_the_setting_i
     assert said(ledger, again) == [
         ("skipped", "onboarded_before", f"batch {batch} record {record}") for record in (3, 2, 1)
     ]
-    assert [row.reference for row in ledger.report_rows(again)] == references[::-1]
+    assert [row.reference for row in ledger.queries.report_rows(again)] == references[::-1]
 
 
 def test_a_spelling_of_its_own_stays_so_when_the_other_one_is_refused(ledger: Ledger) -> None:
@@ -256,21 +256,21 @@ def play(ledger: Ledger, customer: str, night: Night, known: Known) -> None:
         for record, (group, spelling, _) in enumerate(night.rows, 1)
     ]
     worker = hand(ledger)
-    batch = ledger.add_batch(name="f.csv", sha256="0" * 64, file_format={}, reader=worker.number, parent_id=None)
+    batch = ledger.batches.add(name="f.csv", sha256="0" * 64, file_format={}, reader=worker.number, parent_id=None)
     for rows in filter(None, (new[:2], new[2:])):  # in two chunks, as a large file is
-        ledger.add_rows(batch, rows, again=night.again, own_spellings=night.own)
-    assert [row.state for row in ledger.report_rows(batch)] == known.expect(night)
+        ledger.rows.add(batch, rows, again=night.again, own_spellings=night.own)
+    assert [row.state for row in ledger.queries.report_rows(batch)] == known.expect(night)
     if night.ending == "discarded":
-        ledger.discard_batch(batch)
+        ledger.batches.discard(batch)
         return
-    ledger.start_batch(batch, 100)
-    held = ledger.claim_slice(whole(batch), worker.number)
+    ledger.lifecycle.start(batch, 100)
+    held = ledger.leases.claim(whole(batch), worker.number)
     fates = {row.record: night.rows[row.record - 1][2] for row in held}
     worker.mark([row for row in held if fates[row.record] != "unsent"])
     for row in held:
         spelling, fate = night.rows[row.record - 1][:2], fates[row.record]
         if fate == "unsent":
-            ledger.release(worker.number, [row], {})
+            ledger.leases.release(worker.number, [row], {})
         else:
             more = {"source_id": f"src_{batch}_{row.record}"} if fate == "created" else {"code": "U003005"}
             worker.record(answer(row, RowState(fate), **more))
@@ -279,7 +279,7 @@ def play(ledger: Ledger, customer: str, night: Night, known: Known) -> None:
             known.owned[spelling] = fate
             known.places[spelling] = batch, row.record
     if night.ending == "cancelled":
-        ledger.change_batch_state(batch, BatchState.CANCELLED, None, only_from=[BatchState.RUNNING])
+        ledger.lifecycle.change_state(batch, BatchState.CANCELLED, None, only_from=[BatchState.RUNNING])
     for spelling in night.ended:
         if known.owned.get(spelling) == "created":
             known.owned[spelling] = "ended"
@@ -366,7 +366,7 @@ def test_a_spelling_is_the_same_in_a_file_that_is_read_by_intake(tmp_path: Path)
     made = Reported(tmp_path)
     lines = [TITLES, *(f"cus_1,creditcard,web,{each}" for each in ("plain", COMPOSED, DECOMPOSED, COMPOSED))]
     batch = made.accept("\n".join(lines))
-    rows = list(made.ledger.report_rows(batch.id))
+    rows = list(made.ledger.queries.report_rows(batch.id))
     assert [row.state for row in rows] == ["waiting", "waiting", "invalid", "skipped"]
     reports = made.write(made.settle(batch), lang="ja")
     failures = reports["failures"].read_text("utf-8")

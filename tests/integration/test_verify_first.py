@@ -15,40 +15,40 @@ from tasks.send.source_lookup import SourceLookup
 
 def verifying(ledger: Ledger, rows: int = 3) -> int:
     batch = running_batch(ledger, rows)
-    ledger.verify_from_now_on(batch)
+    ledger.lifecycle.verify_from_now_on(batch)
     return batch
 
 
 def test_rows_that_were_never_sent_are_claimed_as_look_ups(ledger: Ledger) -> None:
     batch = verifying(ledger)
     worker = hand(ledger)
-    held = ledger.claim_slice(whole(batch), worker.number)
+    held = ledger.leases.claim(whole(batch), worker.number)
     assert [row.never_sent for row in held] == [True] * 3
-    assert ledger.count_states(batch) == {RowState.UNCLEAR: 3}
+    assert ledger.queries.count_states(batch) == {RowState.UNCLEAR: 3}
     assert worker.mark(held) == set(), "a row in doubt is never marked"
 
 
 def test_a_dead_worker_leaves_them_to_be_looked_up_again(ledger: Ledger) -> None:
     batch = verifying(ledger)
     worker = hand(ledger)
-    ledger.claim_slice(whole(batch), worker.number)
-    ledger.end_worker(worker.number)
-    assert ledger.reap(look_up_delay_seconds=0) == 3
-    assert ledger.unclear_for_people() == [], "no person is needed"
-    assert [row.never_sent for row in ledger.claim_slice(whole(batch), hand(ledger).number)] == [True] * 3
+    ledger.leases.claim(whole(batch), worker.number)
+    ledger.workers.end(worker.number)
+    assert ledger.reaper.reap(look_up_delay_seconds=0) == 3
+    assert ledger.resolution.unclear_rows() == [], "no person is needed"
+    assert [row.never_sent for row in ledger.leases.claim(whole(batch), hand(ledger).number)] == [True] * 3
 
 
 def test_a_row_that_is_surely_absent_is_sent_and_then_is_a_row_like_any_other(ledger: Ledger) -> None:
     batch = verifying(ledger, 1)
     worker = hand(ledger)
-    (row,) = ledger.claim_slice(whole(batch), worker.number)
+    (row,) = ledger.leases.claim(whole(batch), worker.number)
     worker.record(Outcome(batch, 1, 0, RowState.CLAIMED, worker=worker.number, resends=1))
-    ledger.release(worker.number, [row], {})
-    (row,) = ledger.claim_slice(whole(batch), worker.number)
+    ledger.leases.release(worker.number, [row], {})
+    (row,) = ledger.leases.claim(whole(batch), worker.number)
     assert not row.look_up, "it is not looked up once more"
     assert worker.mark([row])
     worker.record(answer(row, RowState.UNCLEAR, not_before=0.0))
-    (row,) = ledger.claim_slice(whole(batch), worker.number)
+    (row,) = ledger.leases.claim(whole(batch), worker.number)
     assert row.look_up
     assert not row.never_sent
 
@@ -56,36 +56,36 @@ def test_a_row_that_is_surely_absent_is_sent_and_then_is_a_row_like_any_other(le
 def test_a_found_generation_is_the_one_that_is_shown_and_counted_on(ledger: Ledger) -> None:
     batch = verifying(ledger, 1)
     worker = hand(ledger)
-    (row,) = ledger.claim_slice(whole(batch), worker.number)
+    (row,) = ledger.leases.claim(whole(batch), worker.number)
     worker.record(
         Outcome(
             batch, 1, 0, RowState.CREATED, source_id="src_1", source_status="failed", adopted=True, source_generation=2
         )
     )
-    assert ledger.report_row(batch, 1).reference == f"{row.reference}-2"
+    assert ledger.queries.report_row(batch, 1).reference == f"{row.reference}-2"
     again = running_batch(ledger, [new_row(1)])
-    assert ledger.report_row(again, 1).reference == f"{row.reference}-3"
+    assert ledger.queries.report_row(again, 1).reference == f"{row.reference}-3"
 
 
 def test_a_persons_word_is_not_looked_up_once_more(ledger: Ledger) -> None:
     batch = verifying(ledger, 1)
     worker = hand(ledger)
-    ledger.claim_slice(whole(batch), worker.number)
+    ledger.leases.claim(whole(batch), worker.number)
     worker.record(Outcome(batch, 1, 0, RowState.UNCLEAR, code="lookup_inconclusive"))
-    ledger.resolve(batch, 1, RowState.WAITING, source_id=None, who="somebody")
-    (row,) = ledger.claim_slice(whole(batch), worker.number)
+    ledger.resolution.resolve(batch, 1, RowState.WAITING, source_id=None, who="somebody")
+    (row,) = ledger.leases.claim(whole(batch), worker.number)
     assert not row.look_up
 
 
 def test_a_cancelled_batch_gives_rows_up_that_it_was_looking_up(ledger: Ledger) -> None:
     batch = verifying(ledger, 1)
     worker = hand(ledger)
-    held = ledger.claim_slice(whole(batch), worker.number)
-    ledger.release(worker.number, held, {})
-    ledger.change_batch_state(batch, BatchState.CANCELLED, None, only_from=[BatchState.RUNNING])
+    held = ledger.leases.claim(whole(batch), worker.number)
+    ledger.leases.release(worker.number, held, {})
+    ledger.lifecycle.change_state(batch, BatchState.CANCELLED, None, only_from=[BatchState.RUNNING])
     other = running_batch(ledger, [new_row(1)])
-    assert ledger.count_states(other) == {RowState.WAITING: 1}
-    assert ledger.unclear_for_people() == []
+    assert ledger.queries.count_states(other) == {RowState.WAITING: 1}
+    assert ledger.resolution.unclear_rows() == []
 
 
 class Lists:
@@ -104,7 +104,7 @@ def source(reference: str | None, status: str = "pending") -> Source:
 
 def test_any_generation_of_the_identity_counts_and_one_that_lives_first(ledger: Ledger) -> None:
     batch = verifying(ledger, 1)
-    (row,) = ledger.claim_slice(whole(batch), hand(ledger).number)
+    (row,) = ledger.leases.claim(whole(batch), hand(ledger).number)
 
     def look(*listed: Source, complete: bool = True) -> object:
         api = Lists(*listed, complete=complete)
@@ -128,12 +128,14 @@ def test_any_generation_of_the_identity_counts_and_one_that_lives_first(ledger: 
 def test_a_found_source_is_a_control_source_only_if_it_was_pending(ledger: Ledger) -> None:
     batch = verifying(ledger, 3)
     worker = hand(ledger)
-    ledger.claim_slice(whole(batch), worker.number)
+    ledger.leases.claim(whole(batch), worker.number)
     found = {"adopted": True}
     worker.record(Outcome(batch, 1, 0, RowState.CREATED, source_id="src_1", source_status="active", **found))
-    assert ledger.witnesses(batch, 3, "creditcard", after=0.0) == []
+    assert ledger.control_sources.choose(batch, 3, "creditcard", after=0.0) == []
     worker.record(Outcome(batch, 2, 0, RowState.CREATED, source_id="src_2", source_status="pending", **found))
-    assert [one.customer_id for one in ledger.witnesses(batch, 3, "creditcard", after=0.0)] == ["cus_000002"]
+    assert [one.customer_id for one in ledger.control_sources.choose(batch, 3, "creditcard", after=0.0)] == [
+        "cus_000002"
+    ]
 
 
 def test_references_are_read_back_exactly() -> None:

@@ -62,13 +62,13 @@ def test_a_ledger_that_says_nothing_is_left_and_used_again(
     ledger = Ledger.open(url)
     batch = running_batch(ledger, 10)
     proxy.mode = "silent"
-    for call in (lambda: ledger.batch(batch), lambda: hand(ledger), lambda: ledger.claim_slice(whole(batch), 1)):
+    for call in (lambda: ledger.batches.get(batch), lambda: hand(ledger), lambda: ledger.leases.claim(whole(batch), 1)):
         started = time.monotonic()
         with pytest.raises(LedgerError, match=r"has not answered for \d+ seconds|timeout"):
             call()
         assert time.monotonic() - started < 20
     proxy.mode = "pass"
-    assert len(ledger.claim_slice(whole(batch), hand(ledger).number)) == 10
+    assert len(ledger.leases.claim(whole(batch), hand(ledger).number)) == 10
     ledger.close()
 
 
@@ -79,7 +79,7 @@ def test_a_call_that_hangs_already_is_given_up_soon_after_the_process_was_told_t
 
     def ask() -> None:
         with pytest.raises(LedgerError, match="not answer"):
-            ledger.batches()
+            ledger.batches.newest()
         ended.set()
 
     threading.Thread(target=ask, daemon=True).start()
@@ -88,7 +88,7 @@ def test_a_call_that_hangs_already_is_given_up_soon_after_the_process_was_told_t
     assert ended.wait(15), "it would have waited for 30 seconds"
     started = time.monotonic()
     with pytest.raises(LedgerError, match="told to end"):
-        ledger.batches()
+        ledger.batches.newest()
     assert time.monotonic() - started < 1, "it is asked once"
     ledger.close()
 
@@ -102,7 +102,7 @@ def test_an_answer_that_comes_slowly_is_waited_for(url: str, proxy: Proxy, monke
     with psycopg.connect(url.replace("+psycopg", "")) as direct:
         direct.execute("select repeat('x', 5000)").fetchone()
     assert time.monotonic() - started > 1.5, "this is slow enough"
-    assert ledger.batches()
+    assert ledger.batches.newest()
     ledger.close()
 
 
@@ -127,13 +127,13 @@ def test_a_server_that_was_made_read_only_is_left_for_one_that_writes(postgres_u
             direct.execute("select pg_reload_conf()")
             wait_until(lambda: refuses(ledger), 20, "a server that cannot write")
             with pytest.raises(LedgerError, match="read-only"):
-                ledger.batches()
+                ledger.batches.newest()
         finally:
             direct.execute("set default_transaction_read_only = off")
             direct.execute("alter system reset default_transaction_read_only")
             direct.execute("select pg_reload_conf()")
     wait_until(lambda: not refuses(ledger), 20, "one that writes")
-    assert len(ledger.claim_slice(whole(batch), hand(ledger).number)) == 10
+    assert len(ledger.leases.claim(whole(batch), hand(ledger).number)) == 10
     ledger.close()
 
 

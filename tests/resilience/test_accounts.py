@@ -56,12 +56,12 @@ def test_a_live_fleet_leaves_a_test_batch_on_its_ledger_alone(night: Night, valk
     assert live("ledger", "create").returncode == 0
     started = night.run(test, night.file(), "--no-workers")
     ledger = Ledger.open(postgres_url)
-    wait_until(lambda: ledger.running_batches() == [1], 60, "the test batch")
+    wait_until(lambda: ledger.batches.running() == [1], 60, "the test batch")
     night.fleet(live)
     said = night.run(live, write_csv(night.folder / "live.csv", 100, prefix="live_"), "--no-workers").json(90)
     assert said["books"]["created"] == 100
     assert not by_mode(night)[False]
-    assert ledger.books(1).open == ROWS
+    assert ledger.queries.counts(1).open == ROWS
     night.fleet(test)
     said = started.json(90)
     assert said["books"]["created"] == ROWS

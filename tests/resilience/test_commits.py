@@ -15,8 +15,8 @@ from machines import pause
 DIES = """
 import os, pathlib, signal, sys
 if "worker" in sys.orig_argv:
-    from tasks.ledger.leases import Holding
-    write_wave, deaths, commits = Holding.write_wave, pathlib.Path({folder!r}), [0]
+    from tasks.ledger.leases import Leases
+    record_and_mark, deaths, commits = Leases.record_and_mark, pathlib.Path({folder!r}), [0]
 
     def die():
         for death in deaths.glob("*"):
@@ -30,12 +30,12 @@ if "worker" in sys.orig_argv:
         commits[0] += bool(to_send)
         if to_send and commits[0] == 3 and {when!r} == "before":
             die()
-        result = write_wave(self, worker, outcomes, to_send, lease_seconds, **more)
+        result = record_and_mark(self, worker, outcomes, to_send, lease_seconds, **more)
         if to_send and commits[0] == 3 and {when!r} == "after":
             die()
         return result
 
-    Holding.write_wave = dying
+    Leases.record_and_mark = dying
 """
 DEATHS = 6
 

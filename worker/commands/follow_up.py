@@ -20,7 +20,7 @@ def follow_up(services: Services, console: Console) -> tuple[int, dict[str, Any]
     """Ask elepay what became of every pending source that is due; return how it went."""
     services.settings.require_key()
     with Interrupts() as interrupts, interrupts.counted(), with_redis(services, console, "follow-up"):
-        due = services.ledger.follow_ups_due()
+        due = services.ledger.follow_up.count_due()
         console.print(f"{due:,} sources are due")
         result = ask_about_due_sources(
             services,

@@ -200,12 +200,12 @@ def _passed_on(process: subprocess.Popen[str]) -> Iterator[list[int]]:
 def _is_accepted(services: Services) -> bool:
     """Return whether the file became a batch; asking makes no ledger."""
     made = (services.settings.home / "ledger.db").exists()
-    return made and any(batch.state is not BatchState.UNUSABLE for batch in services.ledger.batches())
+    return made and any(batch.state is not BatchState.UNUSABLE for batch in services.ledger.batches.newest())
 
 
 def _compare(services: Services, counted: Mapping[str, Any]) -> dict[str, Any]:
     """Compare what the simulator counted with the ledger: each created row has one source, and there is no other."""
-    counts = services.ledger.books(1)
+    counts = services.ledger.queries.counts(1)
     services.ledger.close()
     references = counted["references"]
     faults = counted["faults"]

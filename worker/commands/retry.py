@@ -38,5 +38,5 @@ def retry(
             batches = retried.batches(batch_id)
             ending = send_to_the_end(services, batches, console, work, progress)
         if ending is Ending.OVER and len(batches) > 1:
-            report.write(services, services.ledger.batch(batch_id))
+            report.write(services, services.ledger.batches.get(batch_id))
         return show_result(services, ReportOptions(), console, batches[-1], started, ending)

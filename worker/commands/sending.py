@@ -104,7 +104,7 @@ def _print_left_alone(services: Services, batches: Sequence[int], console: Conso
 
 def _print_when(services: Services, batch_id: int, console: Console) -> None:
     """Say that the window is closed, and until when, if it is."""
-    opens_at = report.waits_for_next_night(services, services.ledger.batch(batch_id))
+    opens_at = report.waits_for_next_night(services, services.ledger.batches.get(batch_id))
     if opens_at is not None:
         console.print(f"nothing is sent before {terminal.clock_time(opens_at, services.settings.time_zone)}: waiting")
 

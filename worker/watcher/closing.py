@@ -58,7 +58,7 @@ class ClaimCloser:
         if batch_id in running:
             progress.waits_for_a_person = False
             return self._night.are_due(progress.claim, batch_id)
-        state = self._ledger.batch(batch_id).state
+        state = self._ledger.batches.get(batch_id).state
         if state in _STOPPED and not progress.waits_for_a_person:
             log.warning("batch waits for a person", batch=batch_id, state=str(state))
         progress.waits_for_a_person = state in _STOPPED
@@ -76,7 +76,7 @@ class ClaimCloser:
         if progress.unusable is not None:
             self._reject(claim, progress.unusable)
         elif progress.batch_id is not None:
-            batch = self._ledger.batch(progress.batch_id)
+            batch = self._ledger.batches.get(progress.batch_id)
             if progress.is_repeat:
                 self._archive_repeat(claim, batch)
             elif batch.state in _ENDED:
@@ -87,7 +87,7 @@ class ClaimCloser:
     def _archive(self, claim: Claim, batch: Batch) -> None:
         self._publish_reports(claim, batch, name_of_reports(batch.id, claim.name))
         self._on_closed(self._inbox.archive(claim, str(batch.id)))
-        self._summary.raise_exit_code(terminal.exit_code(batch, self._ledger.books(batch.id)))
+        self._summary.raise_exit_code(terminal.exit_code(batch, self._ledger.queries.counts(batch.id)))
         self._summary.archived += 1
         log.info("file archived", claim=claim.id, batch=batch.id)
 
@@ -110,10 +110,12 @@ class ClaimCloser:
         self._inbox.publish(claim, name)
 
     def _archive_repeat(self, claim: Claim, batch: Batch) -> None:
-        need = self._ledger.books(batch.id).need_a_person
+        need = self._ledger.queries.counts(batch.id).need_a_person
         self._write_notice(claim, Notice("already_onboarded", claim.name, claim.id, batch=batch, need_a_person=need))
         self._inbox.publish(claim, f"{name_of_reports(batch.id, claim.name)}-again-{claim.id}")
-        self._ledger.add_news(NotificationKind.REPEATED, once=f"repeated {claim.id}", batch_id=batch.id, why=claim.name)
+        self._ledger.outbox.add(
+            NotificationKind.REPEATED, once=f"repeated {claim.id}", batch_id=batch.id, why=claim.name
+        )
         self._on_closed(self._inbox.archive(claim, f"{batch.id}-again"))
         self._summary.already_onboarded += 1
         log.info("already onboarded", claim=claim.id, batch=batch.id)

@@ -38,7 +38,7 @@ class ExpectedFile:
     def _warn(self, due: datetime) -> None:
         """Log and notify once a day and inbox, whichever watcher is first."""
         once = f"nothing arrived {due:%Y-%m-%d} {self._inbox.location}"
-        if self._ledger.add_news(NotificationKind.NOTHING_ARRIVED, once=once, why=f"{due:%Y-%m-%d %H:%M}"):
+        if self._ledger.outbox.add(NotificationKind.NOTHING_ARRIVED, once=once, why=f"{due:%Y-%m-%d %H:%M}"):
             log.warning("nothing arrived", by=f"{due:%Y-%m-%d %H:%M}")
 
     def _next_time(self) -> float | None:

@@ -69,7 +69,7 @@ class LateUploadCheck:
         with self._failures.logged(f"{claim.id}, compared with what was read"):
             if not self._inbox.has_other_content(claim):
                 return
-            self._ledger.add_news(NotificationKind.WENT_ON, once=f"went on {claim.id}", why=claim.name)
+            self._ledger.outbox.add(NotificationKind.WENT_ON, once=f"went on {claim.id}", why=claim.name)
             accepted = self._accepted_files.get(accepted_name(claim.facts["sha256"]))
             if self._inbox.return_to_inbox(claim, accepted):
                 log.warning("file changed after it was read, and comes back", claim=claim.id)

@@ -38,5 +38,5 @@ class NightReports:
         return float(claim.facts["claimed_at"]) < closed_at and not self._is_sending(batch_id)
 
     def _is_sending(self, batch_id: int) -> bool:
-        count = self._ledger.count_states(batch_id)
+        count = self._ledger.queries.count_states(batch_id)
         return bool(count.get(RowState.CLAIMED) or count.get(RowState.SENDING))

@@ -87,7 +87,7 @@ class ClaimPipeline:
         self._read_next(idle)
 
     def _close_next(self, idle: list[ClaimInProgress]) -> None:
-        running = set(self._ledger.running_batches())
+        running = set(self._ledger.batches.running())
         due = [progress for progress in idle if progress.is_read and self._closer.is_due(progress, running)]
         if due and self._closing is None:
             self._closing = self._start(min(due, key=lambda progress: progress.retry_at), self._closer.close)

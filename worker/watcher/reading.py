@@ -64,7 +64,7 @@ class ClaimReader:
             detail="link",
         )
         claim_id, code = progress.claim.id, progress.unusable.code
-        self._ledger.add_news(NotificationKind.REJECTED, once=f"rejected {claim_id}", code=code, why=claim_id)
+        self._ledger.outbox.add(NotificationKind.REJECTED, once=f"rejected {claim_id}", code=code, why=claim_id)
 
     def _batch_of_earlier_reading(self, claim: Claim) -> Batch | None:
         """Return the claim's own batch of what was read before its watcher ended, if that was accepted."""
@@ -78,7 +78,7 @@ class ClaimReader:
         version = self._inbox.read_version(claim)
         sha256 = str(version["sha256"])
         if claim.facts.get("sha256", "") != sha256:
-            last = max((batch.id for batch in self._ledger.batches_of_file(sha256)), default=0)
+            last = max((batch.id for batch in self._ledger.batches.of_file(sha256)), default=0)
             self._inbox.note(claim, **version, after=last, batch=None)
         return sha256
 
@@ -95,7 +95,7 @@ class ClaimReader:
 
     def _known(self, sha256: str) -> list[Batch]:
         """Return the batches of this account that have this content for good."""
-        batches = self._ledger.batches_of_file(sha256)
+        batches = self._ledger.batches.of_file(sha256)
         return [batch for batch in batches if batch.account == self._ledger.account and batch.state in _KNOWN]
 
     def _own(self, claim: Claim, known: list[Batch]) -> Batch | None:

@@ -123,4 +123,4 @@ class InboxScanner:
     def _notify(self, what: str) -> None:
         """Notify once a day and inbox what cannot be claimed, whichever watcher is first."""
         once = f"not taken {datetime.now(self._zone):%Y-%m-%d} {self._inbox.location} {what}"
-        self._ledger.add_news(NotificationKind.NOT_TAKEN, once=once, why=what)
+        self._ledger.outbox.add(NotificationKind.NOT_TAKEN, once=once, why=what)

@@ -51,5 +51,5 @@ class Upkeep:
             self._ledger.require_memory()
             if restarted:
                 log.warning("the private Valkey had died and was started again")
-                self._ledger.dispatch_again()
+                self._ledger.dispatch.repeat()
             reap_and_dispatch(self._ledger, self._settings)

@@ -46,7 +46,7 @@ def test_a_row_on_its_way_leaves_the_index_of_identities_alone(tmp_path: Path) -
     batch = running_batch(ledger, 4)
     asked = asked_of(ledger)
     worker = hand(ledger)
-    held = ledger.claim_slice(whole(batch), worker.number)
+    held = ledger.leases.claim(whole(batch), worker.number)
     worker.mark(held)
     worker.record(answer(held[0]), answer(held[1], RowState.UNCLEAR, not_before=0.0))
     worker.record(answer(held[2], RowState.UNCLEAR, code="lost_answer"))
@@ -66,7 +66,7 @@ def test_whether_a_batch_is_done_is_answered_by_the_index_of_states(tmp_path: Pa
     ledger = Ledger.open(f"sqlite:///{tmp_path / 'ledger.db'}")
     batch = running_batch(ledger, 3)
     asked = asked_of(ledger)
-    assert not ledger.close_batch(batch)
+    assert not ledger.lifecycle.close(batch)
     (statement, values) = next(one for one in asked if "EXISTS" in one[0])
     with ledger.engine.read() as connection:
         plan = [step.detail for step in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values)]
@@ -104,7 +104,7 @@ def test_no_step_of_a_row_files_its_source_and_sources_are_found_by_their_key(tm
     batch = running_batch(ledger, 2)
     asked = asked_of(ledger)
     worker = hand(ledger)
-    held = ledger.claim_slice(whole(batch), worker.number)
+    held = ledger.leases.claim(whole(batch), worker.number)
     worker.mark(held)
     worker.record(answer(held[0], names_row=True), answer(held[1]))
     steps = [one for one in asked if one[0].startswith("UPDATE rows")]
@@ -125,11 +125,11 @@ def test_a_batchs_sources_are_filed_in_their_order_by_one_reading_of_its_rows(tm
     ledger = Ledger.open(f"sqlite:///{tmp_path / 'ledger.db'}")
     batch = running_batch(ledger, 1)
     worker = hand(ledger)
-    held = ledger.claim_slice(whole(batch), worker.number)
+    held = ledger.leases.claim(whole(batch), worker.number)
     worker.mark(held)
     worker.record(answer(held[0]))
     asked = asked_of(ledger)
-    assert ledger.close_batch(batch)
+    assert ledger.lifecycle.close(batch)
     assert not [one for one in asked if "JOIN" in one[0]], "nothing is contested"
     ((statement, values),) = [one for one in asked if one[0].startswith("INSERT INTO sources")]
     with ledger.engine.read() as connection:

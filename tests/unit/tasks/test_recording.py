@@ -43,7 +43,7 @@ class Desk(NamedTuple):
     renewals: list[str]
 
     def states(self) -> list[str]:
-        return [row.state for row in self.ledger.report_rows(self.batch)]
+        return [row.state for row in self.ledger.queries.report_rows(self.batch)]
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def desk(tmp_path: Path) -> Iterator[Desk]:
     queue = SliceQueue(ledger, CircuitBreaker(clock), guards, 100, clock)
     renewals: list[str] = []
     recorder = Recorder(ledger, lease, queue, guards, lambda: renewals.append("renewed"), 5.0, clock)
-    rows = ledger.claim_slice(whole(batch), lease.worker)
+    rows = ledger.leases.claim(whole(batch), lease.worker)
     run = SliceRun(whole(batch), lease.worker, 1e9, claimed=5, open=5)
     for row in rows:
         run.add(row)
@@ -94,7 +94,7 @@ def test_the_last_outcome_ends_the_slice(desk: Desk) -> None:
 
 
 def test_rows_of_a_paused_batch_do_not_leave_and_are_given_back(desk: Desk) -> None:
-    desk.ledger.pause(desk.batch, Stop(StopCode.PERSON, {"who": "somebody", "batch": desk.batch}))
+    desk.ledger.lifecycle.pause(desk.batch, Stop(StopCode.PERSON, {"who": "somebody", "batch": desk.batch}))
     marked, _ = desk.recorder.write([], desk.taken)
     assert marked == []
     assert [row.record for row in desk.run.unsent] == [1, 2, 3, 4, 5]
@@ -103,7 +103,7 @@ def test_rows_of_a_paused_batch_do_not_leave_and_are_given_back(desk: Desk) -> N
 
 
 def test_a_row_that_somebody_else_has_moved_does_not_leave(desk: Desk) -> None:
-    desk.ledger.release(desk.lease.worker, [desk.taken[0][1]], {})
+    desk.ledger.leases.release(desk.lease.worker, [desk.taken[0][1]], {})
     marked, _ = desk.recorder.write([], desk.taken)
     assert marked == desk.taken[1:]
     assert desk.run.unsent == [], "it is not this process's to give back"
@@ -112,7 +112,7 @@ def test_a_row_that_somebody_else_has_moved_does_not_leave(desk: Desk) -> None:
 
 def test_after_a_lost_lease_nothing_leaves_and_the_process_goes_on_under_a_new_number(desk: Desk) -> None:
     former = desk.lease.worker
-    desk.ledger.end_worker(former)
+    desk.ledger.workers.end(former)
     marked, _ = desk.recorder.write([], desk.taken)
     assert marked == []
     assert desk.run.done.is_set()
@@ -150,10 +150,10 @@ def test_outcomes_survive_a_ledger_that_is_away(desk: Desk) -> None:
 def test_connections_are_renewed_when_an_answer_named_the_source_of_another_row(desk: Desk) -> None:
     other = running_batch(desk.ledger, [new_row(9)])
     worker = hand(desk.ledger)
-    held = desk.ledger.claim_slice(whole(other), worker.number)
+    held = desk.ledger.leases.claim(whole(other), worker.number)
     worker.mark(held)
     worker.record(answer(held[0], source_id="src_taken"))
-    assert desk.ledger.close_batch(other)
+    assert desk.ledger.lifecycle.close(other)
     desk.recorder.write([], desk.taken)
     row = desk.taken[0][1]
     outcome = answer(row, source_id="src_taken")
@@ -163,12 +163,12 @@ def test_connections_are_renewed_when_an_answer_named_the_source_of_another_row(
 
 
 def test_rows_that_do_not_leave_free_their_places_of_the_slow_start(desk: Desk) -> None:
-    desk.ledger.pause(desk.batch, Stop(StopCode.PERSON, {"who": "somebody", "batch": desk.batch}))
+    desk.ledger.lifecycle.pause(desk.batch, Stop(StopCode.PERSON, {"who": "somebody", "batch": desk.batch}))
     desk.recorder.write([], desk.taken)
     rows = [new_row(record) for record in range(20, 20 + 2 * SLOW_START_ROWS)]
     batch = running_batch(desk.ledger, rows)
     run = SliceRun(whole(batch), desk.lease.worker, 1e9, open=len(rows))
-    for row in desk.ledger.claim_slice(whole(batch), desk.lease.worker):
+    for row in desk.ledger.leases.claim(whole(batch), desk.lease.worker):
         run.add(row)
     desk.queue.add(run)
     assert len(desk.queue.take()) == SLOW_START_ROWS

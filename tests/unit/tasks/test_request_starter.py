@@ -93,7 +93,7 @@ class Desk:
             sender, self.lease, self.threads, self.note, TOTAL_SECONDS, self.clock, self.slept.append
         )
         batch = running_batch(ledger, 3)
-        self.rows = ledger.claim_slice(whole(batch), self.lease.worker)
+        self.rows = ledger.leases.claim(whole(batch), self.lease.worker)
         self.run = SliceRun(whole(batch), self.lease.worker, 1e9, open=3)
 
     def clock(self) -> float:

@@ -37,7 +37,7 @@ class Desk(NamedTuple):
         return SliceClaims(self.ledger, self.lease, guards, window or Window(), slice_seconds, 5.0, self.clock)
 
     def states(self, batch: int) -> list[str]:
-        return [row.state for row in self.ledger.report_rows(batch)]
+        return [row.state for row in self.ledger.queries.report_rows(batch)]
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ def test_a_slice_outside_of_the_window_is_put_off(desk: Desk) -> None:
     claims = desk.claims(closed_now(desk))
     assert claims.claim(whole(batch)) is None
     assert desk.states(batch) == ["waiting"] * 3
-    assert desk.ledger.dispatch() == [], "it is not due before the window opens"
+    assert desk.ledger.dispatch.take_due() == [], "it is not due before the window opens"
 
 
 def test_a_slice_ends_when_its_window_closes(desk: Desk) -> None:
@@ -102,12 +102,12 @@ def test_what_was_not_sent_is_given_back_at_the_end(desk: Desk) -> None:
 def test_rows_that_this_process_does_not_know_are_given_back_now_and_then(desk: Desk) -> None:
     lost, batch = running_batch(desk.ledger, 2), running_batch(desk.ledger, [new_row(8), new_row(9)])
     claims = desk.claims()
-    desk.ledger.claim_slice(whole(lost), desk.lease.worker)  # its answer got lost: nobody works on it
+    desk.ledger.leases.claim(whole(lost), desk.lease.worker)  # its answer got lost: nobody works on it
     assert claims.claim(whole(batch)) is not None
-    claims.give_back_unknown()
+    claims.reaper.give_back_unknown()
     assert desk.states(lost) == ["claimed"] * 2, "not every time"
     desk.clock.now += LEASE_SECONDS / 4 + 1
-    claims.give_back_unknown()
+    claims.reaper.give_back_unknown()
     assert desk.states(lost) == ["waiting"] * 2
     assert desk.states(batch) == ["claimed"] * 2
 
@@ -119,5 +119,5 @@ def test_rows_of_a_slice_that_is_forgotten_are_given_back(desk: Desk) -> None:
     assert run is not None
     claims.forget(run)
     desk.clock.now += LEASE_SECONDS / 4 + 1
-    claims.give_back_unknown()
+    claims.reaper.give_back_unknown()
     assert desk.states(batch) == ["waiting"] * 2

@@ -120,11 +120,11 @@ def test_a_killed_one_is_an_error_and_nothing_of_the_file_stays(
 
     with pytest.raises(OnboardingError, match=r"exit code -9.*Run it again"):
         reported.accept(HEADER + lines, progress=kill)
-    assert [batch.state for batch in reported.ledger.batches()] == []
+    assert [batch.state for batch in reported.ledger.batches.newest()] == []
     assert not children()
     batch = reported.accept_path(tmp_path / "customers.csv")
     assert (batch.state, batch.records) == (BatchState.RUNNING, 130_000)
-    assert reported.ledger.books(batch.id).open == 130_000
+    assert reported.ledger.queries.counts(batch.id).open == 130_000
     assert "Traceback" not in capfd.readouterr().err
     reported.close()
 

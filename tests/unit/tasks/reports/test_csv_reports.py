@@ -255,7 +255,7 @@ def test_every_record_of_the_hardest_files_stands_in_its_results(reported: Repor
     for before, after in zip(theirs, ours, strict=True):
         assert earlier_report or before.width > len(fmt.header) or after.raw.startswith(before.raw)
     failures = list(read_raw(paths["failures"], format_of(paths["failures"])))
-    states = [row.state for row in reported.ledger.report_rows(batch.id)]
+    states = [row.state for row in reported.ledger.queries.report_rows(batch.id)]
     assert len(failures) == len(states) - states.count("skipped")
     if failures:
         assert reported.accept_path(paths["failures"]).records == len(failures)
@@ -303,7 +303,7 @@ def test_any_values_come_back_from_results_and_failures(
         for name in ("failures", "failures_excel_safe"):
             if failed:
                 batch = reported.accept_path(paths[name])
-                rows = list(reported.ledger.report_rows(batch.id))
+                rows = list(reported.ledger.queries.report_rows(batch.id))
                 known = {row["onboarding_record"]: row for row in failed}
                 assert len(rows) == len(known)
     finally:

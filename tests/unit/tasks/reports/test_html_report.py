@@ -174,7 +174,7 @@ def test_nothing_of_a_file_or_of_elepay_is_mark_up(reported: Reported) -> None:
         parent=EVIL,
         versions={EVIL: EVIL},
         warnings=[FileWarning(EVIL, EVIL, 1, 1, EVIL), FileWarning("trimmed", EVIL, 1, 1, EVIL)],
-        batch=reported.ledger.batch(batch.id),
+        batch=reported.ledger.batches.get(batch.id),
     )
     for lang in ("en", "ja"):
         page = Page(reported.write(batch, facts=facts, lang=lang)["html"])

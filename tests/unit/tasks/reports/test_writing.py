@@ -18,6 +18,7 @@ from reported import HEADER, Reported, cells, refused
 from tasks.files.file_store import MANIFEST
 from tasks.files.local_folder import LocalFolder
 from tasks.ledger import Ledger
+from tasks.ledger.queries import Queries
 from tasks.models import Batch, BatchState, LeasedRow, Outcome, ReportRow, RowCounts, RowState, Stop, StopCode
 from tasks.operations import report
 from tasks.reports import ReconciliationError, write_reports
@@ -111,7 +112,7 @@ def refuses(reported: Reported, batch: Batch, rows: list[ReportRow], **changes: 
 def test_reports_that_do_not_balance_are_refused(reported: Reported) -> None:
     batch = reported.settle(reported.accept(ROWS), half)
     reported.write(batch)
-    rows = list(reported.ledger.report_rows(batch.id))
+    rows = list(reported.ledger.queries.report_rows(batch.id))
     assert "record 41 of the file (line 42) has no row" in refuses(reported, batch, rows[:-1])
     assert "a row for record 42, the file ends" in refuses(
         reported, batch, [*rows, rows[-1]._replace(record=42, line=43)]
@@ -133,7 +134,9 @@ def test_an_accepted_copy_that_was_changed_is_refused(reported: Reported) -> Non
     reported.write(batch)
     kept = reported.ours.kept_file(batch)
     kept.write_bytes(kept.read_bytes().replace(b"Plan 1", b"Plan 9", 1))
-    assert "is not the file that was accepted" in refuses(reported, batch, list(reported.ledger.report_rows(batch.id)))
+    assert "is not the file that was accepted" in refuses(
+        reported, batch, list(reported.ledger.queries.report_rows(batch.id))
+    )
 
 
 def test_a_running_batch_has_reports_while_its_rows_move(reported: Reported) -> None:
@@ -170,7 +173,7 @@ if {limit!r}:
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, ({limit!r}, {limit!r}))
 while True:
-    made.write(made.ledger.batch({batch}), excel_safe=True, lang={lang!r})
+    made.write(made.ledger.batches.get({batch}), excel_safe=True, lang={lang!r})
     if {once!r}:
         break
 """
@@ -259,17 +262,19 @@ def test_a_folder_that_cannot_be_written_is_an_error_of_the_system(reported: Rep
 
 def test_a_halt_that_takes_refusals_back_meanwhile_does_not_spoil_the_reports(reported: Reported) -> None:
     batch = reported.settle(reported.accept(HEADER + "cus_1,paypay,web,\ncus_2,paypay,web,\n"), refused("M002003"))
-    assert reported.ledger.change_batch_state(
+    assert reported.ledger.lifecycle.change_state(
         batch.id, BatchState.HALTED, Stop(StopCode.SILENT), only_from=list(BatchState)
     )
 
-    class Judging(Ledger):
-        def books(self, batch_id: int) -> RowCounts:
-            found = super().books(batch_id)
-            self.take_back_refusals(batch_id, "M002003")
+    ledger = Ledger.open(reported.ours.ledger_url)
+
+    class Judging(Queries):
+        def counts(self, batch_id: int) -> RowCounts:
+            found = super().counts(batch_id)
+            ledger.guards.take_back_refusals(batch_id, "M002003")
             return found
 
     reported.ours.__dict__["ledger"] = judging = Judging.open(reported.ours.ledger_url)
-    paths = report.write(reported.ours, judging.batch(batch.id))
+    paths = report.write(reported.ours, judging.batches.get(batch.id))
     assert json.loads(paths["summary"].read_bytes())["books"]["open"] == 2
-    judging.close()
+    ledger.close()

@@ -55,5 +55,5 @@ def accept(services: Services) -> Callable[[Path], Accepted]:
 @pytest.fixture
 def notifications(ledger: Ledger) -> Callable[[], list[Notification]]:
     """Return what a channel would deliver that has been known since the beginning."""
-    ledger.know_channels(["mail"], 0.0)
-    return lambda: ledger.untold_news("mail", ledger.now() + 1, 0.0)
+    ledger.outbox.register_channels(["mail"], 0.0)
+    return lambda: ledger.outbox.unplanned("mail", ledger.now() + 1, 0.0)

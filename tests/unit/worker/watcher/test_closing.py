@@ -116,7 +116,7 @@ def test_an_unusable_file_is_rejected_with_its_reason(
 
 
 def test_a_running_batch_is_not_closed(closer: ClaimCloser, ledger: Ledger, running: ClaimInProgress) -> None:
-    assert not closer.is_due(running, running=ledger.running_batches())
+    assert not closer.is_due(running, running=ledger.batches.running())
 
 
 def test_a_batch_that_waits_for_a_person_is_logged_once(
@@ -126,18 +126,18 @@ def test_a_batch_that_waits_for_a_person_is_logged_once(
     batch_lifecycle.pause(ledger, running.batch_id)
     with structlog.testing.capture_logs() as logged:
         for _ in range(2):
-            assert not closer.is_due(running, running=ledger.running_batches())
+            assert not closer.is_due(running, running=ledger.batches.running())
     assert [line["event"] for line in logged] == ["batch waits for a person"]
     assert running.waits_for_a_person
     batch_lifecycle.resume(ledger, running.batch_id)
-    assert not closer.is_due(running, running=ledger.running_batches())
+    assert not closer.is_due(running, running=ledger.batches.running())
     assert not running.waits_for_a_person
 
 
 def test_a_cancelled_batch_is_closed(closer: ClaimCloser, ledger: Ledger, running: ClaimInProgress) -> None:
     assert running.batch_id is not None
     batch_lifecycle.cancel(ledger, running.batch_id)
-    assert closer.is_due(running, running=ledger.running_batches())
+    assert closer.is_due(running, running=ledger.batches.running())
 
 
 def test_a_claim_that_another_watcher_has_is_not_closed(

@@ -55,8 +55,8 @@ def test_a_file_that_came_after_the_night_has_no_reports_of_it(ledger: Ledger, c
 
 def test_the_reports_wait_for_rows_that_are_under_way(ledger: Ledger, closed: NightReports) -> None:
     batch, worker = running_batch(ledger), hand(ledger)
-    ledger.claim_slice(whole(batch), worker.number)
+    ledger.leases.claim(whole(batch), worker.number)
     assert not closed.are_due(claim_of(23), batch)
-    ledger.end_worker(worker.number)
-    ledger.reap(look_up_delay_seconds=1.0)
+    ledger.workers.end(worker.number)
+    ledger.reaper.reap(look_up_delay_seconds=1.0)
     assert closed.are_due(claim_of(23), batch)

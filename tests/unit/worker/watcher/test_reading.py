@@ -49,7 +49,7 @@ def test_a_new_content_becomes_a_batch(reader: ClaimReader, folder: LocalFolder,
     assert outcome(progress) == (1, False, None)
     assert progress.is_read
     assert progress.claim.facts["batch"] == 1
-    assert progress.claim.facts["sha256"] == ledger.batch(1).sha256
+    assert progress.claim.facts["sha256"] == ledger.batches.get(1).sha256
 
 
 def test_a_content_of_another_claim_is_a_repetition(reader: ClaimReader, folder: LocalFolder, clean: str) -> None:
@@ -67,7 +67,7 @@ def test_a_content_that_finished_before_is_a_repetition(
     first, second = claim_of(folder, invalid), claim_of(folder, invalid, "b.csv")
     reader.read(first)
     folder.archive(first.claim, "1")
-    assert ledger.batch(1).state is BatchState.FINISHED
+    assert ledger.batches.get(1).state is BatchState.FINISHED
     reader.read(second)
     assert outcome(second) == (1, True, None)
 

@@ -22,7 +22,7 @@ def upkeep(services: Services, failures: FailureLog) -> Upkeep:
 def batch_of_a_dead_worker(ledger: Ledger, customer: str) -> int:
     """A batch of which a dead worker has leased all rows; it is paused, so that nothing of it is dispatched."""
     batch, worker = running_batch(ledger, [new_row(1, customer=customer)]), hand(ledger, lease_seconds=0.0)
-    ledger.claim_slice(whole(batch), worker.number)
+    ledger.leases.claim(whole(batch), worker.number)
     batch_lifecycle.pause(ledger, batch)
     return batch
 
@@ -30,10 +30,10 @@ def batch_of_a_dead_worker(ledger: Ledger, customer: str) -> int:
 def test_rows_of_dead_workers_are_recovered_as_soon_as_it_is_asked_to_run(ledger: Ledger, upkeep: Upkeep) -> None:
     for customer in ("cus_1", "cus_2"):
         batch = batch_of_a_dead_worker(ledger, customer)
-        assert ledger.count_states(batch) == {RowState.CLAIMED: 1}
+        assert ledger.queries.count_states(batch) == {RowState.CLAIMED: 1}
         upkeep.run_soon()
         upkeep.run_if_due()
-        assert ledger.count_states(batch) == {RowState.WAITING: 1}
+        assert ledger.queries.count_states(batch) == {RowState.WAITING: 1}
 
 
 def test_a_replaced_ledger_ends_the_watcher(services: Services, upkeep: Upkeep) -> None:

@@ -1,4 +1,4 @@
-"""What the parts of the ledger share: opening and versions, whose batches these are, and conditions."""
+"""The ledger as a whole: opened, made, upgraded, closed; its parts are its attributes."""
 
 from __future__ import annotations
 
@@ -6,39 +6,72 @@ import contextlib
 from pathlib import Path
 from typing import Self
 
-from sqlalchemy import (
-    ColumnElement,
-    Connection,
-    and_,
-    exists,
-    func,
-    insert,
-    inspect,
-    or_,
-    select,
-    text,
-    update,
-)
+from sqlalchemy import Connection, exists, func, inspect, select, text, update
 
 from tasks.errors import LedgerError, LedgerReplaced
-from tasks.ledger.conditions import TO_DO
+from tasks.ledger.acceptance import Acceptance
+from tasks.ledger.audit_rows import AuditRows
+from tasks.ledger.batch_guards import Guards
+from tasks.ledger.batches import Batches
+from tasks.ledger.control_sources import ControlSources
+from tasks.ledger.dispatch import Dispatch
 from tasks.ledger.engine import LedgerEngine, place_of
+from tasks.ledger.follow_up import FollowUps
+from tasks.ledger.held_sources import HeldSources
+from tasks.ledger.history import History
+from tasks.ledger.insert_rows import InsertRows
+from tasks.ledger.leases import Leases
+from tasks.ledger.lifecycle import Lifecycle
 from tasks.ledger.memory import Seen, name_ledger
-from tasks.ledger.schema import VERSION, batches, created_for, history, ledger_identity, news, rows, slices, workers
-from tasks.models import NO_ACCOUNT, Account, BatchState, NotificationKind
+from tasks.ledger.outbox import Outbox
+from tasks.ledger.outcome_writes import OutcomeWrites
+from tasks.ledger.queries import Queries
+from tasks.ledger.reaper import Reaper
+from tasks.ledger.resolution import Resolution
+from tasks.ledger.retention import Retention
+from tasks.ledger.sampling import Sampling
+from tasks.ledger.schema import VERSION, created_for, ledger_identity
+from tasks.ledger.scope import Scope
+from tasks.ledger.worker_leases import WorkerLeases
+from tasks.models import NO_ACCOUNT, Account
 
 #: Number of the lock under which one process at a time migrates a PostgreSQL ledger.
 _MIGRATION_LOCK = 7_263_548
 
 
-class Store:
-    """What the parts of the ledger share: the database, whose batches these are, versions, conditions."""
+class Ledger:
+    """The ledger behind one SQLAlchemy URL; `Ledger.open(url)` makes its tables if there are none.
+
+    Each part is one concern; a part whose transactions include steps of another is given that other.
+    """
 
     def __init__(self, engine: LedgerEngine, account: Account) -> None:
         self.engine = engine
-        self.account = account  #: where the batches are sent that this process adds, claims and dispatches
-        #: The command whose batches these are (`workers.runner`); None: those of the fleet and of watchers.
-        self.runner: int | None = None
+        self.scope = scope = Scope(engine, account)
+        self.history = History(scope)
+        self.outbox = Outbox(scope)
+        self.dispatch = Dispatch(scope)
+        self.sampling = Sampling(scope, self.dispatch)
+        self.held_sources = HeldSources(scope, self.dispatch)
+        self.batches = Batches(scope, self.outbox)
+        self.lifecycle = Lifecycle(scope, self.dispatch, self.held_sources, self.sampling, self.history, self.outbox)
+        self.rows = InsertRows(scope)
+        self.workers = WorkerLeases(scope)
+        self.leases = Leases(scope, self.workers, OutcomeWrites(scope, self.held_sources))
+        self.reaper = Reaper(scope, self.dispatch)
+        self.guards = Guards(scope, self.dispatch)
+        self.control_sources = ControlSources(scope)
+        self.resolution = Resolution(scope, self.dispatch, self.history, self.held_sources)
+        self.follow_up = FollowUps(scope)
+        self.audit = AuditRows(scope, self.history)
+        self.acceptance = Acceptance(scope, self.dispatch, self.history)
+        self.retention = Retention(scope)
+        self.queries = Queries(scope)
+
+    @property
+    def account(self) -> Account:
+        """Where the batches are sent that this process adds, claims and dispatches."""
+        return self.scope.account
 
     @classmethod
     def open(cls, url: str, account: Account = NO_ACCOUNT, *, home: Path | None = None) -> Self:
@@ -168,12 +201,12 @@ class Store:
         self.engine.close()
 
     def hurry(self) -> None:
-        """Wait no longer than a few seconds for the server from now on: this process has been told to end."""
+        """Wait no longer than a few seconds for the server from now on: this process is ending."""
         self.engine.hurry()
 
     @property
     def hurries(self) -> bool:
-        """Whether this process has been told to end."""
+        """Whether this process is ending."""
         return self.engine.hurries
 
     def require_writable(self) -> None:
@@ -211,69 +244,6 @@ class Store:
     def clock_ahead_seconds(self) -> float:
         """How far the ledger's clock is ahead of this machine's; 0 for SQLite, which has none."""
         return self.engine.clock_ahead_seconds
-
-    @property
-    def _of_account(self) -> ColumnElement[bool]:
-        """Whether a batch is sent with the key, and to the address, of this process."""
-        return and_(batches.c.live == self.account.live, batches.c.address == self.account.address)
-
-    @property
-    def _is_ours(self) -> ColumnElement[bool]:
-        """Whether this process may send a batch: it is of its account, and of the command that it works for."""
-        return and_(self._of_account, batches.c.runner.is_not_distinct_from(self.runner))
-
-    @property
-    def _is_worked_on(self) -> ColumnElement[bool]:
-        """Whether somebody is at work for a batch: its own command or workers, else any of the fleet or a watcher."""
-        alive = exists().where(workers.c.lease_ends_at > self.engine.sql_now)
-        of_runner = alive.where(workers.c.runner == batches.c.runner)
-        sends = and_(workers.c.runner.is_(None), workers.c.longest_request_seconds > 0)
-        of_fleet = alive.where(sends, workers.c.account == self.account.key)
-        return or_(of_runner, and_(batches.c.runner.is_(None), of_fleet))
-
-    def _expect_reading(self, connection: Connection, batch_id: int) -> None:
-        """Hold a batch in its state `reading` until the end of the transaction."""
-        query = select(batches.c.id).where(batches.c.id == batch_id, batches.c.state == BatchState.READING)
-        if connection.execute(query.with_for_update(read=True)).one_or_none() is None:
-            raise LedgerError("reading the file stood still for so long that it was given up: run it again")
-
-    def _make_due(self, connection: Connection, batch_id: int) -> None:
-        """Make every slice with something to do due now."""
-        to_do = exists().where(
-            rows.c.batch_id == batch_id,
-            rows.c.record.between(slices.c.first_record, slices.c.last_record),
-            TO_DO,
-        )
-        due = func.min if self.engine.is_sqlite else func.least
-        canary = select(batches.c.canary).where(batches.c.id == batch_id).scalar_subquery()
-        connection.execute(
-            update(slices)
-            .where(slices.c.batch_id == batch_id, ~slices.c.rung, to_do)
-            .where(or_(canary == 0, slices.c.last_record <= canary))
-            .values(due_at=due(func.coalesce(slices.c.due_at, self.engine.now()), self.engine.now()))
-        )
-
-    def _reopen(self, connection: Connection, batch_id: int) -> None:
-        """Let a finished batch run again, because one of its rows is to be sent or looked up."""
-        connection.execute(
-            update(batches)
-            .where(batches.c.id == batch_id, batches.c.state == BatchState.FINISHED)
-            .values(state=BatchState.RUNNING, finished_at=None, dropped_at=None, runner=self.runner)
-        )
-        self._make_due(connection, batch_id)
-
-    def _tell(self, connection: Connection, batch_id: int, record: int, what: str, who: str = "") -> None:
-        connection.execute(
-            insert(history).values(batch_id=batch_id, record=record, at=self.engine.now(), what=what, who=who or None)
-        )
-
-    def _add_news(
-        self, connection: Connection, kind: NotificationKind, batch_id: int | None, **more: str | None
-    ) -> bool:
-        """Let people be told of something; False if the same news (`once`) is there already."""
-        values = {"kind": kind, "at": self.engine.now(), "batch_id": batch_id, **more}
-        statement = self.engine.insert(news).values(values).on_conflict_do_nothing().returning(news.c.id)
-        return connection.execute(statement).one_or_none() is not None
 
 
 def _no_ledger(place: str) -> LedgerError:

@@ -1,0 +1,258 @@
+"""The life of a batch: started, stopped, resumed, closed; every step is a compare-and-set."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from sqlalchemy import and_, exists, func, insert, or_, select, update
+
+from tasks import stop_texts
+from tasks.ledger.batches import WATCH, hold_reading, stop_columns
+from tasks.ledger.conditions import NOT_SETTLED, some_not_settled
+from tasks.ledger.dispatch import Dispatch
+from tasks.ledger.held_sources import HeldSources
+from tasks.ledger.history import History
+from tasks.ledger.outbox import Outbox
+from tasks.ledger.sampling import Sampling
+from tasks.ledger.schema import batches, rows, slices
+from tasks.ledger.scope import LedgerPart
+from tasks.models import BatchState, NotificationKind, RowState, Stop, StopCode
+
+#: What people are notified of when a batch gets into this state.
+_NOTIFIED_OF = {BatchState.PAUSED: NotificationKind.PAUSED, BatchState.HALTED: NotificationKind.HALTED}
+
+
+@dataclass(frozen=True, slots=True)
+class Lifecycle(LedgerPart):
+    """Moves batches from one state to the next."""
+
+    dispatch: Dispatch
+    held_sources: HeldSources
+    sampling: Sampling
+    history: History
+    outbox: Outbox
+
+    def start(
+        self,
+        batch_id: int,
+        slice_rows: int,
+        *,
+        canary_rows: int = 0,
+        warnings: Sequence[Sequence[Any]] = (),
+        sample: bool = False,
+    ) -> None:
+        """Cut the batch's waiting rows into slices that are due now, and let it run.
+
+        With `sample` some of its rows are to be looked up before any is sent, if it has enough of them
+        (`tasks/send/sampling.py`). Raises LedgerReplaced.
+
+        With `canary_rows` the first so many rows are a slice of their own, and only that one is due before
+        `approve`. `warnings` are what the reports say of the file besides its rows, as JSON-able lists.
+        """
+        query = (
+            select(rows.c.record)
+            .where(rows.c.batch_id == batch_id, rows.c.state == RowState.WAITING)
+            .order_by(rows.c.record)
+            .execution_options(yield_per=10_000)
+        )
+        now = self.engine.now()
+        with self.engine.write() as connection:
+            hold_reading(connection, batch_id)
+            self.engine.memory.look(connection)
+            waiting = connection.execute(query).scalars()
+            canary = list(itertools.islice(waiting, canary_rows))
+            parts = itertools.chain(
+                [canary] if canary else [], iter(lambda: list(itertools.islice(waiting, slice_rows)), [])
+            )
+            ranges = [
+                {
+                    "batch_id": batch_id,
+                    "first_record": part[0],
+                    "last_record": part[-1],
+                    "due_at": None if canary and part is not canary else now,
+                }
+                for part in parts
+            ]
+            if ranges:
+                connection.execute(insert(slices).values(rung=False), ranges)
+            records = connection.execute(select(func.count()).where(rows.c.batch_id == batch_id)).scalar_one()
+            connection.execute(
+                update(batches)
+                .where(batches.c.id == batch_id, batches.c.state == BatchState.READING)
+                .values(
+                    state=BatchState.RUNNING,
+                    records=records,
+                    reader=None,
+                    canary=canary[-1] if canary and len(ranges) > 1 else 0,
+                    sample_due_at=now if sample and self.sampling.is_worthwhile(connection, batch_id) else None,
+                    warnings=orjson.dumps(list(warnings)).decode(),
+                )
+            )
+
+    def change_window(self, batch_id: int, window: str, who: str) -> None:
+        """Give a batch another window, as `window.Window` writes it."""
+        with self.engine.write() as connection:
+            connection.execute(update(batches).where(batches.c.id == batch_id).values(window=window))
+            self.history.add(connection, batch_id, 0, f"is sent {window}" if window else "is sent at any time", who)
+            self.dispatch.make_due(connection, batch_id)
+
+    def set_deadline(self, batch_id: int, deadline_at: float | None) -> None:
+        """Give a batch another deadline, or none."""
+        with self.engine.write() as connection:
+            connection.execute(update(batches).where(batches.c.id == batch_id).values(deadline_at=deadline_at))
+
+    def verify_from_now_on(self, batch_id: int) -> None:
+        """Have those rows of a batch that were never sent looked up before they are; then it needs no sample."""
+        with self.engine.write() as connection:
+            verify = update(batches).where(batches.c.id == batch_id)
+            connection.execute(verify.values(verify=True, sample_due_at=None))
+
+    def pause_after_canary(self, batch_id: int) -> bool:
+        """Pause a running batch whose canary rows have all come to an end; True for the one caller that did it."""
+        if not self.waits_for_approval(batch_id):
+            return False
+        return self.pause(batch_id, Stop(StopCode.CANARY, {"batch": batch_id}))
+
+    def waits_for_approval(self, batch_id: int) -> bool:
+        """Return whether all canary rows of a batch have come to an end, and nobody has approved the others."""
+        canary = select(batches.c.canary).where(batches.c.id == batch_id).scalar_subquery()
+        left = exists().where(rows.c.batch_id == batch_id, rows.c.record <= canary, NOT_SETTLED)
+        with self.engine.read() as connection:
+            return bool(connection.execute(select(and_(canary > 0, ~left))).scalar_one())
+
+    def approve(self, batch_id: int, who: str) -> bool:
+        """Let this process's command, or the fleet, go on with a batch after its canary rows.
+
+        False if it does not wait for that.
+        """
+        with self.engine.write(remembered=True) as connection:
+            self.engine.memory.look(connection)
+            approved = connection.execute(
+                update(batches)
+                .where(batches.c.id == batch_id, batches.c.canary > 0, batches.c.state == BatchState.PAUSED)
+                .where(batches.c.sample_due_at.is_(None))
+                .values(canary=0, state=BatchState.RUNNING, state_reason="", stop_code=None, runner=self.scope.runner)
+            ).rowcount
+            if approved:
+                self.dispatch.forget_messages(connection, [batch_id])
+                self.dispatch.make_due(connection, batch_id)
+                self.history.add(connection, batch_id, 0, "approved", who)
+        return approved == 1
+
+    def pause_overdue(self) -> list[int]:
+        """Pause every running batch whose deadline has passed; return them. What was not sent goes on waiting."""
+        now = self.engine.now()
+        query = select(batches.c.id).where(batches.c.state == BatchState.RUNNING, batches.c.deadline_at <= now)
+        with self.engine.read() as connection:
+            overdue = connection.execute(query).scalars().all()
+        return [batch_id for batch_id in overdue if self.pause(batch_id, Stop(StopCode.DEADLINE, {"batch": batch_id}))]
+
+    def pause(self, batch_id: int, stop: Stop, who: str = "") -> bool:
+        """Pause a running batch; False if it does not run."""
+        return self.change_state(batch_id, BatchState.PAUSED, stop, only_from=[BatchState.RUNNING], who=who)
+
+    def resume(self, batch_id: int, who: str) -> bool:
+        """Let this process's command, or the fleet, go on with a batch that is stopped, or that nobody works on.
+
+        False if it is neither. Its slices are due at once. Raises LedgerReplaced.
+        """
+        stopped = batches.c.state.in_([BatchState.PAUSED.value, BatchState.HALTED.value])
+        abandoned = and_(batches.c.state == BatchState.RUNNING, ~self.scope.is_worked_on)
+        with self.engine.write(remembered=True) as connection:
+            self.engine.memory.look(connection)
+            resumed = connection.execute(
+                update(batches)
+                .where(batches.c.id == batch_id, self.scope.of_account, or_(stopped, abandoned))
+                .values(state=BatchState.RUNNING, state_reason="", stop_code=None, runner=self.scope.runner)
+            ).rowcount
+            if resumed:
+                self.dispatch.forget_messages(connection, [batch_id])
+                self.dispatch.make_due(connection, batch_id)
+                self.history.add(connection, batch_id, 0, str(BatchState.RUNNING), who)
+        return resumed == 1
+
+    def change_state(
+        self,
+        batch_id: int,
+        to: BatchState,
+        stop: Stop | None,
+        *,
+        only_from: Iterable[BatchState],
+        who: str = "",
+    ) -> bool:
+        """Stop or cancel a batch if it is where the caller believes it is; return whether it was."""
+        now = self.engine.now()
+        with self.engine.write(remembered=True) as connection:
+            moved = connection.execute(
+                update(batches)
+                .where(batches.c.id == batch_id, batches.c.state.in_([state.value for state in only_from]))
+                .values(
+                    state=to,
+                    **stop_columns(stop),
+                    finished_at=now if to is BatchState.CANCELLED else None,
+                )
+            ).rowcount
+            if moved and to is BatchState.CANCELLED:
+                self.held_sources.file(connection, batch_id)
+            if moved:
+                self.history.add(
+                    connection, batch_id, 0, f"{to}: {stop_texts.sentence(stop)}" if stop else str(to), who
+                )
+            if moved and to in _NOTIFIED_OF:
+                self.outbox.enqueue(connection, _NOTIFIED_OF[to], batch_id, why=stop.encode() if stop else "")
+        return moved == 1
+
+    def close(self, batch_id: int) -> bool:
+        """Finish a running batch in which nothing is left to send or look up; True for the one caller that did it.
+
+        Before that all its sources are filed, those of a cancelled batch as well; a row whose source is another's is
+        left to be looked up.
+        """
+        left = some_not_settled(batch_id)
+        with self.engine.read() as connection:
+            query = select(batches.c.state, left).where(batches.c.id == batch_id)
+            state, unsettled = connection.execute(query).one()
+        if unsettled and state != BatchState.CANCELLED:
+            return False
+        with self.engine.write() as connection:
+            self.held_sources.file(connection, batch_id)
+            closed = connection.execute(
+                update(batches)
+                .where(batches.c.id == batch_id, batches.c.state == BatchState.RUNNING, ~left)
+                .values(state=BatchState.FINISHED, finished_at=self.engine.now(), state_reason="")
+            ).rowcount
+            if closed:
+                self.outbox.enqueue(connection, NotificationKind.FINISHED, batch_id)
+        return closed == 1
+
+    def take(self, batch_id: int) -> bool:
+        """Make an unfinished batch this process's to send, unless others work on it; return whether it is now."""
+        with self.engine.write() as connection:
+            free = and_(batches.c.id == batch_id, self.scope.of_account, ~self.scope.is_worked_on)
+            if connection.execute(update(batches).where(free).values(runner=self.scope.runner)).rowcount:
+                self.dispatch.forget_messages(connection, [batch_id])
+            return bool(
+                connection.execute(select(exists().where(batches.c.id == batch_id, self.scope.may_send))).scalar_one()
+            )
+
+    def return_to_drop_folder(self) -> int:
+        """Give what a watcher brought back to watchers and fleet, if the command that went on with it is gone."""
+        query = select(batches.c.id).where(
+            batches.c.state == BatchState.RUNNING,
+            batches.c.brought_by == WATCH,
+            batches.c.runner.is_not(None),
+            ~self.scope.is_worked_on,
+        )
+        with self.engine.read() as connection:
+            found = connection.execute(query).scalars().all()
+        if not found:
+            return 0
+        with self.engine.write() as connection:
+            again = update(batches).where(batches.c.id.in_(found), ~self.scope.is_worked_on)
+            returned = connection.execute(again.values(runner=None)).rowcount
+            self.dispatch.forget_messages(connection, found)
+        return returned
