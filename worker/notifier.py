@@ -245,11 +245,8 @@ def message_of(services: Services, notification: Notification) -> Message:
     batch_id, ledger = notification.batch_id, services.ledger
     if batch_id is None:
         return compose(notification, texts, batch=None, books=None, codes={}, link="")
-    batch, books = (
-        services.ledger.batches.get(notification.batch_id),
-        services.ledger.queries.counts(notification.batch_id),
-    )
-    codes = services.ledger.queries.count_codes(notification.batch_id)
+    batch, books = ledger.batches.get(batch_id), ledger.queries.counts(batch_id)
+    codes = ledger.queries.count_codes(batch_id)
     return compose(notification, texts, batch=batch, books=books, codes=codes, link=_link(services, batch))
 
 
