@@ -220,7 +220,7 @@ def resume(
 
 @app.command()
 def approve(batch: BatchArgument, json_output: JsonOption = False) -> None:
-    """Let the rest of a batch run after its canary rows, as `onboard resume` does."""
+    """Let the rest of a batch run after its canary rows; nothing else does."""
     from worker.commands import batch_decisions
 
     _leave(_told(lambda services, console: batch_decisions.approve(services, batch, console)), json_output=json_output)

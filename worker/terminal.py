@@ -101,20 +101,35 @@ _NARROW = 80
 _ANY_WIDTH = 10_000
 
 
-def verdict(batch: Batch, counts: RowCounts) -> str:
-    """Return the first sentence of every report: what came out, and whether somebody is needed."""
+#: How rows are counted that were skipped for a reason.
+_SKIPPED = {
+    "onboarded_before": "onboarded before",
+    "duplicate_in_file": "twice in the file",
+    "changed": "known with other content",
+}
+
+
+def verdict(batch: Batch, counts: RowCounts, skipped: Mapping[str, int] | None = None) -> str:
+    """Return the first sentence about a batch: what came out, and whether somebody is needed.
+
+    `skipped` are the skipped rows by code; without it only their number is given.
+    """
     if batch.state is BatchState.UNUSABLE:
         return "the file cannot be used; nothing was sent"
+    parts = [(_SKIPPED.get(code, code), count) for code, count in (skipped or {}).items()]
+    if counts.skipped and not parts:
+        parts = [("skipped", counts.skipped)]
     done = f"{counts.created:,} of {counts.records:,} created"
-    if counts.skipped:
-        done += f", {counts.skipped:,} onboarded before"
+    done = ", ".join([done, *(f"{count:,} {words}" for words, count in parts)])
     if not counts.balance:
         return f"{done}; THE COUNTS DO NOT ADD UP"
     if counts.need_a_person == 0:
-        return f"{done}; nothing to do"
+        changed = (skipped or {}).get("changed", 0)
+        rest = "nothing to do" if skipped or not counts.skipped else "nothing failed"
+        return f"{done}; {changed:,} to look at" if changed else f"{done}; {rest}"
     if batch.state is BatchState.FINISHED:
-        return f"{done}; {counts.need_a_person:,} need attention"
-    return f"{done}; {batch.state}, {counts.open + counts.unclear:,} not done yet"
+        return f"{done}; {counts.need_a_person:,} {'needs' if counts.need_a_person == 1 else 'need'} attention"
+    return f"{done}; {batch.state}, {counts.open + counts.unclear:,} not done"
 
 
 def exit_code(batch: Batch, counts: RowCounts) -> int:
@@ -138,11 +153,18 @@ def print_trouble(console: Console, sentence: str) -> None:
         console.print(Text(sentence, style="bold red"), soft_wrap=True)
 
 
-def print_counts(console: Console, batch: Batch, counts: RowCounts, *, seconds: float | None = None) -> None:
+def print_counts(
+    console: Console,
+    batch: Batch,
+    counts: RowCounts,
+    *,
+    skipped: Mapping[str, int] | None = None,
+    seconds: float | None = None,
+) -> None:
     """Print verdict and counts."""
     well = counts.need_a_person == 0 and counts.balance and batch.state is not BatchState.UNUSABLE
     colour = "green" if well else "yellow"
-    console.print(Text(verdict(batch, counts), style=f"bold {colour}"))
+    console.print(Text(verdict(batch, counts, skipped), style=f"bold {colour}"))
     if why := stop_texts.sentence(batch.stop):
         known = why.startswith(batch.state)  # "paused by …" need not be said twice
         console.print(Text(why if known else f"{batch.state}: {why}", style="red"))

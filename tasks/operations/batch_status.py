@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tasks.errors import LedgerError
 from tasks.models import Batch, RowCounts
+from tasks.reason_texts import stands
 from tasks.services import Services
 
 
@@ -15,11 +17,19 @@ class BatchStatus:
 
     batch: Batch
     counts: RowCounts
+    skipped: Mapping[str, int] | None = None  #: the skipped ones by code, where they were counted
 
 
-def batch_status(services: Services, batch_id: int) -> BatchStatus:
+def batch_status(services: Services, batch_id: int, *, count_skipped: bool = False) -> BatchStatus:
     """Return a batch as it is now. Raises LedgerError if there is none."""
-    return BatchStatus(services.ledger.batch(batch_id), services.ledger.books(batch_id))
+    ledger = services.ledger
+    skipped = ledger.count_skipped(batch_id) if count_skipped else None
+    return BatchStatus(ledger.batch(batch_id), ledger.books(batch_id), skipped)
+
+
+def batch_stands(services: Services, batch: Batch) -> str:
+    """Return how a batch stands for those who want it to go on (`reason_texts.stands`)."""
+    return stands(batch, waits_for_approval=services.ledger.waits_for_approval(batch.id))
 
 
 def require_account(services: Services, batch: Batch) -> None:

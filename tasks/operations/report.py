@@ -17,6 +17,7 @@ from tasks.errors import LedgerError
 from tasks.ledger import Ledger
 from tasks.models import Batch, BatchState
 from tasks.operations.batch_status import BatchStatus, batch_status
+from tasks.reason_texts import go_on_command, stands
 from tasks.reports import FILES, ReconciliationError, write_reports
 from tasks.reports.report_data import Commands, FileWarning, ReportFacts, TimelinePoint
 from tasks.services import Services
@@ -47,7 +48,7 @@ def report(
     excel_safe: bool = False,
 ) -> Reported:
     """Write the reports of a batch as it is now. Raises LedgerError if none can be made of it; OSError."""
-    status = batch_status(services, batch_id)
+    status = batch_status(services, batch_id, count_skipped=True)
     batch = status.batch
     if batch.state is BatchState.READING:
         raise LedgerError(f"batch {batch_id} is still being read; try again in a moment")
@@ -106,6 +107,7 @@ def gather(services: Services, batch: Batch, folder: Path | None = None) -> Repo
     histogram = ledger.latencies(batch.id)
     started = float(min(sent)) if sent else batch.created_at
     finished = batch.finished_at
+    waits = ledger.waits_for_approval(batch.id)
     seconds = (finished or max(sent, default=0)) - started if sent else 0.0
     return ReportFacts(
         batch=batch,
@@ -123,7 +125,8 @@ def gather(services: Services, batch: Batch, folder: Path | None = None) -> Repo
         versions=_versions(),
         time_zone=settings.time_zone,
         goes_on_at=waits_for_next_night(services, batch),
-        commands=_commands(batch.id, folder or services.reports / str(batch.id)),
+        waits_for_approval=waits,
+        commands=_commands(batch, waits, folder or services.reports / str(batch.id)),
     )
 
 
@@ -134,12 +137,12 @@ def waits_for_next_night(services: Services, batch: Batch) -> float | None:
     return opens_at if batch.state is BatchState.RUNNING and opens_at > now else None
 
 
-def _commands(batch_id: int, folder: Path) -> Commands:
+def _commands(batch: Batch, waits_for_approval: bool, folder: Path) -> Commands:
     """Return what to type where the batch was started: in another folder it would be another ledger."""
     return Commands(
         fix=f"onboard run {shlex.quote(str(folder / FILES['failures']))}",
-        resume=f"onboard resume {batch_id}",
-        resolve=f"onboard resolve {batch_id}",
+        resume=go_on_command(stands(batch, waits_for_approval=waits_for_approval), batch.id),
+        resolve=f"onboard resolve {batch.id}",
     )
 
 
