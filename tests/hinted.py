@@ -84,9 +84,7 @@ class Installation:
         self.services.sendable_methods = None  # as a command of its own would, it asks
         sendable = sendable_methods(self.services) if self.asks_for_methods else None
         accept = accept_batch.AcceptRules(
-            intake=self.services.intake_rules(
-                sendable=sendable_methods(self.services) if self.asks_for_methods else None
-            ),
+            intake=self.services.intake_rules(sendable=sendable),
             slice_rows=settings.slice_rows,
             lease_seconds=60.0,
             brought_by="run",
