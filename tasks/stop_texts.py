@@ -17,7 +17,9 @@ def sentence(stop: Stop | None, lang: str = "en") -> str:
     if stop is None:
         return ""
     at = reason_texts.LANGUAGES.index(lang) if lang in reason_texts.LANGUAGES else 0
-    values = {"go_on": "resume", **stop.values}  # of a breaker: `approve` while a canary is not approved
+    values = dict(stop.values)
+    if stop.code is StopCode.BREAKER:
+        values.setdefault("go_on", "resume")  # `approve`, if it came before a canary was approved
     if stop.code is StopCode.UNUSABLE:
         values["message"] = reason_texts.explain_file(_unusable_file(values), lang)[0]
     elif "code" in values:

@@ -20,16 +20,15 @@ from typing import Any
 from factories import KEY, Command, Simulator, hand
 from rich.console import Console
 
-from tasks import report_builder
-from tasks.models import Batch, BatchState, Outcome, RowState, Slice, SourceRequest
-from tasks.operations import accept_batch, batch_lifecycle
-from tasks.operations.retry_file import write_retry_file
+from tasks.models import Batch, Outcome, RowState, Slice, SourceRequest
+from tasks.operations import accept_batch, batch_lifecycle, report
+from tasks.operations.retry import retry
+from tasks.operations.sendable_methods import sendable_methods
 from tasks.reports import FILES
 from tasks.services import Services
 from tasks.settings import load_settings
 from tests.reported import cells
-from worker.commands import decisions
-from worker.commands.run import sendable_methods
+from worker.commands import rows
 
 HEADER = "customer_id,payment_method,resource,description,reference\n"
 _TYPED = re.compile(r"`((?:[A-Z_]+=\S+ )?onboard [^`]+)`")
@@ -135,7 +134,7 @@ class Installation:
 
     def report(self, batch_id: int, lang: str = "en") -> dict[str, dict[str, str]]:
         """Write the reports of a batch; return what stands in results.csv by customer."""
-        paths = report_builder.write(self.services, self.ledger.batch(batch_id), lang=lang)
+        paths = report.write(self.services, self.ledger.batch(batch_id), lang=lang)
         return {row["customer_id"] or row["onboarding_record"]: row for row in cells(paths["results"])}
 
     def failures(self, batch_id: int) -> Path:
@@ -188,31 +187,28 @@ class Installation:
 
     def retry(self, batch_id: int) -> None:
         """What `onboard retry` does besides its processes."""
-        again = self.folder / f"retry-of-{batch_id}.csv"
-        parent = self.ledger.batch(batch_id)
-        count = write_retry_file(self.ledger, batch_id, self.services.kept_file(parent), again)
-        if parent.state is BatchState.FINISHED and self.ledger.look_up_again(batch_id, "test"):
-            self.work(batch_id)
-        if count:
-            self.run(again, parent_id=batch_id)
+        self.services.sendable_methods = None
+        for each in retry(self.services, batch_id, who="test").batches(batch_id):
+            self.work(each)
 
     def settle(self, batch_id: int) -> None:
-        """Look each unclear row up in the dashboard, as a person does, and say what is so."""
+        """Look each unclear row up in the dashboard, as a person does, say what is so, and type what that answers."""
+        said = io.StringIO()
         there = {one["reference"]: one["id"] for one in self.simulator.sources()}
         for row in self.ledger.unclear_for_people(batch_id):
             created = there.get(row.reference)
-            code, _ = decisions.resolve(
+            code, _ = rows.resolve(
                 self.services,
                 batch_id,
                 row.line,
-                Console(file=io.StringIO()),
+                Console(file=said, width=200),
                 created=created,
                 absent=created is None,
                 give_up=False,
             )
             assert code == 0
-        if self.ledger.batch(batch_id).state is BatchState.CANCELLED:
-            self.retry(batch_id)
+        for words in dict.fromkeys(re.findall(r"onboard (?:resume|approve|retry) \d+", said.getvalue())):
+            self.type(words)
         self.work(batch_id)
 
     def onboard(self, *words: str, **given: str) -> subprocess.CompletedProcess[str]:

@@ -11,30 +11,61 @@ import pytest
 from hinted import Installation, Left, judge, lines_of
 from walked import OPEN, UNCLEAR
 
+from tasks import stop_texts
 from tasks.errors import NotSent
-from tasks.models import BatchState, RowState, StopCode
+from tasks.models import BatchState, RowState, Stop, StopCode
 from tasks.send.outcomes import halting
 
+#: What the sentence of any stop may need.
+VALUES = {
+    "answers": 20, "code": "M002003", "mode": "test", "other": "live", "who": "test", "batch": 1, "refused": 9,
+    "unknown": 1, "sampled": 5, "message": "",
+}  # fmt: skip
 #: Each way in which a batch stands still with rows that were sent before, and how it comes about.
 STOPS: dict[str, Callable[[Installation, int], Any]] = {
-    "halted": lambda at, batch: at.ledger.change_batch_state(
-        batch, BatchState.HALTED, halting(NotSent("connection_refused")), only_from=[BatchState.RUNNING]
-    ),
+    "halted": lambda at, batch: halt(at, batch, halting(NotSent("connection_refused"))),
     "cancelled": lambda at, batch: at.onboard("cancel", str(batch)),
     "interrupted": lambda at, batch: None,  # its command is gone
     **{
-        code.value: lambda at, batch, code=code: at.ledger.pause(batch, code, f"paused: {code}")
+        code.value: lambda at, batch, code=code: at.ledger.pause(
+            batch, Stop(code, {"who": "test", "batch": batch, "refused": 9, "answers": 10})
+        )
         for code in (StopCode.PERSON, StopCode.INTERRUPT, StopCode.DEADLINE, StopCode.BREAKER)
     },
 }
+#: Why a batch is halted; its rows are those of "halted".
+HALTS = {
+    code
+    for code in set(StopCode) - {StopCode.UNUSABLE}
+    if stop_texts.sentence(Stop(code, VALUES)).endswith(("then resume", "resume when it is over"))
+}
 #: Stops that come before a row of them was sent are walked by tests of their own.
-OTHER_STOPS = {"canary", "forgotten"}
-#: Batches in these states do not stand still with open rows.
-NO_STOPS = {"reading", "running", "finished", "unusable", "paused"}
+OTHER_STOPS = {StopCode.CANARY, StopCode.FORGOTTEN}
+#: Batches in these states do not stand still with open rows; these codes are of no batch that could go on.
+NO_STOPS = {
+    "reading", "running", "finished", "unusable", "paused",
+    StopCode.REHEARSAL, StopCode.COMMAND_ENDED, StopCode.UNATTENDED,
+}  # fmt: skip
+
+
+def halt(place: Installation, batch: int, stop: Stop) -> None:
+    """Halt a batch."""
+    place.ledger.change_batch_state(batch, BatchState.HALTED, stop, only_from=[BatchState.RUNNING])
 
 
 def test_every_stop_is_walked() -> None:
-    assert {*BatchState, *StopCode} == {*STOPS, *OTHER_STOPS, *NO_STOPS}
+    assert {*BatchState, *StopCode} == {*STOPS, *HALTS, *OTHER_STOPS, *NO_STOPS}
+
+
+@pytest.mark.parametrize("code", sorted(HALTS))
+def test_a_halted_batch_goes_on_by_what_its_sentence_says(new: Callable[..., Installation], code: StopCode) -> None:
+    place = new()
+    batch = place.accept(lines_of(["cus_1", "cus_2"])).id
+    place.leave(place.ledger.batch(batch), {1: (RowState.WAITING, "", False)})
+    halt(place, batch, Stop(code, VALUES))
+    assert "resume" in place.onboard("status", str(batch)).stdout
+    place.follow(batch, {row["onboarding_hint"] for row in place.report(batch).values()})
+    judge(place, ["cus_1", "cus_2"])
 
 
 def open_and_unclear() -> dict[str, Left]:
@@ -109,7 +140,12 @@ def test_only_approve_lets_a_canary_s_batch_go_on_and_it_is_said_everywhere(new:
     assert [row["onboarding_state"] for row in rows.values()].count("created") == 3
     hint = rows["cus_11"]["onboarding_hint"]
     folder = place.services.reports / str(batch.id)
-    for said in (hint, batch.state_reason, (folder / "report.html").read_text(), (folder / "summary.json").read_text()):
+    for said in (
+        hint,
+        stop_texts.sentence(batch.stop),
+        (folder / "report.html").read_text(),
+        (folder / "summary.json").read_text(),
+    ):
         assert f"onboard approve {batch.id}" in said
         assert "results.csv" in said
         assert "onboard resume" not in said
@@ -123,7 +159,7 @@ def test_a_breaker_that_stops_a_canary_says_approve(new: Callable[..., Installat
     place.simulator.control(refuse={"U003005": 1.0})
     batch = place.run(lines_of(customers), canary_rows=4)
     assert batch.stop_code in (StopCode.BREAKER, StopCode.CANARY)
-    assert f"onboard approve {batch.id}" in batch.state_reason
+    assert f"onboard approve {batch.id}" in stop_texts.sentence(batch.stop)
     rows = place.report(batch.id)
     place.simulator.control(refuse={})
     place.follow(batch.id, [rows["cus_11"]["onboarding_hint"]])
@@ -140,7 +176,7 @@ def test_a_forgetful_ledger_goes_on_by_verify_first_only(new: Callable[..., Inst
     batch = other.run(lines_of(customers))
     assert batch.stop_code is StopCode.FORGOTTEN
     rows = other.report(batch.id)
-    for said in (rows["cus_0"]["onboarding_hint"], batch.state_reason):
+    for said in (rows["cus_0"]["onboarding_hint"], stop_texts.sentence(batch.stop)):
         assert f"onboard resume {batch.id} --verify-first" in said
     assert other.onboard("resume", str(batch.id)).returncode == 2
     other.follow(batch.id, {row["onboarding_hint"] for row in rows.values()})
@@ -148,7 +184,7 @@ def test_a_forgetful_ledger_goes_on_by_verify_first_only(new: Callable[..., Inst
 
 
 def test_rows_of_a_batch_that_the_guard_halted_are_not_called_unsent(new: Callable[..., Installation]) -> None:
-    place, customers = new(), [f"cus_{at}" for at in range(60)]
+    place, customers = new(ONBOARD_IN_FLIGHT=10), [f"cus_{at}" for at in range(100)]
     place.simulator.control(missing_prefix="cus_")
     batch = place.run(lines_of(customers))
     assert batch.state is BatchState.HALTED
