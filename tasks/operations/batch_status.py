@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tasks.errors import LedgerError
 from tasks.models import Batch, RowCounts
@@ -17,7 +17,8 @@ class BatchStatus:
 
     batch: Batch
     counts: RowCounts
-    skipped: Mapping[str, int] | None = None  #: the skipped ones by code, where they were counted
+    #: The skipped ones by code, where they were counted.
+    skipped: Mapping[str, int] | None = field(default=None, compare=False)
 
 
 def batch_status(services: Services, batch_id: int, *, count_skipped: bool = False) -> BatchStatus:
