@@ -18,6 +18,8 @@ def sentence(stop: Stop | None, lang: str = "en") -> str:
         return ""
     at = reason_texts.LANGUAGES.index(lang) if lang in reason_texts.LANGUAGES else 0
     values = dict(stop.values)
+    if stop.code is StopCode.BREAKER:
+        values.setdefault("go_on", "resume")  # `approve`, if it came before a canary was approved
     if stop.code is StopCode.UNUSABLE:
         values["message"] = reason_texts.explain_file(_unusable_file(values), lang)[0]
     elif "code" in values:

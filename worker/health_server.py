@@ -101,12 +101,12 @@ class HealthServer:
 
     def metrics(self) -> tuple[int, bytes]:
         """Return what Prometheus reads."""
-        ledger = self._ledger.answer
+        answer = self._ledger.answer
         return 200, render(
             Observation(
                 counters.read(),
-                ledger.overview if ledger else None,
-                ledger.unattended if ledger else None,
+                answer.overview if answer else None,
+                answer.unattended if answer else None,
                 self._redis.answer,
                 self._ready(),
                 {name: pulse.at for name, pulse in self._pulses.items()},

@@ -94,9 +94,13 @@ _NARROW = 80
 _ANY_WIDTH = 10_000
 
 
-def verdict(batch: Batch, counts: RowCounts) -> str:
-    """Return the headline of every report: what came out, and whether somebody is needed."""
-    headline = recommendations.verdict(batch.state, counts, Texts("en", "UTC")).text
+def verdict(batch: Batch, counts: RowCounts, skipped: Mapping[str, int] | None = None) -> str:
+    """Return the headline of every report: what came out, and whether somebody is needed.
+
+    `skipped` are the skipped rows by code; without it only their number is given.
+    """
+    standing = recommendations.Standing(skipped=skipped)
+    headline = recommendations.verdict(batch.state, counts, Texts("en", "UTC"), standing).text
     return headline if counts.balance else f"{headline}; THE COUNTS DO NOT ADD UP"
 
 
@@ -121,11 +125,18 @@ def print_trouble(console: Console, sentence: str) -> None:
         console.print(Text(sentence, style="bold red"), soft_wrap=True)
 
 
-def print_counts(console: Console, batch: Batch, counts: RowCounts, *, seconds: float | None = None) -> None:
+def print_counts(
+    console: Console,
+    batch: Batch,
+    counts: RowCounts,
+    *,
+    skipped: Mapping[str, int] | None = None,
+    seconds: float | None = None,
+) -> None:
     """Print verdict and counts."""
     well = counts.need_a_person == 0 and counts.balance and batch.state is not BatchState.UNUSABLE
     colour = "green" if well else "yellow"
-    console.print(Text(verdict(batch, counts), style=f"bold {colour}"))
+    console.print(Text(verdict(batch, counts, skipped), style=f"bold {colour}"))
     why = stop_texts.sentence(batch.stop)
     if why or batch.state not in (BatchState.FINISHED, BatchState.UNUSABLE):
         known = why.startswith(batch.state)  # "paused by …" need not be said twice

@@ -158,7 +158,7 @@ def _changed() -> UnusableFile:
     return UnusableFile(
         "changed_while_reading",
         "The file changed while it was being read.",
-        hint="Wait until its export has ended, then drop it again.",
+        hint="Wait until its export has ended, then run or drop it again.",
     )
 
 

@@ -110,7 +110,7 @@ def blocks(path: Path, fmt: FileFormat, on_bytes: Callable[[bytes], None] | None
         raise UnusableFile(
             "changed_while_reading",
             "The file changed while it was being read.",
-            hint="Wait until its export has ended, then drop it again.",
+            hint="Wait until its export has ended, then run or drop it again.",
         ) from error
 
 
@@ -239,6 +239,6 @@ def _unclosed(line: int, how: str) -> UnusableFile:
         "unclosed_quote",
         f"A quote that opens in the record of line {line} {how}.",
         line=line,
-        hint='Close it, or write a quote inside a quoted value twice (""), and drop the file again.',
+        hint='Close it, or write a quote inside a quoted value twice (""), then run or drop the file again.',
         detail=how,
     )

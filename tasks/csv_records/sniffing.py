@@ -38,7 +38,7 @@ _SEP_LINE = re.compile(r'(")?sep=(.)(?(1)")', re.IGNORECASE)
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _JAPANESE = re.compile("[\u3000-\u9fff\uff00-\uffef]")
 _BEYOND_DOUBT = 2
-_AS_CSV = "Save the file as CSV (comma delimited), in UTF-8 or Shift_JIS, and drop it again."
+_AS_CSV = "Save the file as CSV (comma delimited), in UTF-8 or Shift_JIS, then run or drop that file."
 
 
 def detect_format(path: Path, encodings: Sequence[str] = ("utf-8-sig", "cp932")) -> FileFormat:

@@ -12,6 +12,9 @@ from tasks.ledger.schema import closed_methods, rows
 from tasks.ledger.scope import LedgerPart
 from tasks.models import LeasedRow, RowState
 
+#: The code of a row whose refusal was about the key.
+TAKEN_BACK = "refusal_taken_back"
+
 
 class ClosedMethod(NamedTuple):
     """A payment method that elepay does not take in this batch."""
@@ -72,12 +75,15 @@ class Guards(LedgerPart):
         return bool(total >= at_least and total == saying)
 
     def take_back_refusals(self, batch_id: int, code: str) -> int:
-        """Let rows refused with this code wait again: the refusal was about the key, not about them."""
+        """Let rows refused with this code wait again: the refusal was about the key, not about them.
+
+        Until they are sent again their code says so.
+        """
         with self.engine.write() as connection:
             changed = connection.execute(
                 update(rows)
                 .where(rows.c.batch_id == batch_id, rows.c.state == RowState.REFUSED, rows.c.code == code)
-                .values(state=RowState.WAITING, code=None, parameter=None, request_id=None, yielded=None)
+                .values(state=RowState.WAITING, code=TAKEN_BACK, parameter=None, request_id=None, yielded=None)
             ).rowcount
             self.dispatch.make_due(connection, batch_id)
         return changed

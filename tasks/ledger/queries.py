@@ -118,19 +118,24 @@ class Queries(LedgerPart):
             .where(rows.c.batch_id == batch_id, rows.c.state != RowState.CREATED, rows.c.state != RowState.SKIPPED)
             .execution_options(yield_per=5000)
         )
-        skipped = (
-            select(rows.c.code, func.count())
-            .where(rows.c.batch_id == batch_id, rows.c.state == RowState.SKIPPED)
-            .group_by(rows.c.code)
-        )
         codes: dict[str, int] = {}
         with self.engine.read() as connection:
             for code, reasons in connection.execute(query):
                 for name in {reason.code for reason in decode_reasons(reasons)} or {code}:
                     if name:
                         codes[name] = codes.get(name, 0) + 1
-            codes.update({str(row[0]): int(row[1]) for row in connection.execute(skipped) if row[0]})
-        return codes
+        return codes | self.count_skipped(batch_id)
+
+    def count_skipped(self, batch_id: int) -> dict[str, int]:
+        """Return how many skipped rows of a batch carry each code, the most frequent first."""
+        skipped = (
+            select(rows.c.code, func.count())
+            .where(rows.c.batch_id == batch_id, rows.c.state == RowState.SKIPPED, rows.c.code.is_not(None))
+            .group_by(rows.c.code)
+            .order_by(func.count().desc(), rows.c.code)
+        )
+        with self.engine.read() as connection:
+            return {str(row[0]): int(row[1]) for row in connection.execute(skipped)}
 
     def latencies(self, batch_id: int) -> dict[int, int]:
         """Return milliseconds -> rows of a batch whose last answer took so long."""

@@ -181,7 +181,9 @@ def _going_on(ledger: Ledger, opened: OpenedFile, rules: AcceptRules) -> Accepte
                 "finished_before",
                 f"Exactly this file finished before, as batch {batch.id}.",
                 detail=f"batch {batch.id}",
-                hint=f"`onboard report {batch.id}` writes its reports again; --again makes one more source a row.",
+                hint=f"`onboard report {batch.id}` writes its reports again. If sources were deleted since, `onboard"
+                f" audit {batch.id}` records that; then `ONBOARD_REFUSE_FINISHED_FILE=0 onboard run FILE` creates"
+                " exactly the missing ones.",
             )
         if batch.state in GOES_ON and batch.account == ledger.account:
             ledger.lifecycle.set_deadline(batch.id, rules.deadline_at)
@@ -270,7 +272,7 @@ def keep_file(path: Path, files: FileStore, sha256: str) -> Path:
             raise UnusableFile(
                 "changed_while_reading",
                 "The file changed while it was being read.",
-                hint="Wait until its export has ended, then drop it again.",
+                hint="Wait until its export has ended, then run or drop it again.",
             )
     kept = files.get(name)
     assert kept

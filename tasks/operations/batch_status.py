@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from tasks.errors import LedgerError
 from tasks.models import Batch, RowCounts
+from tasks.reason_texts import stands
 from tasks.services import Services
 
 
@@ -15,11 +17,20 @@ class BatchStatus:
 
     batch: Batch
     counts: RowCounts
+    #: The skipped ones by code, where they were counted.
+    skipped: Mapping[str, int] | None = field(default=None, compare=False)
 
 
-def batch_status(services: Services, batch_id: int) -> BatchStatus:
+def batch_status(services: Services, batch_id: int, *, count_skipped: bool = False) -> BatchStatus:
     """Return a batch as it is now. Raises LedgerError if there is none."""
-    return BatchStatus(services.ledger.batches.get(batch_id), services.ledger.queries.counts(batch_id))
+    ledger = services.ledger
+    skipped = ledger.queries.count_skipped(batch_id) if count_skipped else None
+    return BatchStatus(ledger.batches.get(batch_id), ledger.queries.counts(batch_id), skipped)
+
+
+def batch_stands(services: Services, batch: Batch) -> str:
+    """Return how a batch stands for those who want it to go on (`reason_texts.stands`)."""
+    return stands(batch, waits_for_approval=services.ledger.lifecycle.waits_for_approval(batch.id))
 
 
 def require_account(services: Services, batch: Batch) -> None:

@@ -19,6 +19,7 @@ from tasks.files.local_folder import LocalFolder
 from tasks.ledger import Ledger
 from tasks.models import Batch, BatchState
 from tasks.operations.batch_status import BatchStatus, batch_status
+from tasks.reason_texts import go_on_command, stands
 from tasks.reports import FILES, ReconciliationError, write_reports
 from tasks.reports.report_data import Commands, FileWarning, ReportFacts, TimelinePoint
 from tasks.services import Services
@@ -49,7 +50,7 @@ def report(
     excel_safe: bool = False,
 ) -> Reported:
     """Write the reports of a batch as it is now. Raises LedgerError if none can be made of it; OSError."""
-    status = batch_status(services, batch_id)
+    status = batch_status(services, batch_id, count_skipped=True)
     batch = status.batch
     if batch.state is BatchState.READING:
         raise LedgerError(f"batch {batch_id} is still being read; try again in a moment")
@@ -112,6 +113,7 @@ def gather(services: Services, batch: Batch, target: FileStore | None = None) ->
     histogram = ledger.queries.latencies(batch.id)
     started = float(min(sent)) if sent else batch.created_at
     finished = batch.finished_at
+    waits = ledger.lifecycle.waits_for_approval(batch.id)
     seconds = (finished or max(sent, default=0)) - started if sent else 0.0
     return ReportFacts(
         batch=batch,
@@ -129,7 +131,8 @@ def gather(services: Services, batch: Batch, target: FileStore | None = None) ->
         versions=_versions(),
         time_zone=settings.time_zone,
         goes_on_at=waits_for_next_night(services, batch),
-        commands=_commands(batch.id, target or _target(services, batch, None)),
+        waits_for_approval=waits,
+        commands=_commands(batch, waits, target or _target(services, batch, None)),
     )
 
 
@@ -140,13 +143,13 @@ def waits_for_next_night(services: Services, batch: Batch) -> float | None:
     return opens_at if batch.state is BatchState.RUNNING and opens_at > now else None
 
 
-def _commands(batch_id: int, target: FileStore) -> Commands:
+def _commands(batch: Batch, waits_for_approval: bool, target: FileStore) -> Commands:
     """Return what to type where the batch was started: in another folder it would be another ledger."""
     failures = f"{target.location}/{FILES['failures']}"
     return Commands(
         fix=f"onboard run {shlex.quote(failures)}",
-        resume=f"onboard resume {batch_id}",
-        resolve=f"onboard resolve {batch_id}",
+        resume=go_on_command(stands(batch, waits_for_approval=waits_for_approval), batch.id),
+        resolve=f"onboard resolve {batch.id}",
     )
 
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from tasks.models import ReportRow
+from tasks.operations.batch_status import batch_stands
+from tasks.reason_texts import Situation, situation_of
 from tasks.services import Services
 
 
@@ -16,11 +18,15 @@ class ShownRow:
 
     batch_id: int
     row: ReportRow
+    situation: Situation  #: what a hint about it has to know
     history: tuple[Mapping[str, Any], ...]
 
 
 def show_row(services: Services, batch_id: int, line: int) -> ShownRow:
     """Return the row on a physical line of a batch's file. Raises LedgerError if no record starts there."""
-    record = services.ledger.resolution.record_at(batch_id, line)
-    row = services.ledger.queries.report_row(batch_id, record)
-    return ShownRow(batch_id, row, tuple(services.ledger.history.lines(batch_id, record)))
+    ledger = services.ledger
+    record = ledger.resolution.record_at(batch_id, line)
+    row = ledger.queries.report_row(batch_id, record)
+    standing = batch_stands(services, ledger.batches.get(batch_id))
+    situation = situation_of(row.state, needs_person=row.needs_person, batch_stands=standing, number=batch_id)
+    return ShownRow(batch_id, row, situation, tuple(ledger.history.lines(batch_id, record)))

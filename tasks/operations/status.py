@@ -43,7 +43,7 @@ def show_batch(services: Services, batch_id: int) -> BatchDetail:
     """Return one batch. Raises LedgerError if there is none with this number."""
     rate = fleet_rate(services)
     batch_lifecycle.end_dead_workers(services.ledger)
-    status = batch_status(services, batch_id)
+    status = batch_status(services, batch_id, count_skipped=True)
     runs = status.batch.state is BatchState.RUNNING
     return BatchDetail(status, services.ledger.queries.look_ups_to_come(batch_id) if runs else None, rate)
 

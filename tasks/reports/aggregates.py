@@ -139,6 +139,11 @@ class Aggregates:
         return dict(sorted(self._codes.items(), key=lambda item: (-item[1], item[0])))
 
     @property
+    def changed(self) -> int:
+        """Rows that are known with other content: not sent, no failures, and yet somebody should see them."""
+        return self._codes[str(RowState.SKIPPED), "changed"]
+
+    @property
     def by_method(self) -> dict[str, dict[str, int]]:
         """Payment method -> state -> rows."""
         found: dict[str, dict[str, int]] = {}

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from tasks.reports.aggregates import Aggregates
 from tasks.reports.i18n import Texts
 from tasks.reports.latency_chart import percentiles
-from tasks.reports.recommendations import Headline, Recommendations, advise, verdict
+from tasks.reports.recommendations import Headline, Recommendations, Standing, advise, verdict
 from tasks.reports.report_data import ReportFacts
 
 
@@ -33,7 +33,12 @@ class Story:
             facts,
             tally,
             texts,
-            verdict(facts.batch.state, tally.books, texts, facts.goes_on_at),
+            verdict(
+                facts.batch.state,
+                tally.books,
+                texts,
+                Standing(facts.stands, facts.batch.id, tally.changed, goes_on_at=facts.goes_on_at),
+            ),
             advise(facts, list(tally.tasks.values()), texts),
             codes=tally.codes,
             by_method=tally.by_method,

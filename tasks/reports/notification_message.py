@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 
 from tasks import stop_texts
 from tasks.models import Batch, BatchState, Notification, NotificationKind, RowCounts, Stop
-from tasks.reason_texts import hint, title
+from tasks.reason_texts import hint, stands, title
 from tasks.reports.i18n import Texts
-from tasks.reports.recommendations import verdict
+from tasks.reports.recommendations import Standing, verdict
 
 #: So many reasons are named.
 REASONS = 3
@@ -65,7 +65,8 @@ def compose(
         says = "\n".join(lines)
         return Message(head, says, {**facts, "why": news.why, "code": news.code, "text": says})
     stop = Stop.decode(news.why) if news.kind in _STOPS else None
-    said = verdict(_STATES.get(news.kind, batch.state), books, texts)
+    standing = Standing(stands(batch), batch.id, changed=codes.get("changed", 0), listed_below=False)
+    said = verdict(_STATES.get(news.kind, batch.state), books, texts, standing)
     repeats = news.kind is NotificationKind.REPEATED
     reasons = [(code, rows) for code, rows in codes.items() if code not in _NO_REASONS and rows]
     reasons = sorted(reasons, key=lambda one: (-one[1], one[0]))[:REASONS]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from tasks.models import BatchState, RowCounts, RowState
-from tasks.reason_texts import hint, sentence, title
+from tasks.reason_texts import go_on_command, hint, sentence, title
 from tasks.reports.aggregates import Task
 from tasks.reports.i18n import Texts
 from tasks.reports.report_data import ReportFacts
@@ -31,8 +32,20 @@ _KINDS = {
 }
 
 
-def verdict(state: BatchState, books: RowCounts, texts: Texts, goes_on_at: float | None = None) -> Headline:
-    """Return how a batch stands, in words; `goes_on_at`: its rows wait for the nightly window to open."""
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What a headline has to know of a batch besides its state and counts."""
+
+    stands: str = ""  #: `reason_texts.stands`
+    number: int = 0
+    changed: int = 0  #: rows that are known with other content
+    skipped: Mapping[str, int] | None = None  #: skipped rows by code, where the headline is to say them one by one
+    goes_on_at: float | None = None  #: its rows wait for the nightly window to open
+    listed_below: bool = True  #: what to do follows the headline
+
+
+def verdict(state: BatchState, books: RowCounts, texts: Texts, standing: Standing) -> Headline:
+    """Return how a batch stands, in words."""
     need = books.invalid + books.refused + books.unclear
     kind = _KINDS.get(state) or ("needs_you" if books.need_a_person else "done")
     if kind == "unusable" and not books.created:
@@ -41,13 +54,28 @@ def verdict(state: BatchState, books: RowCounts, texts: Texts, goes_on_at: float
         head = texts("verdict_all", count=books.records)
     else:
         head = texts("verdict_created", created=books.created, records=books.records)
-    parts = [("verdict_skipped", books.skipped), ("verdict_open", books.open), ("verdict_need", need)]
-    more = texts(f"verdict_more_{kind if kind != 'stopped' else state.value}")
-    if kind == "running" and goes_on_at is not None:
-        more = texts("verdict_more_night", count=books.open, time=texts.time(goes_on_at, "%m-%d %H:%M"))
-    return Headline(
-        kind, texts("verdict_between").join([head, *(texts(key, count=count) for key, count in parts if count)]), more
-    )
+    skipped = [(f"verdict_{code}", count) for code, count in (standing.skipped or {}).items()]
+    parts = [
+        *(skipped or [("verdict_skipped", books.skipped)]),
+        ("verdict_open", books.open),
+        ("verdict_need", need),
+    ]
+    text = texts("verdict_between").join([head, *(texts(key, count=count) for key, count in parts if count)])
+    return Headline(kind, text, _more(kind, state, books, texts, standing))
+
+
+def _more(kind: str, state: BatchState, books: RowCounts, texts: Texts, standing: Standing) -> str:
+    """Return what a headline means."""
+    if kind == "running" and standing.goes_on_at is not None:
+        return texts("verdict_more_night", count=books.open, time=texts.time(standing.goes_on_at, "%m-%d %H:%M"))
+    if kind == "stopped":
+        command = go_on_command(standing.stands, standing.number) or "onboard resume"
+        key = standing.stands if standing.stands in ("canary", "forgotten") else state.value
+        return texts(f"verdict_more_{key}", command=command)
+    where = "" if standing.listed_below else "_elsewhere"
+    if kind == "done" and standing.changed:
+        return texts(f"verdict_more_changed{where}", count=standing.changed)
+    return texts(f"verdict_more_{kind}{where if kind == 'needs_you' else ''}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +96,7 @@ def advise(facts: ReportFacts, tasks: list[Task], texts: Texts) -> list[Recommen
         Recommendations(
             task,
             _title(task, texts),
-            hint(task.key.code, texts.lang),
+            hint(task.example, texts.lang, facts.situation(task.key.state, needs_person=_undecided(task))),
             sentence(task.example, texts.lang),
             _command(facts, task),
         )
@@ -82,12 +110,19 @@ def _title(task: Task, texts: Texts) -> str:
 
 
 def _command(facts: ReportFacts, task: Task) -> str:
-    state = task.key.state
-    if state == RowState.UNCLEAR:
-        return facts.commands.resolve if facts.settled else ""
-    if state == RowState.SKIPPED:
+    if task.key.state == RowState.SKIPPED:
         return ""
     goes_on = _KINDS.get(facts.batch.state) == "stopped"
-    if state == "open":
-        return facts.commands.resume if goes_on else facts.commands.fix
+    match facts.situation(task.key.state, needs_person=_undecided(task)).row:
+        case "undecided":
+            return facts.commands.resolve
+        case "look_up":
+            return facts.commands.resume if goes_on else ""
+        case "open" if goes_on:
+            return facts.commands.resume
     return facts.commands.fix
+
+
+def _undecided(task: Task) -> bool:
+    """Tell whether nobody but a person can settle any of these (unclear) rows."""
+    return task.undecided == task.rows

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from tasks.csv_records import FileFormat
 from tasks.errors import OnboardingError
 from tasks.models import Batch, BatchState, RowCounts
+from tasks.reason_texts import Situation, situation_of, stands
 
 
 class ReconciliationError(OnboardingError):
@@ -44,7 +45,7 @@ class Commands:
     """What to type next; "" leaves the advice without a command."""
 
     fix: str = "onboard run failures.csv"  #: after failures.csv was corrected
-    resume: str = "onboard resume"
+    resume: str = "onboard resume"  #: what lets the batch go on if it stands still
     resolve: str = "onboard resolve"
 
 
@@ -71,7 +72,19 @@ class ReportFacts:
     versions: Mapping[str, str] = field(default_factory=dict)
     time_zone: str = "Asia/Tokyo"  #: IANA name, for the times that people read
     goes_on_at: float | None = None  #: the nightly window is closed until then, and rows wait for it
+    waits_for_approval: bool = False  #: its canary rows have run
     commands: Commands = field(default_factory=Commands)
+
+    @property
+    def stands(self) -> str:
+        """How the batch stands for those who want it to go on (`reason_texts.stands`); `unnamed`: name no command."""
+        if self.commands == NO_COMMANDS:
+            return "unnamed"
+        return stands(self.batch, waits_for_approval=self.waits_for_approval)
+
+    def situation(self, state: str, *, needs_person: bool) -> Situation:
+        """Return what the hint of one of its rows has to know."""
+        return situation_of(state, needs_person=needs_person, batch_stands=self.stands, number=self.batch.id)
 
     @property
     def settled(self) -> bool:

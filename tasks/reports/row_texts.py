@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from tasks.models import OPEN_STATES, Reason, ReportRow, RowState
-from tasks.reason_texts import hint, sentence
+from tasks.reason_texts import Situation, hint, sentence
 from tasks.reports.report_data import ReportFacts
 
 #: Between several reasons in one cell; code, column, message and hint have as many parts, in the same order.
@@ -22,6 +22,7 @@ class RowTexts:
     failure: bool  #: stands in failures.csv
     to_do: bool  #: a failure, or something else that a person should see
     lang: str
+    situation: Situation
     cells: tuple[str, str, str, str] = field(init=False)  #: code, column, message, hint
 
     def __post_init__(self) -> None:
@@ -39,7 +40,7 @@ class RowTexts:
             BETWEEN.join(reason.code for reason in self.reasons),
             BETWEEN.join(columns) if any(columns) else "",
             BETWEEN.join(sentence(reason, lang) for reason in self.reasons),
-            BETWEEN.join(hint(reason.code, lang) for reason in self.reasons),
+            BETWEEN.join(hint(reason, lang, self.situation) for reason in self.reasons),
         )
 
 
@@ -47,13 +48,22 @@ class RowTextWriter:
     """Turns rows into words, in one language; remembers what it said."""
 
     def __init__(self, facts: ReportFacts, lang: str) -> None:
+        self._facts = facts
         self._settled = facts.settled
         self._lang = lang
-        self._known: dict[tuple[str, str, str, tuple[Reason, ...]], RowTexts] = {}
+        self._known: dict[tuple[str, str, str, tuple[Reason, ...], bool, bool, bool], RowTexts] = {}
 
     def explain(self, row: ReportRow) -> RowTexts:
         """Return what is said about a row."""
-        key = (row.state, row.code, row.parameter, row.reasons)
+        key = (
+            row.state,
+            row.code,
+            row.parameter,
+            row.reasons,
+            row.needs_person,
+            row.attempts > 0,
+            bool(row.source_id),
+        )
         found = self._known.get(key)
         if found is None:
             if len(self._known) >= _KEPT:
@@ -64,12 +74,16 @@ class RowTextWriter:
     def _explain(self, row: ReportRow) -> RowTexts:
         reasons = self._reasons(row)
         failure = row.state in _FAILURES or (self._settled and row.state in OPEN_STATES)
-        return RowTexts(reasons, failure, failure or any(each.code == "changed" for each in reasons), self._lang)
+        to_do = failure or any(each.code == "changed" for each in reasons)
+        situation = self._facts.situation(row.state, needs_person=row.needs_person)
+        return RowTexts(reasons, failure, to_do, self._lang, situation)
 
     def _reasons(self, row: ReportRow) -> tuple[Reason, ...]:
         """Return why the row is not `created`; never nothing for a failure."""
         if row.state == RowState.CREATED:
             return ()
+        if row.state == RowState.SKIPPED and row.code == "onboarded_before" and not row.source_id:
+            return tuple(each._replace(code="in_another_batch") for each in row.reasons)
         if row.state in (RowState.INVALID, RowState.SKIPPED) and row.reasons:
             return row.reasons
         if row.code:
@@ -77,7 +91,7 @@ class RowTextWriter:
         if row.state == RowState.UNCLEAR or (row.state == RowState.SENDING and self._settled):
             return (Reason("lost_answer"),)
         if row.state in OPEN_STATES and self._settled:
-            return (Reason("not_attempted"),)
+            return (Reason("to_be_sent_again" if row.attempts else "not_attempted"),)
         return (Reason("unknown_code"),) if row.state in _FAILURES else ()
 
 

@@ -72,7 +72,9 @@ class BatchGuards:
         last.append(state is RowState.REFUSED and decision.outcome.code != "method_closed")
         if len(last) < self._breaker_answers or sum(last) <= self._breaker_share * len(last):
             return
-        stop = Stop(StopCode.BREAKER, {"refused": sum(last), "answers": len(last), "batch": batch_id})
+        go_on = "approve" if self._ledger.batches.get(batch_id).canary else "resume"
+        values = {"refused": sum(last), "answers": len(last), "batch": batch_id, "go_on": go_on}
+        stop = Stop(StopCode.BREAKER, values)
         last.clear()
         if self._ledger.lifecycle.pause(batch_id, stop):
             log.error("batch paused", batch=batch_id, why=stop_texts.sentence(stop))

@@ -167,7 +167,7 @@ def test_the_words_are_japanese_if_people_want_that_and_the_link_is_the_address_
     assert services.ledger.outbox.add(NotificationKind.NOTHING_ARRIVED, once="2026-11-26", why="2026-11-26 02:00")
     wait_until(lambda: len(received_by_hook(tmp_path)) == 2, what="the delivery")
     first, second = received_by_hook(tmp_path)
-    assert first["verdict"] == "2 件中 0 件を作成しました。2 件は対応が必要です"
+    assert first["verdict"] == "2 件中 0 件を登録しました、要対応 2 件"
     assert first["link"] == "https://reports.example/onboard/1"
     assert first["title"].startswith("完了: f.csv")
     assert second["event"] == "nothing_arrived"

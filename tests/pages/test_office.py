@@ -99,7 +99,7 @@ def test_the_workbook_on_paper(
 ) -> None:
     path = reported.report(content(["表示名", "a"] * 20), refused(), lang=lang)["xlsx"]
     text = "".join(text_of_pdf(office.convert(path, "pdf")).split())
-    assert ("0of40created;40needattention" if lang == "en" else "40件中0件を作成しました。40件は対応が必要です") in text
+    assert ("0of40created;40needattention" if lang == "en" else "40件中0件を登録しました、要対応40件") in text
     assert "表示名" in text
     assert text.count("cus_39") >= 2, "on To do and on Results"
 

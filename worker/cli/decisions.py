@@ -50,7 +50,7 @@ def resume(
 
 @commands.command()
 def approve(batch: BatchArgument, json_output: JsonOption = False) -> None:
-    """Let the rest of a batch run after its canary rows, as `onboard resume` does."""
+    """Let the rest of a batch run after its canary rows; nothing else does."""
     from worker.commands import batch_decisions
 
     leave(

@@ -24,12 +24,13 @@ def batch_json(
         "file": batch.name,
         "state": batch.state,
         "state_reason": stop_texts.sentence(batch.stop),
-        "verdict": terminal.verdict(batch, counts),
+        "verdict": terminal.verdict(batch, counts, status.skipped),
         "books": {
             "records": counts.records,
             **{name: getattr(counts, name) for name in ("created", "skipped", "invalid", "refused", "unclear", "open")},
             "balance": counts.balance,
         },
+        **({} if status.skipped is None else {"skipped": dict(status.skipped)}),
         "warnings": [
             {"code": code, "column": column, "count": count, "line": line}
             for code, column, count, line, _ in batch.warnings

@@ -11,6 +11,7 @@ from tasks import reason_texts
 from tasks.errors import SettingsError
 from tasks.models import BatchState, Reason, RowState
 from tasks.operations import resolve as resolution
+from tasks.operations.batch_status import batch_stands
 from tasks.operations.resolve import Resolved
 from tasks.operations.show_row import show_row
 from tasks.reports.i18n import Texts
@@ -68,7 +69,10 @@ def _what_follows(services: Services, resolved: Resolved) -> str:
         return ""
     if batch.state is BatchState.CANCELLED:
         return f"; the batch is cancelled: onboard retry {batch.id} sends it"
-    return "; it is sent again" + ("" if services.settings.redis_url else f": onboard run {batch.name}")
+    command = reason_texts.go_on_command(batch_stands(services, batch), batch.id)
+    if batch.state is BatchState.RUNNING and not batch.is_worked_on:
+        command = f"onboard resume {batch.id}"
+    return "; it is sent again" + (f": {command}" if command else "")
 
 
 def _list_unclear(services: Services, batch_id: int | None, console: Console) -> tuple[int, dict[str, Any]]:
@@ -122,9 +126,8 @@ def show(services: Services, batch_id: int, line: int, console: Console) -> tupl
         if value:
             console.print(Text(f"  {name:<15}{value}"))
     for reason in row.reasons or ((Reason(row.code, row.parameter),) if row.code else ()):
-        console.print(
-            Text(f"  {reason_texts.sentence(reason, settings.lang)} {reason_texts.hint(reason.code, settings.lang)}")
-        )
+        hint = reason_texts.hint(reason, settings.lang, shown.situation)
+        console.print(Text(f"  {reason_texts.sentence(reason, settings.lang)} {hint}"))
     if shown.history:
         names = ("attempt", "what", "code", "request_id", "latency_ms", "who")
         lines = [

@@ -14,8 +14,9 @@ from rich.text import Text
 
 from tasks.models import Stop, StopCode
 from tasks.operations import report
-from tasks.operations.batch_status import BatchStatus, batch_status
+from tasks.operations.batch_status import BatchStatus, batch_stands, batch_status
 from tasks.operations.status import list_left_alone
+from tasks.reason_texts import go_on_command
 from tasks.reports.report_data import NO_COMMANDS
 from tasks.services import Services
 from worker import terminal
@@ -90,11 +91,11 @@ def _print_left_alone(services: Services, batches: Sequence[int], console: Conso
     others = list_left_alone(services, batches)
     for status in others[:LEFT_ALONE]:
         batch, counts = status.batch, status.counts
-        word = "approve" if batch.stop_code is StopCode.CANARY else "resume"
+        command = go_on_command(batch_stands(services, batch), batch.id) or f"onboard resume {batch.id}"
         console.print(
             Text(
                 f"batch {batch.id} ({batch.name}) is {batch.state}, {counts.open + counts.unclear:,} of"
-                f" {counts.records:,} rows not done; it is left alone: onboard {word} {batch.id}"
+                f" {counts.records:,} rows not done; it is left alone: {command}"
             ),
             soft_wrap=True,
         )
@@ -113,12 +114,12 @@ def show_result(
     services: Services, options: ReportOptions, console: Console, batch_id: int, started: float, ending: Ending
 ) -> tuple[int, dict[str, Any]]:
     """Write the reports; print verdict, counts and reports; return exit code and JSON."""
-    status, seconds = batch_status(services, batch_id), time.time() - started
+    status, seconds = batch_status(services, batch_id, count_skipped=True), time.time() - started
     paths, failed = _write_reports(services, options, status, ending)
     if REHEARSAL in os.environ and ending is Ending.INTERRUPTED:
         status = replace(status, batch=replace(status.batch, stop=Stop(StopCode.REHEARSAL)))
     console.print()
-    terminal.print_counts(console, status.batch, status.counts, seconds=seconds)
+    terminal.print_counts(console, status.batch, status.counts, skipped=status.skipped, seconds=seconds)
     waits = report.waits_for_next_night(services, status.batch)
     if waits:
         _print_next_night(services, console, status, waits)

@@ -27,7 +27,7 @@ def _show(services: Services, batch_id: int, console: Console) -> tuple[int, dic
     shown = show_batch(services, batch_id)
     batch, counts = shown.status.batch, shown.status.counts
     console.print(Text(f"batch {batch.id}: {batch.name}, {_state(batch)}"))
-    terminal.print_counts(console, batch, counts)
+    terminal.print_counts(console, batch, counts, skipped=shown.status.skipped)
     if shown.look_ups_to_come:
         zone = services.settings.time_zone
         console.print(terminal.look_ups_to_come(batch_id, shown.look_ups_to_come, zone))
@@ -78,6 +78,6 @@ def report(
     written = write_report(services, batch_id, folder=folder, lang=lang, excel_safe=excel_safe)
     batch, counts = written.status.batch, written.status.counts
     terminal.print_trouble(console, services.ledger.replaced)
-    terminal.print_counts(console, batch, counts)
+    terminal.print_counts(console, batch, counts, skipped=written.status.skipped)
     terminal.print_reports(console, written.reports)
     return terminal.exit_code(batch, counts), batch_json(written.status, written.reports)

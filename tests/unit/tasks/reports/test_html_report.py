@@ -128,7 +128,7 @@ def test_headings_are_in_order_and_every_section_has_a_name(page: Page) -> None:
 
 def test_the_books_stand_with_their_sum(reported: Reported) -> None:
     page = Page(reported.report(ROWS, everything)["html"])
-    for words in ("created 2", "skipped 1", "invalid 1", "refused 3", "unclear 1", "not sent 0", "file 8"):
+    for words in ("created 2", "skipped 1", "invalid 1", "refused 3", "unclear 1", "open 0", "file 8"):
         assert words in page.text
     assert "Reconciled" in page.text
 

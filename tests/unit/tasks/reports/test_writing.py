@@ -250,7 +250,7 @@ def test_two_writers_at_once_leave_one_whole_set(reported: Reported) -> None:
     assert not list(folder.glob(".writing-*"))
     page = (folder / "report.html").read_text("utf-8")
     japanese = 'lang="ja"' in page
-    assert ("作成しました" in json.loads((folder / "summary.json").read_bytes())["verdict"]["text"]) == japanese
+    assert ("登録しました" in json.loads((folder / "summary.json").read_bytes())["verdict"]["text"]) == japanese
 
 
 def test_a_folder_that_cannot_be_written_is_an_error_of_the_system(reported: Reported) -> None:
