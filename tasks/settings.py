@@ -186,6 +186,13 @@ class Settings(BaseSettings):
         "A row whose identity is known in another spelling: invalid (it is not sent), or own (a source of its own).",
     )
 
+    damaged_keys: Literal["invalid", "send"] = _field(
+        "ONBOARD_DAMAGED_KEYS",
+        "invalid",
+        "A row whose customer id or reference a spreadsheet has rewritten (1.23E+11): invalid (it is not sent), or send"
+        " (as it is).",
+    )
+
     # the night
     not_before: str = _field(
         "ONBOARD_NOT_BEFORE",

@@ -22,8 +22,9 @@ from tasks.accept import (
     read_rows,
     request_of,
 )
-from tasks.accept.checks import MOST_REASONS
+from tasks.accept.blanks import trim
 from tasks.accept.file_warnings import shown
+from tasks.accept.record_chunk import MOST_REASONS
 from tasks.accept.request_codec import content_of
 from tasks.csv_records import detect_format, read_records
 from tasks.elepay.catalogue import load_catalogue
@@ -149,10 +150,10 @@ def test_test_and_live_mode_have_identities_of_their_own(tmp_path: Path) -> None
 def _assert_says_what_the_record_says(row: NewRow, fields: list[str]) -> None:
     """The plain way to make a row, against which the vectorised one is held."""
     cells = dict(zip(HEADER.split(","), [*fields, *[""] * 8], strict=False))
-    blanks = " \t\u00a0\u3000\ufeff"
-    assert row.customer_id == cells["customer_id"].strip(blanks)
+
+    assert row.customer_id == trim(cells["customer_id"])
     assert row.identity == identity_of(
-        str(row.customer_id), str(row.payment_method), str(row.resource), cells["reference"].strip(blanks)
+        str(row.customer_id), str(row.payment_method), str(row.resource), trim(cells["reference"])
     )
     assert row.request == request_of(
         cells["description"],
@@ -259,7 +260,7 @@ def test_a_row_keeps_few_reasons_and_says_how_many_more_there_are(tmp_path: Path
     reasons = decode_reasons(row.reasons)
     assert [reason.code for reason in reasons[:3]] == ["missing_value", "unknown_payment_method", "unknown_resource"]
     assert len(reasons) == MOST_REASONS + 1
-    assert reasons[-1] == Reason("more_reasons", detail=str(3 + 21 + 20 - MOST_REASONS))
+    assert reasons[-1] == Reason("more_reasons", detail=str(3 + 20 + 20 - MOST_REASONS))
     assert len(row.reasons or b"") < 4000
 
 
@@ -349,7 +350,8 @@ def test_oddities_are_counted_and_sent(tmp_path: Path) -> None:
             "客,paidy,reader,\ufffd,,,,,,\n"
             "1.2E+11,paidy,ios,,,,,,\n",
         ),
-        warnings=warnings,
+        AcceptanceChecks(send_damaged_keys=True),
+        warnings,
     )
     assert {row.state for row in rows} == {"waiting"}
     assert [row.customer_id for row in rows] == ["cus_1", "cus_2", "客", "1.2E+11"]
