@@ -66,9 +66,10 @@ def injected_names(environment: Mapping[str, str]) -> frozenset[str]:
     found = set()
     for name, value in environment.items():
         service = _OF_SERVICE.sub("", name)
-        if name.startswith(PREFIXES) and service != name and f"{service}_SERVICE_HOST" in environment:
-            if name != f"{service}_PORT" or not value.isdigit():  # else it is somebody's ONBOARD_METRICS_PORT
-                found.add(name)
+        is_of_service = service != name and f"{service}_SERVICE_HOST" in environment
+        is_number = name == f"{service}_PORT" and value.isdigit()  # somebody's ONBOARD_METRICS_PORT
+        if name.startswith(PREFIXES) and is_of_service and not is_number:
+            found.add(name)
     return frozenset(found)
 
 

@@ -10,6 +10,7 @@ progress               how far a run has come, live on a terminal
 operator_identity      who gives a command, for the ledger's history
 watcher                `onboard watch`: dropped files, each to its end
 drop_folder            inbox, processing, archive, rejected, outbox: what is complete, whose it is, every move
+failures               what a person is told about whatever was raised
 dropped_names          which names are unfinished uploads, junk or companions; names made safe
 late_uploads           uploads that went on after their file was taken: noticed, and given back to the inbox
 troubles               says once that something is held up, and once that it goes on

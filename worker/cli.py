@@ -1,7 +1,8 @@
 """The commands people type.
 
 Exit codes: 0 every row is created or skipped, 1 finished with rows to look at, 2 unusable input or settings,
-3 halted, paused or interrupted: nothing is lost, `onboard resume` goes on; 70 not enough memory, nothing is lost.
+3 halted, paused or interrupted: nothing is lost, `onboard resume` goes on; 70 not enough memory, or a fault of the
+program: nothing is lost.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from tasks.gc_tuning import collect_from_now_on
-from tasks.memory_limits import NO_MEMORY, OUT_OF_MEMORY, is_out_of_memory, is_too_small, save_address_space
+from tasks.memory_limits import NO_MEMORY, OUT_OF_MEMORY, is_too_small, save_address_space
+from worker.failures import failure_of, require_free_port, take_any_text
 
 if TYPE_CHECKING:
     from tasks.services import Services
@@ -36,6 +38,13 @@ app = typer.Typer(
     rich_markup_mode="markdown",
 )
 
+
+def _known_language(lang: str | None) -> str | None:
+    if lang not in (None, "en", "ja"):
+        raise typer.BadParameter(f"{lang!r} is no language of this program: en or ja")
+    return lang
+
+
 FileArgument = Annotated[Path, typer.Argument(help="The CSV file.", show_default=False)]
 BatchArgument = Annotated[int, typer.Argument(help="Number of the batch; `onboard status` lists them.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object last on standard output.")]
@@ -43,7 +52,10 @@ MappingOption = Annotated[Path | None, typer.Option(help="TOML file with more co
 NotBeforeOption = Annotated[
     str | None, typer.Option(help="HH:MM; nothing is sent before, day by day.", show_default=False)
 ]
-LangOption = Annotated[str | None, typer.Option(help="Language of reasons and reports: en or ja.", show_default=False)]
+LangOption = Annotated[
+    str | None,
+    typer.Option(help="Language of reasons and reports: en or ja.", show_default=False, callback=_known_language),
+]
 
 
 @app.command(
@@ -461,9 +473,10 @@ def simulator(
         _fail("the simulator needs the extra `simulator`: pip install 'elepay-onboarding[simulator]'")
     collect_from_now_on()
     try:
+        require_free_port(host, port)
         serve(host=host, port=port, profile=profile, seed=seed)
     except (ValueError, OSError) as error:
-        _fail(str(error))
+        _fail(failure_of(error).message if isinstance(error, OSError) else str(error))
 
 
 def _set_window(not_before: str | None, until: str | None) -> None:
@@ -495,7 +508,7 @@ def _leave(
     from rich.console import Console
 
     from tasks import reason_texts
-    from tasks.errors import OnboardingError, UnusableFile
+    from tasks.errors import UnusableFile
     from tasks.services import Services
     from tasks.settings import load_settings
     from worker import logs
@@ -512,12 +525,12 @@ def _leave(
     except UnusableFile as error:
         message, hint = reason_texts.explain_file(error, lang or settings.lang)
         _fail(message, hint=hint, code=error.code, line=error.line, json_output=json_output)
-    except OnboardingError as error:
-        _fail(str(error), code=type(error).__name__, json_output=json_output)
     except KeyboardInterrupt:
         _fail("interrupted", code="interrupted", exit_code=STOPPED, json_output=json_output)
-    except OSError as error:
-        _fail(f"{error.strerror or type(error).__name__}: {error.filename or ''}".rstrip(": "), json_output=json_output)
+    except BrokenPipeError:
+        raise
+    except Exception as error:  # noqa: BLE001 - a door: whatever it is, a person gets a sentence
+        _fail_by(error, json_output=json_output)
     if json_output:
         sys.stdout.write(json.dumps(result, ensure_ascii=False, default=str) + "\n")
     raise typer.Exit(code)
@@ -543,6 +556,7 @@ def _fail(
 def main() -> None:
     """Run the command line (the console script `onboard`)."""
     save_address_space()
+    take_any_text()
     if is_too_small():
         _say_no_memory()
     gc.disable()  # until everything is loaded: `collect_from_now_on`
@@ -551,10 +565,16 @@ def main() -> None:
     except BrokenPipeError:  # `onboard status | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(ALL_DONE) from None
-    except Exception as error:
-        if not is_out_of_memory(error):
-            raise
-        _say_no_memory()
+    except Exception as error:  # noqa: BLE001 - what no command has explained
+        try:
+            _fail_by(error, json_output="--json" in sys.argv)
+        except typer.Exit as end:
+            raise SystemExit(end.exit_code) from None
+
+
+def _fail_by(error: Exception, *, json_output: bool) -> NoReturn:
+    message, code, exit_code = failure_of(error)
+    _fail(message, code=code, exit_code=exit_code, json_output=json_output)
 
 
 def _say_no_memory() -> NoReturn:

@@ -114,6 +114,7 @@ def test_whatever_the_cells_hold_each_record_comes_out_once(tmp_path: Path, rows
             assert decode_reasons(row.reasons)
 
 
+STARTS = [HEADER, HEADER + ",,", "\ufeff" + HEADER, f"Table 1\n\n{HEADER}", HEADER.replace(",", "|"), "sep=;", "{", ""]
 PIECES = st.one_of(
     st.sampled_from(
         [b",", b",", b",", b"\n", b"\r\n", b'"', b"cus_1", b"creditcard", b"paypay", b"web", b"auto", b"\x00"]
@@ -121,12 +122,13 @@ PIECES = st.one_of(
     st.sampled_from(
         [b"\t", b" ", b"4111111111111111", b"1E+5", "\u3000".encode(), "ｗｅｂ".encode(), b"\x95\x5c", b"\xff"]
     ),
+    st.sampled_from(["\u2003", "\u200b", "合計", "100.0", '="7"', "'7", "#N/A", "\x85", "，"]).map(str.encode),
     st.binary(max_size=3),
 )
 
 
 @relaxed
-@given(start=st.sampled_from([HEADER, HEADER + ",,", "\ufeff" + HEADER]), pieces=st.lists(PIECES, max_size=80))
+@given(start=st.sampled_from(STARTS), pieces=st.lists(PIECES, max_size=80))
 def test_whatever_the_bytes_are_intake_answers_with_rows_or_one_clear_error(
     tmp_path: Path, start: str, pieces: list[bytes]
 ) -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import pytest
+from factories import examples
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from tasks.errors import SettingsError
-from tasks.settings import Settings, load_settings
+from tasks.settings import Settings, load_settings, setting_names
 
 
 def load(folder: Path, dotenv: bytes | str = b"", **environment: str) -> Settings:
@@ -117,3 +121,51 @@ def test_a_value_that_will_not_do_names_its_setting_and_no_part_of_a_secret(
     with pytest.raises(SettingsError, match=name) as caught:
         load(tmp_path, **{name: value})
     assert not any(part in str(caught.value) for part in ("hid", "den"))
+
+
+relaxed = settings(
+    max_examples=examples(600), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+WORDS = [
+    "=",
+    ":",
+    "#",
+    " ",
+    '"',
+    "'",
+    "\\",
+    "${",
+    "}",
+    "\n",
+    "\r",
+    "export ",
+    "\0",
+    "://",
+    "@",
+    "[",
+    "0",
+    "-1",
+    "1e999",
+    "nan",
+]
+PIECES = st.one_of(st.sampled_from([*WORDS, *setting_names()]).map(str.encode), st.binary(max_size=4))
+VALUES = st.text(max_size=20) | st.lists(st.sampled_from(WORDS), max_size=8).map("".join)
+
+
+@relaxed
+@given(
+    start=st.sampled_from([b"", b"\xff\xfe", b"\xfe\xff", b"\xef\xbb\xbf", b"ONBOARD_LANG=ja\n"]),
+    pieces=st.lists(PIECES, max_size=40),
+)
+def test_whatever_a_dotenv_holds_it_is_settings_or_a_sentence(
+    tmp_path: Path, start: bytes, pieces: list[bytes]
+) -> None:
+    with contextlib.suppress(SettingsError):  # any other exception is a fault
+        load(tmp_path, start + b"".join(pieces))
+
+
+@relaxed
+@given(values=st.dictionaries(st.sampled_from(sorted(setting_names())), VALUES, max_size=4))
+def test_whatever_settings_are_set_to_they_are_taken_or_named(tmp_path: Path, values: dict[str, str]) -> None:
+    with contextlib.suppress(SettingsError):
+        load(tmp_path, **values).require_key()
