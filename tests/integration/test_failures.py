@@ -8,7 +8,7 @@ import socket
 from pathlib import Path
 
 import pytest
-from factories import ROOT, Command, MeasuredCommand, postgres_server, write_csv
+from factories import ROOT, Command, MeasuredCommand, Simulator, postgres_server, write_csv
 
 
 @pytest.mark.parametrize(
@@ -39,6 +39,10 @@ def test_a_file_name_that_is_no_utf8_is_run_as_any_other(tmp_path: Path) -> None
     done = command("check", "--offline", "--json", path)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["file"] == "\udcff\udce9.csv"
+    with Simulator() as simulator:
+        command = MeasuredCommand(tmp_path, simulator)
+        assert command("run", path).returncode == 0
+        assert r"\xff\xe9.csv" in command("status").stdout
 
 
 def test_a_terminal_without_utf8_gets_japanese_all_the_same(tmp_path: Path) -> None:
