@@ -192,7 +192,11 @@ def _rejections() -> bytes:
         record(16, more=["x"] * 20),
         record(17, "", "creditcart", "desktop", "x" * 256),
         record(18, "cus_4111 1111 1111 1111 in the wrong column"),
-        record(19),
+        record(19, "cus 900019"),
+        record(20, "1.23457E+11"),
+        "\0" * 300,
+        record(22, "Total", "", "", "19"),
+        record(23),
     ]
     return "".join(line + "\n" for line in lines).encode()
 

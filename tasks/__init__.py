@@ -7,8 +7,11 @@ errors            one class per thing we can do about it
 models            the nouns: Batch, Row, RowState, SourceRequest, Outcome, Reason
 spelling          spellings of one text, made equal
 identities        what one row is about, and the reference that its source carries
-settings          every setting: type, default, one sentence
+settings          the settings of this process, checked as a whole
+setting_fields    every setting: type, default, one sentence
+setting_sources   where settings are looked for, and which names are none
 redis_url         REDIS_URL: what redis-py and Celery both understand
+ledger_url        LEDGER_URL: SQLite or PostgreSQL, in the spellings that people know
 send_window       when sending is allowed: a nightly window, or always
 reason_texts      every reason code of ours: sentence and hint, English and Japanese
 stop_texts        why a batch does not go on: a sentence a code, English and Japanese

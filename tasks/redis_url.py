@@ -7,18 +7,24 @@ from urllib.parse import parse_qsl, urlsplit
 
 #: Options that both take; the files are checked.
 _TLS_FILES = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
+_HASH = "has a # : in a password it must be written as %23, and / as %2F, @ as %40, % as %25"
 _TLS_OPTIONS = (*_TLS_FILES, "ssl_cert_reqs", "ssl_check_hostname")
 
 
 def check_redis_url(url: str) -> None:
     """Raise ValueError with a sentence if a URL will not do; it quotes nothing that may be of a password."""
-    parts = urlsplit(url)
+    if "#" in url:
+        raise ValueError(_HASH)
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # what it says would quote the password
+        raise ValueError("is no address: in a password, special characters must be written as %XX") from None
+    if parts.scheme.endswith("sentinel"):
+        raise ValueError("names a Sentinel, which is not supported: give the address of the server that can be written")
     if parts.scheme not in ("redis", "rediss", "unix"):
         raise ValueError(
             "must start with redis://, rediss:// (TLS) or unix:// (a socket file), such as redis://:PASSWORD@HOST:6379/0"
         )
-    if parts.fragment or "#" in url:
-        raise ValueError("has a # : in a password it must be written as %23, and / as %2F, @ as %40, % as %25")
     try:
         port = parts.port
     except ValueError:

@@ -184,4 +184,5 @@ class Services:
             mapping=mapping or {},
             sendable_methods=sendable,
             live=settings.live,
+            send_damaged_keys=settings.damaged_keys == "send",
         )

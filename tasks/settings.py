@@ -1,4 +1,4 @@
-"""Every knob: type, default, one sentence.
+"""Settings of this process: read once, at a door, and checked as a whole (fields: `tasks/setting_fields.py`).
 
 Settings come, in this order, from the environment, a `.env` file in the working directory, `NAME_FILE` (the path of a
 file that holds the value), and files named like the setting in `ONBOARD_SECRETS_DIR`. Names are case-sensitive.
@@ -12,25 +12,22 @@ import os
 import shlex
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
-from urllib.parse import urlsplit
+from typing import Any, Self
+from urllib.parse import SplitResult, urlsplit
 from zoneinfo import ZoneInfo
 
-from dotenv import dotenv_values
-from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import AliasChoices, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
 from tasks.errors import SettingsError
+from tasks.ledger_url import usable_ledger_url
 from tasks.redis_url import check_redis_url
 from tasks.send_window import Window, time_of_day
+from tasks.setting_fields import SettingFields
+from tasks.setting_sources import collect, without_settings
 
-#: A setting that starts with one of these must be one of ours; others are nobody's business.
-PREFIXES = ("ELEPAY_", "ONBOARD_")
-#: Names without our prefixes that we read.
-PLAIN_NAMES = ("REDIS_URL", "LEDGER_URL")
-#: Where `FILE` variants are looked for: every setting may be given as NAME_FILE.
-FILE_SUFFIX = "_FILE"
-SECRETS_DIR = "ONBOARD_SECRETS_DIR"
+__all__ = ["Settings", "SettingsError", "given_settings", "load_settings", "setting_names", "without_settings"]
+
 #: The one other machine to which a test key may go unencrypted: the simulator's container, by its name there.
 SIMULATOR_HOST = "simulator"
 #: Where home and drop folder were by default before, in the working directory, and what shows that they were used.
@@ -39,251 +36,9 @@ FORMER_DROP_FOLDER, FORMER_INBOX = "drop", "inbox"
 #: Stands for "no limit of ours" inside the rate limiter: far above what one fleet can send.
 UNLIMITED_REQUESTS_PER_SECOND = 10_000.0
 
-Names = Annotated[tuple[str, ...], NoDecode]
-Numbers = Annotated[tuple[float, ...], NoDecode]
 
-
-def _field(name: str, default: Any, description: str, **limits: Any) -> Any:
-    return Field(default, validation_alias=AliasChoices(name), description=description, **limits)
-
-
-class Settings(BaseSettings):
+class Settings(SettingFields):
     """What the program was told; read once, at a door."""
-
-    model_config = SettingsConfigDict(extra="ignore", frozen=True, hide_input_in_errors=True, case_sensitive=True)
-
-    # elepay
-    secret_key: SecretStr | None = _field("ELEPAY_SECRET_KEY", None, "elepay's secret key, sk_test_… or sk_live_….")
-    base_url: str = _field(
-        "ELEPAY_BASE_URL",
-        "https://api.elepay.io",
-        "Where elepay answers; https, or for the simulator http: on loopback, or in test mode the host `simulator`.",
-    )
-    mode: Literal["test", "live"] = _field("ELEPAY_MODE", "test", "The mode that the key must have: test or live.")
-    requests_per_second: float = _field(
-        "ELEPAY_REQUESTS_PER_SECOND", 20.0, "The whole fleet's allowance; 0 sets no limit of ours.", ge=0, le=10_000
-    )
-
-    # servers and folders
-    redis_url: str | None = _field(
-        "REDIS_URL", None, "Redis or Valkey of the fleet; without it `onboard run` starts a private one."
-    )
-    ledger_url: str | None = _field(
-        "LEDGER_URL", None, "The ledger in SQLAlchemy's form; by default SQLite in ONBOARD_HOME."
-    )
-    home_folder: Path = _field(
-        "ONBOARD_HOME",
-        Path("~/.local/state/onboard"),
-        "Folder for the ledger, accepted files and reports; `XDG_STATE_HOME/onboard` by default if that is set.",
-    )
-
-    # sending
-    workers: int = _field("ONBOARD_WORKERS", 0, "Worker processes of `onboard run`; 0: one a core.", ge=0, le=64)
-    in_flight: int = _field("ONBOARD_IN_FLIGHT", 400, "Requests under way at once in one process.", ge=1, le=1000)
-    slice_rows: int = _field("ONBOARD_SLICE_ROWS", 200, "Rows of one slice, the work of one message.", ge=1, le=5000)
-    slice_seconds: float = _field(
-        "ONBOARD_SLICE_SECONDS", 10.0, "After this time a slice gives back what it has not sent.", ge=0.5, le=600
-    )
-    connect_timeout_seconds: float = _field(
-        "ONBOARD_CONNECT_TIMEOUT_SECONDS", 5.0, "How long a connection to elepay may take.", gt=0
-    )
-    read_timeout_seconds: float = _field(
-        "ONBOARD_READ_TIMEOUT_SECONDS", 30.0, "How long elepay may be silent before the outcome is unclear.", gt=0
-    )
-    total_timeout_seconds: float = _field(
-        "ONBOARD_TOTAL_TIMEOUT_SECONDS", 40.0, "How long one request may take in all.", gt=0
-    )
-    lease_seconds: float = _field(
-        "ONBOARD_LEASE_SECONDS", 60.0, "How long a worker's rows stay its own without a sign of life.", gt=0
-    )
-    unreachable_seconds: float = _field(
-        "ONBOARD_UNREACHABLE_SECONDS",
-        300.0,
-        "A row that could not be sent for this long (no connection, throttled) halts its batch.",
-        gt=0,
-    )
-    maintenance_seconds: float = _field(
-        "ONBOARD_MAINTENANCE_SECONDS",
-        14_400.0,
-        "How long the end of elepay's maintenance, or of an outage, is waited for before a batch is halted.",
-        gt=0,
-    )
-    trust_env: bool = _field("ONBOARD_TRUST_ENV", False, "Let requests read proxies and .netrc from the environment.")
-
-    # settling
-    look_up_delay_seconds: float = _field(
-        "ONBOARD_LOOK_UP_DELAY_SECONDS", 5.0, "How long after an unclear outcome elepay is asked what it has.", ge=0
-    )
-    list_lag_seconds: float = _field(
-        "ONBOARD_LIST_LAG_SECONDS",
-        120.0,
-        "How far elepay's lists may be behind: for so long a source that they lack is not believed to be absent, unless"
-        " they show one that was sent later.",
-        ge=0,
-        le=86_400,
-    )
-    look_ups: int = _field("ONBOARD_LOOK_UPS", 5, "Inconclusive look-ups of a row before a person decides.", ge=1)
-    resends: int = _field(
-        "ONBOARD_RESENDS", 5, "How often an unclear row that surely has no source is sent again.", ge=0, le=5
-    )
-    guard_answers: int = _field(
-        "ONBOARD_GUARD_ANSWERS",
-        20,
-        'If this many first answers all say "does not exist", the batch is halted (wrong key or mode); 0: never.',
-        ge=0,
-    )
-
-    breaker_answers: int = _field(
-        "ONBOARD_BREAKER_ANSWERS", 100, "How many of the last answers of a batch the breaker looks at; 0: never.", ge=0
-    )
-    breaker_share: float = _field(
-        "ONBOARD_BREAKER_SHARE", 0.5, "If more than this share of them are refusals, the batch is paused.", gt=0, le=1
-    )
-    canary: int = _field(
-        "ONBOARD_CANARY", 0, "So many rows of a new batch run first, then a person approves the rest; 0: all run.", ge=0
-    )
-    watchdog_seconds: float = _field(
-        "ONBOARD_WATCHDOG_SECONDS",
-        300.0,
-        "A worker with open rows none of which moves for so long ends, so that its supervisor starts it again.",
-        gt=0,
-    )
-
-    verify_first: bool = _field(
-        "ONBOARD_VERIFY_FIRST",
-        False,
-        "Every new batch looks each row up before it is sent, as with --verify-first: for the nights after a restore.",
-    )
-
-    # files
-    encodings: Names = _field(
-        "ONBOARD_ENCODINGS", ("utf-8-sig", "cp932"), "Encodings to try, strictly and in this order, comma-separated."
-    )
-    extra_payment_methods: Names = _field(
-        "ONBOARD_EXTRA_PAYMENT_METHODS", (), "Payment methods that elepay has added since, comma-separated."
-    )
-    extra_resources: Names = _field(
-        "ONBOARD_EXTRA_RESOURCES", (), "Resources that elepay has added since, comma-separated."
-    )
-
-    max_invalid_share: float = _field(
-        "ONBOARD_MAX_INVALID_SHARE",
-        1.0,
-        "A file with a larger share of invalid records is not onboarded at all.",
-        ge=0,
-        le=1,
-    )
-    require_valid_row: bool = _field("ONBOARD_REQUIRE_VALID_ROW", False, "Refuse a file in which no record is valid.")
-    refuse_finished_file: bool = _field(
-        "ONBOARD_REFUSE_FINISHED_FILE",
-        False,
-        "Refuse a file that is byte for byte one that finished before (otherwise its rows are skipped one by one).",
-    )
-
-    other_spelling: Literal["invalid", "own"] = _field(
-        "ONBOARD_OTHER_SPELLING",
-        "invalid",
-        "A row whose identity is known in another spelling: invalid (it is not sent), or own (a source of its own).",
-    )
-
-    # the night
-    not_before: str = _field(
-        "ONBOARD_NOT_BEFORE",
-        "",
-        "Nothing is sent before this time of day, e.g. 01:00, in ONBOARD_TIME_ZONE; empty: always.",
-    )
-    until: str = _field(
-        "ONBOARD_UNTIL", "", "Nothing is sent from this time of day on, e.g. 06:00; it needs ONBOARD_NOT_BEFORE."
-    )
-
-    # afterwards
-    follow_up_share: float = _field(
-        "ONBOARD_FOLLOW_UP_SHARE", 0.1, "Share of the allowance with which pending sources are followed up.", gt=0, le=1
-    )
-    follow_up_hours: Numbers = _field(
-        "ONBOARD_FOLLOW_UP_HOURS",
-        (1.0, 6.0, 24.0, 72.0, 168.0),
-        "Hours from a source's creation to the first question what became of it, to the next, …; the last goes on.",
-    )
-    follow_up_days: float = _field(
-        "ONBOARD_FOLLOW_UP_DAYS", 90.0, "A source still pending so many days after its creation is left alone.", gt=0
-    )
-    pending_days: float = _field(
-        "ONBOARD_PENDING_DAYS", 7.0, "`onboard report follow-up` lists sources that are pending for so many days.", ge=0
-    )
-    keep_days: int = _field(
-        "ONBOARD_KEEP_DAYS",
-        0,
-        "Days after which a finished batch's file, reports and personal data are dropped; 0: kept for ever.",
-        ge=0,
-    )
-
-    # dropped files
-    drop_folder: Path = _field(
-        "ONBOARD_DROP_FOLDER",
-        Path("~/.local/state/onboard/drop"),
-        "Folder of `onboard watch`, with inbox, archive and outbox in it; by default `drop` in ONBOARD_HOME.",
-    )
-    settle_seconds: float = _field(
-        "ONBOARD_SETTLE_SECONDS",
-        5.0,
-        "A dropped file is complete when size and time have not changed for so long; a companion makes it so at once.",
-        gt=0,
-        le=3600,
-    )
-    scan_seconds: float = _field(
-        "ONBOARD_SCAN_SECONDS",
-        10.0,
-        "How often `onboard watch` looks without being told (network shares tell nothing), and tries again.",
-        gt=0,
-        le=3600,
-    )
-    expect_file_by: str = _field(
-        "ONBOARD_EXPECT_FILE_BY",
-        "",
-        "HH:MM; `onboard watch` warns when no file arrived in the 24 hours before; empty: never.",
-    )
-
-    # seeing inside
-    metrics_port: int = _field(
-        "ONBOARD_METRICS_PORT",
-        0,
-        "Where a worker or a watcher serves /metrics, /healthz and /readyz; 0: nowhere.",
-        ge=0,
-        le=65_535,
-    )
-    metrics_host: str = _field("ONBOARD_METRICS_HOST", "127.0.0.1", "The address of that port.")
-
-    # telling people
-    notify_urls: SecretStr | None = _field(
-        "ONBOARD_NOTIFY_URLS",
-        None,
-        "Who is told what happened: Apprise addresses, with blanks or line ends between them.",
-    )
-    notify_command: str = _field(
-        "ONBOARD_NOTIFY_COMMAND", "", "A program that is told, too, as JSON on its standard input; run without a shell."
-    )
-    notify_gap_seconds: float = _field(
-        "ONBOARD_NOTIFY_GAP_SECONDS",
-        60.0,
-        "After so long what could not be told is tried again; the gap doubles up to four hours, for a day.",
-        gt=0,
-        le=14_400,
-    )
-    reports_url: str = _field(
-        "ONBOARD_REPORTS_URL",
-        "",
-        "Where people find the reports of batch 12: /12 is put behind it, or the outbox's 12-customers for {folder}.",
-    )
-
-    # people
-    time_zone: str = _field(
-        "ONBOARD_TIME_ZONE", "Asia/Tokyo", "Time zone of the nightly window and of the times shown to people."
-    )
-    lang: Literal["en", "ja"] = _field("ONBOARD_LANG", "en", "Language of reasons and reports: en or ja.")
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = _field(
-        "ONBOARD_LOG_LEVEL", "INFO", "The least level that is logged."
-    )
 
     # no settings: what is left where home and drop folder were by default before, if nothing says where they are
     former_home: Path | None = None
@@ -355,6 +110,11 @@ class Settings(BaseSettings):
     def _empty_is_none(cls, value: object) -> object:
         return value or None
 
+    @field_validator("ledger_url")
+    @classmethod
+    def _usable_ledger_url(cls, value: str | None) -> str | None:
+        return None if value is None else usable_ledger_url(value)
+
     @field_validator("redis_url")
     @classmethod
     def _usable_redis_url(cls, value: str | None) -> str | None:
@@ -365,7 +125,7 @@ class Settings(BaseSettings):
     @field_validator("base_url")
     @classmethod
     def _safe_base_url(cls, value: str) -> str:
-        parts = urlsplit(value)
+        parts = _split_url(value)
         near = parts.hostname in ("localhost", "::1", SIMULATOR_HOST) or (parts.hostname or "").startswith("127.")
         if parts.scheme != "https" and not (parts.scheme == "http" and near):
             raise ValueError("must start with https:// (plain http only on loopback, for the simulator)")
@@ -495,7 +255,7 @@ def load_settings(environment: Mapping[str, str] | None = None, *, folder: Path 
     """
     environment = os.environ if environment is None else environment
     folder = (folder or Path.cwd()).absolute()
-    values = _collect(environment, folder, setting_names())
+    values = collect(environment, folder, setting_names(), setting_names())
     try:
         return Settings.model_validate({**values, **_folders(values, environment, folder)})
     except ValidationError as error:
@@ -507,12 +267,7 @@ def given_settings(names: Iterable[str]) -> dict[str, str]:
 
     Raises SettingsError for unknown settings and for files that cannot be read.
     """
-    return _collect(os.environ, Path.cwd(), names)
-
-
-def without_settings(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return an environment without any setting of ours, for a program that must not see them."""
-    return {name: value for name, value in environment.items() if not name.startswith((*PREFIXES, *PLAIN_NAMES))}
+    return collect(os.environ, Path.cwd(), names, setting_names())
 
 
 def _folders(values: Mapping[str, str], environment: Mapping[str, str], folder: Path) -> dict[str, Path | None]:
@@ -551,6 +306,16 @@ def _user_home(environment: Mapping[str, str]) -> Path:
     return home
 
 
+def _split_url(value: str) -> SplitResult:
+    """Split an address; what `urlsplit` says of a malformed one would quote it."""
+    try:
+        parts = urlsplit(value)
+        parts.port  # noqa: B018 - it raises
+    except ValueError:
+        raise ValueError("must be an address such as https://api.elepay.io") from None
+    return parts
+
+
 def _which_of_two(name: str, former: Path, now: Path, why: str) -> str:
     """Return the sentence, and the commands, that let a person choose between a former default and today's."""
     ways = [f"to go on with it, wherever onboard is started:  export {name}={shlex.quote(str(former))}"]
@@ -569,39 +334,3 @@ def _say(problem: Mapping[str, Any]) -> str:
     where = str(problem["loc"][0]) if problem["loc"] else ""
     message = str(problem["msg"]).removeprefix("Value error, ")
     return f"{where}: {message}" if where else message
-
-
-def _collect(environment: Mapping[str, str], folder: Path, wanted: Iterable[str]) -> dict[str, str]:
-    """Gather the wanted settings from environment, `.env`, NAME_FILE and the secrets folder, in this order."""
-    names = setting_names()
-    dotenv = {key: value for key, value in dotenv_values(folder / ".env").items() if value is not None}
-    given = {**dotenv, **environment}
-    unknown = [
-        name
-        for name in sorted(given)
-        if name.startswith(PREFIXES)
-        and name != SECRETS_DIR
-        and name not in names
-        and name.removesuffix(FILE_SUFFIX) not in names
-    ]
-    if unknown:
-        raise SettingsError(f"unknown setting {', '.join(unknown)}: docs/settings.md lists those that exist")
-    values: dict[str, str] = {}
-    secrets = Path(given[SECRETS_DIR]) if given.get(SECRETS_DIR) else None
-    if secrets is not None and not secrets.is_dir():
-        raise SettingsError(f"{SECRETS_DIR}: there is no folder {secrets}")
-    for name in wanted:
-        if name in given:
-            values[name] = given[name]
-        elif given.get(name + FILE_SUFFIX):
-            values[name] = _read(Path(given[name + FILE_SUFFIX]), name + FILE_SUFFIX)
-        elif secrets is not None and (secrets / name).is_file():
-            values[name] = _read(secrets / name, name)
-    return values
-
-
-def _read(path: Path, name: str) -> str:
-    try:
-        return path.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{name}: cannot read {path}: {type(error).__name__}") from None

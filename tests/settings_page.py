@@ -11,7 +11,7 @@ PAGE = Path(__file__).resolve().parent.parent / "docs" / "settings.md"
 HEAD = """\
 # Settings
 
-`.venv/bin/python tests/settings_page.py` writes this page from `tasks/settings.py`, and a test compares the two.
+`.venv/bin/python tests/settings_page.py` writes this page from `tasks/setting_fields.py`, and a test compares the two.
 Change the code, not the page.
 
 A setting is looked for in this order; the first place that has it wins:
@@ -26,7 +26,10 @@ working directory, which is where `.env` is. `~/` is your home directory; withou
 `ONBOARD_HOME` must be set.
 
 Names are case-sensitive. A setting that is malformed, or starts with `ELEPAY_` or `ONBOARD_` and does not exist, stops
-the program at its start, and the message names it. The key is never taken from the command line.
+the program at its start, and the message names it and the nearest name; so does a line of `.env` that cannot be read,
+and a `.env` that is not UTF-8. What Kubernetes sets for services called `onboard` or `elepay` (`…_SERVICE_HOST`,
+`…_PORT`) is not read. `LEDGER_URL` may begin with `postgres://`, `postgresql://` or `sqlite://`.
+The key is never taken from the command line.
 
 | name | default | what it is |
 |---|---|---|

@@ -19,7 +19,8 @@ import yaml
 from factories import ROOT
 
 from tasks.celery_tasks import QUEUE
-from tasks.settings import FILE_SUFFIX, SECRETS_DIR, SIMULATOR_HOST, Settings, setting_names
+from tasks.setting_sources import FILE_SUFFIX, SECRETS_DIR
+from tasks.settings import SIMULATOR_HOST, Settings, setting_names
 
 DOCKERFILE = (ROOT / "Dockerfile").read_text("utf-8")
 COMPOSE_TEXT = (ROOT / "docker-compose.yml").read_text("utf-8")

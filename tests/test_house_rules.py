@@ -42,7 +42,8 @@ from tasks.reason_texts import CODES
 from tasks.reports.csv_reports import EXCEL_SAFE_COLUMN, OWN_COLUMNS
 from tasks.reports.writing import FILES
 from tasks.send import outcomes
-from tasks.settings import FILE_SUFFIX, SECRETS_DIR, load_settings, setting_names
+from tasks.setting_sources import FILE_SUFFIX, SECRETS_DIR
+from tasks.settings import load_settings, setting_names
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("tasks", "worker", "simulator")

@@ -8,7 +8,13 @@
 =================  =======================================================
 subprocess_reader  the same for a large file, read in a process of its own
 columns            which column is what; the mapping file
+misread_header     why a header lacks columns: titles further down, another delimiter
 checks             vectorised checks of a chunk
+key_checks         what may stand in the keys
+record_chunk       the records under examination
+footers            lines of totals
+damage             keys that a spreadsheet has rewritten
+blanks             blanks and invisible characters
 file_warnings      reasons and warnings as data
 request_codec      the request of a row as compact JSON
 =================  =======================================================
@@ -24,11 +30,16 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tasks.accept.checks import Chunk, check, new_chunk
-from tasks.accept.columns import REQUIRED, Column, column_warnings, is_guarded, load_mapping, read_columns
+from tasks.accept.blanks import trim
+from tasks.accept.checks import check
+from tasks.accept.columns import KEYS, REQUIRED, Column, column_warnings, is_guarded, load_mapping, read_columns
+from tasks.accept.damage import kind_of_numbers
 from tasks.accept.file_warnings import Warnings
+from tasks.accept.footers import is_footer
+from tasks.accept.misread_header import misread
+from tasks.accept.record_chunk import Chunk, new_chunk
 from tasks.accept.request_codec import compose_requests, content_of, decode_request, request_of
-from tasks.csv_records import FileFormat, RecordBatch, detect_format, read_batches, read_records
+from tasks.csv_records import FileFormat, Record, RecordBatch, detect_format, read_batches, read_records, unguard
 from tasks.elepay.catalogue import Catalogue, load_catalogue
 from tasks.errors import UnusableFile
 from tasks.gc_tuning import collector_at_rest
@@ -65,6 +76,7 @@ class AcceptanceChecks:
     mapping: Mapping[str, str] = field(default_factory=dict)  #: more titles, from `load_mapping`
     sendable_methods: frozenset[str] | None = None  #: of this key, by GET /payment-methods; None: not asked
     live: bool = False  #: elepay's mode: a rehearsal in test mode must not keep a row out of the live run
+    send_damaged_keys: bool = False  #: send keys that a spreadsheet has rewritten as they are
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +91,7 @@ class OpenedFile:
     onboarding_columns: bool  #: it is a report of ours, dropped again
     parent_batches: tuple[str, ...]  #: what its first records say in `onboarding_batch`
     guarded: bool = False  #: its values were guarded against spreadsheets
+    numbers: Mapping[str, str] = field(default_factory=dict)  #: key column -> `kind_of_numbers` of its first keys
 
 
 def load() -> None:
@@ -93,9 +106,9 @@ def open_file(path: Path, rules: AcceptanceChecks) -> OpenedFile:
     """
     before = _version(path)
     fmt = detect_format(path, rules.encodings)
-    columns = read_columns(fmt, rules.mapping, rules.catalogue)
-    parents = _parent_batches(path, fmt, columns)
-    if parents is None:
+    columns = _columns(path, fmt, rules)
+    sample = list(islice(read_records(path, fmt), _SAMPLE_RECORDS))
+    if not sample:
         rows = f"{fmt.empty_records:,}"
         raise UnusableFile(
             "no_records",
@@ -119,21 +132,40 @@ def open_file(path: Path, rules: AcceptanceChecks) -> OpenedFile:
         size=size,
         warnings=column_warnings(columns),
         onboarding_columns=any(column.target == "own" for column in columns),
-        parent_batches=parents,
+        parent_batches=_parent_batches(sample, columns),
         guarded=is_guarded(fmt),
+        numbers=_numbers(sample, columns, guarded=is_guarded(fmt)),
     )
 
 
-def _parent_batches(path: Path, fmt: FileFormat, columns: Sequence[Column]) -> tuple[str, ...] | None:
-    """Return the batches that the first records name, or None if there is no record."""
+def _columns(path: Path, fmt: FileFormat, rules: AcceptanceChecks) -> tuple[Column, ...]:
+    try:
+        return read_columns(fmt, rules.mapping, rules.catalogue)
+    except UnusableFile as error:
+        if error.code == "missing_column" and (better := misread(path, fmt, rules.mapping)):
+            raise better from None
+        raise
+
+
+def _parent_batches(sample: Sequence[Record], columns: Sequence[Column]) -> tuple[str, ...]:
+    """Return the batches that the first records name."""
     at = next((column.at for column in columns if column.title.casefold() == _BATCH_TITLE), None)
-    records = 0
-    named: dict[str, None] = {}
-    for record in islice(read_records(path, fmt), _SAMPLE_RECORDS):
-        records += 1
-        if at is not None and (name := "".join(record.fields[at : at + 1]).strip()):
-            named[name] = None
-    return tuple(named)[:_MOST_PARENTS] if records else None
+    if at is None:
+        return ()
+    named = {name: None for record in sample if (name := "".join(record.fields[at : at + 1]).strip())}
+    return tuple(named)[:_MOST_PARENTS]
+
+
+def _numbers(sample: Sequence[Record], columns: Sequence[Column], *, guarded: bool) -> dict[str, str]:
+    """Return the key columns whose first keys are all numbers of one kind, with the kind."""
+    found = {}
+    for column in columns:
+        if column.target in KEYS:
+            at = column.at
+            whole = (record.fields for record in sample if len(record.fields) == len(columns))
+            keys = [trim(fields[at]) for fields in whole if not is_footer(fields)]
+            found[column.target] = kind_of_numbers([unguard(key) for key in keys] if guarded else keys)
+    return {target: kind for target, kind in found.items() if kind}
 
 
 def _version(path: Path) -> tuple[int, ...]:
@@ -198,7 +230,8 @@ def _next_rows(
         if batch is None:
             return []
         chunk = new_chunk(batch, opened.columns, warnings, guarded=opened.guarded)
-        check(chunk, rules.catalogue, rules.sendable_methods)
+        sendable, send_damaged = rules.sendable_methods, rules.send_damaged_keys
+        check(chunk, rules.catalogue, sendable, opened.numbers, send_damaged=send_damaged)
         return _rows_of(chunk, rules)
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from tasks.accept.blanks import is_trimmed, trim
 from tasks.csv_records import FileFormat, unguard
 from tasks.elepay.catalogue import Catalogue
 from tasks.errors import SettingsError, UnusableFile
@@ -19,6 +20,8 @@ from tasks.models import Reason
 
 #: Columns without which no source can be created.
 REQUIRED = ("customer_id", "payment_method", "resource")
+#: Columns of which each value is a name, and no text.
+KEYS = ("customer_id", "reference")
 #: Columns that are one value, besides the `extra.` and `metadata.` ones.
 SINGLE = (*REQUIRED, "description", "reference")
 #: What a report appended to the file; ignored when it is dropped again.
@@ -29,6 +32,7 @@ KEY_CHARS = 20
 NAME_CHARS = 80
 _RESERVED = ("route", "__")
 _OWN = "own"
+_DASHES = "_-\u2010\u2011\u2012\u2013\u2014\u2015"
 #: In a copy with this column each value was guarded against spreadsheets (`csv_records.guard`).
 GUARDED_TITLE = "onboarding_excel_safe"
 
@@ -107,7 +111,7 @@ def read_columns(fmt: FileFormat, mapping: Mapping[str, str], catalogue: Catalog
             target = _known_target(title, keys)
             if target in explicit:  # the mapping file says which column it is; this one is another
                 target = ""
-        columns.append(Column(at, title.strip().strip("\ufeff"), target))
+        columns.append(Column(at, trim(title), target))
     _refuse_doubled(columns, fmt.header_line)
     _refuse_bad_keys(columns, fmt.header_line)
     _refuse_missing(columns, fmt.header_line)
@@ -130,9 +134,8 @@ def column_warnings(columns: Iterable[Column]) -> list[Reason]:
 
 def _fold(title: str) -> str:
     """Return a title so that spellings of the same word are equal."""
-    return re.sub(
-        r"[\s_\-\u2010-\u2015\u200b-\u200f\u2060\ufeff]+", "", unicodedata.normalize("NFKC", title)
-    ).casefold()
+    plain = unicodedata.normalize("NFKC", title)
+    return "".join(char for char in plain if char not in _DASHES and not is_trimmed(char)).casefold()
 
 
 def _known_target(title: str, keys: Mapping[str, str]) -> str:
@@ -147,6 +150,12 @@ def _known_target(title: str, keys: Mapping[str, str]) -> str:
         return ""
     key = key.strip()
     return f"{part}.{keys.get(key.casefold(), key) if part == 'extra' else key}"
+
+
+def targets_of(titles: Iterable[str], mapping: Mapping[str, str]) -> set[str]:
+    """Return which of our single columns some titles name."""
+    known = {**_SINGLE_TITLES, **mapping}
+    return {target for title in titles if (target := known.get(_fold(title)))}
 
 
 def _titles(*targets: str) -> dict[str, str]:
@@ -203,13 +212,29 @@ def _refuse_bad_keys(columns: Sequence[Column], line: int) -> None:
             )
 
 
+#: What people put around a title: (required), 【必須】, a star.
+_REMARKS = re.compile(
+    r"\([^)]*\)?|\[[^\]]*\]?|[\u3010\u3014<\u300a][^\u3011\u3015>\u300b]*[\u3011\u3015>\u300b]?|[*\u203b:]"
+)
+
+
+def _nearest(target: str, titles: Iterable[str]) -> str:
+    """Return the title that is probably meant for a column, or ""."""
+    known = [title for title, named in _SINGLE_TITLES.items() if named == target]
+    for title in titles:
+        bare = _REMARKS.sub("", unicodedata.normalize("NFKC", title))
+        if difflib.get_close_matches(_fold(bare[:NAME_CHARS]), known, n=1, cutoff=0.75):
+            return title
+    return ""
+
+
 def _refuse_missing(columns: Sequence[Column], line: int) -> None:
     found = {column.target for column in columns}
     missing = [name for name in REQUIRED if name not in found]
     if not missing:
         return
     titles = [column.title for column in columns if not column.target and column.title]
-    close = [title for name in missing for title in difflib.get_close_matches(name, titles, n=1, cutoff=0.75)]
+    close = [title for name in missing if (title := _nearest(name, titles))]
     if len(missing) == len(REQUIRED) and not close:
         # Perhaps there is no header and this is a customer: do not repeat it.
         hint = "The first line must hold the titles; or name them in a mapping file (`--mapping`)."

@@ -25,7 +25,7 @@ from tasks.csv_records.records import (
     RecordBatch,
 )
 from tasks.csv_records.repair_marker import MARK_COLUMN, mark, still_broken
-from tasks.csv_records.sniffing import detect_format
+from tasks.csv_records.sniffing import detect_format, read_first_lines
 from tasks.csv_records.writing import encode_fields, fit, format_fields, guard, unguard
 
 __all__ = [
@@ -45,6 +45,7 @@ __all__ = [
     "guard",
     "mark",
     "read_batches",
+    "read_first_lines",
     "read_raw",
     "read_records",
     "still_broken",

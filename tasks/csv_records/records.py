@@ -14,7 +14,8 @@ MAX_COLUMNS = 1_000
 #: Delimiters that are recognised, the first wins when two split the header equally often. Others (such as `|`) can be
 #: the second byte of a cp932 character, so that the exact bytes of a record could not be told from its text.
 DELIMITERS = (",", ";", "\t")
-#: Trimmed from the keys: blank, tab, no-break space, full-width blank, a stray byte order mark.
+#: A field of these alone is empty where the bytes of a file are looked at: blank, tab, no-break space, full-width
+#: blank, a stray byte order mark. What is trimmed from keys is more (`accept.blanks`).
 BLANKS = " \t\u00a0\u3000\ufeff"
 #: Byte order marks of the encodings that are recognised by one alone.
 UTF16 = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}

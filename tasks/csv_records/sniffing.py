@@ -15,9 +15,10 @@ from tasks.csv_records.reading import BLOCK_BYTES, blocks, is_blank, split_lines
 from tasks.csv_records.records import DELIMITERS, MAX_COLUMNS, MAX_RECORD_CHARS, UTF16, FileFormat
 from tasks.errors import SettingsError, UnusableFile
 
+_ENCRYPTED = "encrypted (PGP or the like)"
 _UTF32 = (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)
 _KINDS = {
-    b"PK\x03\x04": "an Excel workbook or another zip file",
+    b"PK\x03\x04": "a zip file",
     b"PK\x05\x06": "an empty zip file",
     b"\xd0\xcf\x11\xe0": "an old Excel workbook",
     b"%PDF-": "a PDF",
@@ -31,14 +32,36 @@ _KINDS = {
     b"\xff\xd8\xff": "a picture",
     b"GIF8": "a picture",
     b"SQLite format 3\x00": "a database",
+    b"\x00\x01\x00\x00Standard": "an Access database",
+    b"PAR1": "a Parquet file",
+    b"-----BEGIN PGP": _ENCRYPTED,
+    b"\x85\x01": _ENCRYPTED,
+    b"\x85\x02": _ENCRYPTED,
+    b"\x84\x01": _ENCRYPTED,
+    b"\x8c\x0d\x04": _ENCRYPTED,
+    b"age-encryption.org/": _ENCRYPTED,
+    b"Salted__": _ENCRYPTED,
 }
+#: What lies in a zip file that is a document of a program, and which.
+_IN_ZIP = {b"xl/": "an Excel workbook", b"[Content_Types].xml": "an Excel workbook", b"Index/": "a Numbers document"}
+_JSON = re.compile(rb"\s*[\[{]\s*(?:[\[{]\s*)?(?:\"[^\"]*\"\s*:|[\]}])")
 #: Also what a CRM answers whose session has ended, saved as if it were the export.
 _WEB_PAGE = re.compile(rb"\s*<(!doctype html|html|head|body|table|\?xml)\b", re.IGNORECASE)
 _SEP_LINE = re.compile(r'(")?sep=(.)(?(1)")', re.IGNORECASE)
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _JAPANESE = re.compile("[\u3000-\u9fff\uff00-\uffef]")
+#: What Python makes of 0x80, 0xA0 and 0xFD to 0xFF in cp932.
+_NOT_OF_WINDOWS = "\x80\uf8f0\uf8f1\uf8f2\uf8f3"
 _BEYOND_DOUBT = 2
 _AS_CSV = "Save the file as CSV (comma delimited), in UTF-8 or Shift_JIS, then run or drop that file."
+#: Of some kinds there is more to say than how to save them.
+_HINTS = {
+    _ENCRYPTED: "Decrypt it first; this program knows no key for it.",
+    **dict.fromkeys(
+        ("a zip file", "a gzip file", "a bzip2 file", "an xz file", "a 7-Zip file", "a zstd file"),
+        "Unpack it first, then run or drop the CSV file that is in it.",
+    ),
+}
 
 
 def detect_format(path: Path, encodings: Sequence[str] = ("utf-8-sig", "cp932")) -> FileFormat:
@@ -47,6 +70,8 @@ def detect_format(path: Path, encodings: Sequence[str] = ("utf-8-sig", "cp932"))
     Raises `UnusableFile` if it is empty, binary, in none of the encodings, or has no readable header.
     """
     try:
+        if path.is_dir():
+            raise _unreadable("it is a folder", "Name one of the CSV files in it; `onboard watch` takes whole folders.")
         if path.exists() and not path.is_file():
             raise _unreadable("it is not a regular file")
         with path.open("rb") as file:
@@ -62,11 +87,11 @@ def detect_format(path: Path, encodings: Sequence[str] = ("utf-8-sig", "cp932"))
         raise _unreadable((error.strerror or type(error).__name__).lower()) from error
 
 
-def _unreadable(why: str) -> UnusableFile:
+def _unreadable(why: str, hint: str = "Check that it exists, is a file, and may be read.") -> UnusableFile:
     return UnusableFile(
         "unreadable_file",
         f"The file cannot be opened: {why}.",
-        hint="Check that it exists, is a file, and may be read.",
+        hint=hint,
         detail=why,
     )
 
@@ -75,10 +100,15 @@ def _refuse_known_kinds(start: bytes) -> None:
     kind = next((kind for magic, kind in _KINDS.items() if start.startswith(magic)), "")
     if _WEB_PAGE.match(start.removeprefix(codecs.BOM_UTF8)):
         kind = "a web page or XML"
+    if kind == "a zip file":
+        kind = next((document for name, document in _IN_ZIP.items() if name in start), kind)
+    if _JSON.match(start.removeprefix(codecs.BOM_UTF8)):
+        kind = "JSON"
     if start.startswith(_UTF32):
         kind = "text in UTF-32"
     if kind:
-        raise UnusableFile("binary_file", f"This is {kind}, not a CSV file.", hint=_AS_CSV, detail=kind)
+        hint = _HINTS.get(kind, _AS_CSV)
+        raise UnusableFile("binary_file", f"This is {kind}, not a CSV file.", hint=hint, detail=kind)
 
 
 def _find_encoding(path: Path, start: bytes, encodings: Sequence[str]) -> tuple[str, bytes]:
@@ -113,21 +143,55 @@ def _is_utf8(name: str) -> bool:
 
 
 def _first_undecodable(path: Path, encoding: str, skip: int) -> tuple[int, bytes] | None:
-    """Return offset and bytes of what is not this encoding, or None if all of the file is."""
+    """Return offset and bytes of what is not this encoding, or None if all of the file is.
+
+    Raises `UnusableFile` if it is another one that Python takes for cp932.
+    """
     decoder = codecs.getincrementaldecoder(encoding)("strict")
     offset = skip
+    of_macintosh = None
     with path.open("rb") as file:
         file.seek(skip)
         while True:
             block = file.read(BLOCK_BYTES)
             pending = decoder.getstate()[0]
             try:
-                decoder.decode(block, final=not block)
+                text = decoder.decode(block, final=not block)
             except UnicodeDecodeError as error:
                 return offset - len(pending) + error.start, bytes(error.object[error.start : error.end])
+            if encoding == "cp932":
+                of_macintosh = of_macintosh or _first_of_macintosh(text, offset - len(pending))
             offset += len(block)
             if not block:
-                return None
+                break
+    if of_macintosh:
+        raise _macintosh(path, *of_macintosh)
+    return None
+
+
+def _first_of_macintosh(text: str, begin: int) -> tuple[int, int] | None:
+    """Return offset and value of a byte that Python reads as cp932 though Windows has no character for it.
+
+    The Macintosh had: 0x80 would be a control character, and 0xA0 and 0xFD to 0xFF characters of private use.
+    `begin` is the offset of `text` in the file.
+    """
+    if not any(char in text for char in _NOT_OF_WINDOWS):
+        return None
+    at = min(place for char in _NOT_OF_WINDOWS if (place := text.find(char)) >= 0)
+    return begin + len(text[:at].encode("cp932")), text[at].encode("cp932")[0]
+
+
+def _macintosh(path: Path, offset: int, byte: int) -> UnusableFile:
+    line = _line_at(path, offset)
+    detail = f"byte 0x{byte:02X} at offset {offset}, line {line}, is none of Windows' Shift_JIS"
+    return UnusableFile(
+        "wrong_encoding",
+        f"The file is probably in the Macintosh's Japanese encoding ({detail}).",
+        line=line,
+        hint="Save it as UTF-8; old programs on a Macintosh call its own encoding Shift_JIS, too.",
+        value=f"0x{byte:02X}",
+        detail=detail,
+    )
 
 
 def _is_japanese_up_to(path: Path, begin: int, end: int) -> bool:
@@ -226,6 +290,12 @@ def _first_text(path: Path, fmt: FileFormat) -> str:
         if len(text) > 2 * MAX_RECORD_CHARS:
             break
     return text
+
+
+def read_first_lines(path: Path, fmt: FileFormat, count: int) -> list[tuple[int, str]]:
+    """Return the first lines that are not blank with their numbers, as they stand: no quote and no delimiter counts."""
+    lines = enumerate(io.StringIO(_first_text(path, fmt), newline="").readlines(), start=1)
+    return list(islice(((number, line.rstrip("\r\n")) for number, line in lines if not is_blank(line)), count))
 
 
 def _header_of(lines: list[str], line: int, delimiters: Sequence[str], fmt: FileFormat) -> FileFormat:

@@ -13,6 +13,7 @@ import re
 import ssl
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple, TypeVar, cast
 from urllib.parse import quote, urlsplit
 
@@ -22,6 +23,7 @@ import structlog
 import urllib3
 from pydantic import SecretStr
 from requests.adapters import HTTPAdapter
+from requests.exceptions import InvalidSchema
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection
 from urllib3.exceptions import (
@@ -235,6 +237,8 @@ class ElepayApi:
 
     def _connect(self) -> HTTPConnection:
         """Return an open connection, made by the pool that `requests` would use; raises NotSent."""
+        if isinstance(self._verify, str) and not Path(self._verify).exists():
+            raise NotSent("ca_file_missing")
         try:
             pool = cast(
                 "HTTPConnectionPool",
@@ -347,4 +351,8 @@ def _why_not_connected(error: Exception) -> NotSent:
         return NotSent("certificate_not_trusted")
     if isinstance(error, ssl.SSLError):
         return NotSent("tls_failed")
+    if isinstance(error, InvalidSchema):  # the package that SOCKS needs is missing
+        return NotSent("proxy_not_supported")
+    if "407" in str(error.__cause__ or error).partition("Tunnel connection failed: ")[2][:4]:
+        return NotSent("proxy_wants_password")
     return NotSent("connect_timeout" if isinstance(error, ConnectTimeoutError | TimeoutError) else "connection_failed")

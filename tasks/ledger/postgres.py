@@ -24,6 +24,7 @@ from sqlalchemy.engine import URL, ExceptionContext
 from sqlalchemy.engine.interfaces import DBAPIConnection, Dialect
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from tasks.errors import LedgerError
 from tasks.ledger.timeouts import Timeouts
 
 #: PostgreSQL ends a transaction in which nothing is said for so long: else a frozen process keeps its locks.
@@ -92,6 +93,7 @@ def postgres_engine(url: URL, patience: Timeouts) -> Engine:
         except psycopg.errors.ConnectionTimeout:
             patience.waited_in_vain()
             raise
+        _require_utf8(connection)
         connection.patience = patience
         if _is_pooled(connection):
             connection.prepare_threshold = None
@@ -101,6 +103,18 @@ def postgres_engine(url: URL, patience: Timeouts) -> Engine:
     event.listen(engine, "begin", _begin)
     event.listen(engine, "handle_error", _leave_if_read_only)
     return engine
+
+
+def _require_utf8(connection: psycopg.Connection[Any]) -> None:
+    """Raise LedgerError for a database that cannot hold every name, or does not know what its bytes mean."""
+    encoding = connection.info.parameter_status("server_encoding")
+    if encoding in (None, "UTF8"):
+        return
+    connection.close()
+    raise LedgerError(
+        f"the database of LEDGER_URL is in {encoding}; the ledger needs one in UTF-8: create database NAME encoding"
+        " 'UTF8' template template0"
+    )
 
 
 def _is_pooled(connection: psycopg.Connection[Any]) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 import shutil
 import time
 from collections.abc import Callable
@@ -126,9 +127,14 @@ def accept_file(path: Path, *, ledger: Ledger, files: FileStore, rules: AcceptRu
     except UnusableFile as error:
         with contextlib.suppress(OSError), path.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-            batch_id = ledger.batches.add_unusable(path.name, sha256, stop=stop_of_file(error), code=error.code)
+            batch_id = ledger.batches.add_unusable(_name_of(path), sha256, stop=stop_of_file(error), code=error.code)
             log.warning("file rejected", batch=batch_id, code=error.code, line=error.line)
         raise
+
+
+def _name_of(path: Path) -> str:
+    """Return a file's name as text, its bytes that are not UTF-8 as escapes."""
+    return os.fsencode(path.name).decode("utf-8", "backslashreplace")
 
 
 def _accept_file(path: Path, ledger: Ledger, files: FileStore, rules: AcceptRules) -> Accepted:
@@ -140,7 +146,7 @@ def _accept_file(path: Path, ledger: Ledger, files: FileStore, rules: AcceptRule
     reader = register_process(ledger, rules.lease_seconds)
     try:
         batch_id = ledger.batches.add(
-            name=path.name,
+            name=_name_of(path),
             sha256=opened.sha256,
             file_format=opened.format.to_dict(),
             reader=reader,

@@ -6,9 +6,11 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from tasks.errors import ElepayError, LedgerError, OnboardingError
+from tasks.errors import ElepayError, LedgerError, NotSent, OnboardingError
 from tasks.files.local_folder import LocalFolder
 from tasks.ledger import Ledger
+from tasks.models import Reason
+from tasks.reason_texts import hint, sentence
 from tasks.send.rate_limit import clock_ahead_seconds, require_writable
 from tasks.send.retry_policy import retrying_look_up
 from tasks.services import Services
@@ -66,6 +68,9 @@ def check_elepay(services: Services) -> Finding:
     """Examine whether elepay takes the key, and has a payment method that can hold a source."""
     try:
         methods = retrying_look_up()(services.api.list_payment_methods)
+    except NotSent as error:
+        do = hint(error.code).removeprefix("Nothing was created. ").partition(", then go on")[0].rstrip(".")
+        return Finding("elepay", False, f"{services.settings.base_url} was tried: {sentence(Reason(error.code))} {do}.")
     except ElepayError as error:
         return Finding(
             "elepay", False, f"{services.settings.base_url} answered {error}; check ELEPAY_BASE_URL, key, network"

@@ -1,7 +1,8 @@
 """The commands people type.
 
 Exit codes: 0 every row is created or skipped, 1 finished with rows to look at, 2 unusable input or settings,
-3 halted, paused or interrupted: nothing is lost, `onboard resume` goes on; 70 not enough memory, nothing is lost.
+3 halted, paused or interrupted: nothing is lost, `onboard resume` goes on; 70 not enough memory, or a fault of
+the program: nothing is lost.
 
 ==============  ===========================================================
 sending         run, check
@@ -24,9 +25,11 @@ from typing import NoReturn
 
 import typer
 
-from tasks.memory_limits import NO_MEMORY, OUT_OF_MEMORY, is_out_of_memory, is_too_small, save_address_space
+from tasks.memory_limits import NO_MEMORY, OUT_OF_MEMORY, is_too_small, save_address_space
 from worker.cli import decisions, installation, processes, rehearsal, reporting, sending
+from worker.cli.command_runner import fail_by
 from worker.cli.options import ALL_DONE
+from worker.failures import take_any_text
 
 app = typer.Typer(
     name="onboard",
@@ -46,6 +49,7 @@ app.add_typer(installation.ledger, name="ledger")
 def main() -> None:
     """Run the command line (the console script `onboard`)."""
     save_address_space()
+    take_any_text()
     if is_too_small():
         _say_no_memory()
     gc.disable()  # until everything is loaded: `collect_from_now_on`
@@ -54,10 +58,11 @@ def main() -> None:
     except BrokenPipeError:  # `onboard status | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(ALL_DONE) from None
-    except Exception as error:
-        if not is_out_of_memory(error):
-            raise
-        _say_no_memory()
+    except Exception as error:  # noqa: BLE001 - what no command has explained
+        try:
+            fail_by(error, json_output="--json" in sys.argv)
+        except typer.Exit as end:
+            raise SystemExit(end.exit_code) from None
 
 
 def _say_no_memory() -> NoReturn:

@@ -12,6 +12,7 @@ import typer
 
 from tasks.gc_tuning import collect_from_now_on
 from worker.cli.options import STOPPED, UNUSABLE
+from worker.failures import failure_of
 
 if TYPE_CHECKING:
     from tasks.services import Services
@@ -28,7 +29,7 @@ def leave(
     from rich.console import Console
 
     from tasks import reason_texts
-    from tasks.errors import OnboardingError, UnusableFile
+    from tasks.errors import UnusableFile
     from tasks.services import Services
     from tasks.settings import load_settings
     from worker import logs
@@ -45,12 +46,12 @@ def leave(
     except UnusableFile as error:
         message, hint = reason_texts.explain_file(error, lang or settings.lang)
         fail(message, hint=hint, code=error.code, line=error.line, json_output=json_output)
-    except OnboardingError as error:
-        fail(str(error), code=type(error).__name__, json_output=json_output)
     except KeyboardInterrupt:
         fail("interrupted", code="interrupted", exit_code=STOPPED, json_output=json_output)
-    except OSError as error:
-        fail(f"{error.strerror or type(error).__name__}: {error.filename or ''}".rstrip(": "), json_output=json_output)
+    except BrokenPipeError:
+        raise
+    except Exception as error:  # noqa: BLE001 - a door: whatever it is, a person gets a sentence
+        fail_by(error, json_output=json_output)
     if json_output:
         sys.stdout.write(json.dumps(result, ensure_ascii=False, default=str) + "\n")
     raise typer.Exit(code)
@@ -72,6 +73,12 @@ def fail(
         verdict = {"verdict": "unusable", "error": {"code": code, "message": message, "line": line, "hint": hint}}
         typer.echo(json.dumps(verdict, ensure_ascii=False))
     raise typer.Exit(exit_code)
+
+
+def fail_by(error: Exception, *, json_output: bool) -> NoReturn:
+    """End with what is said about an exception that nobody else has explained."""
+    message, code, exit_code = failure_of(error)
+    fail(message, code=code, exit_code=exit_code, json_output=json_output)
 
 
 def with_notifications(command: Any) -> Any:

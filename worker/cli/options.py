@@ -24,4 +24,15 @@ UntilOption = Annotated[str | None, typer.Option(help="HH:MM; nothing is sent fr
 VerifyFirstOption = Annotated[
     bool, typer.Option("--verify-first", help="Look every row up at elepay before it is sent: the ledger was lost.")
 ]
-LangOption = Annotated[str | None, typer.Option(help="Language of reasons and reports: en or ja.", show_default=False)]
+
+
+def _known_language(lang: str | None) -> str | None:
+    if lang not in (None, "en", "ja"):
+        raise typer.BadParameter(f"{lang!r} is no language of this program: en or ja")
+    return lang
+
+
+LangOption = Annotated[
+    str | None,
+    typer.Option(help="Language of reasons and reports: en or ja.", show_default=False, callback=_known_language),
+]

@@ -9,6 +9,7 @@ import typer
 from tasks.gc_tuning import collect_from_now_on
 from worker.cli.command_runner import fail, leave
 from worker.cli.options import FileArgument, JsonOption, LangOption, MappingOption, ReportsOption, WorkersOption
+from worker.failures import failure_of, require_free_port
 
 commands = typer.Typer()
 
@@ -59,6 +60,7 @@ def simulator(
         fail("the simulator needs the extra `simulator`: pip install 'elepay-onboarding[simulator]'")
     collect_from_now_on()
     try:
+        require_free_port(host, port)
         serve(host=host, port=port, profile=profile, seed=seed)
     except (ValueError, OSError) as error:
-        fail(str(error))
+        fail(failure_of(error).message if isinstance(error, OSError) else str(error))

@@ -19,6 +19,7 @@ from tasks.operations.installation_checks import Finding, check_installation, le
 from tasks.reports.i18n import Texts
 from tasks.reports.notification_message import compose
 from tasks.services import Services
+from tasks.setting_sources import dotenv_path, injected_names
 from tasks.settings import setting_names
 from worker import terminal
 from worker.embedded_redis import find_server
@@ -74,6 +75,9 @@ def _settings(services: Services) -> Finding:
     settings = services.settings
     limit = f"{settings.requests_per_second:g} requests/s" if settings.requests_per_second else "no limit set"
     says = f"{settings.base_url}, {settings.mode} mode, {limit}; from the environment: {', '.join(given) or 'none'}"
+    says += f"; .env: {dotenv_path() or 'none in this folder'}"
+    if injected := sorted(injected_names(os.environ)):
+        says += f"; not read, because Kubernetes set them: {', '.join(injected)}"
     return Finding("settings", True, f"{says}; all: docs/settings.md")
 
 
