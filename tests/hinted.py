@@ -137,9 +137,13 @@ class Installation:
         paths = report.write(self.services, self.ledger.batches.get(batch_id), lang=lang)
         return {row["customer_id"] or row["onboarding_record"]: row for row in cells(paths["results"])}
 
+    def reports(self, batch_id: int) -> Path:
+        """The folder of a batch's reports."""
+        return self.services.settings.home / "reports" / str(batch_id)
+
     def failures(self, batch_id: int) -> Path:
         """The report that is to be corrected."""
-        return self.services.reports / str(batch_id) / FILES["failures"]
+        return self.reports(batch_id) / FILES["failures"]
 
     # ----------------------------------------------------------------------------------------------- following them
 

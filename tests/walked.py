@@ -18,7 +18,8 @@ _of = {
 #: Rows that wait in a batch that stands still: not executed, whatever the reason.
 OPEN = (
     "not_attempted", "to_be_sent_again", "refusal_taken_back", "not_sent", "name_not_resolved", "connection_refused",
-    "connect_timeout", "certificate_not_trusted", "tls_failed", "connection_failed", "S002000", "S002001", "M005000",
+    "connect_timeout", "certificate_not_trusted", "tls_failed", "connection_failed",
+    "proxy_wants_password", "proxy_not_supported", "ca_file_missing", "S002000", "S002001", "M005000",
     *(code for code, action in ACTIONS.items() if action is Halted),
 )  # fmt: skip
 #: Rows that may have a source.
@@ -47,6 +48,10 @@ RECORDS: dict[str, tuple[dict[str, str] | str, dict[str, str] | None]] = {
     "value_too_many_bytes": ({"extra.openid": "あ" * 90}, {"extra.openid": "あ"}),
     "control_character": ({"description": "a\x07"}, {"description": "a"}),
     "invisible_character": ({"reference": "a\u200bb"}, {"reference": "ab"}),
+    "blank_inside": ({"customer_id": "cus_blank inside"}, {"customer_id": "cus_blank_inside"}),
+    "damaged_key": ({"customer_id": "1.23457E+11"}, {"customer_id": "cus_damaged_key"}),
+    "footer": ({"customer_id": "Total", "payment_method": "", "resource": "", "description": "9"}, None),
+    "cut_off": ("\0" * 40, None),
     "bad_customer_id": ({"customer_id": ".."}, {"customer_id": "cus_bad_customer_id"}),
     "unknown_payment_method": ({"payment_method": "creditcart"}, {"payment_method": "creditcard"}),
     "unknown_resource": ({"resource": "adroid"}, {"resource": "android"}),
@@ -89,6 +94,7 @@ FILES: dict[str, tuple[bytes, dict[str, Any]]] = {
     "unclosed_quote": (GOOD.encode() + b'cus_2,creditcard,ios,"a,\n', {}),
     "duplicate_column": (GOOD.replace("reference", "resource", 1).encode(), {}),
     "bad_column": (GOOD.replace("description", "metadata.onboarding_ref").encode(), {}),
+    "titles_below": (b"Customers of May\n" + GOOD.encode(), {}),
     "missing_column": (GOOD.replace("resource", "colour").encode(), {}),
     "changed_while_reading": (GOOD.encode(), {}),
     "too_many_invalid": ((GOOD + "cus_2,nonsense,ios,,\n").encode(), {"max_invalid_share": 0.1}),

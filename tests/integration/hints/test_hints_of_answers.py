@@ -88,7 +88,7 @@ def test_another_content_is_left_or_made_a_second_one(new: Callable[..., Install
     batch = place.run(HEADER + "cus_1,creditcard,ios,b,\n").id
     row = place.report(batch)["cus_1"]
     assert row["onboarding_code"] == "changed"
-    page = (place.services.reports / str(batch) / "report.html").read_text()
+    page = (place.reports(batch) / "report.html").read_text()
     assert "Nothing is left to do" not in page
     assert 'marked changed in <a href="results.csv">' in page
     assert "stands, with its reasons, in" not in page

@@ -139,7 +139,7 @@ def test_only_approve_lets_a_canary_s_batch_go_on_and_it_is_said_everywhere(new:
     rows = place.report(batch.id)
     assert [row["onboarding_state"] for row in rows.values()].count("created") == 3
     hint = rows["cus_11"]["onboarding_hint"]
-    folder = place.services.reports / str(batch.id)
+    folder = place.reports(batch.id)
     for said in (
         hint,
         stop_texts.sentence(batch.stop),
