@@ -23,5 +23,5 @@ control        `/_sim/...`: knobs, statistics, offline windows
 server         the process: uvicorn
 =============  =========================================================================
 
-It follows docs/elepay-api.md §9 and knows nothing of the program that it tests.
+It follows docs/reference/elepay-api.md §9 and knows nothing of the program that it tests.
 """

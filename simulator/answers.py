@@ -1,4 +1,4 @@
-"""The bytes of an answer: sources, lists and errors (docs/elepay-api.md §2.3, §5.1)."""
+"""The bytes of an answer: sources, lists and errors (docs/reference/elepay-api.md §2.3, §5.1)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which key opens which door (docs/elepay-api.md §1)."""
+"""Which key opens which door (docs/reference/elepay-api.md §1)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What elepay knows: payment methods, resources, statuses and error codes (docs/elepay-api.md §3, §5.3)."""
+"""What elepay knows: payment methods, resources, statuses and error codes (docs/reference/elepay-api.md §3, §5.3)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""elepay's operations: a request in, an outcome out; no network (docs/elepay-api.md §2, §9)."""
+"""elepay's operations: a request in, an outcome out; no network (docs/reference/elepay-api.md §2, §9)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pages of whatever is between a caller and elepay: any HTTP status, HTML, no errorCode (docs/elepay-api.md §5.2)."""
+"""Pages of whatever is between a caller and elepay: HTML, no errorCode (docs/reference/elepay-api.md §5.2)."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ class Fault:
 class Profile:
     """What the simulator does where elepay's documentation is silent, and how it fails."""
 
-    # Keys and modes (docs/elepay-api.md §1)
+    # Keys and modes (docs/reference/elepay-api.md §1)
     live: bool = False  #: `sk_live_...` keys are right, too; their sources say `liveMode: true`.
     accepted_keys: tuple[str, ...] = ()  #: The only right keys; empty: every well-formed one.
     strict401: bool = False  #: A wrong or missing key is HTTP 401 instead of 400.

@@ -1,4 +1,4 @@
-"""Which operation a request asks for (docs/elepay-api.md §2.1)."""
+"""Which operation a request asks for (docs/reference/elepay-api.md §2.1)."""
 
 from __future__ import annotations
 

@@ -96,7 +96,7 @@ class Sources:
         return SourceRecord(*self._records[position])
 
     def status(self, position: int) -> str:
-        """Return the status of the source at a position (docs/elepay-api.md §2.4)."""
+        """Return the status of the source at a position (docs/reference/elepay-api.md §2.4)."""
         return STATUSES[self._statuses[position]]
 
     def set_status(self, position: int, status: str) -> None:

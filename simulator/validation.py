@@ -1,4 +1,4 @@
-"""What elepay demands of a createSource body (docs/elepay-api.md §2.2, §4, §9); pure."""
+"""What elepay demands of a createSource body (docs/reference/elepay-api.md §2.2, §4, §9); pure."""
 
 from __future__ import annotations
 

@@ -36,5 +36,5 @@ reports         the same facts as CSV, JSON, HTML, XLSX: one writer a file
 celery_tasks    the same as Celery tasks: a few lines each
 ==============  ======================================================================
 
-Who may import whom stands in `pyproject.toml` and is a test; docs/architecture.md draws it.
+Who may import whom stands in `pyproject.toml` and is a test; docs/engineering/architecture.md draws it.
 """

@@ -11,8 +11,8 @@ from contextlib import contextmanager
 def collector_at_rest() -> Iterator[None]:
     """Collect no cycles meanwhile: many rows are held at once, and there are none among them.
 
-    It took a quarter of the time of intake and of the reports (docs/reports.md). Threads may do this side by side:
-    whoever found the collector on turns it on again.
+    It took a quarter of the time of intake and of the reports (docs/reference/reports.md). Threads may do this side by
+    side: whoever found the collector on turns it on again.
     """
     was_on = gc.isenabled()
     gc.disable()

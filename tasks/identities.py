@@ -44,7 +44,7 @@ _SHIFTS = range(120, -1, -10)
 
 
 def reference_of(identity: bytes, generation: int) -> str:
-    """Return the `metadata.onboarding_ref` of an identity: at most 32 characters (docs/elepay-api.md §4).
+    """Return the `metadata.onboarding_ref` of an identity: at most 32 characters (docs/reference/elepay-api.md §4).
 
     26 characters for the first source of an identity; a later one (after the earlier was deleted, or by `--again`)
     carries its generation behind a dash.

@@ -32,7 +32,7 @@ OPEN_STATES = frozenset({RowState.WAITING, RowState.CLAIMED, RowState.SENDING})
 OWNING_STATES = frozenset({*OPEN_STATES, RowState.CREATED, RowState.UNCLEAR})
 
 
-#: What a source's end looks like; its identity may then be onboarded again (docs/elepay-api.md §2.4).
+#: What a source's end looks like; its identity may then be onboarded again (docs/reference/elepay-api.md §2.4).
 ENDED_STATUSES = frozenset({"failed", "inactive", "deleted"})
 #: The customer has authorised the source, or it has ended: it is not followed up any more.
 SETTLED_STATUSES = ENDED_STATUSES | {"active"}
@@ -184,7 +184,7 @@ def decode_reasons(stored: bytes | None) -> tuple[Reason, ...]:
 
 @dataclass(frozen=True, slots=True)
 class SourceRequest:
-    """What `POST /customers/{customerId}/sources` is told (docs/elepay-api.md §2.2)."""
+    """What `POST /customers/{customerId}/sources` is told (docs/reference/elepay-api.md §2.2)."""
 
     customer_id: str
     payment_method: str
@@ -196,7 +196,7 @@ class SourceRequest:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """What we keep of a source (docs/elepay-api.md §2.3): never `credential`, never card data."""
+    """What we keep of a source (docs/reference/elepay-api.md §2.3): never `credential`, never card data."""
 
     id: str
     status: str

@@ -105,7 +105,7 @@ def _refuse_unknown(given: Iterable[str], known: Collection[str]) -> None:
     ]
     if unknown:
         named = ", ".join(_with_nearest(name, known) for name in unknown)
-        raise SettingsError(f"unknown setting {named}: docs/settings.md lists those that exist")
+        raise SettingsError(f"unknown setting {named}: docs/reference/settings.md lists those that exist")
 
 
 def _with_nearest(name: str, known: Collection[str]) -> str:

@@ -204,7 +204,7 @@ class Settings(SettingFields):
         return self.drop_folder
 
     def require_key(self) -> SecretStr:
-        """Return the key after checking it against the declared mode (docs/elepay-api.md §1).
+        """Return the key after checking it against the declared mode (docs/reference/elepay-api.md §1).
 
         Raises SettingsError without a key, with a publishable one, or one of the other mode.
         """

@@ -1,8 +1,8 @@
 """A model of elepay in memory and the wire to it, under a clock that the test moves.
 
 The wire is a transport in place of `tasks/elepay/http_transport.py`: our client's own code builds the request and reads
-the answer. What is assumed of elepay, because nothing could be guaranteed without it (docs/guarantees.md), stands in
-`MOST_LATE_SECONDS`.
+the answer. What is assumed of elepay, because nothing could be guaranteed without it
+(docs/engineering/guarantees.md), stands in `MOST_LATE_SECONDS`.
 """
 
 from __future__ import annotations

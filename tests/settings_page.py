@@ -1,4 +1,4 @@
-"""Writes docs/settings.md from the code: `python tests/settings_page.py`."""
+"""Writes docs/reference/settings.md from the code: `python tests/settings_page.py`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tasks.settings import Settings
 
-PAGE = Path(__file__).resolve().parent.parent / "docs" / "settings.md"
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "reference" / "settings.md"
 
 HEAD = """\
 # Settings

@@ -130,7 +130,7 @@ def test_every_image_has_a_tag() -> None:
 
 
 def test_the_services_are_those_that_the_page_tells_of() -> None:
-    page = (ROOT / "docs" / "containers.md").read_text("utf-8")
+    page = (ROOT / "docs" / "run" / "containers.md").read_text("utf-8")
     assert set(
         re.findall(r"^\| `(\w+)` \|", page.partition("## What runs")[2].partition("\n## ")[0], re.MULTILINE)
     ) == set(SERVICES)

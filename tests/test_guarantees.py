@@ -1,4 +1,4 @@
-"""docs/guarantees.md names tests: each of them exists, and every night stands there."""
+"""docs/engineering/guarantees.md names tests: each of them exists, and every night stands there."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-PAGE = (ROOT / "docs" / "guarantees.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs" / "engineering" / "guarantees.md").read_text(encoding="utf-8")
 NAMED = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
 #: It is no night, but shows that one of them proves something.
 NO_NIGHT = {"test_the_shift_of_the_clock_is_real"}

@@ -51,12 +51,17 @@ PYTHON = sorted(path for package in PACKAGES for path in (ROOT / package).rglob(
 #: What people read, by its path from the root.
 PAGES = {
     str(path.relative_to(ROOT)): path.read_text("utf-8")
-    for folder in (".", "docs", "benchmarks", "sample_data")
-    for path in (ROOT / folder).glob("*.md")
+    for pattern in ("*.md", "docs/**/*.md", "benchmarks/*.md", "sample_data/*.md")
+    for path in ROOT.glob(pattern)
 }
-README, OPERATIONS, FILES_PAGE = PAGES["README.md"], PAGES["docs/operations.md"], PAGES["docs/files.md"]
-API, REPORTS, SIMULATOR = PAGES["docs/elepay-api.md"], PAGES["docs/reports.md"], PAGES["docs/simulator.md"]
-ARCHITECTURE = PAGES["docs/architecture.md"]
+README, FILES_PAGE, API = PAGES["README.md"], PAGES["docs/reference/files.md"], PAGES["docs/reference/elepay-api.md"]
+REPORTS, SIMULATOR = PAGES["docs/reference/reports.md"], PAGES["docs/reference/simulator.md"]
+ARCHITECTURE, GLOSSARY = PAGES["docs/engineering/architecture.md"], PAGES["docs/reference/glossary.md"]
+AT_NIGHT, STOPPED_BATCHES = PAGES["docs/3am/index.md"], PAGES["docs/3am/stopped-batches.md"]
+UNCLEAR_ROWS, ALERTS_PAGE, LOG_EVENTS = (
+    PAGES[f"docs/3am/{name}.md"] for name in ("unclear-rows", "alerts", "log-events")
+)
+METRICS_PAGE, HELP_PAGE = PAGES["docs/reference/metrics.md"], PAGES["docs/reference/help.md"]
 ALL_PAGES = "\n".join(PAGES.values())
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 
@@ -99,9 +104,13 @@ def options_of(command: click.Command) -> set[str]:
 
 @pytest.mark.parametrize("name", sorted(COMMANDS))
 def test_every_command_is_documented(name: str) -> None:
-    assert re.search(rf"\bonboard {name}\b", README + OPERATIONS), (
-        f"`onboard {name}` is on neither README nor operations"
-    )
+    assert re.search(rf"\bonboard {name}\b", ALL_PAGES), f"no page names `onboard {name}`"
+
+
+def test_the_page_of_help_says_what_help_says() -> None:
+    import help_page
+
+    assert help_page.page() == HELP_PAGE, "run: .venv/bin/python tests/help_page.py"
 
 
 @pytest.mark.parametrize(
@@ -153,12 +162,12 @@ def test_the_page_of_settings_is_the_one_that_the_code_writes() -> None:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    assert PAGES["docs/settings.md"] == module.page(), "run: .venv/bin/python tests/settings_page.py"
+    assert PAGES["docs/reference/settings.md"] == module.page(), "run: .venv/bin/python tests/settings_page.py"
 
 
 @pytest.mark.parametrize("name", sorted(setting_names()))
 def test_every_setting_is_documented(name: str) -> None:
-    assert has_line(PAGES["docs/settings.md"], name)
+    assert has_line(PAGES["docs/reference/settings.md"], name)
 
 
 def test_no_page_names_a_setting_that_does_not_exist() -> None:
@@ -177,10 +186,10 @@ def test_every_exit_code_is_documented() -> None:
     from worker.worker_process import STUCK
 
     for code in (ALL_DONE, NEED_A_PERSON, UNUSABLE, STOPPED):
-        for page in (README, OPERATIONS):
+        for page in (README, AT_NIGHT):
             assert re.search(rf"^\| {code} \|", page, re.MULTILINE)
         assert f"{code} " in str(app.info.epilog)
-    assert re.search(rf"exits? .*\b{STUCK}\b|with {STUCK}\b", OPERATIONS)
+    assert re.search(rf"exits? .*\b{STUCK}\b|with {STUCK}\b", AT_NIGHT)
 
 
 # ------------------------------------------------------------------------------------------------- states and reasons
@@ -188,14 +197,13 @@ def test_every_exit_code_is_documented() -> None:
 
 @pytest.mark.parametrize("state", sorted(RowState))
 def test_every_row_state_is_documented(state: RowState) -> None:
-    assert has_line(OPERATIONS.partition("## By state of a row")[2], state)
+    assert has_line(UNCLEAR_ROWS, state)
     assert has_line(ARCHITECTURE, state)
 
 
 @pytest.mark.parametrize("state", sorted(BatchState))
 def test_every_batch_state_is_documented(state: BatchState) -> None:
-    section = OPERATIONS.partition("## By state of a batch")[2].partition("\n## ")[0]
-    assert has_line(section, state)
+    assert has_line(STOPPED_BATCHES, state)
     assert f"`{state}`" in ARCHITECTURE
 
 
@@ -236,7 +244,7 @@ def test_no_page_of_files_names_a_reason_that_does_not_exist() -> None:
     assert named <= set(CODES)
 
 
-#: The word of the table in docs/elepay-api.md §5.3 for each thing that is done.
+#: The word of the table in docs/reference/elepay-api.md §5.3 for each thing that is done.
 WORDS: dict[type[ElepayError], str] = {
     Halted: "halt",
     MethodClosed: "close the method",
@@ -270,7 +278,7 @@ def halting() -> dict[str, str]:
 @pytest.mark.parametrize(("code", "sentence"), sorted(halting().items()))
 def test_every_reason_for_a_halt_is_documented(code: str, sentence: str) -> None:
     assert len(sentence) > 15
-    assert f"halted: `{sentence}" in OPERATIONS or f", `{sentence}" in OPERATIONS
+    assert f"halted: `{sentence}" in STOPPED_BATCHES or f", `{sentence}" in STOPPED_BATCHES
 
 
 def head_of(text: str) -> str:
@@ -285,7 +293,7 @@ ON_NO_BATCH = {StopCode.UNUSABLE, StopCode.REHEARSAL, StopCode.COMMAND_ENDED, St
 @pytest.mark.parametrize("code", sorted(set(StopCode) - ON_NO_BATCH))
 def test_every_reason_for_a_stop_is_documented(code: StopCode) -> None:
     texts = tomllib.loads((ROOT / "tasks" / "stop_texts.toml").read_text("utf-8"))["stop"]
-    assert head_of(texts[code][0]) in OPERATIONS
+    assert head_of(texts[code][0]) in STOPPED_BATCHES
 
 
 # ------------------------------------------------------------------------------------------- logs, reports, simulator
@@ -307,8 +315,7 @@ def test_every_event_that_is_logged_is_documented() -> None:
         and isinstance(call.args[0], ast.Constant)
     }
     assert len(events) > 15
-    table = OPERATIONS.partition("## What is logged")[2]
-    assert {event for event in events if f"`{event}`" not in table} == set()
+    assert {event for event in events if f"`{event}`" not in LOG_EVENTS} == set()
 
 
 def test_every_column_and_file_of_the_reports_is_documented() -> None:
@@ -385,7 +392,7 @@ def names_in(expression: str) -> set[str]:
 
 
 def test_every_metric_is_documented() -> None:
-    section = OPERATIONS.partition("## Metrics and alerts")[2]
+    section = METRICS_PAGE
     stems = {re.sub(r"_(?:bucket|count|sum|created)$", "", name) for name in METRICS}
     assert len(stems) > 12
     assert {name for name in stems if not has_line(section, name)} == set()
@@ -396,7 +403,7 @@ def test_every_metric_is_documented() -> None:
 def test_every_label_of_a_metric_is_documented() -> None:
     from tasks.metrics_registry import FINDINGS, OUTCOMES
 
-    section = OPERATIONS.partition("## Metrics and alerts")[2]
+    section = METRICS_PAGE
     assert {name for name in (*OUTCOMES.values(), *FINDINGS) if f"`{name}`" not in section} == set()
 
 
@@ -408,11 +415,11 @@ def test_an_alert_asks_for_what_exists_and_says_what_to_do(rule: dict[str, Any])
     assert re.fullmatch(r"\d+[mh]", rule["for"])
     assert rule["labels"]["severity"] in ("page", "ticket")
     assert rule["annotations"]["summary"].endswith(".")
-    assert has_line(OPERATIONS.partition("### What each alert means")[2].partition("\n## ")[0], rule["alert"])
+    assert has_line(ALERTS_PAGE, rule["alert"])
 
 
 def test_no_alert_is_explained_that_does_not_exist() -> None:
-    section = OPERATIONS.partition("### What each alert means")[2].partition("\n## ")[0]
+    section = ALERTS_PAGE
     assert re.findall(r"^\| `(Onboard\w+)` \|", section, re.MULTILINE) == [rule["alert"] for rule in ALERTS]
 
 
@@ -480,9 +487,15 @@ def test_every_link_leads_somewhere(page: str) -> None:
 
 
 def test_every_page_is_reached_from_the_readme() -> None:
-    linked = {link.partition("#")[0] for link in re.findall(r"\]\(([^)\s]+)\)", README)}
-    pages = {page for page in PAGES if page.startswith("docs/")} | {"CHANGELOG.md"}
-    assert pages <= linked
+    reached, waiting = set(), ["README.md"]
+    while waiting:
+        page = waiting.pop()
+        reached.add(page)
+        for link in re.findall(r"\]\(([^)\s#]+\.md)", PAGES.get(page, "")):
+            target = str(((ROOT / page).parent / link).resolve().relative_to(ROOT))
+            if target not in reached:
+                waiting.append(target)
+    assert {page for page in PAGES if page.startswith("docs/")} - reached == set()
 
 
 @pytest.mark.parametrize("page", sorted(PAGES))
@@ -493,7 +506,7 @@ def test_every_path_that_a_page_names_exists(page: str) -> None:
 
 
 def test_every_page_that_the_code_names_exists() -> None:
-    named = {name for path in PYTHON for name in re.findall(r"docs/[\w-]+\.md", path.read_text("utf-8"))}
+    named = {name for path in PYTHON for name in re.findall(r"docs/[\w/-]+\.md", path.read_text("utf-8"))}
     assert len(named) >= 3
     assert {name for name in named if not (ROOT / name).exists()} == set()
 

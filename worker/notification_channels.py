@@ -68,7 +68,7 @@ def _by_apprise(urls: Sequence[str]) -> list[Channel]:
         if service is None:
             raise SettingsError(
                 f"ONBOARD_NOTIFY_URLS: address {place} of {len(urls)} is not one that Apprise understands:"
-                " docs/operations.md has examples"
+                " docs/run/notify.md has examples"
             )
         kind = url.partition("://")[0].lower()
         if kind in ("http", "https"):  # a service's own address, e.g. of a Slack webhook

@@ -25,7 +25,7 @@ from tasks.models import Reason
 if TYPE_CHECKING:
     import numpy as np
 
-#: docs/elepay-api.md §2.2, §2.3, §4
+#: docs/reference/elepay-api.md §2.2, §2.3, §4
 DESCRIPTION_CHARS = 255
 VALUE_BYTES = 255
 EXTRA_ENTRIES = 20
@@ -153,7 +153,7 @@ def _check_enum(chunk: Chunk, target: str, known: frozenset[str]) -> np.ndarray:
 def _check_pairs(
     chunk: Chunk, catalogue: Catalogue, sendable: frozenset[str] | None, methods: np.ndarray, resources: np.ndarray
 ) -> None:
-    """Cross-field rules (docs/elepay-api.md §3.3, §3.4, §4), once per pair of method and resource."""
+    """Cross-field rules (docs/reference/elepay-api.md §3.3, §3.4, §4), once per pair of method and resource."""
     import numpy as np
     import pandas as pd
 

@@ -26,7 +26,7 @@ KEYS = ("customer_id", "reference")
 SINGLE = (*REQUIRED, "description", "reference")
 #: What a report appended to the file; ignored when it is dropped again.
 OWN_PREFIX = "onboarding_"
-#: docs/elepay-api.md §4
+#: docs/reference/elepay-api.md §4
 KEY_CHARS = 20
 #: A reason that a row keeps repeats no more of a title.
 NAME_CHARS = 80

@@ -10,7 +10,7 @@ from tasks.accept.columns import Column
 from tasks.accept.damage import damaged
 from tasks.accept.record_chunk import Chunk, positions
 
-#: docs/elepay-api.md §2.2, §4
+#: docs/reference/elepay-api.md §2.2, §4
 CUSTOMER_ID_CHARS = 32
 REFERENCE_CHARS = 255
 #: May stand inside a reference, which a person may have written; no customer id has a blank.

@@ -1,4 +1,4 @@
-"""What an answer of elepay says, and whether it is believed (docs/elepay-api.md §2.3, §5).
+"""What an answer of elepay says, and whether it is believed (docs/reference/elepay-api.md §2.3, §5).
 
 An answer on a kept-alive connection may belong to an earlier request, and something between us and elepay may answer in
 its place. So an answer counts only with evidence: a source by the reference and the customer that it names, an error by

@@ -11,7 +11,7 @@ from typing import Any
 
 from tasks.errors import SettingsError
 
-#: For payments with a scanned code only (docs/elepay-api.md §3.4).
+#: For payments with a scanned code only (docs/reference/elepay-api.md §3.4).
 AUTO = "auto"
 #: The only resource with which `auto` means anything.
 AUTO_RESOURCE = "cpm"
@@ -21,7 +21,7 @@ _LISTS = ("resources", "point_of_sale", "holds_sources", "holds_sources_after_ap
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """A key of `extra` that some methods want with some resources (docs/elepay-api.md §4)."""
+    """A key of `extra` that some methods want with some resources (docs/reference/elepay-api.md §4)."""
 
     key: str
     methods: frozenset[str]  #: empty: all
@@ -53,7 +53,7 @@ class Catalogue:
 
     @cached_property
     def source_methods(self) -> frozenset[str]:
-        """The payment methods that can hold a source (docs/elepay-api.md §3.3)."""
+        """The payment methods that can hold a source (docs/reference/elepay-api.md §3.3)."""
         return self.holds_sources | self.holds_sources_after_application
 
     def needs_of(self, method: str, resource: str) -> tuple[Need, ...]:

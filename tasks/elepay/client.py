@@ -1,4 +1,4 @@
-"""The only file that speaks HTTP: elepay's customer sources (docs/elepay-api.md §2).
+"""The only file that speaks HTTP: elepay's customer sources (docs/reference/elepay-api.md §2).
 
 `requests` prepares the head once, reads proxies and certificates from where it always does, and makes the connections;
 `http_transport` sends the requests on them, `answers` decides what an answer is worth. Nothing is retried here, no

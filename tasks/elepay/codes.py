@@ -1,4 +1,4 @@
-"""elepay's error codes and what is done about each, as data (docs/elepay-api.md §5.3).
+"""elepay's error codes and what is done about each, as data (docs/reference/elepay-api.md §5.3).
 
 The error class *is* the action: `ACTIONS["M005000"]` is `Throttled`. `tasks/reason_texts.py` has the sentences.
 """
@@ -100,10 +100,10 @@ ONE_METHOD_ONLY = frozenset({"S002001"})
 #: A look-up that finds no source of the row ends the row as refused; sending again would get the same answer.
 #: Of these, `http_413`, `http_414` and `http_431` come from something in between: the same request is too long again.
 REFUSED_IF_ABSENT = frozenset({"M002004", "M002010", "M006002", "U009000", "http_413", "http_414", "http_431"})
-#: The first answers of a batch all say this: wrong key or mode (docs/elepay-api.md §8.8).
+#: The first answers of a batch all say this: wrong key or mode (docs/reference/elepay-api.md §8.8).
 DOES_NOT_EXIST = "M002003"
 
-#: Last digits of the deprecated `code` -> errorCode (docs/elepay-api.md §5.4): our reading, for want of errorCode.
+#: Last digits of the deprecated `code` -> errorCode (docs/reference/elepay-api.md §5.4), for want of an errorCode.
 LEGACY: dict[str, str] = {
     "10001": "M001000",
     "10002": "M001001",

@@ -1,8 +1,8 @@
 """Requests in flight: one thread writes and reads them all, each on a connection of its own.
 
 A thread for each request costs more than the request itself: most of its time goes into waking up and waiting for its
-turn (docs/speed.md). Here no caller waits: an *exchange* (a request and its answer) is handed to the thread, leaves
-when its time has come, and its `completed` is called with the answer.
+turn (docs/engineering/speed.md). Here no caller waits: an *exchange* (a request and its answer) is handed to the
+thread, leaves when its time has come, and its `completed` is called with the answer.
 
 1. take over what is new: exchanges, and connections that were made meanwhile
 2. let every exchange leave whose time has come: on an idle connection, or on a new one once it is made

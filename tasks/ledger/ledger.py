@@ -249,6 +249,6 @@ class Ledger:
 def _no_ledger(place: str) -> LedgerError:
     return LedgerError(
         f"there is no live ledger at {place}. Where there was one, restore it: an empty one does not know which sources"
-        " exist, and would make all of them again (docs/operations.md, the ledger and its backups). A new installation"
+        " exist, and would make all of them again (docs/3am/lost.md). A new installation"
         " makes its own: `onboard ledger create`"
     )

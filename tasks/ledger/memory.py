@@ -38,7 +38,7 @@ ONCE_SECONDS = 1.0
 ACCEPTED_AHEAD = 10**12
 _CHOICE = (
     "Nothing is sent. Stop everything and restore the newest backup; or go on with this one: `onboard ledger accept`"
-    " lets every row be looked up at elepay before it is sent (docs/operations.md, the ledger and its backups)"
+    " lets every row be looked up at elepay before it is sent (docs/3am/lost.md)"
 )
 
 
@@ -106,7 +106,7 @@ class Memory:
             raise LedgerReplaced(
                 f"there is no ledger at {self._place} any more. Nothing is sent. Restore its newest backup; or begin"
                 " with an empty one: `onboard ledger create`, and then let the files come again with --verify-first"
-                " (docs/operations.md, the ledger and its backups)"
+                " (docs/3am/lost.md)"
             )
 
     def _exchanged(self) -> str:

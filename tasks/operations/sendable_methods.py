@@ -18,7 +18,7 @@ METHODS_SECONDS = 300.0
 
 
 def sendable_methods(services: Services) -> frozenset[str] | None:
-    """Ask elepay which payment methods of this key can hold a source (docs/elepay-api.md §3.3); None: it does not say.
+    """Ask elepay which payment methods can hold a source (docs/reference/elepay-api.md §3.3); None: it does not say.
 
     Its answer holds for METHODS_SECONDS. Raises SettingsError if elepay does not take the key: nothing could be sent
     with it.

@@ -24,7 +24,7 @@ class Notice:
     file: str  #: the file's name
     claim: str  #: what the log calls it
     sha256: str = ""
-    code: str = ""  #: why it was rejected (docs/files.md)
+    code: str = ""  #: why it was rejected (docs/reference/files.md)
     line: int | None = None
     sentence: str = ""  #: the same for people, and what to do
     hint: str = ""

@@ -1,7 +1,7 @@
 """One allowance for the whole fleet: places of the rate limit, reserved in Redis by `rate_limit.lua`.
 
 A reservation, not check-then-sleep: each caller learns when its places come and no caller asks twice, so the limit is
-both kept and used under contention (docs/decisions.md). Time is Redis's own.
+both kept and used under contention (docs/engineering/decisions.md). Time is Redis's own.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ BETWEEN_CUTS_SECONDS = 1.0
 BETWEEN_BARE_CUTS_SECONDS = 4.0
 #: Share of the limit that comes back each second (GROWTH in `rate_limit.lua`).
 GROWTH = 0.05
-#: How long the fleet pauses after "too many requests" when elepay does not say (docs/elepay-api.md §6).
+#: How long the fleet pauses after "too many requests" when elepay does not say (docs/reference/elepay-api.md §6).
 PAUSE_AFTER_THROTTLING_SECONDS = 0.5
 
 

@@ -1,9 +1,10 @@
 """What elepay has of an unclear row: found, absent, or unknown.
 
-A list that lacks a row's reference proves that there is no source only if four things are known (docs/guarantees.md):
+A list that lacks a row's reference proves that there is no source only if four things are known
+(docs/engineering/guarantees.md):
 
-1. the list is complete (docs/elepay-api.md §2.5), and came on a connection that had carried no other request: an empty
-   list names no customer, so it could be the answer to another request
+1. the list is complete (docs/reference/elepay-api.md §2.5), and came on a connection that had carried no other request:
+   an empty list names no customer, so it could be the answer to another request
 2. an earlier look-up, some time before, found the same: an answer may still be on its way at elepay's side
 3. lists show references at all: elepay does not document whether a list shows pending sources or metadata, so a
    *control source*, one of the same payment method that elepay has confirmed, must have been seen in a list since the

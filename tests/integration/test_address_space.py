@@ -13,7 +13,7 @@ from factories import Command, Simulator, wait_until, write_csv
 
 from tasks.memory_limits import OUT_OF_MEMORY
 
-#: What docs/operations.md promises to be enough, in KB as `ulimit` takes it.
+#: What docs/run/sizing.md promises to be enough, in KB as `ulimit` takes it.
 ENOUGH_KB = 700_000
 #: Less than what reads files needs to be loaded.
 TOO_LITTLE_KB = 200_000

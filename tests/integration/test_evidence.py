@@ -1,4 +1,4 @@
-"""No answer is believed without evidence that it belongs to its request (docs/elepay-api.md §5)."""
+"""No answer is believed without evidence that it belongs to its request (docs/reference/elepay-api.md §5)."""
 
 from __future__ import annotations
 

@@ -73,7 +73,7 @@ def backup(path: Path, to: Path) -> None:
 
 
 def put_back(copy: Path, path: Path) -> None:
-    """Restore it, as docs/operations.md says."""
+    """Restore it, as docs/3am/lost.md says."""
     for name in (path.name, f"{path.name}-wal", f"{path.name}-shm"):
         path.with_name(name).unlink(missing_ok=True)
     shutil.copy(copy, path)
@@ -267,7 +267,7 @@ def test_a_home_that_cannot_be_written_stops_nothing(ledger_url: str, tmp_path: 
 
 
 def test_a_restored_dump_of_postgresql_is_noticed(postgres_url: str, tmp_path: Path) -> None:
-    """With the very commands of docs/operations.md, also by a program that runs on through the restore."""
+    """With the very commands of docs/3am/lost.md, also by a program that runs on through the restore."""
     dump_tool, restore_tool = postgres_tool("pg_dump"), postgres_tool("pg_restore")
     url = make_url(postgres_url)
     to = ["--host", str(url.query["host"]), "--username", "postgres"]

@@ -88,7 +88,7 @@ class Night:
         return statistics
 
     def note(self, **figures: int) -> None:
-        """Note figures for docs/guarantees.md."""
+        """Note figures for docs/engineering/guarantees.md."""
         for name, number in figures.items():
             self.record(name, number)
 
@@ -141,7 +141,7 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """Print what docs/guarantees.md quotes; RESILIENCE_FIGURES names a file that gets it as JSON."""
+    """Print what docs/engineering/guarantees.md quotes; RESILIENCE_FIGURES names a file that gets it as JSON."""
     if not _figures:
         return
     terminalreporter.section("figures of the resilience tests")

@@ -2,7 +2,7 @@
 
 Two workers, a watcher, beat, the simulator, a webhook and a command. Five files arrive, a worker and the watcher are
 killed, elepay is under maintenance for a while. In the morning folders, reports, counts, messages and metrics are what
-docs/operations.md says, and nothing that was written outside of files and reports names a customer.
+docs/run/drop-folder.md says, and nothing that was written outside of files and reports names a customer.
 """
 
 from __future__ import annotations

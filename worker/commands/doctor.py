@@ -78,7 +78,7 @@ def _settings(services: Services) -> Finding:
     says += f"; .env: {dotenv_path() or 'none in this folder'}"
     if injected := sorted(injected_names(os.environ)):
         says += f"; not read, because Kubernetes set them: {', '.join(injected)}"
-    return Finding("settings", True, f"{says}; all: docs/settings.md")
+    return Finding("settings", True, f"{says}; all: docs/reference/settings.md")
 
 
 def _private_redis() -> Finding:

@@ -233,7 +233,7 @@ def _print(console: Console, compared: Mapping[str, Any], profile: str, home: Pa
         f"it holds {compared['references']:,} references, {compared['doubled']:,} of them with more than one source",
         "exactly one source for every created row"
         if compared["agree"]
-        else "THIS IS WRONG: ledger and simulator disagree (what cannot hold, and why: docs/guarantees.md)",
+        else "THIS IS WRONG: ledger and simulator disagree (what cannot hold, and why: docs/engineering/guarantees.md)",
         f"nothing was sent to elepay; what was refused was refused by the simulator (profile {profile})",
         f"ledger, reports and logs of this rehearsal, yours to delete: {home}",
     ]

@@ -1,7 +1,7 @@
 """Names of dropped files: which are ignored and why, which is whose companion, and safe names.
 
-`RULES` is the only table of names that are not a file to onboard; docs/operations.md shows it. A name that matches no
-rule is a file: its content decides, and what is not a CSV is rejected with a reason.
+`RULES` is the only table of names that are not a file to onboard; docs/run/drop-folder.md shows it. A name that matches
+no rule is a file: its content decides, and what is not a CSV is rejected with a reason.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Rule(NamedTuple):
 
     kind: NameKind
     pattern: str  #: a regular expression for the whole name in lower case
-    shown: str  #: as docs/operations.md shows it
+    shown: str  #: as docs/run/drop-folder.md shows it
     whose: str  #: which programs use such names
 
 

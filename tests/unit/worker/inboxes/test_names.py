@@ -85,7 +85,7 @@ def test_each_name_has_its_kind(kind: NameKind, names: str) -> None:
 
 
 def test_the_document_shows_the_table_of_rules() -> None:
-    page = (Path(__file__).parents[4] / "docs" / "operations.md").read_text("utf-8")
+    page = (Path(__file__).parents[4] / "docs" / "run" / "drop-folder.md").read_text("utf-8")
     shown = [f"| {rule.kind} | {rule.shown} | {rule.whose} |" for rule in RULES]
     table = [line for line in page.splitlines() if re.match(rf"\| ({'|'.join(NameKind)}) \|", line)]
     assert table == shown
