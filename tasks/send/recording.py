@@ -55,7 +55,7 @@ class Recorder:
         1. rows that a former number of this process has claimed are let go: they may have been claimed once more, by
            this very process, and must not be marked for their old copies
         2. the transaction
-        3. outcomes take effect: rows that are tried again are queued, the others are done; batches stop, methods close
+        3. outcomes take effect: batches stop, methods close; rows that are tried again are queued, the others are done
         4. rows that are not marked leave their slices: they are given back, or are another worker's now
         5. if the lease had ended, this process goes on under a new number
         """
@@ -96,9 +96,11 @@ class Recorder:
         if not completed:
             return
         self.moved_at = self._clock()
-        self._queue.finish(completed)
-        for each in completed:
-            self._guards.take_effect(each.row, each.decision)
+        try:  # before their slice is done: a batch must not be closed that its last answers halt
+            for each in completed:
+                self._guards.take_effect(each.row, each.decision)
+        finally:
+            self._queue.finish(completed)
 
     def _may_leave(self, queued: QueuedRow, result: MarkResult, worker: int) -> bool:
         """Return whether a row may be sent (or looked up) now; if not, it leaves its slice."""

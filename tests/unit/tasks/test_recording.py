@@ -93,6 +93,24 @@ def test_the_last_outcome_ends_the_slice(desk: Desk) -> None:
     assert desk.queue.is_empty
 
 
+def test_what_an_outcome_means_for_its_batch_comes_before_the_end_of_its_slice(desk: Desk) -> None:
+    """Else a small batch may be closed as finished although its answers halt it."""
+
+    class Watched(BatchGuards):
+        def take_effect(self, row: LeasedRow, decision: Decision) -> None:
+            assert not desk.run.done.is_set()
+            seen.append(row.record)
+            super().take_effect(row, decision)
+
+    seen: list[int] = []
+    guards = Watched(desk.ledger, guard_answers=0, breaker_answers=0, breaker_share=1.0)
+    recorder = Recorder(desk.ledger, desk.lease, desk.queue, guards, lambda: None, 5.0, Clock())
+    recorder.write([], desk.taken)
+    recorder.write(created(desk, *(row for _, row in desk.taken)), [])
+    assert seen == [1, 2, 3, 4, 5]
+    assert desk.run.done.is_set()
+
+
 def test_rows_of_a_paused_batch_do_not_leave_and_are_given_back(desk: Desk) -> None:
     desk.ledger.lifecycle.pause(desk.batch, Stop(StopCode.PERSON, {"who": "somebody", "batch": desk.batch}))
     marked, _ = desk.recorder.write([], desk.taken)
