@@ -72,7 +72,7 @@ class Settings(SettingFields):
             except UnicodeDecodeError:
                 continue
             except LookupError:
-                raise ValueError(f"{name!r} is not an encoding that Python knows") from None
+                raise ValueError(f"{_shown(name)} is not an encoding that Python knows") from None
         return value
 
     @field_validator("time_zone")
@@ -81,7 +81,7 @@ class Settings(SettingFields):
         try:
             ZoneInfo(value)
         except (KeyError, ValueError, OSError):
-            raise ValueError(f"{value!r} is not an IANA time zone such as Asia/Tokyo") from None
+            raise ValueError(f"{_shown(value)} is not an IANA time zone such as Asia/Tokyo") from None
         return value
 
     @field_validator("not_before", "until", "expect_file_by")
@@ -304,6 +304,11 @@ def _user_home(environment: Mapping[str, str]) -> Path:
             " folder for the ledger, accepted files and reports"
         )
     return home
+
+
+def _shown(value: str) -> str:
+    """Return a value as it may be repeated: only a short word, for another may be a secret in the wrong place."""
+    return repr(value) if value.isascii() and value.replace("-", "").isalnum() and len(value) <= 20 else "the value"
 
 
 def _split_url(value: str) -> SplitResult:

@@ -112,7 +112,7 @@ def test_a_run_waits_for_the_end_of_each_trouble(
         ("redis://127.0.0.1:secret/0", "port"),
         ("redis://:pass@127.0.0.1:6379/secret", "number of a database"),
         ("http://:pass@127.0.0.1", "redis://"),
-        ("sentinel://:pass@127.0.0.1", "redis://"),
+        ("sentinel://:pass@127.0.0.1", "Sentinel"),
         ("127.0.0.1:6379", "redis://"),
         ("redis://", "names no host"),
         ("unix://", "unix:///PATH"),

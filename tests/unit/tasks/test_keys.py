@@ -10,7 +10,8 @@ import pytest
 
 from tasks.accept import AcceptanceChecks, Warnings, open_file, read_rows
 from tasks.accept.blanks import is_blank, is_invisible, trim
-from tasks.models import NewRow, decode_reasons, identity_of
+from tasks.identities import identity_of
+from tasks.models import NewRow, decode_reasons
 
 TITLES = "customer_id;payment_method;resource;reference"
 EVERY_CHARACTER = [chr(code) for code in range(sys.maxunicode + 1) if not 0xD800 <= code < 0xE000]

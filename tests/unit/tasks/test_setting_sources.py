@@ -112,6 +112,7 @@ def test_postgresql_may_be_written_as_other_programs_write_it(tmp_path: Path, sc
         *(("REDIS_URL", url) for url in ("redis://:hid#den@h", "redis://:hid[den@h", "redis://:hid\uff0fden@h:1")),
         *(("REDIS_URL", url) for url in ("sentinel://:hidden@h:26379/0", "redis+sentinel://:hidden@h/0")),
         *(("ELEPAY_BASE_URL", url) for url in ("https://:hid\uff0fden@h", "https://hid[den", "https://h:hidden")),
+        *(("ONBOARD_ENCODINGS", "redis://:hidden@h"), ("ONBOARD_TIME_ZONE", "redis://:hidden@h")),
         *(("ONBOARD_LEASE_SECONDS", "hidden"), ("ONBOARD_TIME_ZONE", "\udcffhidden"), ("ONBOARD_CANARY", "1\0hidden")),
     ],
 )
