@@ -396,12 +396,14 @@ def test_a_lost_key_makes_no_second_over_full_and_costs_no_pause(redis_url: str,
 
     losing = threading.Thread(target=lose)
     losing.start()
-    fleet = fleet_in_peace(redis_url, 0.03, processes=processes, limit=100.0, seconds=4, wanted=25)
+    limit, kept_waiting = 100.0, 0.03
+    fleet = fleet_in_peace(redis_url, kept_waiting, processes=processes, limit=limit, seconds=4, wanted=25)
     over.set()
     losing.join(30)
     if fleet.in_peace:
         assert fleet.share_used >= 0.97
-        assert fleet.worst_second <= 104
+        # each process may know of the others' places as late as the machine has kept it waiting
+        assert fleet.worst_second <= 1.04 * limit + processes * kept_waiting * limit
     else:  # who was kept waiting knows of the others' places of a moment ago: a tenth of a second's worth or two
         assert fleet.worst_second <= 125
 

@@ -87,7 +87,7 @@ def test_a_call_that_hangs_already_is_given_up_soon_after_the_process_was_told_t
     ledger.hurry()
     assert ended.wait(15), "it would have waited for 30 seconds"
     started = time.monotonic()
-    with pytest.raises(LedgerError, match="told to end"):
+    with pytest.raises(LedgerError, match="is ending"):
         ledger.batches.newest()
     assert time.monotonic() - started < 1, "it is asked once"
     ledger.close()

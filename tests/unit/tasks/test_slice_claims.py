@@ -104,10 +104,10 @@ def test_rows_that_this_process_does_not_know_are_given_back_now_and_then(desk: 
     claims = desk.claims()
     desk.ledger.leases.claim(whole(lost), desk.lease.worker)  # its answer got lost: nobody works on it
     assert claims.claim(whole(batch)) is not None
-    claims.reaper.give_back_unknown()
+    claims.give_back_unknown()
     assert desk.states(lost) == ["claimed"] * 2, "not every time"
     desk.clock.now += LEASE_SECONDS / 4 + 1
-    claims.reaper.give_back_unknown()
+    claims.give_back_unknown()
     assert desk.states(lost) == ["waiting"] * 2
     assert desk.states(batch) == ["claimed"] * 2
 
@@ -119,5 +119,5 @@ def test_rows_of_a_slice_that_is_forgotten_are_given_back(desk: Desk) -> None:
     assert run is not None
     claims.forget(run)
     desk.clock.now += LEASE_SECONDS / 4 + 1
-    claims.reaper.give_back_unknown()
+    claims.give_back_unknown()
     assert desk.states(batch) == ["waiting"] * 2

@@ -274,7 +274,8 @@ def test_a_halt_that_takes_refusals_back_meanwhile_does_not_spoil_the_reports(re
             ledger.guards.take_back_refusals(batch_id, "M002003")
             return found
 
-    reported.ours.__dict__["ledger"] = judging = Judging.open(reported.ours.ledger_url)
-    paths = report.write(reported.ours, judging.batches.get(batch.id))
+    ledger.queries = Judging(ledger.scope)
+    reported.ours.__dict__["ledger"] = ledger
+    paths = report.write(reported.ours, ledger.batches.get(batch.id))
     assert json.loads(paths["summary"].read_bytes())["books"]["open"] == 2
     ledger.close()
