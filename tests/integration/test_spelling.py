@@ -372,4 +372,4 @@ def test_a_spelling_is_the_same_in_a_file_that_is_read_by_intake(tmp_path: Path)
     failures = reports["failures"].read_text("utf-8")
     assert "other_spelling" in failures
     assert "別の表記" in failures
-    assert "line 3" in failures
+    assert "3 行目" in failures
