@@ -38,8 +38,8 @@ ENDED_STATUSES = frozenset({"failed", "inactive", "deleted"})
 SETTLED_STATUSES = ENDED_STATUSES | {"active"}
 
 
-def book_of(state: str) -> str:
-    """Return the word of the books (`RowCounts`) for a row in this state: `open` for each of the three open ones."""
+def counted_as(state: str) -> str:
+    """Return how the reconciliation counts a row in this state: `open` for each of the three open ones."""
     return "open" if state in OPEN_STATES else str(state)
 
 

@@ -81,7 +81,7 @@ class Hand:
         self.ledger.leases.record_and_mark(self.number, outcomes, [], self.lease_seconds)
 
 
-def hand(ledger: Ledger, lease_seconds: float = 60.0, longest_request_seconds: float = 40.0) -> Hand:
+def new_worker(ledger: Ledger, lease_seconds: float = 60.0, longest_request_seconds: float = 40.0) -> Hand:
     """Register a worker on a machine that nobody can examine."""
     return Hand(ledger, ledger.workers.add("elsewhere", 1, "", lease_seconds, longest_request_seconds), lease_seconds)
 

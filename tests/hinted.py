@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from factories import KEY, Command, Simulator, hand
+from factories import KEY, Command, Simulator, new_worker
 from rich.console import Console
 
 from tasks.models import Batch, BatchState, Outcome, RowState, Slice, SourceRequest
@@ -113,7 +113,7 @@ class Installation:
     def leave(self, batch: Batch, rows: Mapping[int, Left], *, undecided: bool = False) -> None:
         """Let rows (by record) have been sent by a worker that is gone, and be left as they are given."""
         self.ledger.sampling.end(batch.id)
-        worker = hand(self.ledger)
+        worker = new_worker(self.ledger)
         claimed = self.ledger.leases.claim(Slice(batch.id, 1, 1_000_000), worker.number)
         sent = [row for row in claimed if row.record in rows]
         worker.mark(sent)

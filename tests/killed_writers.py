@@ -12,7 +12,7 @@ import sys
 import time
 from pathlib import Path
 
-from factories import answer, hand, new_row, running_batch, whole
+from factories import answer, new_row, new_worker, running_batch, whole
 
 from tasks.errors import LedgerReplaced
 from tasks.ledger import Ledger, memory
@@ -23,7 +23,7 @@ def write_commits(url: str, home: Path, number: int, ready: int) -> None:
     ledger = Ledger.open(url, home=home)
     rows = [new_row(n, customer=f"cus_{number}_{n}") for n in range(1, 21)]
     batch = running_batch(ledger, rows)
-    worker = hand(ledger)
+    worker = new_worker(ledger)
     held = ledger.leases.claim(whole(batch), worker.number)
     os.write(ready, b".")
     for row in held:

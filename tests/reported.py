@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from factories import answer, hand
+from factories import answer, new_worker
 
 from tasks.csv_records import FileFormat, detect_format, read_records
 from tasks.files.local_folder import LocalFolder
@@ -54,7 +54,7 @@ class Reported:
 
     def settle(self, batch: Batch, decide: Decide = created) -> Batch:
         """Send its rows, as it were, and close the batch if none is left."""
-        worker = hand(self.ledger)
+        worker = new_worker(self.ledger)
         self.ledger.sampling.end(batch.id)
         rows = self.ledger.leases.claim(Slice(batch.id, 1, 10_000_000), worker.number)
         outcomes = [(row, decide(row)) for row in rows]

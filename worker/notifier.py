@@ -244,10 +244,10 @@ def message_of(services: Services, notification: Notification) -> Message:
     texts = Texts(settings.lang, settings.time_zone)
     batch_id, ledger = notification.batch_id, services.ledger
     if batch_id is None:
-        return compose(notification, texts, batch=None, books=None, codes={}, link="")
-    batch, books = ledger.batches.get(batch_id), ledger.queries.counts(batch_id)
+        return compose(notification, texts, batch=None, counts=None, codes={}, link="")
+    batch, counts = ledger.batches.get(batch_id), ledger.queries.counts(batch_id)
     codes = ledger.queries.count_codes(batch_id)
-    return compose(notification, texts, batch=batch, books=books, codes=codes, link=_link(services, batch))
+    return compose(notification, texts, batch=batch, counts=counts, codes=codes, link=_link(services, batch))
 
 
 def _link(services: Services, batch: Batch) -> str:

@@ -45,7 +45,7 @@ class Retention(LedgerPart):
     def drop_personal_data(self, batch_id: int) -> int:
         """Drop customer ids, requests and rejected values of a batch, once; return of how many rows.
 
-        Identities, references, source ids, states, codes and with them the books stay. `unclear` rows keep everything:
+        Identities, references, source ids, states, codes and with them the counts stay. `unclear` rows keep everything:
         they can be looked up, or sent again, only with it.
         """
         doubtful = exists().where(rows.c.batch_id == batch_id, rows.c.state == RowState.UNCLEAR)

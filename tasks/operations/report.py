@@ -109,7 +109,7 @@ def gather(services: Services, batch: Batch, target: FileStore | None = None) ->
     """Collect the facts of a batch whose reports go into `target`, if not into their usual place."""
     ledger, settings = services.ledger, services.settings
     sent = ledger.queries.sent_per_second(batch.id)
-    books = ledger.queries.counts(batch.id)
+    counts = ledger.queries.counts(batch.id)
     histogram = ledger.queries.latencies(batch.id)
     started = float(min(sent)) if sent else batch.created_at
     finished = batch.finished_at
@@ -117,7 +117,7 @@ def gather(services: Services, batch: Batch, target: FileStore | None = None) ->
     seconds = (finished or max(sent, default=0)) - started if sent else 0.0
     return ReportFacts(
         batch=batch,
-        books=books,
+        counts=counts,
         file_path=services.kept_file(batch),
         file_format=FileFormat.from_dict(batch.file_format),
         parent="" if batch.parent_id is None else str(batch.parent_id),

@@ -9,7 +9,7 @@
 report_data      what the reports are made from
 report_rows      file and ledger, record by record
 row_texts        what is said about one row
-aggregates       rows counted while they stream by; checks the books
+aggregates       rows counted while they stream by; checks the reconciliation
 recommendations  the verdict, and what to do
 csv_reports      `results.csv`, `failures.csv` and their excel-safe copies
 summary_json     `summary.json`

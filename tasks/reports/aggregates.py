@@ -1,4 +1,4 @@
-"""Rows counted while they stream by: books, methods, attempts, and what there is to do."""
+"""Rows counted while they stream by: states, methods, attempts, and what there is to do."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from tasks.models import Reason, ReportRow, RowCounts, RowState, book_of
+from tasks.models import Reason, ReportRow, RowCounts, RowState, counted_as
 from tasks.reports.report_data import ReconciliationError, ReportFacts
 from tasks.reports.report_rows import JoinedRow
 from tasks.reports.row_texts import RowTexts
@@ -69,7 +69,7 @@ class Aggregates:
         self._kinds[kind] = self._kinds.get(kind, 0) + 1
         if not said.reasons:
             return None
-        state = book_of(row.state)
+        state = counted_as(row.state)
         for code in {reason.code for reason in said.reasons} if len(said.reasons) > 1 else (said.reasons[0].code,):
             self._codes[state, code] += 1
         return self._add_task(row, said) if said.to_do else None
@@ -95,26 +95,28 @@ class Aggregates:
         return self.tasks[next(iter(keys))].key
 
     def check(self, facts: ReportFacts) -> None:
-        """Raise `ReconciliationError` unless the rows are what the books say.
+        """Raise `ReconciliationError` unless the rows are what the ledger counted.
 
-        While a batch is running, rows move between the books and the rows, and only their number is checked.
+        While a batch is running, rows move between the counting and the rows, and only their number is checked.
         """
-        books = self.books
-        if books.records != facts.books.records:
-            raise ReconciliationError(f"the books have {facts.books.records} records, file and ledger {books.records}")
+        counts = self.counts
+        if counts.records != facts.counts.records:
+            raise ReconciliationError(
+                f"the ledger counted {facts.counts.records} records, the report has {counts.records}"
+            )
         if not facts.settled:
             return
-        if not facts.books.balance:
-            raise ReconciliationError(f"the books of batch {facts.batch.id} do not balance: {facts.books}")
-        if books != facts.books:
-            raise ReconciliationError(f"the books say {facts.books}, the rows say {books}")
+        if not facts.counts.balance:
+            raise ReconciliationError(f"the counts of batch {facts.batch.id} do not add up: {facts.counts}")
+        if counts != facts.counts:
+            raise ReconciliationError(f"the ledger counted {facts.counts}, the rows say {counts}")
 
     @property
-    def books(self) -> RowCounts:
-        """The books by the rows themselves."""
+    def counts(self) -> RowCounts:
+        """The counts by the rows themselves."""
         states: Counter[str] = Counter()
         for kind, count in self._each():
-            states[book_of(kind.state)] += count
+            states[counted_as(kind.state)] += count
         return RowCounts(
             records=states.total(),
             created=states[RowState.CREATED],
@@ -186,4 +188,4 @@ def key_of(row: ReportRow, reason: Reason) -> TaskKey:
 
 def _parts(row: ReportRow, reason: Reason) -> tuple[str, str, str]:
     column = row.payment_method if reason.code == "method_closed" else reason.column
-    return book_of(row.state), reason.code, column
+    return counted_as(row.state), reason.code, column

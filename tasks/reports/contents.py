@@ -35,7 +35,7 @@ class Story:
             texts,
             verdict(
                 facts.batch.state,
-                tally.books,
+                tally.counts,
                 texts,
                 Standing(facts.stands, facts.batch.id, tally.changed, goes_on_at=facts.goes_on_at),
             ),

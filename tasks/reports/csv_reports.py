@@ -35,7 +35,7 @@ from tasks.csv_records import (
     still_broken,
     unguard,
 )
-from tasks.models import ReportRow, book_of
+from tasks.models import ReportRow, counted_as
 from tasks.reports.report_rows import JoinedRow
 from tasks.reports.row_texts import RowTexts
 
@@ -178,7 +178,7 @@ class ExactLines:
         raw, row, said = joined
         kept, surplus = self._columns.split(raw)
         state, source, status, ref, request = (
-            book_of(row.state),
+            counted_as(row.state),
             row.source_id,
             row.source_status,
             row.reference,
@@ -269,7 +269,7 @@ def _writable(said: RowTexts, fmt: FileFormat) -> tuple[str, str, str, str]:
 def own_cells(row: ReportRow, cells: tuple[str, ...], batch: str, straightened: str) -> tuple[str, ...]:
     """Return our cells of a record, in the order of `OWN_COLUMNS`."""
     return (
-        book_of(row.state),
+        counted_as(row.state),
         row.source_id,
         row.source_status,
         *cells,

@@ -18,11 +18,11 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from tasks import stop_texts
-from tasks.models import book_of
+from tasks.models import counted_as
 from tasks.reason_texts import title
 from tasks.reports.contents import Story
 from tasks.reports.latency_chart import bars
-from tasks.reports.run_facts import run_facts, state_books, warnings_in_words
+from tasks.reports.run_facts import run_facts, state_counts, warnings_in_words
 from tasks.reports.timeline_chart import Timeline, timeline
 
 _MOST_ADVICE = 20
@@ -44,7 +44,7 @@ class Part(NamedTuple):
 def render(story: Story, reports: Mapping[str, str]) -> str:
     """Return the page; `reports` is name -> file beside it."""
     texts = story.texts
-    books = state_books(story.tally, texts)
+    counts = state_counts(story.tally, texts)
     style = Path(__file__).with_name("report.css").read_text("utf-8")
     run = timeline(story.facts.timeline, story.facts.requests_per_second)
     return (
@@ -57,20 +57,20 @@ def render(story: Story, reports: Mapping[str, str]) -> str:
             reports=reports,
             style=Markup(style),  # noqa: S704 - our own file
             style_hash=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
-            books=books,
-            parts=parts(books),
+            counts=counts,
+            parts=parts(counts),
             advice=story.advice[:_MOST_ADVICE],
             fixable=any(each.command and each.command == story.facts.commands.fix for each in story.advice),
             more_advice=max(len(story.advice) - _MOST_ADVICE, 0),
             reasons=_reasons(story),
             methods=_methods(story),
-            states=[(state, name) for state, name, count in books if count],
+            states=[(state, name) for state, name, count in counts if count],
             run=run,
             run_in_words=_in_words(run, story) if run else "",
             latency=bars(story.facts.latency_histogram),
             shown=story.tally.shown,
             failures=story.tally.failures,
-            state_class=book_of,
+            state_class=counted_as,
             warnings=warnings_in_words(story.facts.warnings, texts),
             facts=run_facts(story),
         )
@@ -144,12 +144,12 @@ class MethodLine(NamedTuple):
 
 
 def _methods(story: Story) -> list[MethodLine]:
-    names = [(state, name) for state, name, count in state_books(story.tally, story.texts) if count]
+    names = [(state, name) for state, name, count in state_counts(story.tally, story.texts) if count]
     lines = []
     for method, states in story.by_method.items():
         found: dict[str, int] = {}
         for state, count in states.items():
-            key = book_of(state)
+            key = counted_as(state)
             found[key] = found.get(key, 0) + count
         counts = [(state, name, found.get(state, 0)) for state, name in names]
         lines.append(MethodLine(method, counts, sum(found.values()), parts(counts)))

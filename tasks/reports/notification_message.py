@@ -1,4 +1,4 @@
-"""What people are told of a batch in a few lines: verdict, books, the largest reasons, where to look.
+"""What a notification says of a batch in a few lines: headline, counts, the largest reasons, where to look.
 
 Nothing in it comes from a record: names of files, numbers, codes, and sentences of ours.
 """
@@ -51,14 +51,14 @@ def compose(
     texts: Texts,
     *,
     batch: Batch | None,
-    books: RowCounts | None,
+    counts: RowCounts | None,
     codes: Mapping[str, int],
     link: str,
 ) -> Message:
     """Put a message together; `codes` is code -> rows, `link` where the reports are."""
     head = texts(f"news_{news.kind}")
     facts: dict[str, Any] = {"event": news.kind.value, "at": news.at}
-    if batch is None or books is None:
+    if batch is None or counts is None:
         lines = [texts(f"news_{news.kind}_more", why=news.why)]
         if news.code:
             lines += [title(news.code, texts.lang), hint(news.code, texts.lang)]
@@ -66,7 +66,7 @@ def compose(
         return Message(head, says, {**facts, "why": news.why, "code": news.code, "text": says})
     stop = Stop.decode(news.why) if news.kind in _STOPS else None
     standing = Standing(stands(batch), batch.id, changed=codes.get("changed", 0), listed_below=False)
-    said = verdict(_STATES.get(news.kind, batch.state), books, texts, standing)
+    said = verdict(_STATES.get(news.kind, batch.state), counts, texts, standing)
     repeats = news.kind is NotificationKind.REPEATED
     reasons = [(code, rows) for code, rows in codes.items() if code not in _NO_REASONS and rows]
     reasons = sorted(reasons, key=lambda one: (-one[1], one[0]))[:REASONS]
@@ -79,7 +79,7 @@ def compose(
             [title(news.code, texts.lang), hint(news.code, texts.lang)] if news.code else [],
         ]
     else:
-        parts.append([f"{texts(f'state_{name}')}: {texts.number(rows)}" for name, rows in _counts(books).items()])
+        parts.append([f"{texts(f'state_{name}')}: {texts.number(rows)}" for name, rows in _counts(counts).items()])
         if not repeats:
             parts.append([f"{texts.number(rows)} × {title(code, texts.lang)} ({code})" for code, rows in reasons])
     parts.append([link])
@@ -92,7 +92,7 @@ def compose(
         "verdict": said.text,
         "why": stop_texts.sentence(stop),
         "code": news.code,
-        "books": {"records": books.records, **_counts(books), "balance": books.balance},
+        "books": {"records": counts.records, **_counts(counts), "balance": counts.balance},
         "reasons": [{"code": code, "title": title(code, texts.lang), "rows": rows} for code, rows in reasons],
         "link": link,
         "text": text,
@@ -100,5 +100,5 @@ def compose(
     return Message(f"{head}: {facts['file']} ({texts('batch')} {batch.id}, {mode})", text, facts)
 
 
-def _counts(books: RowCounts) -> dict[str, int]:
-    return {name: getattr(books, name) for name in ("created", "skipped", "invalid", "refused", "unclear", "open")}
+def _counts(counts: RowCounts) -> dict[str, int]:
+    return {name: getattr(counts, name) for name in ("created", "skipped", "invalid", "refused", "unclear", "open")}

@@ -44,30 +44,30 @@ class Standing:
     listed_below: bool = True  #: what to do follows the headline
 
 
-def verdict(state: BatchState, books: RowCounts, texts: Texts, standing: Standing) -> Headline:
+def verdict(state: BatchState, counts: RowCounts, texts: Texts, standing: Standing) -> Headline:
     """Return how a batch stands, in words."""
-    need = books.invalid + books.refused + books.unclear
-    kind = _KINDS.get(state) or ("needs_you" if books.need_a_person else "done")
-    if kind == "unusable" and not books.created:
+    need = counts.invalid + counts.refused + counts.unclear
+    kind = _KINDS.get(state) or ("needs_you" if counts.need_a_person else "done")
+    if kind == "unusable" and not counts.created:
         head = texts("verdict_unusable")
-    elif books.records and books.created == books.records:
-        head = texts("verdict_all", count=books.records)
+    elif counts.records and counts.created == counts.records:
+        head = texts("verdict_all", count=counts.records)
     else:
-        head = texts("verdict_created", created=books.created, records=books.records)
+        head = texts("verdict_created", created=counts.created, records=counts.records)
     skipped = [(f"verdict_{code}", count) for code, count in (standing.skipped or {}).items()]
     parts = [
-        *(skipped or [("verdict_skipped", books.skipped)]),
-        ("verdict_open", books.open),
+        *(skipped or [("verdict_skipped", counts.skipped)]),
+        ("verdict_open", counts.open),
         ("verdict_need", need),
     ]
     text = texts("verdict_between").join([head, *(texts(key, count=count) for key, count in parts if count)])
-    return Headline(kind, text, _more(kind, state, books, texts, standing))
+    return Headline(kind, text, _more(kind, state, counts, texts, standing))
 
 
-def _more(kind: str, state: BatchState, books: RowCounts, texts: Texts, standing: Standing) -> str:
+def _more(kind: str, state: BatchState, counts: RowCounts, texts: Texts, standing: Standing) -> str:
     """Return what a headline means."""
     if kind == "running" and standing.goes_on_at is not None:
-        return texts("verdict_more_night", count=books.open, time=texts.time(standing.goes_on_at, "%m-%d %H:%M"))
+        return texts("verdict_more_night", count=counts.open, time=texts.time(standing.goes_on_at, "%m-%d %H:%M"))
     if kind == "stopped":
         command = go_on_command(standing.stands, standing.number) or "onboard resume"
         key = standing.stands if standing.stands in ("canary", "forgotten") else state.value

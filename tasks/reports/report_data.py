@@ -14,7 +14,7 @@ from tasks.reason_texts import Situation, situation_of, stands
 
 
 class ReconciliationError(OnboardingError):
-    """File, rows and books do not tell the same story: nothing was published.
+    """File, rows and counts disagree: nothing was published.
 
     If rows were still moving, gather the facts and write again; otherwise the accepted copy or the ledger is damaged
     and a person must look. The message names the first record that is out of step.
@@ -58,7 +58,7 @@ class ReportFacts:
     """All that is known about a batch besides its rows; what is left at its default is left out of the reports."""
 
     batch: Batch
-    books: RowCounts
+    counts: RowCounts
     file_path: Path | None  #: the accepted copy of the file, unchanged; None if the file could not be read at all
     file_format: FileFormat | None  #: None exactly when `file_path` is
     parent: str = ""  #: name or number of the batch whose failures.csv this was

@@ -23,11 +23,11 @@ def run_facts(story: Story) -> list[tuple[str, str]]:
     return [(label, value) for label, value in found if value]
 
 
-def state_books(tally: Aggregates, texts: Texts) -> list[tuple[str, str, int]]:
-    """Return the lines of the books: our word for the state, its name for people, rows."""
-    books = tally.books
+def state_counts(tally: Aggregates, texts: Texts) -> list[tuple[str, str, int]]:
+    """Return the lines of the reconciliation: our word for the state, its name for people, rows."""
+    counts = tally.counts
     states = [RowState.CREATED, RowState.SKIPPED, RowState.INVALID, RowState.REFUSED, RowState.UNCLEAR]
-    lines = [(state.value, int(getattr(books, state.value))) for state in states] + [("open", books.open)]
+    lines = [(state.value, int(getattr(counts, state.value))) for state in states] + [("open", counts.open)]
     return [(state, texts(f"state_{state}"), count) for state, count in lines]
 
 

@@ -49,7 +49,7 @@ def summarise(story: Story, reports: Mapping[str, str]) -> bytes:
         "format": 1,
         "batch": _batch(facts),
         "verdict": story.verdict._asdict(),
-        "books": books_of(tally),
+        "books": counts_of(tally),
         "times": _times(facts, story.written_at),
         "rate": _rate(facts),
         "codes": story.codes,
@@ -67,10 +67,10 @@ def summarise(story: Story, reports: Mapping[str, str]) -> bytes:
     return orjson.dumps(summary, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS | orjson.OPT_APPEND_NEWLINE)
 
 
-def books_of(tally: Aggregates) -> dict[str, Any]:
-    """Return the books as they stand in `summary.json` and the manifest."""
-    books = tally.books
-    return {**asdict(books), "balance": books.balance, "need_a_person": books.need_a_person}
+def counts_of(tally: Aggregates) -> dict[str, Any]:
+    """Return the counts as they stand in `summary.json` and the manifest."""
+    counts = tally.counts
+    return {**asdict(counts), "balance": counts.balance, "need_a_person": counts.need_a_person}
 
 
 def _batch(facts: ReportFacts) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from tasks.reports.i18n import Texts
 from tasks.reports.report_data import ReportFacts
 from tasks.reports.report_rows import JoinedRow, join
 from tasks.reports.row_texts import RowTextWriter
-from tasks.reports.summary_json import books_of, summarise
+from tasks.reports.summary_json import counts_of, summarise
 from tasks.reports.text_sheet import MAX_ROWS
 from tasks.reports.xlsx_report import WorkbookReport
 
@@ -121,5 +121,5 @@ def _manifest(facts: ReportFacts, tally: Aggregates) -> dict[str, Any]:
         "format": 1,
         "batch": facts.batch.id,
         "file": {"name": facts.batch.name, "sha256": facts.batch.sha256},
-        "books": books_of(tally),
+        "books": counts_of(tally),
     }

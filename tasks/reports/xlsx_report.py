@@ -1,7 +1,7 @@
 """`report.xlsx`: the run for people who work in spreadsheets; every cell is text.
 
 =========  ============================================================================================
-Summary    verdict, books, what to do, the run
+Summary    headline, reconciliation, what to do, the run
 To do      each row that needs somebody, with what to do, the action that fixes most rows first
 Unclear    rows that may or may not have a source, with the reference to look for
 Results    every record with what became of it; more sheets beyond Excel's limit
@@ -33,7 +33,7 @@ from tasks.reports.i18n import Texts
 from tasks.reports.recommendations import Recommendations
 from tasks.reports.report_data import FileWarning, ReportFacts
 from tasks.reports.report_rows import JoinedRow
-from tasks.reports.run_facts import run_facts, state_books, warnings_in_words
+from tasks.reports.run_facts import run_facts, state_counts, warnings_in_words
 from tasks.reports.text_sheet import MAX_ROWS, TextSheet
 
 _FONT = "Arial"
@@ -265,10 +265,10 @@ class WorkbookReport:
     def _write_books(self, tally: Aggregates) -> None:
         sheet, texts, styles = self._summary, self._texts, self._styles
         sheet.add_texts([texts("books")], styles.section)
-        for _, name, count in state_books(tally, texts):
-            share = texts.share(count, tally.books.records)
+        for _, name, count in state_counts(tally, texts):
+            share = texts.share(count, tally.counts.records)
             sheet.add_texts([name, texts.number(count), share], (styles.text, styles.right, styles.indented))
-        total = [texts("records"), texts.number(tally.books.records), texts("balanced")]
+        total = [texts("records"), texts.number(tally.counts.records), texts("balanced")]
         sheet.add_texts(total, (styles.strong, styles.right, styles.indented))
         sheet.skip_row()
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from factories import answer, hand, new_row, running_batch, whole
+from factories import answer, new_row, new_worker, running_batch, whole
 
 from tasks.elepay.client import SourceList
 from tasks.identities import reference_of
@@ -66,7 +66,7 @@ class Desk:
         self.ledger, self.elepay = ledger, Elepay()
         ledger.engine.now = lambda: self.elepay.now  # type: ignore[method-assign]
         self.batch = running_batch(ledger, [new_row(record) for record in range(1, rows + 1)])
-        self.worker = hand(ledger, 1e9)
+        self.worker = new_worker(ledger, 1e9)
         self.held = {row.record: row for row in ledger.leases.claim(whole(self.batch), self.worker.number)}
         self.lookup = self.new_process()
 
@@ -295,7 +295,9 @@ def test_a_row_of_a_dead_worker_ended_when_that_was_noticed(desk: Desk) -> None:
     desk.elepay.now += 300.0
     desk.ledger.workers.end(desk.worker.number)
     desk.ledger.reaper.reap(look_up_delay_seconds=0)
-    (taken,) = [one for one in desk.ledger.leases.claim(whole(desk.batch), hand(desk.ledger).number) if one.look_up]
+    (taken,) = [
+        one for one in desk.ledger.leases.claim(whole(desk.batch), new_worker(desk.ledger).number) if one.look_up
+    ]
     assert taken.ended_at == desk.elepay.now
     assert taken.sent_at is not None
     assert taken.sent_at < desk.elepay.now

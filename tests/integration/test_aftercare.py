@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from factories import answer, hand, ledger_of, new_row, running_batch, whole
+from factories import answer, ledger_of, new_row, new_worker, running_batch, whole
 from sqlalchemy import text
 
 from tasks.elepay.client import SourceList
@@ -29,7 +29,7 @@ RULES = FollowUpRules(gaps_hours=(1.0, 6.0, 24.0), days=30.0)
 def created_batch(ledger: Ledger, rows: int = 4, *, due_in: float = 0.0, status: str = "pending") -> int:
     """A finished batch whose sources are due for following up."""
     batch = running_batch(ledger, rows)
-    worker = hand(ledger)
+    worker = new_worker(ledger)
     held = ledger.leases.claim(whole(batch), worker.number)
     worker.mark(held)
     worker.record(*(answer(row, source_status=status, follow_up_after=due_in) for row in held))
@@ -332,7 +332,7 @@ def tidy(tmp_path: Path, ledger: Ledger, days: float = 30) -> retention.Tidied:
 def test_old_batches_lose_files_reports_and_people_but_not_their_books(ledger: Ledger, tmp_path: Path) -> None:
     batch = created_batch(ledger, 3)
     file, folder = kept(tmp_path, ledger, batch)
-    books = ledger.queries.counts(batch)
+    counts = ledger.queries.counts(batch)
     assert tidy(tmp_path, ledger) == retention.Tidied(), "too young"
     age(ledger, batch, 31)
     assert tidy(tmp_path, ledger) == retention.Tidied(1, 3, 1, 1)
@@ -343,7 +343,7 @@ def test_old_batches_lose_files_reports_and_people_but_not_their_books(ledger: L
             text("select customer_id, request from rows where batch_id = :b"), {"b": batch}
         ).all()
     assert set(found) == {(None, None)}
-    assert ledger.queries.counts(batch) == books
+    assert ledger.queries.counts(batch) == counts
     assert ledger.batches.get(batch).dropped_at is not None
     assert tidy(tmp_path, ledger) == retention.Tidied(), "once is enough"
     again = running_batch(ledger, 3)
@@ -367,7 +367,7 @@ def test_nothing_is_dropped_without_days_or_while_a_younger_batch_needs_the_file
 
 def test_rows_in_doubt_keep_what_is_needed_until_they_are_settled(ledger: Ledger, tmp_path: Path) -> None:
     batch = running_batch(ledger, 2)
-    worker = hand(ledger)
+    worker = new_worker(ledger)
     held = ledger.leases.claim(whole(batch), worker.number)
     worker.mark(held)
     worker.record(answer(held[0]), Outcome(batch, 2, 1, RowState.UNCLEAR, code="lookup_inconclusive"))

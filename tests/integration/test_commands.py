@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from factories import KEY, Command, Simulator, hand, wait_until, write_csv
+from factories import KEY, Command, Simulator, new_worker, wait_until, write_csv
 from listeners import MailServer, free_port
 
 from tasks.ledger import Ledger
@@ -430,7 +430,7 @@ def test_a_ledger_written_by_people_is_theirs_too(tmp_path: Path, simulator: Sim
     onboard("run", "--canary", 2, file)
     ledger = Ledger.open(onboard.ledger_url, Account(False, simulator.url))
     ledger.lifecycle.approve(1, "test")
-    gone = hand(ledger)
+    gone = new_worker(ledger)
     (one,) = ledger.dispatch.take_due()
     assert ledger.leases.claim(one, gone.number)
     ledger.workers.end(gone.number)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import requests
-from factories import KEY, Command, Simulator, answer, hand, new_row, running_batch, wait_until, whole, write_csv
+from factories import KEY, Command, Simulator, answer, new_row, new_worker, running_batch, wait_until, whole, write_csv
 from listeners import free_port
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import event
@@ -71,14 +71,14 @@ def test_a_worker_shows_what_it_did_and_never_whose_rows_they_were(
     assert page.get("/healthz") == (200, "ok\n")
     assert page.get("/elsewhere")[0] == 404
     said = command.json("run", "--no-workers", write_csv(tmp_path / "a.csv", 100, prefix="cus_recognise_"))
-    books = said["books"]
-    assert books["created"] + books["refused"] == 100
+    counts = said["books"]
+    assert counts["created"] + counts["refused"] == 100
     wait_until(lambda: "onboard_last_finished_timestamp_seconds" in page.samples(), what="an answer of the ledger")
     wait_until(lambda: page.samples()["onboard_last_finished_timestamp_seconds"] > 0, what="the batch's end")
     found = page.samples()
     counted = simulator.statistics()
-    assert found["onboard_requests_total{outcome=created}"] == books["created"] == counted["created"]
-    assert found["onboard_requests_total{outcome=refused}"] == books["refused"]
+    assert found["onboard_requests_total{outcome=created}"] == counts["created"] == counted["created"]
+    assert found["onboard_requests_total{outcome=refused}"] == counts["refused"]
     assert found["onboard_answer_seconds_count"] == found["onboard_answer_seconds_bucket{le=+Inf}"] == 100
     assert found["onboard_waves_total"] >= 2
     assert found["onboard_limit_requests_per_second"] == found["onboard_rate_requests_per_second"]
@@ -165,7 +165,7 @@ def test_the_overview_counts_what_is_unfinished_and_what_waits_for_a_person(ledg
     done, second = (running_batch(ledger, [new_row(1, state="invalid")]) for _ in range(2))
     first = running_batch(ledger, 3)
     assert ledger.lifecycle.close(done)
-    worker = hand(ledger)
+    worker = new_worker(ledger)
     held = ledger.leases.claim(whole(first), worker.number)
     worker.mark(held)
     worker.record(

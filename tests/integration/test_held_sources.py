@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from factories import Command, Simulator, answer, hand, new_row, running_batch, whole, write_csv
+from factories import Command, Simulator, answer, new_row, new_worker, running_batch, whole, write_csv
 from sqlalchemy import text
 
 from tasks.errors import LedgerError
@@ -30,7 +30,7 @@ _CUSTOMERS = itertools.count()
 
 def sent(ledger: Ledger, batch: int) -> tuple[Any, list[LeasedRow]]:
     """A worker and the rows of a batch that it is sending."""
-    worker = hand(ledger)
+    worker = new_worker(ledger)
     held = ledger.leases.claim(whole(batch), worker.number)
     worker.mark(held)
     return worker, held

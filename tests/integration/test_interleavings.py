@@ -516,9 +516,9 @@ class Interleavings(RuleBasedStateMachine):
     def count(self) -> None:
         """The books balance, as everybody sees them."""
         for batch in self.batches:
-            books = self.ledger.queries.counts(batch)
-            assert books.balance
-            assert books.records == self.records[batch]
+            counts = self.ledger.queries.counts(batch)
+            assert counts.balance
+            assert counts.records == self.records[batch]
 
     def teardown(self) -> None:
         """Bring everything home: in the end no row is lost and no source is without its row."""

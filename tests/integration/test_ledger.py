@@ -8,7 +8,7 @@ import time
 from collections import Counter
 
 import pytest
-from factories import answer, hand, new_row, running_batch, whole
+from factories import answer, new_row, new_worker, running_batch, whole
 from sqlalchemy import text
 
 from tasks.errors import LedgerError
@@ -23,7 +23,7 @@ def test_every_row_is_claimed_by_exactly_one_of_many_workers(ledger: Ledger) -> 
     start = threading.Barrier(6)
 
     def claim() -> None:
-        mine = hand(ledger)
+        mine = new_worker(ledger)
         start.wait()
         claimed.extend(row.record for row in ledger.leases.claim(whole(batch), mine.number))
 
@@ -37,10 +37,10 @@ def test_every_row_is_claimed_by_exactly_one_of_many_workers(ledger: Ledger) -> 
 
 def test_only_rows_still_held_are_marked_sending(ledger: Ledger) -> None:
     batch = running_batch(ledger, 4)
-    first = hand(ledger, lease_seconds=60)
+    first = new_worker(ledger, lease_seconds=60)
     rows = ledger.leases.claim(whole(batch), first.number)
     ledger.leases.release(first.number, rows[:2], {})
-    second = hand(ledger)
+    second = new_worker(ledger)
     ledger.leases.claim(whole(batch), second.number)
     assert first.mark(rows) == {(batch, 3), (batch, 4)}
     assert ledger.queries.count_states(batch) == {RowState.CLAIMED: 2, RowState.SENDING: 2}
@@ -48,7 +48,7 @@ def test_only_rows_still_held_are_marked_sending(ledger: Ledger) -> None:
 
 def test_rows_that_are_being_sent_are_not_given_back(ledger: Ledger) -> None:
     batch = running_batch(ledger, 2)
-    mine = hand(ledger)
+    mine = new_worker(ledger)
     rows = ledger.leases.claim(whole(batch), mine.number)
     mine.mark(rows[:1])
     ledger.leases.release(mine.number, rows, {})
@@ -57,7 +57,7 @@ def test_rows_that_are_being_sent_are_not_given_back(ledger: Ledger) -> None:
 
 def test_a_mark_whose_commit_was_not_heard_is_recognised(ledger: Ledger) -> None:
     batch = running_batch(ledger, 2)
-    mine = hand(ledger)
+    mine = new_worker(ledger)
     rows = ledger.leases.claim(whole(batch), mine.number)
     ledger.leases.record_and_mark(
         mine.number, [], rows, 60
@@ -67,20 +67,20 @@ def test_a_mark_whose_commit_was_not_heard_is_recognised(ledger: Ledger) -> None
 
 def test_an_outcome_is_recorded_once_and_the_books_balance(ledger: Ledger) -> None:
     batch = running_batch(ledger, [*[new_row(n) for n in range(1, 4)], new_row(4, state="invalid")])
-    mine = hand(ledger)
+    mine = new_worker(ledger)
     rows = ledger.leases.claim(whole(batch), mine.number)
     mine.mark(rows)
     mine.record(answer(rows[0]), answer(rows[1], RowState.REFUSED, code="U003005"), answer(rows[0]))
     mine.record(answer(rows[0], RowState.REFUSED, code="M002001"))
-    books = ledger.queries.counts(batch)
-    assert (books.created, books.refused, books.invalid, books.open) == (1, 1, 1, 1)
-    assert books.balance
-    assert books.need_a_person == 3
+    counts = ledger.queries.counts(batch)
+    assert (counts.created, counts.refused, counts.invalid, counts.open) == (1, 1, 1, 1)
+    assert counts.balance
+    assert counts.need_a_person == 3
 
 
 def test_a_late_answer_settles_a_row_that_was_swept_but_not_sent_again(ledger: Ledger) -> None:
     batch = running_batch(ledger, 1)
-    mine = hand(ledger)
+    mine = new_worker(ledger)
     (row,) = ledger.leases.claim(whole(batch), mine.number)
     mine.mark([row])
     ledger.workers.end(mine.number)
@@ -92,7 +92,7 @@ def test_a_late_answer_settles_a_row_that_was_swept_but_not_sent_again(ledger: L
 
 def test_a_late_answer_to_a_row_sent_again_is_kept_in_the_history(ledger: Ledger) -> None:
     batch = running_batch(ledger, 1)
-    mine, other = hand(ledger), hand(ledger)
+    mine, other = new_worker(ledger), new_worker(ledger)
     (row,) = ledger.leases.claim(whole(batch), mine.number)
     mine.mark([row])
     ledger.workers.end(mine.number)
@@ -108,20 +108,20 @@ def test_a_late_answer_to_a_row_sent_again_is_kept_in_the_history(ledger: Ledger
 
 def test_claimed_rows_of_a_dead_worker_wait_again_and_sent_ones_become_unclear(ledger: Ledger) -> None:
     batch = running_batch(ledger, 5)
-    mine = hand(ledger)
+    mine = new_worker(ledger)
     rows = ledger.leases.claim(whole(batch), mine.number)
     mine.mark(rows[:2])
     assert ledger.reaper.reap(look_up_delay_seconds=5) == 0, "its lease has not ended"
     ledger.workers.end(mine.number)
     assert ledger.reaper.reap(look_up_delay_seconds=0) == 5
     assert ledger.queries.count_states(batch) == {RowState.WAITING: 3, RowState.UNCLEAR: 2}
-    held = ledger.leases.claim(whole(batch), hand(ledger).number)
+    held = ledger.leases.claim(whole(batch), new_worker(ledger).number)
     assert [(row.record, row.look_up) for row in held] == [(1, True), (2, True), (3, False), (4, False), (5, False)]
 
 
 def test_a_silent_worker_keeps_what_it_sends_until_no_request_can_be_under_way(ledger: Ledger) -> None:
     batch = running_batch(ledger, 2)
-    mine = hand(ledger, lease_seconds=60)
+    mine = new_worker(ledger, lease_seconds=60)
     rows = ledger.leases.claim(whole(batch), mine.number)
     mine.mark(rows[:1])
 
@@ -140,7 +140,7 @@ def test_a_silent_worker_keeps_what_it_sends_until_no_request_can_be_under_way(l
 
 def test_rows_are_taken_back_by_the_longest_request_of_their_holder(ledger: Ledger) -> None:
     batch = running_batch(ledger, 2)
-    quick, slow = hand(ledger, longest_request_seconds=10.0), hand(ledger, longest_request_seconds=300.0)
+    quick, slow = new_worker(ledger, longest_request_seconds=10.0), new_worker(ledger, longest_request_seconds=300.0)
     for worker, record in ((quick, 1), (slow, 2)):
         worker.mark(ledger.leases.claim(Slice(batch, record, record), worker.number))
     for seconds, states in ((71.0, ["unclear", "sending"]), (288.0, ["unclear", "sending"]), (2.0, ["unclear"] * 2)):
@@ -152,7 +152,7 @@ def test_rows_are_taken_back_by_the_longest_request_of_their_holder(ledger: Ledg
 
 def test_a_worker_that_was_given_up_for_dead_learns_it_and_marks_nothing(ledger: Ledger) -> None:
     batch = running_batch(ledger, 2)
-    mine = hand(ledger, lease_seconds=0.1)
+    mine = new_worker(ledger, lease_seconds=0.1)
     rows = ledger.leases.claim(whole(batch), mine.number)
     time.sleep(0.2)
     wave = ledger.leases.record_and_mark(mine.number, [], rows, 60)
@@ -169,7 +169,7 @@ def test_rows_of_an_unknown_worker_are_taken_back(ledger: Ledger) -> None:
 
 def test_nothing_leaves_a_batch_that_was_stopped(ledger: Ledger) -> None:
     batch = running_batch(ledger, 2)
-    mine = hand(ledger)
+    mine = new_worker(ledger)
     rows = ledger.leases.claim(whole(batch), mine.number)
     assert ledger.lifecycle.change_state(
         batch, BatchState.HALTED, Stop(StopCode.SILENT), only_from=[BatchState.RUNNING]
@@ -189,7 +189,7 @@ def test_nothing_leaves_a_batch_that_was_stopped(ledger: Ledger) -> None:
 
 def test_a_nightly_dump_creates_only_what_is_new(ledger: Ledger) -> None:
     first = running_batch(ledger, 3)
-    mine = hand(ledger)
+    mine = new_worker(ledger)
     rows = ledger.leases.claim(whole(first), mine.number)
     mine.mark(rows)
     mine.record(*[answer(row) for row in rows])
@@ -216,7 +216,7 @@ def test_other_content_for_a_known_identity_is_flagged(ledger: Ledger) -> None:
 
 def test_a_refused_identity_may_be_sent_by_a_later_file(ledger: Ledger) -> None:
     first = running_batch(ledger, 1)
-    mine = hand(ledger)
+    mine = new_worker(ledger)
     (row,) = ledger.leases.claim(whole(first), mine.number)
     mine.mark([row])
     mine.record(answer(row, RowState.REFUSED, code="U003005"))
@@ -225,7 +225,7 @@ def test_a_refused_identity_may_be_sent_by_a_later_file(ledger: Ledger) -> None:
 
 def test_a_cancelled_batch_gives_up_what_was_never_sent_and_nothing_else(ledger: Ledger) -> None:
     first = running_batch(ledger, 2)
-    mine = hand(ledger)
+    mine = new_worker(ledger)
     sent, unsent = ledger.leases.claim(whole(first), mine.number)
     mine.mark([sent])
     mine.record(answer(sent, RowState.UNCLEAR, not_before=0.0))
@@ -240,7 +240,7 @@ def test_a_cancelled_batch_gives_up_what_was_never_sent_and_nothing_else(ledger:
 @pytest.mark.parametrize("status", ["failed", "inactive", "deleted"])
 def test_an_identity_whose_source_has_ended_gets_the_next_generation(ledger: Ledger, status: str) -> None:
     first = running_batch(ledger, 1)
-    mine = hand(ledger)
+    mine = new_worker(ledger)
     (row,) = ledger.leases.claim(whole(first), mine.number)
     mine.mark([row])
     mine.record(answer(row, source_status=status))
@@ -250,7 +250,7 @@ def test_an_identity_whose_source_has_ended_gets_the_next_generation(ledger: Led
 
 def test_again_makes_one_more_source_but_never_two_from_one_file(ledger: Ledger) -> None:
     first = running_batch(ledger, 1)
-    mine = hand(ledger)
+    mine = new_worker(ledger)
     (row,) = ledger.leases.claim(whole(first), mine.number)
     mine.mark([row])
     mine.record(answer(row))
@@ -300,7 +300,7 @@ def test_slices_are_rung_in_turn_and_a_bounded_number_lies_unread(ledger: Ledger
     assert Counter(one.batch_id for one in rung) == {large: 4, small: 2}
     assert [one.batch_id for one in rung[:4]] == [large, small, large, small]
     assert ledger.dispatch.take_due(room=6) == []
-    ledger.leases.claim(rung[0], hand(ledger).number)
+    ledger.leases.claim(rung[0], new_worker(ledger).number)
     assert len(ledger.dispatch.take_due(room=6)) == 1
 
 
@@ -309,9 +309,9 @@ def test_one_free_place_goes_to_the_batch_with_the_fewest_unread_messages(ledger
     rung = ledger.dispatch.take_due(room=6)
     small = running_batch(ledger, [new_row(n, customer=f"s{n}") for n in range(1, 5)], slice_rows=2)
     for turn in range(2):
-        ledger.leases.claim(rung[turn], hand(ledger).number)
+        ledger.leases.claim(rung[turn], new_worker(ledger).number)
         assert [one.batch_id for one in ledger.dispatch.take_due(room=6)] == [small], "one place is free each time"
-    ledger.leases.claim(rung[2], hand(ledger).number)
+    ledger.leases.claim(rung[2], new_worker(ledger).number)
     assert [one.batch_id for one in ledger.dispatch.take_due(room=6)] == [large], "the small one has no slice left"
 
 
@@ -327,7 +327,7 @@ def test_a_lost_message_is_rung_again(ledger: Ledger) -> None:
 
 def test_a_slice_is_due_again_when_its_earliest_row_is(ledger: Ledger) -> None:
     batch = running_batch(ledger, 3)
-    mine = hand(ledger)
+    mine = new_worker(ledger)
     (one,) = ledger.dispatch.take_due()
     rows = ledger.leases.claim(one, mine.number)
     mine.mark(rows)
@@ -348,7 +348,7 @@ def test_a_slice_is_due_again_when_its_earliest_row_is(ledger: Ledger) -> None:
 def test_a_slice_is_not_forgotten_while_somebody_holds_one_of_its_rows(ledger: Ledger) -> None:
     """Its holder may give the row back and be killed before it says that the slice is due."""
     running_batch(ledger, 2)
-    mine = hand(ledger)
+    mine = new_worker(ledger)
     (one,) = ledger.dispatch.take_due()
     rows = ledger.leases.claim(one, mine.number)
     ledger.dispatch.finish(one)  # the same message, delivered to somebody else who finds nothing to do
@@ -359,7 +359,7 @@ def test_a_slice_is_not_forgotten_while_somebody_holds_one_of_its_rows(ledger: L
 
 def test_a_batch_is_closed_by_exactly_one_caller_and_only_when_all_is_done(ledger: Ledger) -> None:
     batch = running_batch(ledger, 1)
-    mine = hand(ledger)
+    mine = new_worker(ledger)
     (row,) = ledger.leases.claim(whole(batch), mine.number)
     assert not ledger.lifecycle.close(batch)
     mine.mark([row])
@@ -374,7 +374,7 @@ def test_a_batch_is_closed_by_exactly_one_caller_and_only_when_all_is_done(ledge
 
 def test_a_method_closed_for_good_stays_closed(ledger: Ledger) -> None:
     batch = running_batch(ledger, 1)
-    (row,) = ledger.leases.claim(whole(batch), hand(ledger).number)
+    (row,) = ledger.leases.claim(whole(batch), new_worker(ledger).number)
     ledger.guards.close_method(row, resource="", code="S002001", until=time.time() + 60)
     ledger.guards.close_method(row, resource="", code="M001001", until=None)
     ledger.guards.close_method(row, resource="", code="S002001", until=time.time() + 60)
@@ -384,7 +384,7 @@ def test_a_method_closed_for_good_stays_closed(ledger: Ledger) -> None:
 
 def test_refusals_by_a_wrong_key_are_taken_back(ledger: Ledger) -> None:
     batch = running_batch(ledger, 3)
-    mine = hand(ledger)
+    mine = new_worker(ledger)
     rows = ledger.leases.claim(whole(batch), mine.number)
     mine.mark(rows)
     mine.record(*[answer(row, RowState.REFUSED, code="M002003") for row in rows])
@@ -431,7 +431,7 @@ def test_a_process_frozen_in_a_transaction_does_not_hold_up_the_fleet(postgres_u
     with contextlib.suppress(LedgerError), frozen.engine.write() as connection:
         connection.execute(text("update rows set code = 'held'"))
         started = time.monotonic()
-        assert len(ledger.leases.claim(whole(batch), hand(ledger).number)) == 5
+        assert len(ledger.leases.claim(whole(batch), new_worker(ledger).number)) == 5
         assert time.monotonic() - started > IDLE_IN_TRANSACTION_SECONDS / 2, "it had to wait"
     assert ledger.queries.report_row(batch, 1).code == "", "what the frozen one had written is undone"
     frozen.close()

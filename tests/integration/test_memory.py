@@ -16,8 +16,8 @@ from factories import (
     Command,
     Simulator,
     answer,
-    hand,
     new_row,
+    new_worker,
     postgres_tool,
     running_batch,
     wait_until,
@@ -39,7 +39,7 @@ def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def send(ledger: Ledger, batch: int, rows: int) -> None:
     """Send so many rows of a batch."""
-    worker = hand(ledger)
+    worker = new_worker(ledger)
     held = ledger.leases.claim(whole(batch), worker.number)
     worker.mark(held[:rows])
     worker.record(*[answer(row) for row in held[:rows]])
@@ -58,7 +58,7 @@ def refused(ledger: Ledger, batch: int, why: str) -> None:
     with pytest.raises(LedgerReplaced, match="onboard ledger accept"):
         ledger.require_memory()
     with pytest.raises(LedgerReplaced):
-        ledger.leases.claim(whole(batch), hand(ledger).number)
+        ledger.leases.claim(whole(batch), new_worker(ledger).number)
     with pytest.raises(LedgerReplaced):
         ledger.lifecycle.resume(batch, "somebody")
     assert ledger.batches.get(batch).state is BatchState.RUNNING
@@ -107,7 +107,7 @@ def test_the_counter_grows_once_a_second_and_the_last_change_is_not_left_out(
     monkeypatch.setattr(memory, "ONCE_SECONDS", 0.3)
     ledger = Ledger.open(ledger_url, home=tmp_path / "home")
     batch = running_batch(ledger, 40)
-    worker, started = hand(ledger), time.monotonic()
+    worker, started = new_worker(ledger), time.monotonic()
     claimed = ledger.leases.claim(whole(batch), worker.number)
     for row in claimed[:20]:
         worker.mark([row])
@@ -165,7 +165,7 @@ def test_a_restored_backup_of_sqlite_is_noticed_and_accepted_by_a_word_only(tmp_
     assert ledger.batches.get(batch).verify
     assert ledger.batches.get(done).verify, "a retry of it verifies, too"
     assert ledger.queries.count_states(batch) == {RowState.CREATED: 2, RowState.UNCLEAR: 8}
-    held = ledger.leases.claim(whole(batch), hand(ledger).number)
+    held = ledger.leases.claim(whole(batch), new_worker(ledger).number)
     assert [row.look_up for row in held] == [True] * 8
     assert all(row.ended_at and row.ended_at > ledger.batches.get(batch).created_at for row in held), (
         "perhaps only just sent"
@@ -226,7 +226,7 @@ def test_a_file_that_is_exchanged_while_a_program_runs_stops_it(tmp_path: Path) 
     path, home = tmp_path / "ledger.db", tmp_path / "home"
     ledger = Ledger.open(f"sqlite:///{path}", home=home)
     batch = running_batch(ledger, 10)
-    worker = hand(ledger)
+    worker = new_worker(ledger)
     held = ledger.leases.claim(whole(batch), worker.number)
     worker.mark(held[:1])
     backup(path, tmp_path / "backup")

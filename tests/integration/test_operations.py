@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from factories import KEY, Simulator, answer, hand, new_row, running_batch, whole, write_csv
+from factories import KEY, Simulator, answer, new_row, new_worker, running_batch, whole, write_csv
 
 from tasks import operations
 from tasks.errors import LedgerError, SettingsError
@@ -128,7 +128,7 @@ def test_pause_resume_and_cancel_say_who_and_refuse_what_cannot_be(services: Ser
 
 def test_a_batch_that_somebody_sends_gets_new_orders_only(services: Services) -> None:
     batch = running_batch(services.ledger, 2)
-    worker = hand(services.ledger)
+    worker = new_worker(services.ledger)
     assert services.ledger.batches.get(batch).is_worked_on
     with pytest.raises(LedgerError, match="only a stopped batch"):
         resume(services, batch, NewOrders(), who="ito@pages")
@@ -169,7 +169,7 @@ def test_nobody_decides_about_the_batch_of_another_account(
 def unclear_row(services: Services) -> int:
     """A finished batch whose only row waits for a person."""
     batch = running_batch(services.ledger, 1)
-    worker = hand(services.ledger)
+    worker = new_worker(services.ledger)
     (row,) = services.ledger.leases.claim(whole(batch), worker.number)
     worker.mark([row])
     worker.record(answer(row, RowState.UNCLEAR, code="lookup_inconclusive"))

@@ -10,7 +10,18 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
-from factories import KEY, Command, Simulator, hand, ledger_of, new_row, running_batch, wait_until, whole, write_csv
+from factories import (
+    KEY,
+    Command,
+    Simulator,
+    ledger_of,
+    new_row,
+    new_worker,
+    running_batch,
+    wait_until,
+    whole,
+    write_csv,
+)
 
 from tasks.ledger import Ledger
 from tasks.models import Account, Slice
@@ -45,10 +56,10 @@ def test_nobody_claims_or_rings_for_a_batch_of_another_account(ledger_url: str, 
     ours, theirs = ledger_of(ledger_url, HERE), ledger_of(ledger_url, other)
     batch = running_batch(ours, 3)
     foreign = running_batch(theirs, [new_row(n, customer=f"foreign_{n}") for n in (1, 2)])
-    assert theirs.leases.claim(whole(batch), hand(theirs).number) == []
+    assert theirs.leases.claim(whole(batch), new_worker(theirs).number) == []
     assert [one.batch_id for one in theirs.dispatch.take_due()] == [foreign]
     assert [one.batch_id for one in ours.dispatch.take_due()] == [batch]
-    assert len(ours.leases.claim(whole(batch), hand(ours).number)) == 3
+    assert len(ours.leases.claim(whole(batch), new_worker(ours).number)) == 3
     ours.close()
     theirs.close()
 
@@ -58,7 +69,7 @@ def test_a_message_that_reaches_a_stranger_is_due_again_at_once(ledger_url: str)
     batch = running_batch(ours, 3)
     (rung,) = ours.dispatch.take_due()
     assert ours.dispatch.take_due() == []
-    assert theirs.leases.claim(rung, hand(theirs).number) == []
+    assert theirs.leases.claim(rung, new_worker(theirs).number) == []
     theirs.dispatch.finish(rung)
     assert ours.dispatch.take_due() == [rung] == [Slice(batch, 1, 3)]
     ours.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from factories import Command, Simulator, hand, new_row, running_batch, whole, write_csv
+from factories import Command, Simulator, new_row, new_worker, running_batch, whole, write_csv
 from pooler import Pooler
 
 from tasks.ledger import Ledger
@@ -36,8 +36,10 @@ def test_clients_of_one_session_do_not_meet_each_others_statements(postgres_url:
             for at, ledger in enumerate(ledgers)
             for number in range(7)
         ]
-        hands = [hand(ledger) for ledger in ledgers]
-        held = [hand.ledger.leases.claim(whole(batch), hand.number) for batch in batches for hand in hands]
+        hands = [new_worker(ledger) for ledger in ledgers]
+        held = [
+            new_worker.ledger.leases.claim(whole(batch), new_worker.number) for batch in batches for new_worker in hands
+        ]
         assert sum(map(len, held)) == 20 * len(batches)
         for ledger in ledgers:
             ledger.close()

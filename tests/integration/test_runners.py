@@ -6,7 +6,18 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from factories import Command, Hand, Simulator, hand, ledger_of, new_row, running_batch, wait_until, whole, write_csv
+from factories import (
+    Command,
+    Hand,
+    Simulator,
+    ledger_of,
+    new_row,
+    new_worker,
+    running_batch,
+    wait_until,
+    whole,
+    write_csv,
+)
 
 from tasks.errors import LedgerError
 from tasks.ledger import WATCH, Ledger
@@ -29,7 +40,7 @@ def worker_of(ledger: Ledger, url: str) -> tuple[Ledger, Hand]:
     """A worker process of that command."""
     theirs = Ledger.open(url)
     theirs.scope.runner = ledger.scope.runner
-    return theirs, hand(theirs)
+    return theirs, new_worker(theirs)
 
 
 def test_a_commands_batch_is_sent_by_its_own_workers_only(ledger: Ledger, ledger_url: str) -> None:
@@ -38,7 +49,7 @@ def test_a_commands_batch_is_sent_by_its_own_workers_only(ledger: Ledger, ledger
     batch = running_batch(first, 3)
     for other in (ledger, second):
         assert other.dispatch.take_due() == []
-        assert other.leases.claim(whole(batch), hand(other).number) == []
+        assert other.leases.claim(whole(batch), new_worker(other).number) == []
     theirs, worker = worker_of(first, ledger_url)
     assert [one.batch_id for one in first.dispatch.take_due()] == [batch]
     assert len(theirs.leases.claim(whole(batch), worker.number)) == 3
@@ -50,7 +61,7 @@ def test_a_batch_of_the_fleet_is_not_sent_by_a_command(ledger: Ledger, ledger_ur
     batch = running_batch(ledger, 3)
     command, _ = command_of(ledger_url)
     assert command.dispatch.take_due() == []
-    assert command.leases.claim(whole(batch), hand(command).number) == []
+    assert command.leases.claim(whole(batch), new_worker(command).number) == []
     assert [one.batch_id for one in ledger.dispatch.take_due()] == [batch]
     command.close()
 
@@ -60,7 +71,7 @@ def test_a_message_that_reaches_the_fleet_in_error_is_due_again_at_once(ledger: 
     running_batch(command, 3)
     (rung,) = command.dispatch.take_due()
     assert command.dispatch.take_due() == []
-    assert ledger.leases.claim(rung, hand(ledger).number) == []
+    assert ledger.leases.claim(rung, new_worker(ledger).number) == []
     ledger.dispatch.finish(rung)
     assert command.dispatch.take_due() == [rung]
     command.close()
@@ -125,11 +136,11 @@ def test_only_a_batch_that_nobody_works_on_is_taken_and_its_messages_are_sent_an
 def test_a_batch_of_the_fleet_is_taken_only_while_no_fleet_is_there(ledger: Ledger, ledger_url: str) -> None:
     batch = running_batch(ledger, 3)
     command, _ = command_of(ledger_url)
-    fleet = hand(ledger)
+    fleet = new_worker(ledger)
     assert not command.lifecycle.take(batch)
     ledger.workers.end(fleet.number)
     another_account = ledger_of(ledger_url, Account(live=False, address="https://elsewhere.example"))
-    hand(another_account)
+    new_worker(another_account)
     assert command.lifecycle.take(batch), "the workers of another account do not count"
     for one in (command, another_account):
         one.close()
@@ -261,7 +272,7 @@ def test_rows_that_are_due_and_that_nobody_takes_are_told_after_a_while(ledger: 
     clock = [0.0]
     unattended = UnattendedBatches(ledger, 300.0, lambda: clock[0])
     batch = running_batch(ledger, 3)
-    worker = hand(ledger)
+    worker = new_worker(ledger)
     ledger.dispatch.take_due()  # and its message gets lost
     unattended.notify()
     clock[0] = 200.0

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
-from factories import Command, Simulator, hand, ledger_of, new_row, running_batch, whole, write_csv
+from factories import Command, Simulator, ledger_of, new_row, new_worker, running_batch, whole, write_csv
 
 from tasks.elepay.client import SourceList
 from tasks.errors import ElepayError, Halted, Maintenance, NotSent, Refused, Throttled, Unclear
@@ -61,13 +61,13 @@ def sampler(ledger: Ledger, elepay: Elepay, redis_url: str, *, unreachable: floa
 
 def test_nothing_is_claimed_before_the_sample_and_all_of_it_after(ledger: Ledger, redis_url: str) -> None:
     batch, elepay = sampled(ledger), Elepay()
-    assert ledger.leases.claim(whole(batch), hand(ledger).number) == []
+    assert ledger.leases.claim(whole(batch), new_worker(ledger).number) == []
     assert sampler(ledger, elepay, redis_url).lets_go(whole(batch))
     assert len(set(elepay.asked)) == len(elepay.asked) == 5
     assert {"cus_000001", "cus_000002"} < set(elepay.asked)
     assert sampler(ledger, elepay, redis_url).lets_go(whole(batch))
     assert len(elepay.asked) == 5, "it is taken once"
-    assert len(ledger.leases.claim(whole(batch), hand(ledger).number)) == 10
+    assert len(ledger.leases.claim(whole(batch), new_worker(ledger).number)) == 10
 
 
 def test_a_sample_falls_anywhere_in_the_file(ledger: Ledger) -> None:
@@ -94,9 +94,9 @@ def test_a_source_that_the_ledger_does_not_know_pauses_the_batch(
     assert (found.state, found.stop_code) == (BatchState.PAUSED, StopCode.FORGOTTEN)
     assert found.stop == Stop(StopCode.FORGOTTEN, {"unknown": 1, "sampled": 5, "batch": batch})
     ledger.lifecycle.change_state(batch, BatchState.RUNNING, None, only_from=[BatchState.PAUSED])
-    assert ledger.leases.claim(whole(batch), hand(ledger).number) == [], "whoever resumes it"
+    assert ledger.leases.claim(whole(batch), new_worker(ledger).number) == [], "whoever resumes it"
     ledger.lifecycle.verify_from_now_on(batch)
-    assert [row.look_up for row in ledger.leases.claim(whole(batch), hand(ledger).number)] == [True] * 10
+    assert [row.look_up for row in ledger.leases.claim(whole(batch), new_worker(ledger).number)] == [True] * 10
 
 
 def test_sources_of_others_and_of_known_rows_prove_nothing(ledger: Ledger, redis_url: str) -> None:
@@ -126,7 +126,7 @@ def test_while_elepay_cannot_be_asked_the_batch_waits(
     asking = sampler(ledger, elepay, redis_url)
     assert not asking.lets_go(whole(batch))
     assert ledger.batches.get(batch).state is BatchState.RUNNING
-    assert ledger.leases.claim(whole(batch), hand(ledger).number) == []
+    assert ledger.leases.claim(whole(batch), new_worker(ledger).number) == []
     assert (ledger.sampling.due_at(batch) or 0.0) > before
     if long is not None:
         assert ledger.dispatch.take_due() == [], "its slice is put off"

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import requests
-from factories import KEY, Command, Simulator, answer, examples, hand, new_row, running_batch, whole
+from factories import KEY, Command, Simulator, answer, examples, new_row, new_worker, running_batch, whole
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from reported import Reported
@@ -38,7 +38,7 @@ def said(ledger: Ledger, batch: int) -> list[tuple[str, str, str]]:
 
 def finished(ledger: Ledger, batch: int, state: RowState = RowState.CREATED, **more: str) -> list[str]:
     """Send what waits in a batch; return the references that were sent."""
-    worker = hand(ledger)
+    worker = new_worker(ledger)
     rows = ledger.leases.claim(whole(batch), worker.number)
     worker.mark(rows)
     worker.record(*[answer(row, state, source_id=f"src_{batch}_{row.record}", **more) for row in rows])
@@ -58,9 +58,9 @@ def test_another_spelling_in_the_file_is_invalid_and_names_the_line(ledger: Ledg
         ("waiting", "", ""),
         ("invalid", "other_spelling", "line 6"),
     ]
-    books = ledger.queries.counts(batch)
-    assert books.balance
-    assert (books.invalid, books.skipped, books.open, books.need_a_person) == (3, 1, 2, 5)
+    counts = ledger.queries.counts(batch)
+    assert counts.balance
+    assert (counts.invalid, counts.skipped, counts.open, counts.need_a_person) == (3, 1, 2, 5)
 
 
 def test_another_spelling_of_an_earlier_batch_is_invalid_and_names_batch_and_line(ledger: Ledger) -> None:
@@ -255,7 +255,7 @@ def play(ledger: Ledger, customer: str, night: Night, known: Known) -> None:
         new_row(record, customer=customer, reference=GROUPS[group][spelling])
         for record, (group, spelling, _) in enumerate(night.rows, 1)
     ]
-    worker = hand(ledger)
+    worker = new_worker(ledger)
     batch = ledger.batches.add(name="f.csv", sha256="0" * 64, file_format={}, reader=worker.number, parent_id=None)
     for rows in filter(None, (new[:2], new[2:])):  # in two chunks, as a large file is
         ledger.rows.add(batch, rows, again=night.again, own_spellings=night.own)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from factories import answer, hand, new_row, running_batch, whole
+from factories import answer, new_row, new_worker, running_batch, whole
 from sqlalchemy import text
 
 from tasks.elepay.client import SourceList
@@ -21,7 +21,7 @@ def verifying(ledger: Ledger, rows: int = 3) -> int:
 
 def test_rows_that_were_never_sent_are_claimed_as_look_ups(ledger: Ledger) -> None:
     batch = verifying(ledger)
-    worker = hand(ledger)
+    worker = new_worker(ledger)
     held = ledger.leases.claim(whole(batch), worker.number)
     assert [row.never_sent for row in held] == [True] * 3
     assert ledger.queries.count_states(batch) == {RowState.UNCLEAR: 3}
@@ -30,17 +30,17 @@ def test_rows_that_were_never_sent_are_claimed_as_look_ups(ledger: Ledger) -> No
 
 def test_a_dead_worker_leaves_them_to_be_looked_up_again(ledger: Ledger) -> None:
     batch = verifying(ledger)
-    worker = hand(ledger)
+    worker = new_worker(ledger)
     ledger.leases.claim(whole(batch), worker.number)
     ledger.workers.end(worker.number)
     assert ledger.reaper.reap(look_up_delay_seconds=0) == 3
     assert ledger.resolution.unclear_rows() == [], "no person is needed"
-    assert [row.never_sent for row in ledger.leases.claim(whole(batch), hand(ledger).number)] == [True] * 3
+    assert [row.never_sent for row in ledger.leases.claim(whole(batch), new_worker(ledger).number)] == [True] * 3
 
 
 def test_a_row_that_is_surely_absent_is_sent_and_then_is_a_row_like_any_other(ledger: Ledger) -> None:
     batch = verifying(ledger, 1)
-    worker = hand(ledger)
+    worker = new_worker(ledger)
     (row,) = ledger.leases.claim(whole(batch), worker.number)
     worker.record(Outcome(batch, 1, 0, RowState.CLAIMED, worker=worker.number, resends=1))
     ledger.leases.release(worker.number, [row], {})
@@ -55,7 +55,7 @@ def test_a_row_that_is_surely_absent_is_sent_and_then_is_a_row_like_any_other(le
 
 def test_a_found_generation_is_the_one_that_is_shown_and_counted_on(ledger: Ledger) -> None:
     batch = verifying(ledger, 1)
-    worker = hand(ledger)
+    worker = new_worker(ledger)
     (row,) = ledger.leases.claim(whole(batch), worker.number)
     worker.record(
         Outcome(
@@ -69,7 +69,7 @@ def test_a_found_generation_is_the_one_that_is_shown_and_counted_on(ledger: Ledg
 
 def test_a_persons_word_is_not_looked_up_once_more(ledger: Ledger) -> None:
     batch = verifying(ledger, 1)
-    worker = hand(ledger)
+    worker = new_worker(ledger)
     ledger.leases.claim(whole(batch), worker.number)
     worker.record(Outcome(batch, 1, 0, RowState.UNCLEAR, code="lookup_inconclusive"))
     ledger.resolution.resolve(batch, 1, RowState.WAITING, source_id=None, who="somebody")
@@ -79,7 +79,7 @@ def test_a_persons_word_is_not_looked_up_once_more(ledger: Ledger) -> None:
 
 def test_a_cancelled_batch_gives_rows_up_that_it_was_looking_up(ledger: Ledger) -> None:
     batch = verifying(ledger, 1)
-    worker = hand(ledger)
+    worker = new_worker(ledger)
     held = ledger.leases.claim(whole(batch), worker.number)
     ledger.leases.release(worker.number, held, {})
     ledger.lifecycle.change_state(batch, BatchState.CANCELLED, None, only_from=[BatchState.RUNNING])
@@ -104,7 +104,7 @@ def source(reference: str | None, status: str = "pending") -> Source:
 
 def test_any_generation_of_the_identity_counts_and_one_that_lives_first(ledger: Ledger) -> None:
     batch = verifying(ledger, 1)
-    (row,) = ledger.leases.claim(whole(batch), hand(ledger).number)
+    (row,) = ledger.leases.claim(whole(batch), new_worker(ledger).number)
 
     def look(*listed: Source, complete: bool = True) -> object:
         api = Lists(*listed, complete=complete)
@@ -127,7 +127,7 @@ def test_any_generation_of_the_identity_counts_and_one_that_lives_first(ledger: 
 
 def test_a_found_source_is_a_control_source_only_if_it_was_pending(ledger: Ledger) -> None:
     batch = verifying(ledger, 3)
-    worker = hand(ledger)
+    worker = new_worker(ledger)
     ledger.leases.claim(whole(batch), worker.number)
     found = {"adopted": True}
     worker.record(Outcome(batch, 1, 0, RowState.CREATED, source_id="src_1", source_status="active", **found))

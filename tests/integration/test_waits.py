@@ -18,7 +18,7 @@ from factories import (
     Simulator,
     children,
     command_line,
-    hand,
+    new_worker,
     running_batch,
     wait_until,
     whole,
@@ -62,13 +62,17 @@ def test_a_ledger_that_says_nothing_is_left_and_used_again(
     ledger = Ledger.open(url)
     batch = running_batch(ledger, 10)
     proxy.mode = "silent"
-    for call in (lambda: ledger.batches.get(batch), lambda: hand(ledger), lambda: ledger.leases.claim(whole(batch), 1)):
+    for call in (
+        lambda: ledger.batches.get(batch),
+        lambda: new_worker(ledger),
+        lambda: ledger.leases.claim(whole(batch), 1),
+    ):
         started = time.monotonic()
         with pytest.raises(LedgerError, match=r"has not answered for \d+ seconds|timeout"):
             call()
         assert time.monotonic() - started < 20
     proxy.mode = "pass"
-    assert len(ledger.leases.claim(whole(batch), hand(ledger).number)) == 10
+    assert len(ledger.leases.claim(whole(batch), new_worker(ledger).number)) == 10
     ledger.close()
 
 
@@ -133,7 +137,7 @@ def test_a_server_that_was_made_read_only_is_left_for_one_that_writes(postgres_u
             direct.execute("alter system reset default_transaction_read_only")
             direct.execute("select pg_reload_conf()")
     wait_until(lambda: not refuses(ledger), 20, "one that writes")
-    assert len(ledger.leases.claim(whole(batch), hand(ledger).number)) == 10
+    assert len(ledger.leases.claim(whole(batch), new_worker(ledger).number)) == 10
     ledger.close()
 
 

@@ -63,7 +63,7 @@ def judge(
     default as many as rows. Whatever else happened: the books balance, ledger and simulator name the same sources, no
     reference is there twice, no source is without one, and nobody holds a row any more.
     """
-    books = dict.fromkeys(PLACES, 0) | ({"created": rows} if "created" not in expected else {}) | expected
+    counts = dict.fromkeys(PLACES, 0) | ({"created": rows} if "created" not in expected else {}) | expected
     told = {name: said["books"][name] for name in PLACES}
     assert said["books"]["balance"], told
     assert said["books"]["records"] == sum(told.values()) == rows, told
@@ -72,7 +72,7 @@ def judge(
         {name: number for name, number in told.items() if number and name != "open"}
         | ({"waiting": told["open"]} if told["open"] else {})
     )
-    assert told == books, f"{told}, {said.get('state_reason')}, {Counter(row.code for row in found)}"
+    assert told == counts, f"{told}, {said.get('state_reason')}, {Counter(row.code for row in found)}"
     assert said["exit"] == exit_code, said.get("stderr", "")[-3000:]
     return at_the_simulator(command, simulator, rows if sources is None else sources)
 

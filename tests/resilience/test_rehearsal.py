@@ -198,7 +198,7 @@ def test_a_night_is_in_the_morning_what_the_documents_say(night: Night, fleet: F
     nothing_personal_was_written(night, fleet, webhook)
     assert len(received_by_command(night)) == len(webhook.posted) == sum(EVENTS.values()), "and none since"
     assert [entry for started in night.started for entry in logged(started, "unexpected failure")] == []
-    night.note(rows=sum(books["records"] for books in BOOKS.values()), kills=night.kills)
+    night.note(rows=sum(counts["records"] for counts in BOOKS.values()), kills=night.kills)
 
 
 def evening(night: Night, fleet: Fleet) -> None:

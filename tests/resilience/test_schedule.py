@@ -42,16 +42,16 @@ def test_a_window_that_closes_in_mid_run_sends_nothing_afterwards_and_goes_on_th
     file = night.file()
     said = night.run(command, file).json(90)
     assert (said["exit"], said["state"]) == (3, "running")
-    books = said["books"]
-    assert books["open"] > 0
-    assert books["created"] + books["open"] == ROWS
+    counts = said["books"]
+    assert counts["open"] > 0
+    assert counts["created"] + counts["open"] == ROWS
     statistics = night.judge(
-        command, said, exit_code=3, created=books["created"], open=books["open"], sources=books["created"]
+        command, said, exit_code=3, created=counts["created"], open=counts["open"], sources=counts["created"]
     )
     assert statistics["requests"]["listSources"] == 5, "the sample: nothing was left in doubt"
     assert not statistics["last_create_at"] or statistics["last_create_at"] < closes + ON_ITS_WAY_SECONDS
     summary = json.loads(Path(said["reports"]["summary"]).read_text())
-    assert f"{books['open']} rows wait for the next night" in summary["verdict"]["more"]
+    assert f"{counts['open']} rows wait for the next night" in summary["verdict"]["more"]
     assert summary["times"]["goes_on_at"]
     assert "rows wait for the next night" in said["stderr"]
     command.environment.update(ONBOARD_NOT_BEFORE="", ONBOARD_UNTIL="", ELEPAY_REQUESTS_PER_SECOND="150")
@@ -90,10 +90,10 @@ def test_a_watched_file_that_the_night_leaves_unfinished_is_reported_and_goes_on
     (folder,) = drop.outbox.iterdir()
     assert folder.name == f"1-a-night-{datetime.fromtimestamp(closes, ZONE):%Y-%m-%d}"
     summary = json.loads((folder / "summary.json").read_text())
-    books = summary["books"]
-    assert books["balance"]
-    assert books["open"] > 0
-    assert f"{books['open']} rows wait for the next night" in summary["verdict"]["more"]
+    counts = summary["books"]
+    assert counts["balance"]
+    assert counts["open"] > 0
+    assert f"{counts['open']} rows wait for the next night" in summary["verdict"]["more"]
     assert len(drop.claims()) == 1
     started.signal(signal.SIGTERM)
     assert started.wait() == 3

@@ -93,9 +93,14 @@ def test_a_fleet_tells_each_event_once_with_a_dead_webhook_and_a_killed_worker(
     assert f"{said['books']['refused']} × " in spoken
     spoken += "".join(one.err.read_text("utf-8") for one in (first, second, started)) + page
     assert [value for value in (*PERSONAL, KEY, TOKEN) if value in spoken] == []
-    books = said["books"]
+    counts = said["books"]
     night.judge(
-        command, said, exit_code=1, refused=books["refused"], created=ROWS - books["refused"], sources=books["created"]
+        command,
+        said,
+        exit_code=1,
+        refused=counts["refused"],
+        created=ROWS - counts["refused"],
+        sources=counts["created"],
     )
 
 

@@ -27,8 +27,8 @@ def test_one_file_dropped_at_once_in_one_folder_is_sent_once(night: Night) -> No
     command = night.machine()
     file = night.file()
     both = [night.run(command, file), night.run(command, file)]
-    books = sorted((said["books"]["created"], said["books"]["skipped"]) for said in (one.json() for one in both))
-    assert books == [(0, ROWS), (ROWS, 0)]
+    counts = sorted((said["books"]["created"], said["books"]["skipped"]) for said in (one.json() for one in both))
+    assert counts == [(0, ROWS), (ROWS, 0)]
     statistics = night.simulator.statistics()
     assert statistics["created"] == statistics["references"]["total"] == ROWS
 
@@ -48,9 +48,9 @@ def test_two_batches_that_share_customers_make_one_source_for_each(
     files[1].write_text("".join(lines[:1] + lines[151:]))
     both = [night.run(here, files[0], "--no-workers"), night.run(there, files[1], "--no-workers")]
     for command, said in zip((here, there), [one.json() for one in both], strict=True):
-        books = {name: said["books"][name] for name in ("created", "skipped")}
-        assert sum(books.values()) == ROWS
-        night.judge(command, said, sources=ROWS + 150, **books)
+        counts = {name: said["books"][name] for name in ("created", "skipped")}
+        assert sum(counts.values()) == ROWS
+        night.judge(command, said, sources=ROWS + 150, **counts)
 
 
 def test_slices_rung_again_and_again_while_they_are_worked_on_send_no_row_twice(night: Night, valkey: Valkey) -> None:

@@ -92,19 +92,19 @@ class StrangerNight(Night):
 
     def figures(self, command: Command, said: dict[str, Any]) -> dict[str, Any]:
         """Compare the ledger, the reports and the truth; note what came of it."""
-        struck, books = self.stranger.doubtful(), said["books"]
+        struck, counts = self.stranger.doubtful(), said["books"]
         created = sources_of_created_rows(command)
         figures = {
             "doubled": len(self.stranger.doubled()),
             "wrong": len(wrong_rows(command, self.stranger)),
             "wrong in results.csv": len(wrong_results(said, self.stranger)),
-            "balance": books["balance"],
-            **{name: books[name] for name in ("created", "refused", "unclear", "open")},
+            "balance": counts["balance"],
+            **{name: counts[name] for name in ("created", "refused", "unclear", "open")},
             "without a row": self.stranger.total - len(created),
             "exit": said["exit"],
         }
         creates = len(self.stranger.creates)
-        self.note(rows=books["records"], faults=len(struck), creates=creates, lists=self.stranger.requests["list"])
+        self.note(rows=counts["records"], faults=len(struck), creates=creates, lists=self.stranger.requests["list"])
         for name, number in figures.items():
             self.record(name.replace(" ", "_"), number)
         if struck:

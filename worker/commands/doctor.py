@@ -113,7 +113,7 @@ def _test_channels(services: Services) -> Finding:
     settings = services.settings
     texts = Texts(settings.lang, settings.time_zone)
     test = compose(
-        Notification(0, NotificationKind.TEST, time.time()), texts, batch=None, books=None, codes={}, link=""
+        Notification(0, NotificationKind.TEST, time.time()), texts, batch=None, counts=None, codes={}, link=""
     )
 
     def trouble(channel: Channel) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from factories import answer, hand, new_row, running_batch, whole
+from factories import answer, new_row, new_worker, running_batch, whole
 from sqlalchemy import event, text
 from sqlalchemy.exc import IntegrityError
 
@@ -45,7 +45,7 @@ def test_a_row_on_its_way_leaves_the_index_of_identities_alone(tmp_path: Path) -
     ledger = Ledger.open(f"sqlite:///{tmp_path / 'ledger.db'}")
     batch = running_batch(ledger, 4)
     asked = asked_of(ledger)
-    worker = hand(ledger)
+    worker = new_worker(ledger)
     held = ledger.leases.claim(whole(batch), worker.number)
     worker.mark(held)
     worker.record(answer(held[0]), answer(held[1], RowState.UNCLEAR, not_before=0.0))
@@ -103,7 +103,7 @@ def test_no_step_of_a_row_files_its_source_and_sources_are_found_by_their_key(tm
     ledger = Ledger.open(f"sqlite:///{tmp_path / 'ledger.db'}")
     batch = running_batch(ledger, 2)
     asked = asked_of(ledger)
-    worker = hand(ledger)
+    worker = new_worker(ledger)
     held = ledger.leases.claim(whole(batch), worker.number)
     worker.mark(held)
     worker.record(answer(held[0], names_row=True), answer(held[1]))
@@ -124,7 +124,7 @@ def test_no_step_of_a_row_files_its_source_and_sources_are_found_by_their_key(tm
 def test_a_batchs_sources_are_filed_in_their_order_by_one_reading_of_its_rows(tmp_path: Path) -> None:
     ledger = Ledger.open(f"sqlite:///{tmp_path / 'ledger.db'}")
     batch = running_batch(ledger, 1)
-    worker = hand(ledger)
+    worker = new_worker(ledger)
     held = ledger.leases.claim(whole(batch), worker.number)
     worker.mark(held)
     worker.record(answer(held[0]))

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from factories import answer, hand, new_row, running_batch, whole
+from factories import answer, new_row, new_worker, running_batch, whole
 
 from tasks.errors import LedgerError
 from tasks.ledger import Ledger
@@ -50,7 +50,7 @@ class Desk(NamedTuple):
 def desk(tmp_path: Path) -> Iterator[Desk]:
     ledger, clock = Ledger.open(f"sqlite:///{tmp_path}/ledger.db"), Clock()
     batch = running_batch(ledger, 5)
-    lease = WorkerLease(lambda: hand(ledger, LEASE_SECONDS).number, LEASE_SECONDS, clock)
+    lease = WorkerLease(lambda: new_worker(ledger, LEASE_SECONDS).number, LEASE_SECONDS, clock)
     lease.register()
     guards = BatchGuards(ledger, guard_answers=0, breaker_answers=0, breaker_share=1.0)
     queue = SliceQueue(ledger, CircuitBreaker(clock), guards, 100, clock)
@@ -167,7 +167,7 @@ def test_outcomes_survive_a_ledger_that_is_away(desk: Desk) -> None:
 
 def test_connections_are_renewed_when_an_answer_named_the_source_of_another_row(desk: Desk) -> None:
     other = running_batch(desk.ledger, [new_row(9)])
-    worker = hand(desk.ledger)
+    worker = new_worker(desk.ledger)
     held = desk.ledger.leases.claim(whole(other), worker.number)
     worker.mark(held)
     worker.record(answer(held[0], source_id="src_taken"))

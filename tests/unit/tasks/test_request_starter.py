@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from factories import hand, running_batch, whole
+from factories import new_worker, running_batch, whole
 from pydantic import SecretStr
 
 from tasks.elepay.client import ElepayApi
@@ -81,7 +81,7 @@ class Desk:
         self.slept: list[float] = []
         self.transport, self.threads = Noted(), AtOnce()
         self.completed: list[tuple[Completed, bool]] = []
-        self.lease = WorkerLease(lambda: hand(ledger, LEASE_SECONDS).number, LEASE_SECONDS, self.clock)
+        self.lease = WorkerLease(lambda: new_worker(ledger, LEASE_SECONDS).number, LEASE_SECONDS, self.clock)
         self.lease.register()
         deadlines = Deadlines(1.0, 5.0, TOTAL_SECONDS)
         key = SecretStr("sk_test_0123456789")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from factories import hand, new_row, running_batch, whole
+from factories import new_row, new_worker, running_batch, whole
 
 from tasks.ledger import Ledger
 from tasks.send.batch_guards import BatchGuards
@@ -43,7 +43,7 @@ class Desk(NamedTuple):
 @pytest.fixture
 def desk(tmp_path: Path) -> Iterator[Desk]:
     ledger, clock = Ledger.open(f"sqlite:///{tmp_path}/ledger.db"), Clock()
-    lease = WorkerLease(lambda: hand(ledger, LEASE_SECONDS).number, LEASE_SECONDS, clock)
+    lease = WorkerLease(lambda: new_worker(ledger, LEASE_SECONDS).number, LEASE_SECONDS, clock)
     lease.register()
     yield Desk(ledger, clock, lease)
     ledger.close()

@@ -204,7 +204,7 @@ def test_an_unusable_file_has_a_page_as_well(reported: Reported, lang: str) -> N
     batch = reported.accept(HEADER + "cus_1,creditcard,ios,a\n")
     stop = stop_of_file(UnusableFile("empty_file", "The file is empty (0 bytes)."))
     unusable = replace(batch, id=0, state=BatchState.UNUSABLE, stop=stop, records=0)
-    facts = reported.facts(batch, batch=unusable, books=RowCounts(0), file_path=None, file_format=None)
+    facts = reported.facts(batch, batch=unusable, counts=RowCounts(0), file_path=None, file_format=None)
     paths = reported.write(unusable, facts=facts, lang=lang)
     assert "results" not in paths
     page = Page(paths["html"])

@@ -74,8 +74,8 @@ def test_a_new_set_takes_the_place_of_the_old_one(reported: Reported) -> None:
 def test_every_report_says_the_same(reported: Reported) -> None:
     paths = reported.report(ROWS, half)
     summary = json.loads(paths["summary"].read_bytes())
-    books = {name: summary["books"][name] for name in ("created", "refused", "invalid", "records")}
-    assert books == {"created": 20, "refused": 20, "invalid": 1, "records": 41}
+    counts = {name: summary["books"][name] for name in ("created", "refused", "invalid", "records")}
+    assert counts == {"created": 20, "refused": 20, "invalid": 1, "records": 41}
     assert len(cells(paths["results"])) == 41
     assert len(cells(paths["failures"])) == summary["books"]["need_a_person"] == 21
     assert summary["verdict"]["text"] in paths["html"].read_text("utf-8")
@@ -96,7 +96,7 @@ def test_times_of_the_summary_are_utc_and_the_page_s_are_local(reported: Reporte
     assert "1970-01-01 10:00:00 JST" in paths["html"].read_text("utf-8")
 
 
-# Books that do not balance --------------------------------------------------------------------------------------------
+# Counts that do not add up -------------------------------------------------------------------------------------------
 
 
 def refuses(reported: Reported, batch: Batch, rows: list[ReportRow], **changes: object) -> str:
@@ -122,10 +122,10 @@ def test_reports_that_do_not_balance_are_refused(reported: Reported) -> None:
         reported, batch, [rows[0], rows[2], rows[1], *rows[3:]]
     )
     other = [rows[0]._replace(state="refused"), *rows[1:]]
-    assert "the books say" in refuses(reported, batch, other)
-    short = replace(reported.facts(batch).books, created=19)
-    assert "do not balance" in refuses(reported, batch, rows, books=short)
-    assert "the books have 40 records" in refuses(reported, batch, rows, books=RowCounts(40, created=40))
+    assert "the ledger counted" in refuses(reported, batch, other)
+    short = replace(reported.facts(batch).counts, created=19)
+    assert "do not add up" in refuses(reported, batch, rows, counts=short)
+    assert "the ledger counted 40 records" in refuses(reported, batch, rows, counts=RowCounts(40, created=40))
     assert whole_set(reported.write(batch)["html"].parent)
 
 

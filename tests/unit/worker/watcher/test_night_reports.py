@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from factories import hand, running_batch, whole
+from factories import new_worker, running_batch, whole
 
 from tasks.ledger import Ledger
 from tasks.send_window import Window
@@ -54,7 +54,7 @@ def test_a_file_that_came_after_the_night_has_no_reports_of_it(ledger: Ledger, c
 
 
 def test_the_reports_wait_for_rows_that_are_under_way(ledger: Ledger, closed: NightReports) -> None:
-    batch, worker = running_batch(ledger), hand(ledger)
+    batch, worker = running_batch(ledger), new_worker(ledger)
     ledger.leases.claim(whole(batch), worker.number)
     assert not closed.are_due(claim_of(23), batch)
     ledger.workers.end(worker.number)

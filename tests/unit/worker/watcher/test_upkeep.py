@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from factories import hand, new_row, running_batch, whole
+from factories import new_row, new_worker, running_batch, whole
 
 from tasks.errors import LedgerReplaced
 from tasks.ledger import Ledger
@@ -21,7 +21,7 @@ def upkeep(services: Services, failures: FailureLog) -> Upkeep:
 
 def batch_of_a_dead_worker(ledger: Ledger, customer: str) -> int:
     """A batch of which a dead worker has leased all rows; it is paused, so that nothing of it is dispatched."""
-    batch, worker = running_batch(ledger, [new_row(1, customer=customer)]), hand(ledger, lease_seconds=0.0)
+    batch, worker = running_batch(ledger, [new_row(1, customer=customer)]), new_worker(ledger, lease_seconds=0.0)
     ledger.leases.claim(whole(batch), worker.number)
     batch_lifecycle.pause(ledger, batch)
     return batch
