@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help install secrets demo test resilience bench check lock tools clean
+.PHONY: help install secrets demo test resilience mutants bench check lock tools clean
 
 help:            ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1|/p' Makefile | column -t -s '|'
@@ -35,6 +35,9 @@ test: install    ## every test but most disasters, with a real Valkey and a real
 resilience: install ## every disaster, and searches at full length; notes which program passed
 	$(BIN)/python -m pytest --resilience --numprocesses 4 --dist worksteal $(PYTEST_ARGS)
 	$(BIN)/python tests/resilience_due.py --passed
+
+mutants: install    ## break what the guarantees rest on, place by place: do the tests notice?
+	@$(BIN)/python tests/mutants.py
 
 bench: install   ## speed, side by side with what people would use instead; BENCH=--quick for a minute of it
 	@$(BIN)/python -m benchmarks.bench $(BENCH)

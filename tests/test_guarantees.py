@@ -32,3 +32,12 @@ def test_whatever_looks_like_a_test_is_named_by_file_and_name() -> None:
 def test_every_night_is_named() -> None:
     nights = {name for path in (ROOT / "tests" / "resilience").glob("test_*.py") for name in named_in(path)}
     assert nights - NO_NIGHT - {name for _, name in NAMED.findall(PAGE)} == set()
+
+
+def test_every_mutant_has_its_place_and_its_tests() -> None:
+    import mutants
+
+    assert len(mutants.MUTANTS) > 20
+    for mutant in mutants.MUTANTS:
+        assert (ROOT / mutant.path).read_text("utf-8").count(mutant.before) == 1, mutant.name
+        assert [tests for tests in mutant.tests if not (ROOT / tests).exists()] == [], mutant.name
