@@ -1,4 +1,4 @@
-"""The words of the reports for people, English and Japanese (data: `texts.toml`), numbers, times."""
+"""The words of the reports for people, English and Japanese (data: `i18n.toml`), numbers, times."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ class Texts:
     def share(self, part: int, whole: int) -> str:
         """Return a share in percent; never 0 % or 100 % unless it is exactly that."""
         if not whole or not part:
-            return "0 %"
+            return self("percent", number="0")
         percent = 100 * part / whole
         if part < whole:
             percent = min(max(percent, 0.1), 99.9)
-        return f"{percent:.0f} %" if percent == round(percent) else f"{percent:.1f} %"
+        return self("percent", number=f"{percent:.0f}" if percent == round(percent) else f"{percent:.1f}")
 
     def time(self, at: float, form: str = "%Y-%m-%d %H:%M:%S %Z") -> str:
         """Return a time as people read it, in their zone."""
@@ -49,7 +49,7 @@ class Texts:
 
     def lines(self, task: Task) -> str:
         """Return where the first rows of a task stand."""
-        lines = ", ".join(map(str, task.lines))
+        lines = self("list_between").join(map(str, task.lines))
         more = task.rows - len(task.lines)
         return self("lines_and_more", lines=lines, more=more) if more else self("lines", lines=lines)
 

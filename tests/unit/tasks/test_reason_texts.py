@@ -57,7 +57,7 @@ def test_a_sentence_names_the_column_and_the_value_and_a_guess() -> None:
     assert sentence(reason) == "決済方法 is not a payment method of elepay: creditcart; is creditcard meant?"
     assert sentence(reason._replace(detail="")) == "決済方法 is not a payment method of elepay: creditcart"
     assert sentence(reason, "ja") == (
-        "「決済方法」は elepay の決済方法ではありません: creditcart（creditcard の誤りではありませんか）"
+        "「決済方法」は elepay の決済方法ではありません：creditcart（creditcard の誤りではありませんか）"
     )
 
 
