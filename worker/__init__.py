@@ -26,13 +26,20 @@ logs                   one event a line, ids always, personal data and keys neve
 =====================  ====================================================================
 """
 
+import sys
 from typing import Any
 
 
 def __getattr__(name: str) -> Any:
     """Return the Celery app, for `celery -A worker`; it reads the settings when it is first asked for."""
     if name == "app":
-        from worker.celery_app import app
+        try:
+            from worker.celery_app import app
+        except Exception as error:
+            from worker.failures import failure_of
 
+            message, _, exit_code = failure_of(error)
+            sys.stderr.write(f"onboard: {message}\n")
+            raise SystemExit(exit_code) from error
         return app
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

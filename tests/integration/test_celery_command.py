@@ -39,6 +39,15 @@ def test_celery_finds_the_app_and_its_tasks(fleet: Command) -> None:
     assert "task_default_queue: 'onboard'" in said
 
 
+def test_settings_that_will_not_do_are_a_sentence_of_celery_too(fleet: Command) -> None:
+    fleet.environment["ELEPAY_REQUESTS_PER_SECOND"] = "many"
+    process = celery(fleet, "report")
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 2, said
+    assert "ELEPAY_REQUESTS_PER_SECOND" in said
+    assert "Traceback" not in said
+
+
 def test_a_worker_that_celery_starts_sends_rows_once_and_ends_in_order(
     fleet: Command, simulator: Simulator, tmp_path: Path
 ) -> None:

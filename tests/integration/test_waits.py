@@ -319,7 +319,10 @@ def test_acknowledgements_that_meet_a_lost_connection_do_not_stop_a_worker(
         run = command.start("run", "--no-workers", "--json", write_csv(tmp_path / "a.csv", 200))
         wait_until(lambda: simulator.statistics()["requests"].get("createSource", 0) >= 40, 60, "four slices")
         redis.mode = "cut"
-        time.sleep(8.0)  # until their answers are there, and are acknowledged in vain
+        ledger = Ledger.open(command.ledger_url)
+        wait_until(lambda: ledger.queries.counts(1).created >= 40, 60, "their answers, which are recorded")
+        ledger.close()
+        time.sleep(4.0)  # until their messages are acknowledged in vain
         simulator.control(latency_ms=10)
         redis.mode = "pass"
         out, err = run.communicate(timeout=120)

@@ -331,7 +331,7 @@ def metrics_say_what_the_ledger_says(fleet: Fleet) -> None:
         **{f"onboard_rows {state}": 0 for state in RowState},
     }
     for name in ("worker-1", "worker-2", "watch"):
-        wait_until(lambda name=name: expected.items() <= fleet.metrics(name).items(), 30, f"the numbers of {name}")
+        wait_until(lambda name=name: expected.items() <= fleet.metrics(name).items(), 120, f"the numbers of {name}")
     pages = [fleet.metrics(name) for name in ("worker-1", "worker-2")]
     created = sum(page["onboard_requests_total created"] for page in pages)
     assert 0 < created < SOURCES, "those of the worker that was killed are lost"

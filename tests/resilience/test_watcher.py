@@ -323,7 +323,7 @@ def test_files_of_all_kinds_end_where_they_should(night: Night, drop: Drop) -> N
     assert drop.rejections() == {"broken.csv": "missing_column", "link.csv": "unreadable_file"}
     notices = [read(path) for path in drop.outbox.glob("*/notice.json")]
     assert [(notice["verdict"], notice["batch"]["id"]) for notice in notices] == [("already_onboarded", 1)] * 2
-    assert "already onboarded in batch 1 (first.csv" in next(drop.outbox.glob("*again*/notice.txt")).read_text()
+    assert "processed before, as batch 1 (first.csv" in next(drop.outbox.glob("*again*/notice.txt")).read_text()
     assert {path.name for path in drop.root.iterdir()} == {"inbox", "processing", "archive", "rejected", "outbox"}
     assert drop.claims() == list(drop.inbox.iterdir()) == []
     at_the_simulator(command, night.simulator, ROWS + 40 + 8 * 10)
