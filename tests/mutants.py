@@ -223,12 +223,14 @@ def _failing(mutant: Mutant) -> Iterator[str]:
                 [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-n", "2", tests],
                 cwd=copy,
                 env={**os.environ, "PYTHONPATH": str(copy)},
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
                 check=False,
             )
-            if ended.returncode == 1:
+            if "\nFAILED " in ended.stdout:
                 yield tests
+            elif ended.returncode:
+                raise RuntimeError(f"{tests} could not run: {ended.stdout[-300:]}{ended.stderr[-300:]}")
 
 
 if __name__ == "__main__":
