@@ -119,6 +119,17 @@ def test_claimed_rows_of_a_dead_worker_wait_again_and_sent_ones_become_unclear(l
     assert [(row.record, row.look_up) for row in held] == [(1, True), (2, True), (3, False), (4, False), (5, False)]
 
 
+def test_a_row_that_one_worker_looks_up_is_not_claimed_by_another(ledger: Ledger) -> None:
+    batch = running_batch(ledger, 1)
+    first = new_worker(ledger)
+    first.mark(ledger.leases.claim(whole(batch), first.number))
+    ledger.workers.end(first.number)
+    ledger.reaper.reap(look_up_delay_seconds=0)
+    (row,) = ledger.leases.claim(whole(batch), new_worker(ledger).number)
+    assert row.look_up
+    assert ledger.leases.claim(whole(batch), new_worker(ledger).number) == []
+
+
 def test_a_silent_worker_keeps_what_it_sends_until_no_request_can_be_under_way(ledger: Ledger) -> None:
     batch = running_batch(ledger, 2)
     mine = new_worker(ledger, lease_seconds=60)
