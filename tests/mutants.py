@@ -107,8 +107,8 @@ MUTANTS = (
     Mutant(
         "a batch is closed with rows that will still move",
         "tasks/ledger/lifecycle.py",
-        "        if unsettled and state != BatchState.CANCELLED:\n            return False\n",
-        "",
+        "left = some_not_settled(batch_id)",
+        "left = some_not_settled(0)",
         (LEDGER, INTERLEAVINGS),
     ),
     Mutant(
@@ -186,7 +186,7 @@ MUTANTS = (
         "tasks/send/batch_guards.py",
         "        if decision.effect is Effect.HALT:",
         "        if decision.effect is None:",
-        ("tests/integration/test_verify_first.py", "tests/integration/hints/test_hints_of_stops.py", EVIDENCE),
+        (f"{UNIT}/test_recording.py",),
     ),
 )
 

@@ -12,10 +12,10 @@ from factories import answer, new_row, new_worker, running_batch, whole
 
 from tasks.errors import LedgerError
 from tasks.ledger import Ledger
-from tasks.models import LeasedRow, RowState, Stop, StopCode
+from tasks.models import BatchState, LeasedRow, RowState, Stop, StopCode
 from tasks.send.batch_guards import BatchGuards
 from tasks.send.circuit_breaker import SLOW_START_ROWS, CircuitBreaker
-from tasks.send.outcomes import Decision
+from tasks.send.outcomes import Decision, Effect
 from tasks.send.recording import Recorder
 from tasks.send.slice_queue import Completed, QueuedRow, SliceQueue, SliceRun
 from tasks.send.worker_lease import WorkerLease
@@ -109,6 +109,15 @@ def test_what_an_outcome_means_for_its_batch_comes_before_the_end_of_its_slice(d
     recorder.write(created(desk, *(row for _, row in desk.taken)), [])
     assert seen == [1, 2, 3, 4, 5]
     assert desk.run.done.is_set()
+
+
+def test_an_answer_about_the_key_halts_the_batch(desk: Desk) -> None:
+    desk.recorder.write([], desk.taken)
+    row, stop = desk.taken[0][1], Stop(StopCode.KEY_INVALID, {"code": "M004001"})
+    outcome = answer(row, RowState.WAITING, source_id=None)
+    desk.recorder.write([Completed(desk.run, row, Decision(outcome, effect=Effect.HALT, stop=stop))], [])
+    batch = desk.ledger.batches.get(desk.batch)
+    assert (batch.state, batch.stop) == (BatchState.HALTED, stop)
 
 
 def test_rows_of_a_paused_batch_do_not_leave_and_are_given_back(desk: Desk) -> None:
