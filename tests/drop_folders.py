@@ -5,18 +5,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from factories import ManualClock
+
 from worker.inboxes.local_folder import LocalFolder
 from worker.inboxes.protocol import Claim, CompleteFile
-
-
-class ManualClock:
-    """A monotonic clock that a test moves."""
-
-    def __init__(self) -> None:
-        self.at = 1000.0
-
-    def __call__(self) -> float:
-        return self.at
 
 
 def open_folder(root: Path, clock: ManualClock, *, settle_seconds: float = 5.0) -> LocalFolder:

@@ -305,6 +305,16 @@ def command_line(pid: int) -> bytes:
         return b""
 
 
+class ManualClock:
+    """A monotonic clock that a test moves; its time is in seconds."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
 def wait_until(condition: Any, seconds: float = 30.0, what: str = "it") -> None:
     """Wait for a condition, and fail when it does not come true."""
     ends = time.monotonic() + seconds

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from factories import ManualClock
 
 from tasks.send.circuit_breaker import (
     FIRST_GAP_SECONDS,
@@ -18,22 +19,13 @@ from tasks.send.circuit_breaker import (
 BATCH, OTHER = 1, 2
 
 
-class Clock:
-    """A clock that the test moves."""
-
-    now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def breaker(clock: Clock) -> CircuitBreaker:
+def breaker(clock: ManualClock) -> CircuitBreaker:
     return CircuitBreaker(clock)
 
 
@@ -83,7 +75,7 @@ def test_it_opens_after_so_many_answers_without_a_definite_one(breaker: CircuitB
     assert breaker.creates_allowed(BATCH) == breaker.look_ups_allowed() == 0
 
 
-def test_a_try_is_first_a_look_up_and_then_one_row(breaker: CircuitBreaker, clock: Clock) -> None:
+def test_a_try_is_first_a_look_up_and_then_one_row(breaker: CircuitBreaker, clock: ManualClock) -> None:
     clock.now += open_it(breaker)
     assert breaker.look_ups_allowed() == 1
     assert breaker.creates_allowed(BATCH) == 0
@@ -101,14 +93,14 @@ def test_a_try_is_first_a_look_up_and_then_one_row(breaker: CircuitBreaker, cloc
     assert breaker.creates_allowed(OTHER) == SLOW_START_ROWS, "the others start slowly again"
 
 
-def test_a_row_is_tried_when_there_is_no_look_up(breaker: CircuitBreaker, clock: Clock) -> None:
+def test_a_row_is_tried_when_there_is_no_look_up(breaker: CircuitBreaker, clock: ManualClock) -> None:
     clock.now += open_it(breaker)
     assert breaker.creates_allowed(BATCH) == 0
     clock.now += NO_LOOK_UP_SECONDS
     assert breaker.creates_allowed(BATCH) == 1
 
 
-def test_the_gaps_grow_with_each_try_that_fails(breaker: CircuitBreaker, clock: Clock) -> None:
+def test_the_gaps_grow_with_each_try_that_fails(breaker: CircuitBreaker, clock: ManualClock) -> None:
     gaps, fleet = [open_it(breaker)], [FIRST_GAP_SECONDS]
     clock.now += FIRST_GAP_SECONDS
     for _ in range(9):
@@ -125,7 +117,7 @@ def test_the_gaps_grow_with_each_try_that_fails(breaker: CircuitBreaker, clock: 
 
 
 def test_while_look_ups_are_answered_the_gaps_stay_short_and_the_fleet_is_not_stopped_for_ever(
-    breaker: CircuitBreaker, clock: Clock
+    breaker: CircuitBreaker, clock: ManualClock
 ) -> None:
     gaps, fleet = [open_it(breaker)], [FIRST_GAP_SECONDS]
     clock.now += FIRST_GAP_SECONDS
@@ -143,7 +135,7 @@ def test_while_look_ups_are_answered_the_gaps_stay_short_and_the_fleet_is_not_st
     assert breaker.look_ups_allowed() == 0, "elepay does not answer them any more"
 
 
-def test_answers_to_what_left_before_do_not_count_as_tries(breaker: CircuitBreaker, clock: Clock) -> None:
+def test_answers_to_what_left_before_do_not_count_as_tries(breaker: CircuitBreaker, clock: ManualClock) -> None:
     for _ in range(200):
         breaker.create_leaves(BATCH)
     pauses = [breaker.create_ended(BATCH, definite=False) for _ in range(200)]
@@ -160,7 +152,7 @@ def test_a_late_definite_answer_closes_it(breaker: CircuitBreaker) -> None:
     assert breaker.outage_seconds == 0.0
 
 
-def test_lists_that_are_answered_do_not_close_it(breaker: CircuitBreaker, clock: Clock) -> None:
+def test_lists_that_are_answered_do_not_close_it(breaker: CircuitBreaker, clock: ManualClock) -> None:
     clock.now += open_it(breaker)
     look_up(breaker, definite=True)
     assert breaker.is_open
@@ -169,7 +161,7 @@ def test_lists_that_are_answered_do_not_close_it(breaker: CircuitBreaker, clock:
     assert breaker.creates_allowed(BATCH) == breaker.look_ups_allowed() == 0
 
 
-def test_an_outage_lasts_from_its_first_answer(breaker: CircuitBreaker, clock: Clock) -> None:
+def test_an_outage_lasts_from_its_first_answer(breaker: CircuitBreaker, clock: ManualClock) -> None:
     answer(breaker, definite=False)
     assert breaker.outage_seconds == 0.0, "one answer is no outage"
     clock.now += 7.0
@@ -179,7 +171,7 @@ def test_an_outage_lasts_from_its_first_answer(breaker: CircuitBreaker, clock: C
     assert breaker.outage_seconds == 3607.0
 
 
-def test_lists_alone_can_be_out_and_creates_go_on(breaker: CircuitBreaker, clock: Clock) -> None:
+def test_lists_alone_can_be_out_and_creates_go_on(breaker: CircuitBreaker, clock: ManualClock) -> None:
     for _ in range(OPEN_AFTER):
         assert breaker.outage_seconds == 0.0
         look_up(breaker, definite=False)

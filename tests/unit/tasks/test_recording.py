@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from factories import answer, new_row, new_worker, running_batch, whole
+from factories import ManualClock, answer, new_row, new_worker, running_batch, whole
 
 from tasks.errors import LedgerError
 from tasks.ledger import Ledger
@@ -21,13 +21,6 @@ from tasks.send.slice_queue import Completed, QueuedRow, SliceQueue, SliceRun
 from tasks.send.worker_lease import WorkerLease
 
 LEASE_SECONDS = 60.0
-
-
-class Clock:
-    now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 class Desk(NamedTuple):
@@ -48,7 +41,7 @@ class Desk(NamedTuple):
 
 @pytest.fixture
 def desk(tmp_path: Path) -> Iterator[Desk]:
-    ledger, clock = Ledger.open(f"sqlite:///{tmp_path}/ledger.db"), Clock()
+    ledger, clock = Ledger.open(f"sqlite:///{tmp_path}/ledger.db"), ManualClock()
     batch = running_batch(ledger, 5)
     lease = WorkerLease(lambda: new_worker(ledger, LEASE_SECONDS).number, LEASE_SECONDS, clock)
     lease.register()
@@ -104,7 +97,7 @@ def test_what_an_outcome_means_for_its_batch_comes_before_the_end_of_its_slice(d
 
     seen: list[int] = []
     guards = Watched(desk.ledger, guard_answers=0, breaker_answers=0, breaker_share=1.0)
-    recorder = Recorder(desk.ledger, desk.lease, desk.queue, guards, lambda: None, 5.0, Clock())
+    recorder = Recorder(desk.ledger, desk.lease, desk.queue, guards, lambda: None, 5.0, ManualClock())
     recorder.write([], desk.taken)
     recorder.write(created(desk, *(row for _, row in desk.taken)), [])
     assert seen == [1, 2, 3, 4, 5]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from factories import new_row, new_worker, running_batch, whole
+from factories import ManualClock, new_row, new_worker, running_batch, whole
 
 from tasks.ledger import Ledger
 from tasks.send.batch_guards import BatchGuards
@@ -20,16 +20,9 @@ LEASE_SECONDS = 60.0
 SLICE_SECONDS = 30.0
 
 
-class Clock:
-    now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 class Desk(NamedTuple):
     ledger: Ledger
-    clock: Clock
+    clock: ManualClock
     lease: WorkerLease
 
     def claims(self, window: Window | None = None, slice_seconds: float = SLICE_SECONDS) -> SliceClaims:
@@ -42,7 +35,7 @@ class Desk(NamedTuple):
 
 @pytest.fixture
 def desk(tmp_path: Path) -> Iterator[Desk]:
-    ledger, clock = Ledger.open(f"sqlite:///{tmp_path}/ledger.db"), Clock()
+    ledger, clock = Ledger.open(f"sqlite:///{tmp_path}/ledger.db"), ManualClock()
     lease = WorkerLease(lambda: new_worker(ledger, LEASE_SECONDS).number, LEASE_SECONDS, clock)
     lease.register()
     yield Desk(ledger, clock, lease)

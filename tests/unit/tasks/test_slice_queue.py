@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from factories import new_row, running_batch
+from factories import ManualClock, new_row, running_batch
 
 from tasks.ledger import Ledger
 from tasks.models import LeasedRow, Outcome, RowState, Slice
@@ -18,20 +18,13 @@ from tasks.send.slice_queue import COMMIT_ROWS, Completed, QueuedRow, SliceQueue
 WORKER = 7
 
 
-class Clock:
-    now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def ledger(tmp_path: Path, clock: Clock) -> Iterator[Ledger]:
+def ledger(tmp_path: Path, clock: ManualClock) -> Iterator[Ledger]:
     ledger = Ledger.open(f"sqlite:///{tmp_path}/ledger.db")
     yield ledger
     ledger.close()
@@ -43,12 +36,12 @@ def guards(ledger: Ledger) -> BatchGuards:
 
 
 @pytest.fixture
-def breaker(clock: Clock) -> CircuitBreaker:
+def breaker(clock: ManualClock) -> CircuitBreaker:
     return CircuitBreaker(clock)
 
 
 @pytest.fixture
-def queue(ledger: Ledger, breaker: CircuitBreaker, guards: BatchGuards, clock: Clock) -> SliceQueue:
+def queue(ledger: Ledger, breaker: CircuitBreaker, guards: BatchGuards, clock: ManualClock) -> SliceQueue:
     return SliceQueue(ledger, breaker, guards, 400, clock)
 
 
@@ -119,7 +112,7 @@ def test_a_slice_gives_a_row_to_look_up_and_one_to_send_in_turn(queue: SliceQueu
 
 
 def test_no_more_rows_are_taken_than_may_be_in_flight(
-    ledger: Ledger, breaker: CircuitBreaker, guards: BatchGuards, clock: Clock
+    ledger: Ledger, breaker: CircuitBreaker, guards: BatchGuards, clock: ManualClock
 ) -> None:
     queue = SliceQueue(ledger, breaker, guards, 5, clock)
     known(breaker, 1)
@@ -180,7 +173,7 @@ def test_outcomes_that_could_not_be_written_come_before_those_that_came_meanwhil
     assert [each.row.record for each in queue.take_completed()] == [1, 2, 3]
 
 
-def test_a_row_that_is_tried_again_waits_until_it_is_due(queue: SliceQueue, clock: Clock, ledger: Ledger) -> None:
+def test_a_row_that_is_tried_again_waits_until_it_is_due(queue: SliceQueue, clock: ManualClock, ledger: Ledger) -> None:
     run = run_of(1, 1)
     queue.add(run)
     (queued,) = queue.take()
@@ -205,7 +198,7 @@ def test_a_row_that_others_may_try_again_is_done_here(queue: SliceQueue) -> None
     assert run.done.is_set()
 
 
-def test_a_slice_whose_time_is_over_gives_back_what_is_not_in_flight(queue: SliceQueue, clock: Clock) -> None:
+def test_a_slice_whose_time_is_over_gives_back_what_is_not_in_flight(queue: SliceQueue, clock: ManualClock) -> None:
     run = run_of(1, 50, ends_at=clock.now + 10.0)
     queue.add(run)
     taken = queue.take()
@@ -220,7 +213,7 @@ def test_a_slice_whose_time_is_over_gives_back_what_is_not_in_flight(queue: Slic
     assert run.done.is_set()
 
 
-def test_a_slice_does_not_wait_for_rows_that_are_due_only_after_its_time(queue: SliceQueue, clock: Clock) -> None:
+def test_a_slice_does_not_wait_for_rows_that_are_due_only_after_its_time(queue: SliceQueue, clock: ManualClock) -> None:
     run = run_of(1, 2, ends_at=clock.now + 10.0)
     queue.add(run)
     for queued in queue.take():
@@ -267,7 +260,7 @@ def test_rows_of_a_closed_method_are_refused_without_a_request(
 
 
 def test_rows_of_a_method_that_is_closed_for_a_time_wait_for_it(
-    ledger: Ledger, queue: SliceQueue, guards: BatchGuards, clock: Clock
+    ledger: Ledger, queue: SliceQueue, guards: BatchGuards, clock: ManualClock
 ) -> None:
     batch = running_batch(ledger, [new_row(1)])
     outcome = Outcome(batch, 9, 1, RowState.CLAIMED, code="S002001")

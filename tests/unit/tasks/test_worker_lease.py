@@ -4,24 +4,19 @@ from __future__ import annotations
 
 import itertools
 
+from factories import ManualClock
+
 from tasks.send.worker_lease import WorkerLease
 
 
-class Clock:
-    now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-def lease(clock: Clock) -> WorkerLease:
+def lease(clock: ManualClock) -> WorkerLease:
     made = WorkerLease(itertools.count(1).__next__, 40.0, clock)
     made.register()
     return made
 
 
 def test_a_lease_outlives_what_ends_before_it() -> None:
-    clock = Clock()
+    clock = ManualClock()
     held = lease(clock)
     assert held.worker == 1
     assert held.outlives(1, 40.0)
@@ -32,7 +27,7 @@ def test_a_lease_outlives_what_ends_before_it() -> None:
 
 
 def test_rows_of_a_former_number_may_not_leave_under_the_new_lease() -> None:
-    held = lease(Clock())
+    held = lease(ManualClock())
     held.register()
     assert held.worker == 2
     assert held.outlives(2, 1.0)
@@ -40,7 +35,7 @@ def test_rows_of_a_former_number_may_not_leave_under_the_new_lease() -> None:
 
 
 def test_a_renewal_counts_from_before_its_transaction() -> None:
-    clock = Clock()
+    clock = ManualClock()
     held = lease(clock)
     clock.now += 20.0
     held.renew(clock.now - 5.0, kept=True)
@@ -49,7 +44,7 @@ def test_a_renewal_counts_from_before_its_transaction() -> None:
 
 
 def test_a_lease_that_had_ended_is_not_prolonged() -> None:
-    clock = Clock()
+    clock = ManualClock()
     held = lease(clock)
     clock.now += 39.0
     held.renew(clock.now, kept=False)
@@ -58,7 +53,7 @@ def test_a_lease_that_had_ended_is_not_prolonged() -> None:
 
 
 def test_it_must_be_renewed_after_a_quarter_of_its_time() -> None:
-    clock = Clock()
+    clock = ManualClock()
     held = lease(clock)
     clock.now += 10.0
     assert not held.must_be_renewed

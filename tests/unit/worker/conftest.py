@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from drop_folders import ManualClock, open_folder
+from drop_folders import open_folder
+from factories import ManualClock
 
 from worker.inboxes.local_folder import LocalFolder
 

@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from drop_folders import ManualClock
-from factories import untakable
+from factories import ManualClock, untakable
 
 from worker.inboxes.claims import FACTS, Claims, claimed_at, has_file, note, recover
 from worker.inboxes.heartbeats import Heartbeats
@@ -269,7 +268,7 @@ def test_a_claim_that_cannot_be_taken_over_blocks_no_other(first: Watcher, secon
 
 def test_the_claims_of_a_living_watcher_stay_its_own(first: Watcher, second: Watcher, clock: ManualClock) -> None:
     claim = first.claimed("a.csv")
-    clock.at += 10_000
+    clock.now += 10_000
     assert second.take_over() == first.take_over() == []
     assert has_file(claim)
 

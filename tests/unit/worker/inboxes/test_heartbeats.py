@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
-from drop_folders import ManualClock
+from factories import ManualClock
 
 from worker.inboxes.heartbeats import Heartbeats
 
@@ -30,7 +30,7 @@ def test_a_process_of_this_machine_lives_however_long_it_is_silent(
     first: Heartbeats, second: Heartbeats, clock: ManualClock
 ) -> None:
     first.send()
-    clock.at += 10_000
+    clock.now += 10_000
     assert not second.is_dead(first.watcher)
 
 
@@ -54,9 +54,9 @@ def test_a_watcher_elsewhere_is_dead_after_a_long_silence(
     for beat in beats:
         os.utime(path, (beat, beat))
         assert not second.is_dead(first.watcher)
-        clock.at += 119
+        clock.now += 119
     assert not second.is_dead(first.watcher)
-    clock.at += 2
+    clock.now += 2
     assert second.is_dead(first.watcher)
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
-from drop_folders import ManualClock, claim_folders, claimed, drop, open_folder, with_report
+from drop_folders import claim_folders, claimed, drop, open_folder, with_report
+from factories import ManualClock
 
 from worker.inboxes.local_folder import LocalFolder
 
@@ -13,7 +14,7 @@ from worker.inboxes.local_folder import LocalFolder
 def test_a_dropped_file_is_claimed_when_it_is_complete_and_archived(folder: LocalFolder, clock: ManualClock) -> None:
     drop(folder, "a.csv")
     assert (folder.complete_files(), folder.settling, folder.unreadable) == ([], 1, {})
-    clock.at += 5
+    clock.now += 5
     (file,) = folder.complete_files()
     claim = folder.claim(file)
     assert claim is not None

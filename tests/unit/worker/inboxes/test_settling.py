@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
-from drop_folders import ManualClock
+from factories import ManualClock
 
 from worker.inboxes.protocol import CompleteFile
 from worker.inboxes.settling import SettlingFiles
@@ -42,9 +42,9 @@ def test_a_file_is_complete_when_it_has_not_changed_for_long_enough(
     drop(inbox, "a.csv")
     assert files.scan() == []
     assert files.settling == 1
-    clock.at += 4.9
+    clock.now += 4.9
     assert files.scan() == []
-    clock.at += 0.1
+    clock.now += 0.1
     assert names(files.scan()) == ["a.csv"]
 
 
@@ -53,7 +53,7 @@ def test_a_complete_file_that_is_left_is_complete_at_the_next_scan(
 ) -> None:
     drop(inbox, "a.csv")
     assert files.scan() == []
-    clock.at += 5
+    clock.now += 5
     assert names(files.scan()) == names(files.scan()) == ["a.csv"]
     assert files.settling == 0
 
@@ -62,12 +62,12 @@ def test_a_file_that_grows_or_is_overwritten_starts_anew(inbox: Path, files: Set
     path = drop(inbox, "a.csv", at=1000)
     files.scan()
     for change in (lambda: drop(inbox, "a.csv", "ab\n", at=1000), lambda: drop(inbox, "a.csv", "cd\n", at=2000)):
-        clock.at += 5
+        clock.now += 5
         change()
         assert files.scan() == []
     replacement = drop(inbox.parent, "replacement", "ef\n", at=2000)
     replacement.rename(path)
-    clock.at += 5
+    clock.now += 5
     assert files.scan() == [], "the same size and time, but another file"
 
 
@@ -87,7 +87,7 @@ def test_a_companion_of_an_earlier_file_declares_nothing_about_a_later_one(
     while drop(inbox, "a.csv").stat().st_ctime_ns == before:  # the clock of files is coarse
         pass
     assert files.scan() == []
-    clock.at += 5
+    clock.now += 5
     (file,) = files.scan()
     assert file.companions == ("a.csv.done",), "it moves with the later one"
 
@@ -96,7 +96,7 @@ def test_a_checksum_does_not_make_a_file_complete(inbox: Path, files: SettlingFi
     for name in ("a.csv", "a.csv.md5", "b.csv.md5"):
         drop(inbox, name)
     assert files.scan() == []
-    clock.at += 5
+    clock.now += 5
     (file,) = files.scan()
     assert (file.name, file.companions) == ("a.csv", ("a.csv.md5",))
 
@@ -109,7 +109,7 @@ def test_what_is_unfinished_or_not_a_file_is_ignored(inbox: Path, files: Settlin
     os.mkfifo(inbox / "fifo.csv")
     assert files.scan() == []
     assert files.settling == 1
-    clock.at += 5
+    clock.now += 5
     (file,) = files.scan()
     assert (file.name, file.companions) == ("folder.csv.txt", ())
     assert files.settling == 0
@@ -124,7 +124,7 @@ def test_the_oldest_comes_first(inbox: Path, files: SettlingFiles, clock: Manual
     for name, at in (("c.csv", 10), ("a.csv", 30), ("b.csv", 20)):
         drop(inbox, name, at=at)
     files.scan()
-    clock.at += 5
+    clock.now += 5
     assert names(files.scan()) == ["c.csv", "b.csv", "a.csv"]
 
 

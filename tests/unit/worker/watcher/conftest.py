@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from drop_folders import ManualClock, open_folder
-from factories import KEY
+from drop_folders import open_folder
+from factories import KEY, ManualClock
 
 from tasks.ledger import Ledger
 from tasks.models import Notification

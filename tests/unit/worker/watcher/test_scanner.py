@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 import structlog
-from drop_folders import ManualClock, claimed, drop, open_folder
-from factories import untakable
+from drop_folders import claimed, drop, open_folder
+from factories import ManualClock, untakable
 
 from tasks.models import Notification, NotificationKind
 from tasks.operations.accept_batch import Accepted
