@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from factories import ManualClock
 
+from tasks.operations.accept_batch import Accepted
+from tasks.services import Services
 from worker.inboxes.local_folder import LocalFolder
 from worker.inboxes.protocol import Claim, CompleteFile
+from worker.watcher.closing import ClaimCloser
+from worker.watcher.failure_log import FailureLog
+from worker.watcher.pipeline import ClaimPipeline
+from worker.watcher.reading import ClaimReader
+from worker.watcher.summary import Summary
 
 
 def open_folder(root: Path, clock: ManualClock, *, settle_seconds: float = 5.0) -> LocalFolder:
@@ -48,3 +56,26 @@ def with_report(claim: Claim, text: str = "report") -> Claim:
 def claim_folders(folder: LocalFolder) -> list[Path]:
     """The folders of all claims."""
     return list(folder.paths.processing.glob("*@*"))
+
+
+def pipeline_of(
+    services: Services,
+    folder: LocalFolder,
+    failures: FailureLog,
+    accept: Callable[[Path], Accepted],
+    summary: Summary,
+    *,
+    on_read: Callable[[], None] = lambda: None,
+    on_end: Callable[[], None] = lambda: None,
+) -> ClaimPipeline:
+    """A pipeline of claims that retries nothing while a test runs."""
+    return ClaimPipeline(
+        folder,
+        services.ledger,
+        ClaimReader(folder, services.ledger, services.files, accept),
+        ClaimCloser(services, folder, summary, lang="en", excel_safe=False, on_closed=lambda _: None),
+        failures,
+        retry_seconds=3600.0,
+        on_read=on_read,
+        on_end=on_end,
+    )

@@ -12,11 +12,11 @@ from tasks.reports.report_data import ReportFacts
 
 
 @dataclass(frozen=True, slots=True)
-class Story:
+class ReportContents:
     """Facts, counts and words of one batch."""
 
     facts: ReportFacts
-    tally: Aggregates
+    aggregates: Aggregates
     texts: Texts
     verdict: Headline
     advice: list[Recommendations]  #: the action that concerns most rows first
@@ -27,22 +27,22 @@ class Story:
     written_at: float
 
     @classmethod
-    def of(cls, facts: ReportFacts, tally: Aggregates, texts: Texts, written_at: float) -> Story:
-        """Put the story together, once all rows were counted."""
+    def of(cls, facts: ReportFacts, aggregates: Aggregates, texts: Texts, written_at: float) -> ReportContents:
+        """Put the contents together, once all rows were counted."""
         return cls(
             facts,
-            tally,
+            aggregates,
             texts,
             verdict(
                 facts.batch.state,
-                tally.counts,
+                aggregates.counts,
                 texts,
-                Standing(facts.stands, facts.batch.id, tally.changed, goes_on_at=facts.goes_on_at),
+                Standing(facts.stands, facts.batch.id, aggregates.changed, goes_on_at=facts.goes_on_at),
             ),
-            advise(facts, list(tally.tasks.values()), texts),
-            codes=tally.codes,
-            by_method=tally.by_method,
-            attempts=tally.attempts,
+            advise(facts, list(aggregates.tasks.values()), texts),
+            codes=aggregates.codes,
+            by_method=aggregates.by_method,
+            attempts=aggregates.attempts,
             latency_ms=percentiles(facts.latency_histogram),
             written_at=written_at,
         )

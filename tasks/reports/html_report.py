@@ -20,7 +20,7 @@ from markupsafe import Markup, escape
 from tasks import stop_texts
 from tasks.models import counted_as
 from tasks.reason_texts import title
-from tasks.reports.contents import Story
+from tasks.reports.contents import ReportContents
 from tasks.reports.latency_chart import bars
 from tasks.reports.run_facts import run_facts, state_counts, warnings_in_words
 from tasks.reports.timeline_chart import Timeline, timeline
@@ -41,38 +41,38 @@ class Part(NamedTuple):
     width: float
 
 
-def render(story: Story, reports: Mapping[str, str]) -> str:
+def render(contents: ReportContents, reports: Mapping[str, str]) -> str:
     """Return the page; `reports` is name -> file beside it."""
-    texts = story.texts
-    counts = state_counts(story.tally, texts)
+    texts = contents.texts
+    counts = state_counts(contents.aggregates, texts)
     style = Path(__file__).with_name("report.css").read_text("utf-8")
-    run = timeline(story.facts.timeline, story.facts.requests_per_second)
+    run = timeline(contents.facts.timeline, contents.facts.requests_per_second)
     return (
         _environment()
         .get_template("report.html.j2")
         .render(
             t=texts,
-            story=story,
-            why=stop_texts.sentence(story.facts.batch.stop, texts.lang),
+            contents=contents,
+            why=stop_texts.sentence(contents.facts.batch.stop, texts.lang),
             reports=reports,
             style=Markup(style),  # noqa: S704 - our own file
             style_hash=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
             counts=counts,
             parts=parts(counts),
-            advice=story.advice[:_MOST_ADVICE],
-            fixable=any(each.command and each.command == story.facts.commands.fix for each in story.advice),
-            more_advice=max(len(story.advice) - _MOST_ADVICE, 0),
-            reasons=_reasons(story),
-            methods=_methods(story),
+            advice=contents.advice[:_MOST_ADVICE],
+            fixable=any(each.command and each.command == contents.facts.commands.fix for each in contents.advice),
+            more_advice=max(len(contents.advice) - _MOST_ADVICE, 0),
+            reasons=_reasons(contents),
+            methods=_methods(contents),
             states=[(state, name) for state, name, count in counts if count],
             run=run,
-            run_in_words=_in_words(run, story) if run else "",
-            latency=bars(story.facts.latency_histogram),
-            shown=story.tally.shown,
-            failures=story.tally.failures,
+            run_in_words=_in_words(run, contents) if run else "",
+            latency=bars(contents.facts.latency_histogram),
+            shown=contents.aggregates.shown,
+            failures=contents.aggregates.failures,
             state_class=counted_as,
-            warnings=warnings_in_words(story.facts.warnings, texts),
-            facts=run_facts(story),
+            warnings=warnings_in_words(contents.facts.warnings, texts),
+            facts=run_facts(contents),
         )
     )
 
@@ -125,11 +125,11 @@ class ReasonLine(NamedTuple):
     share: float  #: percent of the most frequent one
 
 
-def _reasons(story: Story) -> list[ReasonLine]:
-    counted = story.tally.codes_by_state
+def _reasons(contents: ReportContents) -> list[ReasonLine]:
+    counted = contents.aggregates.codes_by_state
     most = max(counted.values(), default=1)
     return [
-        ReasonLine(state, title(code, story.texts.lang), code, rows, round(100 * rows / most, 2))
+        ReasonLine(state, title(code, contents.texts.lang), code, rows, round(100 * rows / most, 2))
         for (state, code), rows in list(counted.items())[:_MOST_REASONS]
     ]
 
@@ -143,10 +143,10 @@ class MethodLine(NamedTuple):
     parts: list[Part]
 
 
-def _methods(story: Story) -> list[MethodLine]:
-    names = [(state, name) for state, name, count in state_counts(story.tally, story.texts) if count]
+def _methods(contents: ReportContents) -> list[MethodLine]:
+    names = [(state, name) for state, name, count in state_counts(contents.aggregates, contents.texts) if count]
     lines = []
-    for method, states in story.by_method.items():
+    for method, states in contents.by_method.items():
         found: dict[str, int] = {}
         for state, count in states.items():
             key = counted_as(state)
@@ -156,9 +156,9 @@ def _methods(story: Story) -> list[MethodLine]:
     return sorted(lines, key=lambda line: (-line.total, line.method))[:_MOST_METHODS]
 
 
-def _in_words(run: Timeline, story: Story) -> str:
+def _in_words(run: Timeline, contents: ReportContents) -> str:
     """Return what the timeline shows, for those who do not see it."""
-    texts = story.texts
+    texts = contents.texts
     values: dict[str, Any] = {
         "start": texts.time(run.steps[0].at, "%H:%M:%S"),
         "end": texts.time(run.end, "%H:%M:%S"),

@@ -47,7 +47,7 @@ class Message(NamedTuple):
 
 
 def compose(
-    news: Notification,
+    notification: Notification,
     texts: Texts,
     *,
     batch: Batch | None,
@@ -56,27 +56,27 @@ def compose(
     link: str,
 ) -> Message:
     """Put a message together; `codes` is code -> rows, `link` where the reports are."""
-    head = texts(f"news_{news.kind}")
-    facts: dict[str, Any] = {"event": news.kind.value, "at": news.at}
+    head = texts(f"news_{notification.kind}")
+    facts: dict[str, Any] = {"event": notification.kind.value, "at": notification.at}
     if batch is None or counts is None:
-        lines = [texts(f"news_{news.kind}_more", why=news.why)]
-        if news.code:
-            lines += [title(news.code, texts.lang), hint(news.code, texts.lang)]
+        lines = [texts(f"news_{notification.kind}_more", why=notification.why)]
+        if notification.code:
+            lines += [title(notification.code, texts.lang), hint(notification.code, texts.lang)]
         says = "\n".join(lines)
-        return Message(head, says, {**facts, "why": news.why, "code": news.code, "text": says})
-    stop = Stop.decode(news.why) if news.kind in _STOPS else None
+        return Message(head, says, {**facts, "why": notification.why, "code": notification.code, "text": says})
+    stop = Stop.decode(notification.why) if notification.kind in _STOPS else None
     standing = Standing(stands(batch), batch.id, changed=codes.get("changed", 0), listed_below=False)
-    said = verdict(_STATES.get(news.kind, batch.state), counts, texts, standing)
-    repeats = news.kind is NotificationKind.REPEATED
+    said = verdict(_STATES.get(notification.kind, batch.state), counts, texts, standing)
+    repeats = notification.kind is NotificationKind.REPEATED
     reasons = [(code, rows) for code, rows in codes.items() if code not in _NO_REASONS and rows]
     reasons = sorted(reasons, key=lambda one: (-one[1], one[0]))[:REASONS]
     parts = [[said.text, said.more, stop_texts.sentence(stop, texts.lang)]]
     if repeats:
         parts = [[texts("news_repeated_more", batch=batch.id, name=batch.name), said.text]]
-    if news.kind is NotificationKind.REJECTED:
+    if notification.kind is NotificationKind.REJECTED:
         parts = [
             [said.text, said.more],
-            [title(news.code, texts.lang), hint(news.code, texts.lang)] if news.code else [],
+            [title(notification.code, texts.lang), hint(notification.code, texts.lang)] if notification.code else [],
         ]
     else:
         parts.append([f"{texts(f'state_{name}')}: {texts.number(rows)}" for name, rows in _counts(counts).items()])
@@ -87,11 +87,11 @@ def compose(
     mode = texts("mode_live" if batch.account.live else "mode_test")
     facts |= {
         "batch": batch.id,
-        "file": news.why if repeats else batch.name,
+        "file": notification.why if repeats else batch.name,
         "live": batch.account.live,
         "verdict": said.text,
         "why": stop_texts.sentence(stop),
-        "code": news.code,
+        "code": notification.code,
         "books": {"records": counts.records, **_counts(counts), "balance": counts.balance},
         "reasons": [{"code": code, "title": title(code, texts.lang), "rows": rows} for code, rows in reasons],
         "link": link,

@@ -7,25 +7,25 @@ from collections.abc import Sequence
 from tasks.models import Reason, RowState
 from tasks.reason_texts import hint, sentence, title
 from tasks.reports.aggregates import Aggregates
-from tasks.reports.contents import Story
+from tasks.reports.contents import ReportContents
 from tasks.reports.i18n import Texts
 from tasks.reports.report_data import FileWarning, ReportFacts
 
 _DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab"}
 
 
-def run_facts(story: Story) -> list[tuple[str, str]]:
+def run_facts(contents: ReportContents) -> list[tuple[str, str]]:
     """Return what is known about file, run and answers, as far as it is known."""
-    facts, texts = story.facts, story.texts
-    found = [*_of_file(facts, texts), *_of_times(facts, texts, story.written_at), *_of_rate(facts, texts)]
-    found += _of_answers(story)
+    facts, texts = contents.facts, contents.texts
+    found = [*_of_file(facts, texts), *_of_times(facts, texts, contents.written_at), *_of_rate(facts, texts)]
+    found += _of_answers(contents)
     found += [(texts("versions"), ", ".join(f"{name} {version}" for name, version in facts.versions.items()))]
     return [(label, value) for label, value in found if value]
 
 
-def state_counts(tally: Aggregates, texts: Texts) -> list[tuple[str, str, int]]:
+def state_counts(aggregates: Aggregates, texts: Texts) -> list[tuple[str, str, int]]:
     """Return the lines of the reconciliation: our word for the state, its name for people, rows."""
-    counts = tally.counts
+    counts = aggregates.counts
     states = [RowState.CREATED, RowState.SKIPPED, RowState.INVALID, RowState.REFUSED, RowState.UNCLEAR]
     lines = [(state.value, int(getattr(counts, state.value))) for state in states] + [("open", counts.open)]
     return [(state, texts(f"state_{state}"), count) for state, count in lines]
@@ -70,14 +70,17 @@ def _of_rate(facts: ReportFacts, texts: Texts) -> list[tuple[str, str]]:
     ]
 
 
-def _of_answers(story: Story) -> list[tuple[str, str]]:
-    texts, tally = story.texts, story.tally
-    again = sum(rows for attempts, rows in story.attempts.items() if attempts > 1)
-    statuses = [f"{status or '?'}: {texts.number(count)}" for status, count in tally.source_statuses.items()]
+def _of_answers(contents: ReportContents) -> list[tuple[str, str]]:
+    texts, aggregates = contents.texts, contents.aggregates
+    again = sum(rows for attempts, rows in contents.attempts.items() if attempts > 1)
+    statuses = [f"{status or '?'}: {texts.number(count)}" for status, count in aggregates.source_statuses.items()]
     return [
-        (texts("latency"), ", ".join(f"{name} {texts.number(value)} ms" for name, value in story.latency_ms.items())),
+        (
+            texts("latency"),
+            ", ".join(f"{name} {texts.number(value)} ms" for name, value in contents.latency_ms.items()),
+        ),
         (texts("sent_again"), texts.number(again) if again else ""),
-        (texts("adopted"), texts.number(tally.adopted) if tally.adopted else ""),
+        (texts("adopted"), texts.number(aggregates.adopted) if aggregates.adopted else ""),
         (texts("source_status"), ", ".join(statuses)),
     ]
 

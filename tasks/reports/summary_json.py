@@ -36,29 +36,29 @@ import orjson
 
 from tasks import stop_texts
 from tasks.reports.aggregates import Aggregates
-from tasks.reports.contents import Story
+from tasks.reports.contents import ReportContents
 from tasks.reports.i18n import iso_time
 from tasks.reports.recommendations import Recommendations
 from tasks.reports.report_data import ReportFacts
 
 
-def summarise(story: Story, reports: Mapping[str, str]) -> bytes:
+def summarise(contents: ReportContents, reports: Mapping[str, str]) -> bytes:
     """Return the text of `summary.json`; `reports` is name -> file beside it."""
-    facts, tally = story.facts, story.tally
+    facts, aggregates = contents.facts, contents.aggregates
     summary = {
         "format": 1,
         "batch": _batch(facts),
-        "verdict": story.verdict._asdict(),
-        "books": counts_of(tally),
-        "times": _times(facts, story.written_at),
+        "verdict": contents.verdict._asdict(),
+        "books": counts_of(aggregates),
+        "times": _times(facts, contents.written_at),
         "rate": _rate(facts),
-        "codes": story.codes,
-        "to_do": [_to_do(each) for each in story.advice],
-        "source_statuses": tally.source_statuses,
-        "adopted": tally.adopted,
-        "by_method": story.by_method,
-        "attempts": story.attempts,
-        "latency_ms": story.latency_ms,
+        "codes": contents.codes,
+        "to_do": [_to_do(each) for each in contents.advice],
+        "source_statuses": aggregates.source_statuses,
+        "adopted": aggregates.adopted,
+        "by_method": contents.by_method,
+        "attempts": contents.attempts,
+        "latency_ms": contents.latency_ms,
         "warnings": [warning._asdict() for warning in facts.warnings],
         "file": _file(facts),
         "reports": dict(reports),
@@ -67,9 +67,9 @@ def summarise(story: Story, reports: Mapping[str, str]) -> bytes:
     return orjson.dumps(summary, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS | orjson.OPT_APPEND_NEWLINE)
 
 
-def counts_of(tally: Aggregates) -> dict[str, Any]:
+def counts_of(aggregates: Aggregates) -> dict[str, Any]:
     """Return the counts as they stand in `summary.json` and the manifest."""
-    counts = tally.counts
+    counts = aggregates.counts
     return {**asdict(counts), "balance": counts.balance, "need_a_person": counts.need_a_person}
 
 

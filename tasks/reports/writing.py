@@ -12,7 +12,7 @@ from tasks.files.file_store import MANIFEST, FileStore, Publication
 from tasks.gc_tuning import collector_at_rest
 from tasks.models import ReportRow
 from tasks.reports.aggregates import Aggregates
-from tasks.reports.contents import Story
+from tasks.reports.contents import ReportContents
 from tasks.reports.csv_reports import CsvReports, ExactLines, FileColumns, Lines, SafeLines
 from tasks.reports.html_report import render
 from tasks.reports.i18n import Texts
@@ -65,7 +65,7 @@ def write_reports(
     `file_store.Publication.publish` says what is left then.
     """
     texts = Texts(lang, facts.time_zone)
-    tally = Aggregates()
+    aggregates = Aggregates()
     with target.publication() as reports, collector_at_rest():
         with contextlib.ExitStack() as closing:
             sinks: list[Sink] = _csv_sinks(facts, reports, excel_safe=excel_safe) if "csv" in formats else []
@@ -79,15 +79,15 @@ def write_reports(
                 closing.callback(sink.close)
             adders = [sink.add for sink in sinks]
             for joined in join(facts, rows(), RowTextWriter(facts, texts.lang)):
-                tally.add(joined)
+                aggregates.add(joined)
                 for add in adders:
                     add(joined)
-            tally.check(facts)
-            story = Story.of(facts, tally, texts, now())
+            aggregates.check(facts)
+            contents = ReportContents.of(facts, aggregates, texts, now())
             if workbook:
-                workbook.finish(story)
-        _write_pages(story, reports, formats)
-        paths = reports.publish(_manifest(facts, tally), FILES.values())
+                workbook.finish(contents)
+        _write_pages(contents, reports, formats)
+        paths = reports.publish(_manifest(facts, aggregates), FILES.values())
     return {**{key: paths[name] for key, name in FILES.items() if name in paths}, "manifest": paths[MANIFEST]}
 
 
@@ -106,20 +106,20 @@ def _csv_sinks(facts: ReportFacts, reports: Publication, *, excel_safe: bool) ->
     ]
 
 
-def _write_pages(story: Story, reports: Publication, formats: Set[str]) -> None:
+def _write_pages(contents: ReportContents, reports: Publication, formats: Set[str]) -> None:
     """Write the reports that name the others."""
     pages = {key: reports.path(FILES[key]) for key, form in (("summary", "json"), ("html", "html")) if form in formats}
     names = {key: name for key, name in FILES.items() if name in reports.names}
     if "summary" in pages:
-        pages["summary"].write_bytes(summarise(story, names))
+        pages["summary"].write_bytes(summarise(contents, names))
     if "html" in pages:
-        pages["html"].write_text(render(story, names), "utf-8")
+        pages["html"].write_text(render(contents, names), "utf-8")
 
 
-def _manifest(facts: ReportFacts, tally: Aggregates) -> dict[str, Any]:
+def _manifest(facts: ReportFacts, aggregates: Aggregates) -> dict[str, Any]:
     return {
         "format": 1,
         "batch": facts.batch.id,
         "file": {"name": facts.batch.name, "sha256": facts.batch.sha256},
-        "books": counts_of(tally),
+        "books": counts_of(aggregates),
     }

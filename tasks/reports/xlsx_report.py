@@ -27,7 +27,7 @@ from tasks import stop_texts
 from tasks.models import RowState
 from tasks.reason_texts import title
 from tasks.reports.aggregates import Aggregates, TaskKey, key_of
-from tasks.reports.contents import Story
+from tasks.reports.contents import ReportContents
 from tasks.reports.csv_reports import FileColumns
 from tasks.reports.i18n import Texts
 from tasks.reports.recommendations import Recommendations
@@ -187,11 +187,11 @@ class WorkbookReport:
             who = self._texts("decided_by_you" if row.needs_person or self._settled else "decided_by_look_up")
             self._unclear.add([line, message, action, row.reference, attempts, who, *fields])
 
-    def finish(self, story: Story) -> None:
+    def finish(self, contents: ReportContents) -> None:
         """Write the sheets To do and Summary, and the file itself."""
-        for cells in self._waiting.in_order([each.task.key for each in story.advice]):
+        for cells in self._waiting.in_order([each.task.key for each in contents.advice]):
             self._to_do.add_cells(cells)
-        self._write_summary(story)
+        self._write_summary(contents)
         self._summary.finish(_SUMMARY_WIDTHS, self._styles.text_format, table=False)
         file = [min(max(width + 2, _NARROWEST), _WIDEST) for width in self._widths]
         for table, widths in (
@@ -249,26 +249,26 @@ class WorkbookReport:
             layout = [*self._titles, *words], head_file + head_ours, plain + (styles.text,) * len(words), {}
         return _Table(lambda number: self._sheet(name, number), *layout, self._max_rows)
 
-    def _write_summary(self, story: Story) -> None:
+    def _write_summary(self, contents: ReportContents) -> None:
         sheet, texts, styles = self._summary, self._texts, self._styles
-        sheet.add_texts([story.verdict.text], styles.verdict, 2 * _LINE_POINTS)
-        why = stop_texts.sentence(story.facts.batch.stop, texts.lang)
-        sheet.add_texts([" ".join(filter(None, (story.verdict.more, why)))], styles.text)
+        sheet.add_texts([contents.verdict.text], styles.verdict, 2 * _LINE_POINTS)
+        why = stop_texts.sentence(contents.facts.batch.stop, texts.lang)
+        sheet.add_texts([" ".join(filter(None, (contents.verdict.more, why)))], styles.text)
         sheet.skip_row()
-        self._write_books(story.tally)
-        self._write_advice(story.advice)
+        self._write_books(contents.aggregates)
+        self._write_advice(contents.advice)
         sheet.add_texts([texts("the_run")], styles.section)
-        for label, value in run_facts(story):
+        for label, value in run_facts(contents):
             sheet.add_texts([label, value], styles.text)
-        self._write_warnings(story.facts.warnings)
+        self._write_warnings(contents.facts.warnings)
 
-    def _write_books(self, tally: Aggregates) -> None:
+    def _write_books(self, aggregates: Aggregates) -> None:
         sheet, texts, styles = self._summary, self._texts, self._styles
         sheet.add_texts([texts("books")], styles.section)
-        for _, name, count in state_counts(tally, texts):
-            share = texts.share(count, tally.counts.records)
+        for _, name, count in state_counts(aggregates, texts):
+            share = texts.share(count, aggregates.counts.records)
             sheet.add_texts([name, texts.number(count), share], (styles.text, styles.right, styles.indented))
-        total = [texts("records"), texts.number(tally.counts.records), texts("balanced")]
+        total = [texts("records"), texts.number(aggregates.counts.records), texts("balanced")]
         sheet.add_texts(total, (styles.strong, styles.right, styles.indented))
         sheet.skip_row()
 

@@ -1,4 +1,4 @@
-"""A set of reports is whole or has no manifest; file, rows and books tell the same story or nothing is published."""
+"""A set of reports is whole or has no manifest; file, rows and counts agree or nothing is published."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import structlog
-from drop_folders import claim_folders, claimed
+from drop_folders import claim_folders, claimed, pipeline_of
 from factories import write_csv
 
 from tasks.operations import batch_lifecycle
@@ -16,10 +16,7 @@ from tasks.operations.accept_batch import Accepted
 from tasks.services import Services
 from worker.inboxes.local_folder import LocalFolder
 from worker.watcher import pipeline
-from worker.watcher.closing import ClaimCloser
 from worker.watcher.failure_log import FailureLog
-from worker.watcher.pipeline import ClaimPipeline
-from worker.watcher.reading import ClaimReader
 from worker.watcher.summary import Summary
 
 #: Nothing of it can be sent, so its batch finishes as soon as it is read.
@@ -33,15 +30,8 @@ class Steps:
         self, services: Services, folder: LocalFolder, failures: FailureLog, accept: Callable[[Path], Accepted]
     ) -> None:
         self.ended, self.read, self.summary = threading.Event(), 0, Summary()
-        self.claims = ClaimPipeline(
-            folder,
-            services.ledger,
-            ClaimReader(folder, services.ledger, services.files, accept),
-            ClaimCloser(services, folder, self.summary, lang="en", excel_safe=False, on_closed=lambda _: None),
-            failures,
-            retry_seconds=3600.0,
-            on_read=self._on_read,
-            on_end=self.ended.set,
+        self.claims = pipeline_of(
+            services, folder, failures, accept, self.summary, on_read=self._on_read, on_end=self.ended.set
         )
 
     def _on_read(self) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import structlog
-from drop_folders import claimed, drop, open_folder
+from drop_folders import claimed, drop, open_folder, pipeline_of
 from factories import ManualClock, untakable
 
 from tasks.models import Notification, NotificationKind
@@ -18,10 +18,7 @@ from tasks.services import Services
 from worker.health_server import Pulse
 from worker.inboxes.local_folder import LocalFolder
 from worker.notifier import message_of
-from worker.watcher.closing import ClaimCloser
 from worker.watcher.failure_log import FailureLog
-from worker.watcher.pipeline import ClaimPipeline
-from worker.watcher.reading import ClaimReader
 from worker.watcher.scanner import InboxScanner
 from worker.watcher.summary import Summary
 
@@ -33,16 +30,7 @@ class Scan:
         self, services: Services, folder: LocalFolder, failures: FailureLog, accept: Callable[[Path], Accepted]
     ) -> None:
         self.folder, self.changed, self.summary = folder, threading.Event(), Summary()
-        self.claims = ClaimPipeline(
-            folder,
-            services.ledger,
-            ClaimReader(folder, services.ledger, services.files, accept),
-            ClaimCloser(services, folder, self.summary, lang="en", excel_safe=False, on_closed=lambda _: None),
-            failures,
-            retry_seconds=3600.0,
-            on_read=lambda: None,
-            on_end=lambda: None,
-        )
+        self.claims = pipeline_of(services, folder, failures, accept, self.summary)
         self.scanner = InboxScanner(
             folder,
             self.claims,
