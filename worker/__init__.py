@@ -21,6 +21,7 @@ notification_channels  the channels: Apprise and a command
 health_server          `/metrics`, `/healthz` and `/readyz` of a long-lived process
 metrics                what Prometheus is told
 terminal               tables, verdicts and times as a person sees them
+screen                 where a command prints, and in which language
 interrupts             Ctrl-C and SIGTERM, obeyed whatever hangs
 logs                   one event a line, ids always, personal data and keys never
 =====================  ====================================================================

@@ -8,14 +8,13 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import NamedTuple
 
-from rich.console import Console
-
 from tasks.errors import SettingsError
 from tasks.ledger import WATCH
 from tasks.services import Services
 from worker import terminal
 from worker.embedded_redis import EmbeddedRedis
 from worker.interrupts import Interrupts
+from worker.screen import Screen
 from worker.worker_pool import HomeLock, WorkerPool, Workers
 
 
@@ -41,7 +40,7 @@ class AtWork(NamedTuple):
 
 
 @contextlib.contextmanager
-def with_redis(services: Services, console: Console, command: str) -> Iterator[Redis]:
+def with_redis(services: Services, screen: Screen, command: str) -> Iterator[Redis]:
     """Have a Redis for the length of a command: the fleet's, or a private one (one command a folder at a time).
 
     A watcher that is at work in the folder is not waited for, but by another watcher: its Redis serves.
@@ -50,7 +49,7 @@ def with_redis(services: Services, console: Console, command: str) -> Iterator[R
         yield Redis()
         return
     lock = HomeLock(services.settings.home, command, f"{services.account.key} {services.ledger.place}")
-    with lock.held(partial(_print_wait, console)):
+    with lock.held(partial(_print_wait, screen)):
         if lock.watcher_redis is not None:
             services.use_redis(lock.watcher_redis)
             os.environ["REDIS_URL"] = lock.watcher_redis
@@ -63,13 +62,13 @@ def with_redis(services: Services, console: Console, command: str) -> Iterator[R
             yield Redis(server)
 
 
-def _print_wait(console: Console, pid: str, command: str) -> None:
-    console.print(f"`onboard {command}` (process {pid}) is at work in this folder; waiting for its end")
+def _print_wait(screen: Screen, pid: str, command: str) -> None:
+    screen.say("other_command_works", command=command, pid=pid)
 
 
 @contextlib.contextmanager
 def at_work(
-    services: Services, console: Console, command: str, *, workers: int | None, no_workers: bool
+    services: Services, screen: Screen, command: str, *, workers: int | None, no_workers: bool
 ) -> Iterator[AtWork]:
     """Have workers for the length of a command, and a Redis: the fleet's, or a private one (one command a folder).
 
@@ -80,13 +79,13 @@ def at_work(
     settings = services.settings
     if no_workers and settings.redis_url is None:
         raise SettingsError("--no-workers needs a fleet: set REDIS_URL to the Redis that its workers use")
-    terminal.print_place(console, services.account, services.ledger.place)
+    terminal.print_place(screen, services.account, services.ledger.place)
     services.ledger.require_memory()
     with contextlib.ExitStack() as stack:
         interrupts = stack.enter_context(Interrupts())
-        redis = stack.enter_context(with_redis(services, console, command))
+        redis = stack.enter_context(with_redis(services, screen, command))
         if redis.watcher is not None:
-            console.print("a watcher is at work in this folder: its workers send")
+            screen.say("watcher_sends")
         services.ledger.version()  # its tables are there before workers look for them
         runner, processes = None, None
         if not no_workers and redis.watcher is None:

@@ -5,20 +5,19 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from rich.console import Console
-
 from tasks.errors import OnboardingError
 from worker.commands.rehearse import Options, rehearse
+from worker.screen import open_screen
 
 SAMPLE = Path(__file__).resolve().parent.parent / "sample_data" / "clean.csv"
 
 
 def main() -> int:
     """Rehearse; 0 if ledger and simulator agree, although the simulator refuses some rows (exit code 1)."""
-    console = Console(highlight=False)
-    console.print(f"$ onboard rehearse --seed 7 sample_data/{SAMPLE.name}")
+    screen = open_screen("en", "UTC")
+    screen.console.print(f"$ onboard rehearse --seed 7 sample_data/{SAMPLE.name}")
     try:
-        code, told = rehearse(Options(SAMPLE, seed=7), console)
+        code, told = rehearse(Options(SAMPLE, seed=7), screen)
     except OnboardingError as error:
         sys.stderr.write(f"{error}\n")
         return 2

@@ -6,7 +6,7 @@ import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 
-from rich.console import Console, Group
+from rich.console import Group
 from rich.live import Live
 from rich.text import Text
 
@@ -14,6 +14,7 @@ from tasks.errors import RateLimitUnavailable
 from tasks.models import OPEN_STATES, RowState
 from tasks.services import Services
 from worker import terminal
+from worker.screen import Screen
 
 #: A wait that ends sooner is not reported.
 WORTH_SAYING_SECONDS = 3.0
@@ -23,8 +24,9 @@ _ENDED = {RowState.CREATED, RowState.SKIPPED, RowState.INVALID, RowState.REFUSED
 class Progress:
     """A live display of one batch; nothing at all when the console is not a terminal."""
 
-    def __init__(self, console: Console, limit: float | None) -> None:
-        self._console = console
+    def __init__(self, screen: Screen, limit: float | None) -> None:
+        self._screen = screen
+        self._console = screen.console
         self._limit = limit
         self._seen: deque[tuple[float, int]] = deque(maxlen=40)
         self._live: Live | None = None

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -18,6 +16,7 @@ from tasks.models import Account, Batch, BatchState, Reason, RowCounts, RowState
 from tasks.reason_texts import sentence
 from tasks.reports import recommendations
 from tasks.reports.i18n import Texts
+from worker.screen import Screen
 
 #: Colour of each state, in the order in which they are shown.
 COLOURS = {
@@ -33,13 +32,6 @@ COLOURS = {
 def duration(seconds: float) -> str:
     """Return a time span as the reports say it: 1 h 10 min, 12 min 5 s, 45 s."""
     return Texts("en", "UTC").duration(seconds)
-
-
-def clock_time(at: float, zone: str) -> str:
-    """Return a time of day in the people's time zone; with the date if it is not today."""
-    texts = Texts("en", zone)
-    today = texts.time(time.time(), "%Y-%m-%d")
-    return texts.time(at, "%Y-%m-%d %H:%M").removeprefix(f"{today} ")
 
 
 def next_time(text: str, zone: str) -> float:
@@ -58,7 +50,7 @@ def look_ups_to_come(batch_id: int, to_come: LookUpsToCome, zone: str) -> str:
 
 
 def print_table(
-    console: Console, titles: Sequence[str], rows: Sequence[Sequence[str | Text]], right: Collection[str] = ()
+    screen: Screen, titles: Sequence[str], rows: Sequence[Sequence[str | Text]], right: Collection[str] = ()
 ) -> None:
     """Print rows under their titles, or, where the columns would be slivers, each row as lines of its own.
 
@@ -70,9 +62,10 @@ def print_table(
         table.add_column(titles[at], overflow="fold", justify="right" if titles[at] in right else "left")
     for row in rows:
         table.add_row(*(_text(row[at]) for at in kept))
+    console = screen.console
     whole = console.measure(table, options=console.options.update(width=_ANY_WIDTH)).maximum
     if console.width >= _NARROW or whole <= console.width:
-        console.print(table)
+        screen.console.print(table)
         return
     for row in rows:
         lines = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
@@ -81,8 +74,8 @@ def print_table(
         for at in kept:
             if len(row[at]):
                 lines.add_row(titles[at], _text(row[at]))
-        console.print(lines)
-        console.print()
+        screen.console.print(lines)
+        screen.console.print()
 
 
 def _text(value: str | Text) -> Text:
@@ -113,20 +106,22 @@ def exit_code(batch: Batch, counts: RowCounts) -> int:
     return 1 if counts.need_a_person else 0
 
 
-def print_place(console: Console, account: Account, ledger: str) -> None:
+def print_place(screen: Screen, account: Account, ledger: str) -> None:
     """Say which mode, address and ledger a command works with; live mode cannot be overlooked."""
-    mode = Text(" LIVE ", style="bold white on red") if account.live else Text("test")
-    console.print(Text.assemble(mode, f" mode at {account.address}, ledger {ledger}"), soft_wrap=True)
+    texts = screen.texts
+    mode = Text(texts("mode_live"), style="bold white on red") if account.live else Text(texts("mode_test"))
+    at = texts("mode_at", address=account.address, ledger=ledger)
+    screen.console.print(Text.assemble(mode, at), soft_wrap=True)
 
 
-def print_trouble(console: Console, sentence: str) -> None:
+def print_trouble(screen: Screen, sentence: str) -> None:
     """Print what is wrong with all of it, if anything is."""
     if sentence:
-        console.print(Text(sentence, style="bold red"), soft_wrap=True)
+        screen.console.print(Text(sentence, style="bold red"), soft_wrap=True)
 
 
 def print_counts(
-    console: Console,
+    screen: Screen,
     batch: Batch,
     counts: RowCounts,
     *,
@@ -136,11 +131,11 @@ def print_counts(
     """Print verdict and counts."""
     well = counts.need_a_person == 0 and counts.balance and batch.state is not BatchState.UNUSABLE
     colour = "green" if well else "yellow"
-    console.print(Text(verdict(batch, counts, skipped), style=f"bold {colour}"))
+    screen.console.print(Text(verdict(batch, counts, skipped), style=f"bold {colour}"))
     why = stop_texts.sentence(batch.stop)
     if why or batch.state not in (BatchState.FINISHED, BatchState.UNUSABLE):
         known = why.startswith(batch.state)  # "paused by …" need not be said twice
-        console.print(Text(why if known else f"{batch.state}: {why}" if why else batch.state, style="red"))
+        screen.console.print(Text(why if known else f"{batch.state}: {why}" if why else batch.state, style="red"))
     table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
     for name in ("created", "skipped", "invalid", "refused", "unclear", "open"):
         number = getattr(counts, name)
@@ -148,24 +143,24 @@ def print_counts(
         table.add_row(Text(name, style=style if number else "dim"), Text(f"{number:,}", justify="right"))
     sign = "=" if counts.balance else "≠"
     table.add_row(Text("records", style="bold"), Text(f"{counts.records:,}", justify="right", style="bold"), sign)
-    console.print(table)
+    screen.console.print(table)
     if seconds is not None and seconds > 0:
-        console.print(Text(f"{duration(seconds)}, {counts.created / seconds:,.0f} sources/s", style="dim"))
+        screen.console.print(Text(f"{duration(seconds)}, {counts.created / seconds:,.0f} sources/s", style="dim"))
 
 
-def print_note(console: Console, reason: Reason, count: int, line: int, lang: str) -> None:
+def print_note(screen: Screen, reason: Reason, count: int, line: int, lang: str) -> None:
     """Print what is odd about a file, but does not keep rows from being sent."""
-    console.print(Text(f"note: {sentence(reason, lang)} ({count:,}, first on line {line})", style="dim"))
+    screen.console.print(Text(f"note: {sentence(reason, lang)} ({count:,}, first on line {line})", style="dim"))
 
 
-def print_ignored(console: Console, batch: Batch, lang: str) -> None:
+def print_ignored(screen: Screen, batch: Batch, lang: str) -> None:
     """Say that the file has rows which are not counted as records, if it has."""
     for code, column, count, line, detail in batch.warnings:
         if code == "empty_rows_at_end":
-            print_note(console, Reason(code, column, detail=detail), count, line, lang)
+            print_note(screen, Reason(code, column, detail=detail), count, line, lang)
 
 
-def print_reports(console: Console, reports: Mapping[str, Path]) -> None:
+def print_reports(screen: Screen, reports: Mapping[str, Path]) -> None:
     """Print where the reports are."""
     for name, path in reports.items():
-        console.print(Text(f"  {name:<13} "), Text(str(path)), sep="", soft_wrap=True)
+        screen.console.print(Text(f"  {name:<13} "), Text(str(path)), sep="", soft_wrap=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -14,19 +15,20 @@ from tasks.reports.aggregates import Task
 
 
 class Texts:
-    """What the reports say, in one language."""
+    """What the reports say, in one language; `further` texts by key are for whoever says more than they do."""
 
-    def __init__(self, lang: str, time_zone: str) -> None:
+    def __init__(self, lang: str, time_zone: str, further: Mapping[str, list[str]] | None = None) -> None:
         self.lang = lang if lang in LANGUAGES else LANGUAGES[0]
         self._at = LANGUAGES.index(self.lang)
         self._zone = ZoneInfo(time_zone)
+        self._texts = {**_all_texts(), **(further or {})}
 
     def __call__(self, key: str, **values: object) -> str:
         """Return the text of `key`; whole numbers get separators, and `key_one` is taken where `count` is 1."""
-        if values.get("count") == 1 and f"{key}_one" in _all_texts():
+        if values.get("count") == 1 and f"{key}_one" in self._texts:
             key += "_one"
         shown = {name: self.number(value) if isinstance(value, int) else value for name, value in values.items()}
-        return str(_all_texts()[key][self._at]).format(**shown)
+        return str(self._texts[key][self._at]).format(**shown)
 
     def number(self, value: float) -> str:
         """Return a number as people read it: 9,812 or 19.8."""

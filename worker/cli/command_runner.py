@@ -17,6 +17,7 @@ from worker.failures import failure_of
 if TYPE_CHECKING:
     from tasks.services import Services
     from tasks.settings import Settings
+    from worker.screen import Screen
 
 
 def leave(
@@ -26,23 +27,22 @@ def leave(
 
     `settings_from` is for a command that does without those of this installation.
     """
-    from rich.console import Console
-
     from tasks import reason_texts
     from tasks.errors import UnusableFile
     from tasks.services import Services
     from tasks.settings import load_settings
     from worker import logs
     from worker.interrupts import Interrupts
+    from worker.screen import open_screen
 
-    console = Console(stderr=json_output, highlight=False)
     try:
         settings = (settings_from or load_settings)()
         logs.configure(settings.log_level)
         services: Services = Services(settings)
+        screen = open_screen(lang or settings.lang, settings.time_zone, on_stderr=json_output)
         collect_from_now_on()
         with Interrupts():
-            code, result = command(services, console)
+            code, result = command(services, screen)
     except UnusableFile as error:
         message, hint = reason_texts.explain_file(error, lang or settings.lang)
         fail(message, hint=hint, code=error.code, line=error.line, json_output=json_output)
@@ -84,11 +84,11 @@ def fail_by(error: Exception, *, json_output: bool) -> NoReturn:
 def with_notifications(command: Any) -> Any:
     """Deliver notifications while a command runs, if there is a channel."""
 
-    def run_and_notify(services: Services, console: Any) -> Any:
+    def run_and_notify(services: Services, screen: Screen) -> Any:
         from worker.notifier import notifying
 
         with notifying(services):
-            return command(services, console)
+            return command(services, screen)
 
     return run_and_notify
 

@@ -17,7 +17,7 @@ def pause(batch: BatchArgument, json_output: JsonOption = False) -> None:
     """Send nothing more of a batch until it is resumed."""
     from worker.commands import batch_decisions
 
-    leave(lambda services, console: batch_decisions.pause(services, batch, console), json_output=json_output)
+    leave(lambda services, screen: batch_decisions.pause(services, batch, screen), json_output=json_output)
 
 
 @commands.command()
@@ -41,9 +41,7 @@ def resume(
 
     window = NewWindow(not_before, until, at_any_time)
     leave(
-        with_notifications(
-            lambda services, console: resume(services, batch, window, console, verify_first=verify_first)
-        ),
+        with_notifications(lambda services, screen: resume(services, batch, window, screen, verify_first=verify_first)),
         json_output=json_output,
     )
 
@@ -54,7 +52,7 @@ def approve(batch: BatchArgument, json_output: JsonOption = False) -> None:
     from worker.commands import batch_decisions
 
     leave(
-        with_notifications(lambda services, console: batch_decisions.approve(services, batch, console)),
+        with_notifications(lambda services, screen: batch_decisions.approve(services, batch, screen)),
         json_output=json_output,
     )
 
@@ -64,7 +62,7 @@ def cancel(batch: BatchArgument, json_output: JsonOption = False) -> None:
     """Give a batch up: what was not sent never is (another file may bring it again)."""
     from worker.commands import batch_decisions
 
-    leave(lambda services, console: batch_decisions.cancel(services, batch, console), json_output=json_output)
+    leave(lambda services, screen: batch_decisions.cancel(services, batch, screen), json_output=json_output)
 
 
 @commands.command(epilog="Example:  onboard retry 12")
@@ -79,7 +77,7 @@ def retry(
 
     leave(
         with_notifications(
-            lambda services, console: retry.retry(services, batch, console, workers=workers, no_workers=no_workers)
+            lambda services, screen: retry.retry(services, batch, screen, workers=workers, no_workers=no_workers)
         ),
         json_output=json_output,
     )
@@ -100,8 +98,8 @@ def resolve(
     from worker.commands import rows
 
     leave(
-        lambda services, console: rows.resolve(
-            services, batch, line, console, created=created, absent=absent, give_up=give_up
+        lambda services, screen: rows.resolve(
+            services, batch, line, screen, created=created, absent=absent, give_up=give_up
         ),
         json_output=json_output,
     )
@@ -116,4 +114,4 @@ def show(
     """Show one row and everything that happened to it."""
     from worker.commands import rows
 
-    leave(lambda services, console: rows.show(services, batch, line, console), json_output=json_output)
+    leave(lambda services, screen: rows.show(services, batch, line, screen), json_output=json_output)

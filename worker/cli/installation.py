@@ -21,7 +21,7 @@ def doctor(
     """Look at everything that a run needs, from the settings to the disk; say what to do about what is wrong."""
     from worker.commands import doctor
 
-    leave(lambda services, console: doctor.doctor(services, console, notify=notify), json_output=json_output)
+    leave(lambda services, screen: doctor.doctor(services, screen, notify=notify), json_output=json_output)
 
 
 @ledger.command()

@@ -97,7 +97,7 @@ def watch(
         once=once,
     )
     leave(
-        with_notifications(lambda services, console: command.watch(services, options, console)),
+        with_notifications(lambda services, screen: command.watch(services, options, screen)),
         json_output=json_output,
         lang=lang,
     )

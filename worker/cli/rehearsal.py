@@ -38,7 +38,7 @@ def rehearse(
         file=file, profile=profile, seed=seed, reports=reports, workers=workers, mapping=mapping, lang=lang
     )
     leave(
-        lambda _, console: rehearse.rehearse(options, console, json_output=json_output),
+        lambda _, screen: rehearse.rehearse(options, screen, json_output=json_output),
         json_output=json_output,
         settings_from=Settings,
     )

@@ -20,7 +20,7 @@ def status(
     """List the newest batches, or show where the rows of one stand."""
     from worker.commands import status
 
-    leave(lambda services, console: status.status(services, batch, console), json_output=json_output)
+    leave(lambda services, screen: status.status(services, batch, screen), json_output=json_output)
 
 
 @commands.command(epilog="Examples:  onboard report 12  ·  onboard report follow-up --days 3")
@@ -40,16 +40,16 @@ def report(
 
     if batch == "follow-up":
         leave(
-            lambda services, console: follow_up.report_follow_up(services, reports, console, days=days, lang=lang),
+            lambda services, screen: follow_up.report_follow_up(services, reports, screen, days=days, lang=lang),
             json_output=json_output,
+            lang=lang,
         )
     if not (batch.isascii() and batch.isdigit()):
         fail(f"{batch!r} is neither the number of a batch nor follow-up", json_output=json_output)
     leave(
-        lambda services, console: status.report(
-            services, int(batch), reports, console, lang=lang, excel_safe=excel_safe
-        ),
+        lambda services, screen: status.report(services, int(batch), reports, screen, lang=lang, excel_safe=excel_safe),
         json_output=json_output,
+        lang=lang,
     )
 
 
@@ -71,4 +71,8 @@ def audit(
     """Compare every row of a batch with what elepay lists; write audit.csv. Exits with 1 if they do not agree."""
     from worker.commands import audit
 
-    leave(lambda services, console: audit.audit(services, batch, reports, console, lang=lang), json_output=json_output)
+    leave(
+        lambda services, screen: audit.audit(services, batch, reports, screen, lang=lang),
+        json_output=json_output,
+        lang=lang,
+    )

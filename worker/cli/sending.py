@@ -77,7 +77,7 @@ def run(
         excel_safe=excel_safe,
     )
     leave(
-        with_notifications(lambda services, console: run.run(services, options, console)),
+        with_notifications(lambda services, screen: run.run(services, options, screen)),
         json_output=json_output,
         lang=lang,
     )
@@ -95,7 +95,7 @@ def check(
     from worker.commands import check
 
     leave(
-        lambda services, console: check.check(services, file, console, mapping=mapping, lang=lang, offline=offline),
+        lambda services, screen: check.check(services, file, screen, mapping=mapping, lang=lang, offline=offline),
         json_output=json_output,
         lang=lang,
     )

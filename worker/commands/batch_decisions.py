@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from rich.console import Console
-
 from tasks.errors import SettingsError
 from tasks.operations.approve import approve as approve_batch
 from tasks.operations.approve import require_approvable
@@ -18,12 +16,13 @@ from tasks.services import Services
 from worker.commands.batch_result import print_sentence
 from worker.commands.sending import go_on
 from worker.operator_identity import who
+from worker.screen import Screen
 
 
-def pause(services: Services, batch_id: int, console: Console) -> tuple[int, dict[str, Any]]:
+def pause(services: Services, batch_id: int, screen: Screen) -> tuple[int, dict[str, Any]]:
     """Send nothing more of a batch until it is resumed."""
     status = pause_batch(services, batch_id, who=who())
-    return print_sentence(console, status, f"batch {batch_id} is paused; onboard resume {batch_id} goes on")
+    return print_sentence(screen, status, f"batch {batch_id} is paused; onboard resume {batch_id} goes on")
 
 
 class NewWindow(NamedTuple):
@@ -46,7 +45,7 @@ class NewWindow(NamedTuple):
 
 
 def resume(
-    services: Services, batch_id: int, new: NewWindow, console: Console, *, verify_first: bool = False
+    services: Services, batch_id: int, new: NewWindow, screen: Screen, *, verify_first: bool = False
 ) -> tuple[int, dict[str, Any]]:
     """Let a stopped batch go on: with the fleet or the watcher that is at work, else in this command.
 
@@ -55,16 +54,16 @@ def resume(
     orders = NewOrders(new.read(services.settings.time_zone), verify_first)
     if require_resumable(services, batch_id, orders):
         resumed = resume_batch(services, batch_id, orders, who=who())
-        return print_sentence(console, resumed.status, f"batch {batch_id} goes on with its new orders")
+        return print_sentence(screen, resumed.status, f"batch {batch_id} goes on with its new orders")
 
     def decide() -> str:
         resume_batch(services, batch_id, orders, who=who())
         return f"batch {batch_id} goes on"
 
-    return go_on(services, batch_id, console, decide, "resume")
+    return go_on(services, batch_id, screen, decide, "resume")
 
 
-def approve(services: Services, batch_id: int, console: Console) -> tuple[int, dict[str, Any]]:
+def approve(services: Services, batch_id: int, screen: Screen) -> tuple[int, dict[str, Any]]:
     """Let the rest of a batch run after its canary rows: with the fleet or the watcher, else in this command."""
     require_approvable(services, batch_id)
 
@@ -72,11 +71,11 @@ def approve(services: Services, batch_id: int, console: Console) -> tuple[int, d
         approve_batch(services, batch_id, who=who())
         return f"batch {batch_id} is approved"
 
-    return go_on(services, batch_id, console, decide, "approve")
+    return go_on(services, batch_id, screen, decide, "approve")
 
 
-def cancel(services: Services, batch_id: int, console: Console) -> tuple[int, dict[str, Any]]:
+def cancel(services: Services, batch_id: int, screen: Screen) -> tuple[int, dict[str, Any]]:
     """Give a batch up; what was not sent never is."""
     status = cancel_batch(services, batch_id, who=who())
     sentence = f"batch {batch_id} is cancelled; onboard report {batch_id} says what was not sent"
-    return print_sentence(console, status, sentence)
+    return print_sentence(screen, status, sentence)

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.text import Text
 
 from tasks import stop_texts
 from tasks.operations.batch_status import BatchStatus
 from worker import terminal
+from worker.screen import Screen
 
 
 def batch_json(
@@ -40,7 +40,7 @@ def batch_json(
     }
 
 
-def print_sentence(console: Console, status: BatchStatus, sentence: str) -> tuple[int, dict[str, Any]]:
+def print_sentence(screen: Screen, status: BatchStatus, sentence: str) -> tuple[int, dict[str, Any]]:
     """Print one sentence about a batch; return the exit code and the JSON of a command that has done its work."""
-    console.print(Text(sentence))
+    screen.console.print(Text(sentence))
     return 0, batch_json(status)

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -25,6 +24,7 @@ from worker import terminal
 from worker.embedded_redis import find_server
 from worker.health_server import is_served
 from worker.notification_channels import Channel, open_channels
+from worker.screen import Screen
 
 #: The subjects in the order in which they are shown.
 _ORDER = (
@@ -42,16 +42,16 @@ _ORDER = (
 )
 
 
-def doctor(services: Services, console: Console, *, notify: bool = False) -> tuple[int, dict[str, Any]]:
+def doctor(services: Services, screen: Screen, *, notify: bool = False) -> tuple[int, dict[str, Any]]:
     """Examine everything, and send a test message through every channel (`notify`); exit 2 if anything is wrong."""
     place = ledger_place(services)
-    terminal.print_place(console, services.account, place)
+    terminal.print_place(screen, services.account, place)
     findings = [_settings(services), *check_installation(services), _metrics(services)]
     if services.settings.redis_url is None:
         findings.append(_private_redis())
     findings.append(_test_channels(services) if notify else _look_at_channels(services))
     findings.sort(key=lambda finding: _ORDER.index(finding.subject))
-    _print(console, findings)
+    _print(screen, findings)
     well = all(finding.ok for finding in findings)
     return (0 if well else 2), {
         "ok": well,
@@ -62,12 +62,12 @@ def doctor(services: Services, console: Console, *, notify: bool = False) -> tup
     }
 
 
-def _print(console: Console, findings: list[Finding]) -> None:
+def _print(screen: Screen, findings: list[Finding]) -> None:
     table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
     for finding in findings:
         mark = Text("ok", style="green") if finding.ok else Text("!!", style="bold red")
         table.add_row(mark, finding.subject, Text(finding.says))
-    console.print(table)
+    screen.console.print(table)
 
 
 def _settings(services: Services) -> Finding:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from tasks.operations import follow_up_report
 from tasks.operations.follow_up import follow_up as ask_about_due_sources
 from tasks.reports.i18n import Texts
@@ -14,37 +12,38 @@ from tasks.services import Services
 from worker import terminal
 from worker.command_runtime import with_redis
 from worker.interrupts import STOPPED, Interrupts
+from worker.screen import Screen
 
 
-def follow_up(services: Services, console: Console) -> tuple[int, dict[str, Any]]:
+def follow_up(services: Services, screen: Screen) -> tuple[int, dict[str, Any]]:
     """Ask elepay what became of every pending source that is due; return how it went."""
     services.settings.require_key()
-    with Interrupts() as interrupts, interrupts.counted(), with_redis(services, console, "follow-up"):
+    with Interrupts() as interrupts, interrupts.counted(), with_redis(services, screen, "follow-up"):
         due = services.ledger.follow_up.count_due()
-        console.print(f"{due:,} sources are due")
+        screen.console.print(f"{due:,} sources are due")
         result = ask_about_due_sources(
             services,
             stopping=lambda: interrupts.any_came,
-            progress=lambda so_far: console.print(
+            progress=lambda so_far: screen.console.print(
                 f"{so_far.asked:,} asked, {so_far.changed:,} have another status now"
             ),
         )
     if result.stopped_by:
-        console.print(f"stopped: {result.stopped_by}; what is left stays due")
+        screen.console.print(f"stopped: {result.stopped_by}; what is left stays due")
     code = STOPPED if result.stopped_by or interrupts.count else 0
     return code, {"due": due, "asked": result.asked, "changed": result.changed, "stopped_by": result.stopped_by}
 
 
 def report_follow_up(
-    services: Services, folder: Path | None, console: Console, *, days: float | None, lang: str | None
+    services: Services, folder: Path | None, screen: Screen, *, days: float | None, lang: str | None
 ) -> tuple[int, dict[str, Any]]:
     """List sources that are pending for too long, or have ended, on screen and as follow-up.csv; 1 if there are any."""
     written = follow_up_report.report_follow_up(services, folder=folder, days=days, lang=lang)
     texts = Texts(lang or services.settings.lang, services.settings.time_zone)
     if written.examples:
-        terminal.print_table(console, follow_up_report.COLUMNS, written.examples, right=("batch", "line"))
-    console.print(texts("follow_up_verdict", count=written.sources, days=f"{written.days:g}"))
-    console.print(str(written.path), soft_wrap=True)
+        terminal.print_table(screen, follow_up_report.COLUMNS, written.examples, right=("batch", "line"))
+    screen.console.print(texts("follow_up_verdict", count=written.sources, days=f"{written.days:g}"))
+    screen.console.print(str(written.path), soft_wrap=True)
     return (1 if written.sources else 0), {
         "sources": written.sources,
         "by_status": dict(written.by_status),

@@ -21,13 +21,12 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NamedTuple
 
-from rich.console import Console
-
 from tasks.errors import SettingsError
 from tasks.models import BatchState
 from tasks.services import Services
 from tasks.settings import given_settings, load_settings, without_settings
 from worker.embedded_redis import die_with_parent
+from worker.screen import Screen
 from worker.worker_pool import PARENT, REHEARSAL, RUNNER
 
 #: The settings that a rehearsal takes over: how a file is read and reported. All others have their defaults.
@@ -70,7 +69,7 @@ class Ran(NamedTuple):
     interrupted: bool  #: by a person: there are no reports
 
 
-def rehearse(options: Options, console: Console, *, json_output: bool = False) -> tuple[int, dict[str, Any]]:
+def rehearse(options: Options, screen: Screen, *, json_output: bool = False) -> tuple[int, dict[str, Any]]:
     """Rehearse a file; return the exit code and what `--json` prints.
 
     1. make a temporary folder for everything
@@ -88,7 +87,9 @@ def rehearse(options: Options, console: Console, *, json_output: bool = False) -
         with _simulator(options, home / "simulator.log") as url:
             environment = _environment(kept, url, home)
             services = Services(load_settings(environment, folder=home))
-            console.print(f"a rehearsal: elepay is the simulator, profile {options.profile}, seed {options.seed}")
+            screen.console.print(
+                f"a rehearsal: elepay is the simulator, profile {options.profile}, seed {options.seed}"
+            )
             ran = _run(options, environment, home, json_output=json_output)
             stays = not ran.interrupted and _is_accepted(services)
             if not stays:
@@ -97,7 +98,7 @@ def rehearse(options: Options, console: Console, *, json_output: bool = False) -
     finally:
         if not stays:
             shutil.rmtree(home, ignore_errors=True)
-    _print(console, compared, options.profile, home)
+    _print(screen, compared, options.profile, home)
     result = {**ran.result, "rehearsal": {"folder": str(home), **compared}}
     return (ran.code if compared["agree"] else max(ran.code, 1)), result
 
@@ -224,7 +225,7 @@ def _compare(services: Services, counted: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _print(console: Console, compared: Mapping[str, Any], profile: str, home: Path) -> None:
+def _print(screen: Screen, compared: Mapping[str, Any], profile: str, home: Path) -> None:
     """Print what the simulator saw, and where the rehearsal is."""
     saw = f"the simulator saw {compared['requests']:,} requests, throttled {compared['throttled']:,}"
     lines = [
@@ -238,7 +239,7 @@ def _print(console: Console, compared: Mapping[str, Any], profile: str, home: Pa
         f"ledger, reports and logs of this rehearsal, yours to delete: {home}",
     ]
     for line in lines:
-        console.print(line, soft_wrap=True)
+        screen.console.print(line, soft_wrap=True)
 
 
 def _get(url: str) -> dict[str, Any]:

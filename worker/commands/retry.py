@@ -5,8 +5,6 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from rich.console import Console
-
 from tasks.operations import report
 from tasks.operations.retry import require_retryable
 from tasks.operations.retry import retry as retry_batch
@@ -15,28 +13,29 @@ from worker.batch_wait import Ending
 from worker.command_runtime import at_work, reading_until_interrupted
 from worker.commands.sending import ReportOptions, progress_of, send_to_the_end, show_result
 from worker.operator_identity import who
+from worker.screen import Screen
 
 
 def retry(
-    services: Services, batch_id: int, console: Console, *, workers: int | None, no_workers: bool
+    services: Services, batch_id: int, screen: Screen, *, workers: int | None, no_workers: bool
 ) -> tuple[int, dict[str, Any]]:
     """Try again what may pass now, in the batch (look-ups) and in a child batch (refused and unsent rows)."""
     services.settings.require_key()
     require_retryable(services, batch_id)
     started = time.time()
-    with at_work(services, console, "retry", workers=workers, no_workers=no_workers) as work:
-        with work.interrupts.counted(), progress_of(services, console) as progress:
+    with at_work(services, screen, "retry", workers=workers, no_workers=no_workers) as work:
+        with work.interrupts.counted(), progress_of(services, screen) as progress:
             retried = retry_batch(
                 services,
                 batch_id,
                 who=who(),
-                planned=lambda sent_again, looked_up: console.print(
+                planned=lambda sent_again, looked_up: screen.console.print(
                     f"{sent_again:,} rows are sent again, {looked_up:,} unclear rows are looked up again"
                 ),
                 progress=reading_until_interrupted(work.interrupts, progress.reading),
             )
             batches = retried.batches(batch_id)
-            ending = send_to_the_end(services, batches, console, work, progress)
+            ending = send_to_the_end(services, batches, screen, work, progress)
         if ending is Ending.OVER and len(batches) > 1:
             report.write(services, services.ledger.batches.get(batch_id))
-        return show_result(services, ReportOptions(), console, batches[-1], started, ending)
+        return show_result(services, ReportOptions(), screen, batches[-1], started, ending)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from rich.console import Console
 from rich.text import Text
 
 from tasks import reason_texts
@@ -19,13 +18,14 @@ from tasks.services import Services
 from worker import terminal
 from worker.commands.batch_result import print_sentence
 from worker.operator_identity import who
+from worker.screen import Screen
 
 
 def resolve(
     services: Services,
     batch_id: int | None,
     line: int | None,
-    console: Console,
+    screen: Screen,
     *,
     created: str | None,
     absent: bool,
@@ -36,28 +36,28 @@ def resolve(
     if batch_id is None or line is None:
         if any(decisions):
             raise SettingsError("say which row: onboard resolve BATCH LINE --created SOURCE_ID | --absent | --give-up")
-        return _list_unclear(services, batch_id, console)
+        return _list_unclear(services, batch_id, screen)
     if sum(decisions) != 1:
         raise SettingsError("say one of --created SOURCE_ID, --absent (send it again) and --give-up")
     if created is not None:
         resolved = resolution.resolve_as_created(services, batch_id, line, created, who=who())
-        _print_answer(console, created, resolved)
+        _print_answer(screen, created, resolved)
     elif absent:
         resolved = resolution.resolve_as_absent(services, batch_id, line, who=who())
     else:
         resolved = resolution.give_up(services, batch_id, line, who=who())
     sentence = f"line {line} of batch {batch_id} is {resolved.state}{_what_follows(services, resolved)}"
-    return print_sentence(console, resolved.status, sentence)
+    return print_sentence(screen, resolved.status, sentence)
 
 
-def _print_answer(console: Console, source_id: str, resolved: Resolved) -> None:
+def _print_answer(screen: Screen, source_id: str, resolved: Resolved) -> None:
     answer = resolved.answer
     if answer is None or not (answer.status or answer.code):
         return
     if answer.code:
-        console.print(f"elepay could not be asked about {source_id} ({answer.code}); your word is taken")
+        screen.console.print(f"elepay could not be asked about {source_id} ({answer.code}); your word is taken")
     else:
-        console.print(f"elepay has {source_id}, its status is {answer.status}")
+        screen.console.print(f"elepay has {source_id}, its status is {answer.status}")
 
 
 def _what_follows(services: Services, resolved: Resolved) -> str:
@@ -75,12 +75,12 @@ def _what_follows(services: Services, resolved: Resolved) -> str:
     return "; it is sent again" + (f": {command}" if command else "")
 
 
-def _list_unclear(services: Services, batch_id: int | None, console: Console) -> tuple[int, dict[str, Any]]:
+def _list_unclear(services: Services, batch_id: int | None, screen: Screen) -> tuple[int, dict[str, Any]]:
     rows = resolution.list_unclear(services, batch_id)
-    zone, language = services.settings.time_zone, services.settings.lang
+    language = services.settings.lang
     if rows:
         terminal.print_table(
-            console,
+            screen,
             ("batch", "line", "customer", "method", "reference", "sent", "why"),
             [
                 (
@@ -89,14 +89,14 @@ def _list_unclear(services: Services, batch_id: int | None, console: Console) ->
                     row.customer_id,
                     row.payment_method,
                     row.reference,
-                    terminal.clock_time(row.sent_at, zone) if row.sent_at else "",
+                    screen.clock_time(row.sent_at) if row.sent_at else "",
                     reason_texts.sentence(Reason(row.code), language),
                 )
                 for row in rows
             ],
             right=("batch", "line"),
         )
-        console.print(
+        screen.console.print(
             "Look for the reference (metadata.onboarding_ref) in elepay's dashboard, then say\n"
             "onboard resolve BATCH LINE with one of\n"
             "  --created SOURCE_ID  it is there\n"
@@ -104,15 +104,15 @@ def _list_unclear(services: Services, batch_id: int | None, console: Console) ->
             "  --give-up            leave it"
         )
     else:
-        console.print("no row waits for a person")
+        screen.console.print("no row waits for a person")
     return (1 if rows else 0), {"unclear": [row._asdict() for row in rows]}
 
 
-def show(services: Services, batch_id: int, line: int, console: Console) -> tuple[int, dict[str, Any]]:
+def show(services: Services, batch_id: int, line: int, screen: Screen) -> tuple[int, dict[str, Any]]:
     """Show one row: its state and everything that happened to it besides a plain success."""
     shown, settings = show_row(services, batch_id, line), services.settings
     row = shown.row
-    console.print(f"batch {batch_id}, line {line} (record {row.record}): {row.state}")
+    screen.console.print(f"batch {batch_id}, line {line} (record {row.record}): {row.state}")
     facts = {
         "reference": row.reference,
         "payment method": row.payment_method,
@@ -124,10 +124,10 @@ def show(services: Services, batch_id: int, line: int, console: Console) -> tupl
     }
     for name, value in facts.items():
         if value:
-            console.print(Text(f"  {name:<15}{value}"))
+            screen.console.print(Text(f"  {name:<15}{value}"))
     for reason in row.reasons or ((Reason(row.code, row.parameter),) if row.code else ()):
         hint = reason_texts.hint(reason, settings.lang, shown.situation)
-        console.print(Text(f"  {reason_texts.sentence(reason, settings.lang)} {hint}"))
+        screen.console.print(Text(f"  {reason_texts.sentence(reason, settings.lang)} {hint}"))
     if shown.history:
         names = ("attempt", "what", "code", "request_id", "latency_ms", "who")
         lines = [
@@ -137,5 +137,5 @@ def show(services: Services, batch_id: int, line: int, console: Console) -> tupl
             )
             for entry in shown.history
         ]
-        terminal.print_table(console, ("when", "attempt", "what", "code", "request", "ms", "who"), lines)
+        terminal.print_table(screen, ("when", "attempt", "what", "code", "request", "ms", "who"), lines)
     return 0, {"batch": batch_id, "line": line, "row": row._asdict(), "history": list(shown.history)}

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from tasks.errors import SettingsError, UnusableFile
 from tasks.models import BatchState
 from tasks.operations.accept_batch import Accepted, accept
@@ -18,6 +16,7 @@ from worker.command_runtime import AtWork, at_work, reading_until_interrupted
 from worker.commands.sending import ReportOptions, progress_of, send_to_the_end, show_result
 from worker.operator_identity import who
 from worker.progress import Progress
+from worker.screen import Screen
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,17 +36,17 @@ class Options:
     excel_safe: bool = False
 
 
-def run(services: Services, options: Options, console: Console) -> tuple[int, dict[str, Any]]:
+def run(services: Services, options: Options, screen: Screen) -> tuple[int, dict[str, Any]]:
     """Onboard one file; return the exit code and what `--json` prints."""
     _require_sense(services, options)
     started = time.time()
-    with at_work(services, console, "run", workers=options.workers, no_workers=options.no_workers) as work:
-        with work.interrupts.counted(), progress_of(services, console) as progress:
+    with at_work(services, screen, "run", workers=options.workers, no_workers=options.no_workers) as work:
+        with work.interrupts.counted(), progress_of(services, screen) as progress:
             accepted = _accept(services, options, work, progress)
-            _print_accepted(console, accepted, options.lang or services.settings.lang)
-            ending = send_to_the_end(services, [accepted.batch.id], console, work, progress)
+            _print_accepted(screen, accepted, options.lang or services.settings.lang)
+            ending = send_to_the_end(services, [accepted.batch.id], screen, work, progress)
         reports = ReportOptions(options.reports, options.lang, options.excel_safe)
-        return show_result(services, reports, console, accepted.batch.id, started, ending)
+        return show_result(services, reports, screen, accepted.batch.id, started, ending)
 
 
 def _require_sense(services: Services, options: Options) -> None:
@@ -83,10 +82,10 @@ def _deadline(until: str | None, zone: str) -> float | None:
         raise SettingsError(f"--until takes a time of day such as 06:00, not {until!r}") from None
 
 
-def _print_accepted(console: Console, accepted: Accepted, lang: str) -> None:
+def _print_accepted(screen: Screen, accepted: Accepted, lang: str) -> None:
     batch = accepted.batch
     if batch.state in (BatchState.PAUSED, BatchState.HALTED):
-        console.print(f"batch {batch.id} has this file, and stays {batch.state}")
+        screen.console.print(f"batch {batch.id} has this file, and stays {batch.state}")
     elif accepted.goes_on:
-        console.print(f"batch {batch.id} goes on where it stopped")
-    terminal.print_ignored(console, batch, lang)
+        screen.console.print(f"batch {batch.id} goes on where it stopped")
+    terminal.print_ignored(screen, batch, lang)

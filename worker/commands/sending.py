@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.text import Text
 
 from tasks.models import Stop, StopCode
@@ -24,6 +23,7 @@ from worker.batch_wait import Ending, wait_for_batches
 from worker.command_runtime import AtWork, at_work
 from worker.commands.batch_result import batch_json
 from worker.progress import Progress
+from worker.screen import Screen
 from worker.worker_pool import REHEARSAL
 
 #: So many unfinished batches are named by a command that leaves them alone.
@@ -39,13 +39,13 @@ class ReportOptions:
     excel_safe: bool = False
 
 
-def progress_of(services: Services, console: Console) -> Progress:
+def progress_of(services: Services, screen: Screen) -> Progress:
     """Return the live display of a command."""
-    return Progress(console, services.settings.requests_per_second or None)
+    return Progress(screen, services.settings.requests_per_second or None)
 
 
 def go_on(
-    services: Services, batch_id: int, console: Console, decide: Callable[[], str], command: str
+    services: Services, batch_id: int, screen: Screen, decide: Callable[[], str], command: str
 ) -> tuple[int, dict[str, Any]]:
     """Let a stopped batch go on, by whatever makes it (`decide` returns what to say), and work on it to its end.
 
@@ -54,45 +54,45 @@ def go_on(
     """
     started = time.time()
     if services.settings.redis_url is not None:
-        return _left_to(services, batch_id, console, decide(), "the fleet's workers send it")
+        return _left_to(services, batch_id, screen, decide(), "the fleet's workers send it")
     services.settings.require_key()
-    with at_work(services, console, command, workers=None, no_workers=False) as work:
+    with at_work(services, screen, command, workers=None, no_workers=False) as work:
         if work.redis.watcher is not None:
-            return _left_to(services, batch_id, console, decide(), "the watcher that is at work here sends it")
-        with work.interrupts.counted(), progress_of(services, console) as progress:
-            console.print(decide())
-            ending = send_to_the_end(services, [batch_id], console, work, progress)
-        return show_result(services, ReportOptions(), console, batch_id, started, ending)
+            return _left_to(services, batch_id, screen, decide(), "the watcher that is at work here sends it")
+        with work.interrupts.counted(), progress_of(services, screen) as progress:
+            screen.console.print(decide())
+            ending = send_to_the_end(services, [batch_id], screen, work, progress)
+        return show_result(services, ReportOptions(), screen, batch_id, started, ending)
 
 
 def _left_to(
-    services: Services, batch_id: int, console: Console, decided: str, who_sends: str
+    services: Services, batch_id: int, screen: Screen, decided: str, who_sends: str
 ) -> tuple[int, dict[str, Any]]:
     """Say that others send a batch from now on, and when."""
     status = batch_status(services, batch_id)
-    console.print(Text(f"{decided}: {who_sends}"))
+    screen.console.print(Text(f"{decided}: {who_sends}"))
     if not status.batch.is_worked_on:
-        console.print("nobody is at work for it now: start `onboard worker`, or `onboard watch`", style="yellow")
-    _print_when(services, batch_id, console)
+        screen.console.print("nobody is at work for it now: start `onboard worker`, or `onboard watch`", style="yellow")
+    _print_when(services, batch_id, screen)
     return 0, batch_json(status)
 
 
 def send_to_the_end(
-    services: Services, batches: Sequence[int], console: Console, work: AtWork, progress: Progress
+    services: Services, batches: Sequence[int], screen: Screen, work: AtWork, progress: Progress
 ) -> Ending:
     """Say which batches are left alone and when these are sent, and wait for their end."""
-    _print_left_alone(services, batches, console)
-    _print_when(services, batches[-1], console)
+    _print_left_alone(services, batches, screen)
+    _print_when(services, batches[-1], screen)
     return wait_for_batches(services, batches, work, progress)
 
 
-def _print_left_alone(services: Services, batches: Sequence[int], console: Console) -> None:
+def _print_left_alone(services: Services, batches: Sequence[int], screen: Screen) -> None:
     """Name the unfinished batches that nobody works on: this command leaves them alone."""
     others = list_left_alone(services, batches)
     for status in others[:LEFT_ALONE]:
         batch, counts = status.batch, status.counts
         command = go_on_command(batch_stands(services, batch), batch.id) or f"onboard resume {batch.id}"
-        console.print(
+        screen.console.print(
             Text(
                 f"batch {batch.id} ({batch.name}) is {batch.state}, {counts.open + counts.unclear:,} of"
                 f" {counts.records:,} rows not done; it is left alone: {command}"
@@ -100,32 +100,32 @@ def _print_left_alone(services: Services, batches: Sequence[int], console: Conso
             soft_wrap=True,
         )
     if len(others) > LEFT_ALONE:
-        console.print("and more: onboard status")
+        screen.console.print("and more: onboard status")
 
 
-def _print_when(services: Services, batch_id: int, console: Console) -> None:
+def _print_when(services: Services, batch_id: int, screen: Screen) -> None:
     """Say that the window is closed, and until when, if it is."""
     opens_at = report.waits_for_next_night(services, services.ledger.batches.get(batch_id))
     if opens_at is not None:
-        console.print(f"nothing is sent before {terminal.clock_time(opens_at, services.settings.time_zone)}: waiting")
+        screen.console.print(f"nothing is sent before {screen.clock_time(opens_at)}: waiting")
 
 
 def show_result(
-    services: Services, options: ReportOptions, console: Console, batch_id: int, started: float, ending: Ending
+    services: Services, options: ReportOptions, screen: Screen, batch_id: int, started: float, ending: Ending
 ) -> tuple[int, dict[str, Any]]:
     """Write the reports; print verdict, counts and reports; return exit code and JSON."""
     status, seconds = batch_status(services, batch_id, count_skipped=True), time.time() - started
     paths, failed = _write_reports(services, options, status, ending)
     if REHEARSAL in os.environ and ending is Ending.INTERRUPTED:
         status = replace(status, batch=replace(status.batch, stop=Stop(StopCode.REHEARSAL)))
-    console.print()
-    terminal.print_counts(console, status.batch, status.counts, skipped=status.skipped, seconds=seconds)
+    screen.console.print()
+    terminal.print_counts(screen, status.batch, status.counts, skipped=status.skipped, seconds=seconds)
     waits = report.waits_for_next_night(services, status.batch)
     if waits:
-        _print_next_night(services, console, status, waits)
-    _print_reports(console, paths, failed)
+        _print_next_night(screen, status, waits)
+    _print_reports(screen, paths, failed)
     if ending is Ending.LEFT:
-        console.print(f"the watcher has ended; the next one, or the same command, goes on with batch {batch_id}")
+        screen.console.print(f"the watcher has ended; the next one, or the same command, goes on with batch {batch_id}")
     code = max(terminal.exit_code(status.batch, status.counts), 1 if failed else 0)
     goes_on = {"goes_on_at": waits} if waits else {}
     return code, {**batch_json(status, paths, seconds), **goes_on, **({"error": failed} if failed else {})}
@@ -152,15 +152,15 @@ def _write_reports(
     return paths, ""
 
 
-def _print_next_night(services: Services, console: Console, status: BatchStatus, waits: float) -> None:
+def _print_next_night(screen: Screen, status: BatchStatus, waits: float) -> None:
     counts = status.counts
     rest = f"{counts.open:,} rows wait" if not counts.unclear else f"{counts.open:,} rows, and look-ups, wait"
-    console.print(f"{rest} for the next night ({terminal.clock_time(waits, services.settings.time_zone)})")
+    screen.console.print(f"{rest} for the next night ({screen.clock_time(waits)})")
 
 
-def _print_reports(console: Console, paths: dict[str, Path], failed: str) -> None:
+def _print_reports(screen: Screen, paths: dict[str, Path], failed: str) -> None:
     if failed:
-        console.print(failed, style="red")
+        screen.console.print(failed, style="red")
     elif paths:
-        console.print("reports:")
-        terminal.print_reports(console, paths)
+        screen.console.print("reports:")
+        terminal.print_reports(screen, paths)

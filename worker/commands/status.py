@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.text import Text
 
 from tasks.models import Batch, BatchState
@@ -14,42 +13,43 @@ from tasks.operations.status import FleetRate, list_batches, show_batch
 from tasks.services import Services
 from worker import terminal
 from worker.commands.batch_result import batch_json
+from worker.screen import Screen
 
 
-def status(services: Services, batch_id: int | None, console: Console) -> tuple[int, dict[str, Any]]:
+def status(services: Services, batch_id: int | None, screen: Screen) -> tuple[int, dict[str, Any]]:
     """List the newest batches, or show one; with the fleet's current rate if it has a Redis."""
-    terminal.print_place(console, services.account, services.ledger.place)
-    terminal.print_trouble(console, services.ledger.replaced)
-    return _list(services, console) if batch_id is None else _show(services, batch_id, console)
+    terminal.print_place(screen, services.account, services.ledger.place)
+    terminal.print_trouble(screen, services.ledger.replaced)
+    return _list(services, screen) if batch_id is None else _show(services, batch_id, screen)
 
 
-def _show(services: Services, batch_id: int, console: Console) -> tuple[int, dict[str, Any]]:
+def _show(services: Services, batch_id: int, screen: Screen) -> tuple[int, dict[str, Any]]:
     shown = show_batch(services, batch_id)
     batch, counts = shown.status.batch, shown.status.counts
-    console.print(Text(f"batch {batch.id}: {batch.name}, {_state(batch)}"))
-    terminal.print_counts(console, batch, counts, skipped=shown.status.skipped)
+    screen.console.print(Text(f"batch {batch.id}: {batch.name}, {_state(batch)}"))
+    terminal.print_counts(screen, batch, counts, skipped=shown.status.skipped)
     if shown.look_ups_to_come:
         zone = services.settings.time_zone
-        console.print(terminal.look_ups_to_come(batch_id, shown.look_ups_to_come, zone))
+        screen.console.print(terminal.look_ups_to_come(batch_id, shown.look_ups_to_come, zone))
     more = {"worked_on": batch.is_worked_on, "rate": _rate_json(shown.rate)}
     return terminal.exit_code(batch, counts), {**batch_json(shown.status), **more}
 
 
-def _list(services: Services, console: Console) -> tuple[int, dict[str, Any]]:
+def _list(services: Services, screen: Screen) -> tuple[int, dict[str, Any]]:
     listed = list_batches(services)
     lines = []
     for each in listed.batches:
         batch, counts = each.batch, each.counts
-        since = terminal.clock_time(batch.finished_at or batch.created_at, services.settings.time_zone)
+        since = screen.clock_time(batch.finished_at or batch.created_at)
         created = f"{counts.created:,}/{counts.records:,}"
         lines.append((str(batch.id), batch.name, _state(batch), since, created, f"{counts.need_a_person:,}"))
     if lines:
         titles = ("batch", "file", "state", "since", "created", "need attention")
-        terminal.print_table(console, titles, lines, right=("batch", "created", "need attention"))
+        terminal.print_table(screen, titles, lines, right=("batch", "created", "need attention"))
     else:
-        console.print("no batch yet; `onboard run FILE` makes the first")
+        screen.console.print("no batch yet; `onboard run FILE` makes the first")
     if listed.rate is not None:
-        _print_rate(console, listed.rate)
+        _print_rate(screen, listed.rate)
     batches = [{**batch_json(each), "worked_on": each.batch.is_worked_on} for each in listed.batches]
     return 0, {"batches": batches, "rate": _rate_json(listed.rate)}
 
@@ -60,9 +60,9 @@ def _state(batch: Batch) -> str:
     return f"{batch.state}, nobody at work" if nobody else str(batch.state)
 
 
-def _print_rate(console: Console, rate: FleetRate) -> None:
+def _print_rate(screen: Screen, rate: FleetRate) -> None:
     paused = f"; nothing is sent for {rate.paused_seconds:.0f} s" if rate.paused_seconds >= 1 else ""
-    console.print(f"rate: {round(rate.rate, 3):g} of {rate.limit:g} requests/s{paused}")
+    screen.console.print(f"rate: {round(rate.rate, 3):g} of {rate.limit:g} requests/s{paused}")
 
 
 def _rate_json(rate: FleetRate | None) -> dict[str, float] | None:
@@ -72,12 +72,12 @@ def _rate_json(rate: FleetRate | None) -> dict[str, float] | None:
 
 
 def report(
-    services: Services, batch_id: int, folder: Path | None, console: Console, *, lang: str | None, excel_safe: bool
+    services: Services, batch_id: int, folder: Path | None, screen: Screen, *, lang: str | None, excel_safe: bool
 ) -> tuple[int, dict[str, Any]]:
     """Write a batch's reports as it is now."""
     written = write_report(services, batch_id, folder=folder, lang=lang, excel_safe=excel_safe)
     batch, counts = written.status.batch, written.status.counts
-    terminal.print_trouble(console, services.ledger.replaced)
-    terminal.print_counts(console, batch, counts, skipped=written.status.skipped)
-    terminal.print_reports(console, written.reports)
+    terminal.print_trouble(screen, services.ledger.replaced)
+    terminal.print_counts(screen, batch, counts, skipped=written.status.skipped)
+    terminal.print_reports(screen, written.reports)
     return terminal.exit_code(batch, counts), batch_json(written.status, written.reports)

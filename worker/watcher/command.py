@@ -6,7 +6,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.text import Text
 
 from tasks import accept
@@ -18,10 +17,11 @@ from tasks.settings import Settings
 from worker.command_runtime import at_work
 from worker.health_server import HealthServer, serve
 from worker.inboxes.local_folder import LocalFolder
+from worker.screen import Screen
 from worker.watcher.watcher import Options, Watcher
 
 
-def watch(services: Services, options: Options, console: Console) -> tuple[int, dict[str, Any]]:
+def watch(services: Services, options: Options, screen: Screen) -> tuple[int, dict[str, Any]]:
     """Onboard dropped files until interrupted, or (`once`) until all that is there has come to its end.
 
     Returns the exit code and what `--json` prints.
@@ -29,7 +29,7 @@ def watch(services: Services, options: Options, console: Console) -> tuple[int, 
     services.settings.require_key()
     if options.mapping is not None:
         load_mapping(options.mapping)  # a malformed one is reported now, and not with the first file
-    with at_work(services, console, WATCH, workers=options.workers, no_workers=options.no_workers) as work:
+    with at_work(services, screen, WATCH, workers=options.workers, no_workers=options.no_workers) as work:
         sendable_methods(services)  # so is a key that elepay does not accept
         accept.load()
         inbox = open_inbox(services.settings, options.folder)
@@ -37,7 +37,7 @@ def watch(services: Services, options: Options, console: Console) -> tuple[int, 
         inbox.prepare()
         pages = partial(HealthServer, services, pulses={"watcher": watcher.pulse})
         serve(pages, services.settings.metrics_host, services.settings.metrics_port)
-        console.print(Text(f"watching {inbox.incoming}"), soft_wrap=True)
+        screen.console.print(Text(f"watching {inbox.incoming}"), soft_wrap=True)
         with work.interrupts.counted():
             code = watcher.run()
     return code, {

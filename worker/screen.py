@@ -1,0 +1,42 @@
+"""Where a command prints, and in which language: a console, and the texts of the terminal (`terminal_texts.toml`)."""
+
+from __future__ import annotations
+
+import time
+import tomllib
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from tasks.reports.i18n import Texts
+
+
+@dataclass(frozen=True, slots=True)
+class Screen:
+    """What a command sees of the terminal."""
+
+    console: Console
+    texts: Texts
+
+    def say(self, key: str, style: str = "", **values: object) -> None:
+        """Print a text; commands, ids and paths within it are never broken by the width of the terminal."""
+        self.console.print(Text(self.texts(key, **values), style=style), soft_wrap=True)
+
+    def clock_time(self, at: float) -> str:
+        """Return a time of day in the people's time zone; with the date if it is not today."""
+        today = self.texts.time(time.time(), "%Y-%m-%d")
+        return self.texts.time(at, "%Y-%m-%d %H:%M").removeprefix(f"{today} ")
+
+
+def open_screen(lang: str, time_zone: str, *, on_stderr: bool = False) -> Screen:
+    """Return the screen of this process; on standard error where standard output is for JSON."""
+    return Screen(Console(stderr=on_stderr, highlight=False), Texts(lang, time_zone, _terminal_texts()))
+
+
+@cache
+def _terminal_texts() -> dict[str, Any]:
+    return tomllib.loads(Path(__file__).with_name("terminal_texts.toml").read_text("utf-8"))
