@@ -14,6 +14,9 @@ from tasks.send.outcomes import Decision, Effect
 
 log = structlog.get_logger("onboard")
 
+#: A small batch may have been closed by another process in the instant between its last answers and their effect.
+_MAY_BE_WRONG = (BatchState.RUNNING, BatchState.FINISHED)
+
 
 class BatchGuards:
     """What a process knows of the batches that it works on, beyond their rows."""
@@ -87,7 +90,7 @@ class BatchGuards:
         if not self._ledger.guards.all_answers_say(row.batch_id, DOES_NOT_EXIST, 1 if halted else self._guard_answers):
             return
         stop = Stop(StopCode.GUARD, {"answers": self._guard_answers, "code": DOES_NOT_EXIST})
-        now = self._ledger.lifecycle.change_state(row.batch_id, BatchState.HALTED, stop, only_from=[BatchState.RUNNING])
+        now = self._ledger.lifecycle.change_state(row.batch_id, BatchState.HALTED, stop, only_from=_MAY_BE_WRONG)
         self._ledger.guards.take_back_refusals(row.batch_id, DOES_NOT_EXIST)
         if now:
             log.error("batch halted", batch=row.batch_id, why=stop_texts.sentence(stop))

@@ -11,10 +11,13 @@ import pytest
 from factories import answer, new_row, new_worker, running_batch, whole
 from sqlalchemy import text
 
+from tasks.elepay.codes import DOES_NOT_EXIST
 from tasks.errors import LedgerError
 from tasks.ledger import Ledger
 from tasks.ledger.postgres import IDLE_IN_TRANSACTION_SECONDS
 from tasks.models import BatchState, RowState, Slice, Stop, StopCode
+from tasks.send.batch_guards import BatchGuards
+from tasks.send.outcomes import Decision
 
 
 def test_every_row_is_claimed_by_exactly_one_of_many_workers(ledger: Ledger) -> None:
@@ -403,6 +406,24 @@ def test_refusals_by_a_wrong_key_are_taken_back(ledger: Ledger) -> None:
     assert not ledger.guards.all_answers_say(batch, "M002003", 4)
     assert ledger.guards.take_back_refusals(batch, "M002003") == 3
     assert ledger.queries.count_states(batch) == {RowState.WAITING: 3}
+
+
+def test_a_batch_closed_before_its_last_answers_took_effect_is_halted_all_the_same(ledger: Ledger) -> None:
+    """Another process may close it between the commit of the answers and what they mean for the batch."""
+    batch = running_batch(ledger, 2)
+    mine = new_worker(ledger)
+    rows = ledger.leases.claim(whole(batch), mine.number)
+    mine.mark(rows)
+    refusals = [answer(row, RowState.REFUSED, code=DOES_NOT_EXIST) for row in rows]
+    mine.record(*refusals)
+    assert ledger.lifecycle.close(batch)
+    guards = BatchGuards(ledger, guard_answers=2, breaker_answers=0, breaker_share=1.0)
+    for row, refusal in zip(rows, refusals, strict=True):
+        guards.take_effect(row, Decision(refusal, definite=True))
+    halted = ledger.batches.get(batch)
+    assert (halted.state, halted.finished_at) == (BatchState.HALTED, None)
+    assert ledger.queries.count_states(batch) == {RowState.WAITING: 2}
+    assert not ledger.lifecycle.close(batch)
 
 
 def test_a_ledger_error_quotes_neither_statement_nor_values(ledger: Ledger) -> None:
