@@ -21,7 +21,7 @@ def identity_of(customer_id: str, payment_method: str, resource: str, reference:
 
 
 def spelling_of(customer_id: str, payment_method: str, resource: str, reference: str) -> bytes | None:
-    """Return 8 bytes that tell spellings of one identity apart; None for the folded spelling."""
+    """Return 8 bytes that distinguish the spellings of one identity; None for the folded spelling."""
     written = f"{customer_id}\x1f{payment_method}\x1f{resource}\x1f{reference}"
     if written.isascii() or written == "\x1f".join(map(fold, (customer_id, payment_method, resource, reference))):
         return None

@@ -11,7 +11,7 @@ import threading
 
 #: Exit code of a process that ended because it got no memory (EX_SOFTWARE of sysexits.h).
 OUT_OF_MEMORY = 70
-#: What a person is told then.
+#: What is said then.
 NO_MEMORY = (
     "not enough memory: the process reached its limit (`ulimit -v`, the container's, or the machine's)."
     " Nothing is lost; raise the limit (700 MB of address space suffice), then run the same command again"

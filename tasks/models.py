@@ -106,7 +106,7 @@ class Stop(NamedTuple):
 
 
 class NotificationKind(StrEnum):
-    """What people are told of (`worker/notifier.py`)."""
+    """What people are notified of (`worker/notifier.py`)."""
 
     FINISHED = "finished"  #: a batch came to its end
     PAUSED = "paused"  #: a batch waits for a person: the breaker, the canary, its deadline, or somebody's wish
@@ -123,7 +123,7 @@ class NotificationKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Notification:
-    """Something that people are told once through each channel; it names no customer and quotes no file."""
+    """An event that is delivered once through each channel; it names no customer and quotes no file."""
 
     id: int
     kind: NotificationKind
@@ -184,7 +184,7 @@ def decode_reasons(stored: bytes | None) -> tuple[Reason, ...]:
 
 @dataclass(frozen=True, slots=True)
 class SourceRequest:
-    """What `POST /customers/{customerId}/sources` is told (docs/reference/elepay-api.md §2.2)."""
+    """The body of `POST /customers/{customerId}/sources` (docs/reference/elepay-api.md §2.2)."""
 
     customer_id: str
     payment_method: str

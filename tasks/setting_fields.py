@@ -210,7 +210,7 @@ class SettingFields(BaseSettings):
     scan_seconds: float = _field(
         "ONBOARD_SCAN_SECONDS",
         10.0,
-        "How often `onboard watch` looks without being told (network shares tell nothing), and tries again.",
+        "How often `onboard watch` looks without a file event (network shares send none), and tries again.",
         gt=0,
         le=3600,
     )
@@ -230,19 +230,21 @@ class SettingFields(BaseSettings):
     )
     metrics_host: str = _field("ONBOARD_METRICS_HOST", "127.0.0.1", "The address of that port.")
 
-    # telling people
+    # notifications
     notify_urls: SecretStr | None = _field(
         "ONBOARD_NOTIFY_URLS",
         None,
-        "Who is told what happened: Apprise addresses, with blanks or line ends between them.",
+        "Who is notified of what happened: Apprise addresses, with blanks or line ends between them.",
     )
     notify_command: str = _field(
-        "ONBOARD_NOTIFY_COMMAND", "", "A program that is told, too, as JSON on its standard input; run without a shell."
+        "ONBOARD_NOTIFY_COMMAND",
+        "",
+        "A program that gets each notification as JSON on its standard input; run without a shell.",
     )
     notify_gap_seconds: float = _field(
         "ONBOARD_NOTIFY_GAP_SECONDS",
         60.0,
-        "After so long what could not be told is tried again; the gap doubles up to four hours, for a day.",
+        "After so long a notification that failed is tried again; the gap doubles up to four hours, for a day.",
         gt=0,
         le=14_400,
     )

@@ -38,7 +38,7 @@ UNLIMITED_REQUESTS_PER_SECOND = 10_000.0
 
 
 class Settings(SettingFields):
-    """What the program was told; read once, at a door."""
+    """The settings of this process; read once, at a door."""
 
     # no settings: what is left where home and drop folder were by default before, if nothing says where they are
     former_home: Path | None = None

@@ -10,7 +10,7 @@ progress               how far a run has come, live on a terminal
 operator_identity      who gives a command, for the ledger's history
 watcher                `onboard watch`: brings dropped files to their end
 inboxes                where dropped files arrive: the drop folder, behind a protocol for other stores
-failures               what a person is told about whatever was raised
+failures               what is said about whatever was raised
 worker_pool            the workers of a run: started, watched, stopped; the lock of a home folder
 embedded_redis         a Valkey of our own for the life of one command
 worker_process         `onboard worker`: Celery's consumer with our sending loop
@@ -19,7 +19,7 @@ celery_app             broker, queue, schedule, time limits
 notifier               delivers notifications, once through each channel
 notification_channels  the channels: Apprise and a command
 health_server          `/metrics`, `/healthz` and `/readyz` of a long-lived process
-metrics                what Prometheus is told
+metrics                what Prometheus reads
 terminal               tables, verdicts and times as a person sees them
 screen                 where a command prints, and in which language
 interrupts             Ctrl-C and SIGTERM, obeyed whatever hangs

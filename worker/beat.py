@@ -12,7 +12,7 @@ from tasks.settings import Settings
 
 
 def beat(settings: Settings) -> int:
-    """Send the scheduled messages until told to stop. Raises SettingsError without a fleet, or beside another beat."""
+    """Send the scheduled messages until stopped. Raises SettingsError without a fleet, or beside another beat."""
     from worker.celery_app import Clock, app
 
     if settings.redis_url is None:

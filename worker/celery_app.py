@@ -32,14 +32,14 @@ QUEUE_EXPIRES_SECONDS = 3600
 SOCKET_SECONDS = 10
 #: Seconds between two sweeps of a fleet's worker.
 REAP_SECONDS = 2.0
-#: A signal has told this worker to end; without one, its end is a failure.
+#: A signal has asked this worker to end; without one, its end is a failure.
 told_to_end = threading.Event()
 
 
 class Clock(PersistentScheduler):
     """Celery's scheduler; whenever it writes its schedule down, every three minutes or so, it gives a sign of life.
 
-    The file of the schedule tells nothing: some databases write it at the end only.
+    The file of the schedule proves nothing: some databases write it at the end only.
     """
 
     def sync(self) -> None:

@@ -17,11 +17,11 @@ def main() -> int:
     screen = open_screen("en", "UTC")
     screen.console.print(f"$ onboard rehearse --seed 7 sample_data/{SAMPLE.name}")
     try:
-        code, told = rehearse(Options(SAMPLE, seed=7), screen)
+        code, result = rehearse(Options(SAMPLE, seed=7), screen)
     except OnboardingError as error:
         sys.stderr.write(f"{error}\n")
         return 2
-    return 0 if code in (0, 1) and told["rehearsal"]["agree"] else code
+    return 0 if code in (0, 1) and result["rehearsal"]["agree"] else code
 
 
 if __name__ == "__main__":

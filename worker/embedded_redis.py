@@ -68,7 +68,7 @@ class EmbeddedRedis:
         self.stop()
 
     def look_after(self) -> bool:
-        """Start the server again, empty and at the same address, if it has died; tell whether it had."""
+        """Start the server again, empty and at the same address, if it has died; return whether it had."""
         if self._process is None or self._process.poll() is None:
             return False
         self._start()

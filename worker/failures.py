@@ -1,4 +1,4 @@
-"""What a person is told about whatever was raised: the one place where exceptions become sentences and exit codes.
+"""What is said about whatever was raised: the one place where exceptions become sentences and exit codes.
 
 Exit code 2 is for input, settings and servers: somebody can do something about it. 70 is for a fault of the program and
 for too little memory. No sentence repeats the text of an exception of a library, which may quote data or a secret.

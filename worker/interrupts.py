@@ -96,7 +96,7 @@ class Interrupts:
 def _end() -> None:
     os.write(
         2,
-        b"\nonboard: told to end, but something does not answer, so it ends at once. Nothing is lost: the same command"
+        b"\nonboard: asked to end, but something does not answer, so it ends at once. Nothing is lost: the same command"
         b" goes on where it stopped.\n",
     )
     os._exit(STOPPED)

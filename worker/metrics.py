@@ -1,4 +1,4 @@
-"""What Prometheus is told: every metric with its name and its sentence; no label ever holds data of a file."""
+"""What Prometheus reads: every metric with its name and its sentence; no label ever holds data of a file."""
 
 from __future__ import annotations
 
@@ -103,7 +103,9 @@ def _of_the_ledger(overview: Overview) -> Iterator[Metric]:
         overview.last_finished_at or 0.0,
     )
     yield GaugeMetricFamily(
-        "onboard_failing_news", "News that a channel could not be told yet and that is tried again.", overview.failing
+        "onboard_failing_news",
+        "Notifications that a channel could not deliver yet and that are tried again.",
+        overview.failing,
     )
 
 

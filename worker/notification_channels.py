@@ -1,4 +1,4 @@
-"""The ways to tell people: Apprise (mail, webhooks and a hundred more) and a command. The one room of Apprise.
+"""The ways to notify people: Apprise (mail, webhooks and a hundred more) and a command. The one room of Apprise.
 
 A channel's address may hold a password or a token: it is never logged, shown or written down. In the log and in the
 ledger a channel is called by its kind and its place among those of its kind, e.g. `mailtos-1`.
@@ -26,7 +26,7 @@ from tasks.errors import SettingsError
 from tasks.reports.notification_message import Message
 from tasks.settings import Settings, without_settings
 
-#: A channel has so long to tell a message. It does so in a process of its own, which is ended then, whatever it does.
+#: A channel has so long to deliver a message. Its process is ended then, whatever it does.
 SEND_SECONDS = 30.0
 #: Address space of a process that speaks to a server, in bytes: an answer without end fills no memory of ours.
 MOST_BYTES = 2**30
@@ -38,7 +38,7 @@ _PORTS = {"mailto": 587, "mailtos": 587}
 
 
 class Channel(Protocol):
-    """A way to tell people."""
+    """A way to notify people."""
 
     name: str
 
@@ -98,7 +98,7 @@ def _service(url: str) -> Any:
     except Exception:  # noqa: BLE001 - whatever it stumbles over may quote the address
         return None
     if service is not None:
-        service.request_rate_per_sec = 0  # the ledger decides when something is told
+        service.request_rate_per_sec = 0  # the ledger decides when something is sent
         service.notify_format = "text"  # as HTML a mail would lose its lines
     return service
 
@@ -172,8 +172,8 @@ def _speak() -> int:
     resource.setrlimit(resource.RLIMIT_AS, (MOST_BYTES, MOST_BYTES))
     given = orjson.loads(sys.stdin.buffer.read())
     service = _service(given["url"])
-    told = service.notify(title=given["title"], body=given["text"], notify_type="info", body_format="text")
-    return 0 if told else 1
+    delivered = service.notify(title=given["title"], body=given["text"], notify_type="info", body_format="text")
+    return 0 if delivered else 1
 
 
 if __name__ == "__main__":

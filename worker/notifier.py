@@ -100,7 +100,7 @@ class Notifier:
             except Exception as error:  # noqa: BLE001 - the door of a thread: the next try may succeed
                 if type(error).__name__ != failure:
                     failure = type(error).__name__
-                    log.warning("telling people failed, trying again", channel=channel.name, error=failure)
+                    log.warning("notification failed, trying again", channel=channel.name, error=failure)
 
     def _register_channels(self) -> None:
         """Let the ledger know the channels, as of the start of this process: they deliver nothing older."""
@@ -152,7 +152,7 @@ class Notifier:
             succeeded, failure = False, type(error).__name__
         if succeeded:
             self._services.ledger.outbox.record_delivered(notification.id, channel.name)
-            log.info("people told", **_log_fields(channel, claimed))
+            log.info("notification delivered", **_log_fields(channel, claimed))
         else:
             self._retry_later(channel, claimed, failure)
 

@@ -136,7 +136,7 @@ def _ensure_end(stop: threading.Event) -> None:
         time.sleep(0.1)
         if send_loop.in_flight or send_loop.moved_at != moved_at:
             last, moved_at = time.monotonic(), send_loop.moved_at
-    log.warning("told to end, but something does not answer, so this worker ends at once; nothing is lost")
+    log.warning("asked to end, but something does not answer, so this worker ends at once; nothing is lost")
     os._exit(0)
 
 

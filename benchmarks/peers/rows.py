@@ -24,7 +24,7 @@ def address(row: Mapping[str, str]) -> str:
 
 
 def body(row: Mapping[str, str]) -> dict[str, Any]:
-    """Return what createSource is told; the reference is what the simulator counts by."""
+    """Return the body of createSource; the reference is what the simulator counts by."""
     return {
         "paymentMethod": row["payment_method"],
         "resource": row["resource"],

@@ -169,7 +169,7 @@ def _numbers(sample: Sequence[Record], columns: Sequence[Column], *, guarded: bo
 
 
 def _version(path: Path) -> tuple[int, ...]:
-    """Return what tells one content of a file from another, without reading it; () if there is none."""
+    """Return what distinguishes one content of a file from another, without reading it; () if there is none."""
     try:
         found = path.stat()
     except OSError:

@@ -48,7 +48,7 @@ def decode_request(request: bytes) -> Parts:
 
 
 def content_of(request: bytes) -> bytes:
-    """Return the 8 bytes that tell whether two rows of one identity ask for the same."""
+    """Return the 8 bytes that are equal when two rows of one identity ask for the same."""
     return hashlib.blake2b(request, digest_size=8).digest()
 
 

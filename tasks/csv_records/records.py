@@ -12,7 +12,7 @@ MAX_RECORD_CHARS = 1_048_576
 #: Most columns a header may have.
 MAX_COLUMNS = 1_000
 #: Delimiters that are recognised, the first wins when two split the header equally often. Others (such as `|`) can be
-#: the second byte of a cp932 character, so that the exact bytes of a record could not be told from its text.
+#: the second byte of a cp932 character, so that the exact bytes of a record could not be derived from its text.
 DELIMITERS = (",", ";", "\t")
 #: A field of these alone is empty where the bytes of a file are looked at: blank, tab, no-break space, full-width
 #: blank, a stray byte order mark. What is trimmed from keys is more (`accept.blanks`).

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 #: A server that says nothing for so long in answer to one call is left.
 ANSWER_SECONDS = 30.0
-#: The same of a process that was told to end.
+#: The same of a process that was asked to end.
 HURRY_SECONDS = 3.0
 
 
@@ -13,8 +13,8 @@ class Timeouts:
 
     def __init__(self, seconds: float | None = ANSWER_SECONDS) -> None:
         self.seconds = seconds
-        self.hurries = False  #: this process was told to end
-        self.exhausted = False  #: a process that was told to end has waited in vain, and asks no more
+        self.hurries = False  #: this process was asked to end
+        self.exhausted = False  #: a process that was asked to end has waited in vain, and asks no more
 
     def hurry(self) -> None:
         """Wait for no answer longer than HURRY_SECONDS from now on, and after one such wait in vain for none."""

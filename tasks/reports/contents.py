@@ -1,4 +1,4 @@
-"""What the reports of one batch tell, put together once for all of them."""
+"""The contents of the reports of one batch, put together once for all of them."""
 
 from __future__ import annotations
 

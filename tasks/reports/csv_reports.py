@@ -5,7 +5,7 @@ earlier report (the file is a corrected `failures.csv`) give way to the new ones
 blank lines are left out.
 
 A record with too few or too many fields is straightened, so that our columns stand under their titles: it is filled up
-with empty fields, or what is too much moves into `onboarding_straightened`. That mark also tells intake, when the file
+with empty fields, or what is too much moves into `onboarding_straightened`. That mark also shows intake, when the file
 is dropped again, that nobody has fixed the record yet (`csv_records.still_broken`). A record with misplaced quotes
 stays as it stands.
 

@@ -18,7 +18,7 @@ NOTICES = ("notice.txt", "notice.json")
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """What is to be told about one file."""
+    """What a notice says about one file."""
 
     kind: str  #: `rejected` or `already_onboarded`
     file: str  #: the file's name

@@ -39,7 +39,7 @@ _STOPS = frozenset(
 
 
 class Message(NamedTuple):
-    """What a channel tells."""
+    """What a channel delivers."""
 
     title: str
     text: str

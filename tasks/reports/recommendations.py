@@ -1,4 +1,4 @@
-"""What a person is told first: the verdict in one line, and what to do, ordered by how many rows it would fix."""
+"""What a report says first: the verdict in one line, and what to do, ordered by how many rows it would fix."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ class TimelinePoint(NamedTuple):
     at: float  #: epoch second in which it lies
     sent: int = 0  #: rows sent
     throttled: int = 0  #: answers "too many requests"
-    paused: bool = False  #: the fleet was told to wait
+    paused: bool = False  #: the fleet paused
 
 
 class FileWarning(NamedTuple):

@@ -1,6 +1,6 @@
 """A worksheet that holds text only and takes a row at a time: nothing in it is ever a formula, a link or a number.
 
-XlsxWriter writes a cell at a time, tells types by the value's look unless told otherwise, and passes a text of the form
+XlsxWriter writes a cell at a time, derives a type from the look of a value unless given, and passes a text of the form
 `<r>...</r>` on as its own mark-up. Here a row is written at once, always as inline text, in the way of its
 `constant_memory` mode, three times as fast.
 """

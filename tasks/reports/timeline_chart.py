@@ -51,7 +51,7 @@ class Timeline:
 
     @property
     def paused(self) -> int:
-        """Steps in which the fleet was told to wait."""
+        """Steps in which the fleet paused."""
         return sum(step.paused for step in self.steps)
 
     @property

@@ -1,4 +1,4 @@
-"""`onboard beat`, `worker`, `watch`: processes that work until they are told to stop."""
+"""`onboard beat`, `worker`, `watch`: processes that work until they are stopped."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ commands = typer.Typer()
 
 @commands.command()
 def beat() -> None:
-    """Be the clock of a fleet: tell its workers when to follow up and to tidy, until told to stop."""
+    """Be the clock of a fleet: send its workers what is scheduled (follow-up, tidying), until stopped."""
     from tasks.errors import OnboardingError
     from tasks.settings import load_settings
 
@@ -46,7 +46,7 @@ def worker(
     not_before: NotBeforeOption = None,
     until: UntilOption = None,
 ) -> None:
-    """Work for the fleet: take slices from Redis and send them, until told to stop."""
+    """Work for the fleet: take slices from Redis and send them, until stopped."""
     from tasks.errors import OnboardingError
 
     set_window(not_before, until)
