@@ -22,6 +22,7 @@ health_server          `/metrics`, `/healthz` and `/readyz` of a long-lived proc
 metrics                what Prometheus reads
 terminal               tables, verdicts and times as a person sees them
 screen                 where a command prints, and in which language
+wrapping               Japanese text that breaks between its characters
 interrupts             Ctrl-C and SIGTERM, obeyed whatever hangs
 logs                   one event a line, ids always, personal data and keys never
 =====================  ====================================================================

@@ -56,11 +56,7 @@ def wait_for_batches(services: Services, batches: Sequence[int], work: AtWork, p
 
 def _interrupt(services: Services, batches: Sequence[int], progress: Progress) -> None:
     """Say what Ctrl-C does, and pause the batches; with a ledger that is out of reach they count as interrupted."""
-    progress.announce(
-        "stopping: nothing more is sent, and the answers under way are awaited"
-        f" ({services.settings.total_timeout_seconds:g} s at most)."
-        " Ctrl-C again ends at once; nothing is lost either way."
-    )
+    progress.announce("stopping", seconds=f"{services.settings.total_timeout_seconds:g}")
     services.ledger.hurry()
     for batch_id in batches:
         try:

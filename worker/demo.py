@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from tasks.errors import OnboardingError
-from worker.commands.rehearse import Options, rehearse
+from worker.commands.rehearse import Options, defaults, rehearse
 from worker.screen import open_screen
 
 SAMPLE = Path(__file__).resolve().parent.parent / "sample_data" / "clean.csv"
@@ -14,9 +14,9 @@ SAMPLE = Path(__file__).resolve().parent.parent / "sample_data" / "clean.csv"
 
 def main() -> int:
     """Rehearse; 0 if ledger and simulator agree, although the simulator refuses some rows (exit code 1)."""
-    screen = open_screen("en", "UTC")
-    screen.console.print(f"$ onboard rehearse --seed 7 sample_data/{SAMPLE.name}")
     try:
+        screen = open_screen(defaults().lang, "UTC")
+        screen.console.print(f"$ onboard rehearse --seed 7 sample_data/{SAMPLE.name}")
         code, result = rehearse(Options(SAMPLE, seed=7), screen)
     except OnboardingError as error:
         sys.stderr.write(f"{error}\n")

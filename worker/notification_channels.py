@@ -18,7 +18,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import orjson
 
@@ -37,6 +37,14 @@ _WITH_A_HOST = ("mailto", "json", "form", "xml", "mmost", "rocket", "ntfy", "got
 _PORTS = {"mailto": 587, "mailtos": 587}
 
 
+class Trouble(NamedTuple):
+    """What is wrong with a channel."""
+
+    code: str  #: `host_unreachable` or `no_program`
+    port: str = ""  #: of the host
+    error: OSError | None = None  #: why it cannot be reached
+
+
 class Channel(Protocol):
     """A way to notify people."""
 
@@ -45,8 +53,8 @@ class Channel(Protocol):
     def send(self, message: Message) -> bool:
         """Tell a message; False if it surely did not arrive, or nobody knows. May raise whatever it likes."""
 
-    def trouble(self) -> str:
-        """Return what is wrong with it, as far as can be seen without sending; nothing if all is well."""
+    def trouble(self) -> Trouble | None:
+        """Return what is wrong with it, as far as can be seen without sending; None if all is well."""
 
 
 def open_channels(settings: Settings) -> list[Channel]:
@@ -136,18 +144,18 @@ class Apprise:
         given = orjson.dumps({"url": self._url, "title": message.title, "text": message.text})
         return _run([sys.executable, "-P", "-m", "worker.notification_channels"], given)
 
-    def trouble(self) -> str:
+    def trouble(self) -> Trouble | None:
         """Return whether a mail server or a webhook of one's own cannot be reached."""
         kind = self.name.partition("-")[0]
         if not kind.startswith(_WITH_A_HOST):
-            return ""
+            return None
         host = getattr(self._service, "smtp_host", None) or self._service.host
         port = self._service.port or _PORTS.get(kind) or (443 if kind.endswith("s") else 80)
         try:
             with socket.create_connection((str(host), int(port)), timeout=REACH_SECONDS):
-                return ""
+                return None
         except OSError as error:
-            return f"port {port} of its host cannot be reached ({error.strerror or type(error).__name__})"
+            return Trouble("host_unreachable", str(port), error)
 
 
 class Command:
@@ -161,9 +169,9 @@ class Command:
         """Run it."""
         return _run(self._words, orjson.dumps({**message.facts, "title": message.title}))
 
-    def trouble(self) -> str:
+    def trouble(self) -> Trouble | None:
         """Return whether there is no such program."""
-        return "" if shutil.which(self._words[0]) else "there is no such program, or it may not be run"
+        return None if shutil.which(self._words[0]) else Trouble("no_program")
 
 
 def _speak() -> int:

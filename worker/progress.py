@@ -6,15 +6,17 @@ import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 
-from rich.console import Group
+from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
 from tasks.errors import RateLimitUnavailable
 from tasks.models import OPEN_STATES, RowState
+from tasks.reports.i18n import Texts
 from tasks.services import Services
 from worker import terminal
 from worker.screen import Screen
+from worker.wrapping import wrapped
 
 #: A wait that ends sooner is not reported.
 WORTH_SAYING_SECONDS = 3.0
@@ -41,19 +43,24 @@ class Progress:
         if self._live is not None:
             self._live.stop()
 
+    @property
+    def texts(self) -> Texts:
+        """What it says, in the reader's language."""
+        return self._screen.texts
+
     def say(self, sentence: str) -> None:
         """Print a sentence once where there is no live display that shows it."""
         if self._live is None:
-            self._console.print(sentence)
+            self._console.print(Text(sentence))
 
-    def announce(self, sentence: str) -> None:
-        """Print a sentence, above the live display if there is one."""
-        self._console.print(Text(sentence))
+    def announce(self, key: str, **values: object) -> None:
+        """Print a text, above the live display if there is one."""
+        self._console.print(Text(self.texts(key, **values)))
 
     def reading(self, records: int) -> None:
         """Show how far the file has been read."""
         if self._live is not None:
-            self._live.update(Text(f"reading … {records:,} records"))
+            self._live.update(Text(self.texts("reading", count=records)))
 
     def show(self, count: Mapping[RowState, int], rate: float | None, note: str = "") -> None:
         """Show rows by state, rows/s against the current rate, and the time left."""
@@ -62,14 +69,14 @@ class Progress:
         total = sum(count.values()) or 1
         ended = sum(number for state, number in count.items() if state in _ENDED)
         states = Text(" · ").join(
-            Text(f"{state} {count[state]:,}", style=colour)
+            Text(f"{self.texts(f'state_{state}')} {self.texts.number(count[state])}", style=colour)
             for state, colour in terminal.COLOURS.items()
             if count.get(state)
         )
         head = Text.assemble(self._bar(count, total), f" {ended:,}/{total:,}", (f" {ended / total:4.0%}", "bold"))
-        lines = [head, states, Text(self._pace(ended, total, rate), style="dim")]
+        lines: list[RenderableType] = [head, states, Text(self._pace(ended, total, rate), style="dim")]
         if note:
-            lines.append(Text(note, style="yellow"))
+            lines.append(wrapped(Text(note, style="yellow")))
         self._live.update(Group(*lines))
 
     def _bar(self, count: Mapping[RowState, int], total: int) -> Text:
@@ -85,9 +92,12 @@ class Progress:
         self._seen.append((time.monotonic(), ended))
         (first_at, first), (last_at, last) = self._seen[0], self._seen[-1]
         speed = (last - first) / (last_at - first_at) if last_at > first_at else 0.0
-        allowed = "" if rate is None or self._limit is None else f" of {rate:,.0f} allowed"
-        left = f", {terminal.duration((total - ended) / speed)} left" if speed > 0 and ended < total else ""
-        return f"{speed:,.0f} rows/s{allowed}{left}"
+        pace = self.texts("pace", rate=f"{speed:,.0f}")
+        if rate is not None and self._limit is not None:
+            pace += self.texts("pace_allowed", rate=f"{rate:,.0f}")
+        if speed > 0 and ended < total:
+            pace += self.texts("pace_left", duration=self.texts.duration((total - ended) / speed))
+        return pace
 
 
 class BatchesDisplay:
@@ -109,13 +119,11 @@ class BatchesDisplay:
         try:
             current = self._services.rate_limit.current()
         except RateLimitUnavailable:
-            return None, "Redis does not answer; nothing is sent"
-        if current.rate < 0.95 * current.limit:
-            return (
-                current.rate,
-                f"elepay throttled: {current.rate:,.1f} of {current.limit:,.0f} requests/s for now",
-            )
-        return current.rate, ""
+            return None, self._progress.texts("redis_silent")
+        if current.rate >= 0.95 * current.limit:
+            return current.rate, ""
+        rate, limit = f"{current.rate:,.1f}", f"{current.limit:,.0f}"
+        return current.rate, self._progress.texts("throttled_now", rate=rate, limit=limit)
 
     def look_ups_to_come(self, batch_id: int, count: Mapping[RowState, int]) -> str:
         """Return the sentence for the live display, or ""; without a display it is printed whenever it changes much."""
@@ -124,7 +132,7 @@ class BatchesDisplay:
         to_come = self._services.ledger.queries.look_ups_to_come(batch_id)
         if to_come is None or to_come.last_at < self._services.ledger.now() + WORTH_SAYING_SECONDS:
             return ""
-        sentence = terminal.look_ups_to_come(batch_id, to_come, self._services.settings.time_zone)
+        sentence = terminal.look_ups_to_come(self._progress.texts, batch_id, to_come)
         if to_come.last_at > self._said_until + WORTH_SAYING_SECONDS:
             self._said_until = to_come.last_at
             self._progress.say(sentence)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import time
 import tomllib
 from dataclasses import dataclass
@@ -22,14 +23,19 @@ class Screen:
     console: Console
     texts: Texts
 
-    def say(self, key: str, style: str = "", **values: object) -> None:
+    def say(self, key: str, *, style: str = "", **values: object) -> None:
         """Print a text; commands, ids and paths within it are never broken by the width of the terminal."""
         self.console.print(Text(self.texts(key, **values), style=style), soft_wrap=True)
 
+    def why(self, error: OSError) -> str:
+        """Return why the system refused something, in words."""
+        key = f"system_{errno.errorcode.get(error.errno or 0, '')}"
+        return self.texts(key) if key in _terminal_texts() else error.strerror or type(error).__name__
+
     def clock_time(self, at: float) -> str:
         """Return a time of day in the people's time zone; with the date if it is not today."""
-        today = self.texts.time(time.time(), "%Y-%m-%d")
-        return self.texts.time(at, "%Y-%m-%d %H:%M").removeprefix(f"{today} ")
+        today = self.texts.time(time.time(), self.texts("time_day"))
+        return self.texts.time(at, self.texts("time_minute")).removeprefix(f"{today} ")
 
 
 def open_screen(lang: str, time_zone: str, *, on_stderr: bool = False) -> Screen:

@@ -12,11 +12,12 @@ from rich.text import Text
 
 from tasks import stop_texts
 from tasks.ledger import LookUpsToCome
-from tasks.models import Account, Batch, BatchState, Reason, RowCounts, RowState
+from tasks.models import Account, Batch, BatchState, Reason, RowCounts, RowState, StopCode
 from tasks.reason_texts import sentence
 from tasks.reports import recommendations
 from tasks.reports.i18n import Texts
 from worker.screen import Screen
+from worker.wrapping import Wrapped, wrapped
 
 #: Colour of each state, in the order in which they are shown.
 COLOURS = {
@@ -42,11 +43,18 @@ def next_time(text: str, zone: str) -> float:
     return (then if then > now else then + timedelta(days=1)).timestamp()
 
 
-def look_ups_to_come(batch_id: int, to_come: LookUpsToCome, zone: str) -> str:
+def look_ups_to_come(texts: Texts, batch_id: int, to_come: LookUpsToCome) -> str:
     """Return the sentence that says which rows in doubt a batch waits for, and until when."""
-    rows = "1 unclear row waits" if to_come.rows == 1 else f"{to_come.rows:,} unclear rows wait"
-    until = Texts("en", zone).time(to_come.last_at, "%H:%M:%S")
-    return f"batch {batch_id}: {rows} to be looked up at elepay, until {until} at least"
+    until = texts.time(to_come.last_at, "%H:%M:%S")
+    return texts("look_ups_to_come", count=to_come.rows, batch=str(batch_id), until=until)
+
+
+def print_columns(
+    screen: Screen, heads: Sequence[str], rows: Sequence[Sequence[str | Text]], right: Collection[str] = ()
+) -> None:
+    """Print rows as `print_table` does; `heads` and `right` are keys of titles in the catalogue, without `head_`."""
+    titles = {head: screen.texts(f"head_{head}") for head in heads}
+    print_table(screen, list(titles.values()), rows, right=[titles[head] for head in right])
 
 
 def print_table(
@@ -78,8 +86,8 @@ def print_table(
         screen.console.print()
 
 
-def _text(value: str | Text) -> Text:
-    return value if isinstance(value, Text) else Text(value)
+def _text(value: str | Text) -> Text | Wrapped:
+    return wrapped(value if isinstance(value, Text) else Text(value))
 
 
 #: Narrower terminals get lines in place of wide tables.
@@ -87,14 +95,19 @@ _NARROW = 80
 _ANY_WIDTH = 10_000
 
 
-def verdict(batch: Batch, counts: RowCounts, skipped: Mapping[str, int] | None = None) -> str:
+def batch_state(texts: Texts, state: BatchState) -> str:
+    """Return the state of a batch in words."""
+    return texts(f"batch_{state}")
+
+
+def verdict(texts: Texts, batch: Batch, counts: RowCounts, skipped: Mapping[str, int] | None = None) -> str:
     """Return the headline of every report: what came out, and whether somebody is needed.
 
     `skipped` are the skipped rows by code; without it only their number is given.
     """
     standing = recommendations.Standing(skipped=skipped)
-    headline = recommendations.verdict(batch.state, counts, Texts("en", "UTC"), standing).text
-    return headline if counts.balance else f"{headline}; THE COUNTS DO NOT ADD UP"
+    headline = recommendations.verdict(batch.state, counts, texts, standing).text
+    return headline if counts.balance else texts("verdict_between").join([headline, texts("counts_differ")])
 
 
 def exit_code(batch: Batch, counts: RowCounts) -> int:
@@ -109,7 +122,7 @@ def exit_code(batch: Batch, counts: RowCounts) -> int:
 def print_place(screen: Screen, account: Account, ledger: str) -> None:
     """Say which mode, address and ledger a command works with; live mode cannot be overlooked."""
     texts = screen.texts
-    mode = Text(texts("mode_live"), style="bold white on red") if account.live else Text(texts("mode_test"))
+    mode = Text(texts("place_live"), style="bold white on red") if account.live else Text(texts("place_test"))
     at = texts("mode_at", address=account.address, ledger=ledger)
     screen.console.print(Text.assemble(mode, at), soft_wrap=True)
 
@@ -129,35 +142,48 @@ def print_counts(
     seconds: float | None = None,
 ) -> None:
     """Print verdict and counts."""
+    texts = screen.texts
     well = counts.need_a_person == 0 and counts.balance and batch.state is not BatchState.UNUSABLE
     colour = "green" if well else "yellow"
-    screen.console.print(Text(verdict(batch, counts, skipped), style=f"bold {colour}"))
-    why = stop_texts.sentence(batch.stop)
-    if why or batch.state not in (BatchState.FINISHED, BatchState.UNUSABLE):
-        known = why.startswith(batch.state)  # "paused by …" need not be said twice
-        screen.console.print(Text(why if known else f"{batch.state}: {why}" if why else batch.state, style="red"))
+    screen.console.print(wrapped(Text(verdict(texts, batch, counts, skipped), style=f"bold {colour}")))
+    if said := _how_it_stands(texts, batch):
+        screen.console.print(wrapped(Text(said, style="red")))
     table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
     for name in ("created", "skipped", "invalid", "refused", "unclear", "open"):
         number = getattr(counts, name)
         style = COLOURS.get(RowState(name), "") if name != "open" else ""
-        table.add_row(Text(name, style=style if number else "dim"), Text(f"{number:,}", justify="right"))
+        label = Text(texts(f"state_{name}"), style=style if number else "dim")
+        table.add_row(label, Text(texts.number(number), justify="right"))
     sign = "=" if counts.balance else "≠"
-    table.add_row(Text("records", style="bold"), Text(f"{counts.records:,}", justify="right", style="bold"), sign)
+    total = Text(texts.number(counts.records), justify="right", style="bold")
+    table.add_row(Text(texts("head_records"), style="bold"), total, sign)
     screen.console.print(table)
     if seconds is not None and seconds > 0:
-        screen.console.print(Text(f"{duration(seconds)}, {counts.created / seconds:,.0f} sources/s", style="dim"))
+        screen.say("run_took", style="dim", duration=texts.duration(seconds), rate=f"{counts.created / seconds:,.0f}")
+
+
+#: The sentences of these stops name the state of their batch.
+_NAME_THE_STATE = frozenset({StopCode.PERSON, StopCode.CANCELLED, StopCode.UNUSABLE})
+
+
+def _how_it_stands(texts: Texts, batch: Batch) -> str:
+    """Return state and reason of a batch that has not finished, or nothing."""
+    why, state = stop_texts.sentence(batch.stop, texts.lang), batch_state(texts, batch.state)
+    if why:
+        return why if batch.stop_code in _NAME_THE_STATE else texts("state_and_why", state=state, why=why)
+    return "" if batch.state in (BatchState.FINISHED, BatchState.UNUSABLE) else state
 
 
 def print_note(screen: Screen, reason: Reason, count: int, line: int, lang: str) -> None:
     """Print what is odd about a file, but does not keep rows from being sent."""
-    screen.console.print(Text(f"note: {sentence(reason, lang)} ({count:,}, first on line {line})", style="dim"))
+    screen.say("note", style="dim", says=sentence(reason, lang), count=count, line=str(line))
 
 
-def print_ignored(screen: Screen, batch: Batch, lang: str) -> None:
+def print_ignored(screen: Screen, batch: Batch) -> None:
     """Say that the file has rows which are not counted as records, if it has."""
     for code, column, count, line, detail in batch.warnings:
         if code == "empty_rows_at_end":
-            print_note(screen, Reason(code, column, detail=detail), count, line, lang)
+            print_note(screen, Reason(code, column, detail=detail), count, line, screen.texts.lang)
 
 
 def print_reports(screen: Screen, reports: Mapping[str, Path]) -> None:

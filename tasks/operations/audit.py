@@ -22,7 +22,7 @@ from tasks.errors import ElepayError, Halted, LedgerError, Maintenance, NotSent,
 from tasks.files.atomic_write import atomic_write
 from tasks.ledger import AuditedRow, Ledger
 from tasks.models import Batch, BatchState
-from tasks.operations.audit_comparison import KINDS, CustomerRows, Difference, compare
+from tasks.operations.audit_comparison import KINDS, LIST_INCOMPLETE, NO_METADATA, CustomerRows, Difference, compare
 from tasks.operations.batch_status import require_account
 from tasks.operations.report import waits_for_next_night
 from tasks.reports.i18n import Texts, iso_time
@@ -38,6 +38,8 @@ PAGE_ROWS = 2_000
 THREADS = 16
 #: An audit that was interrupted goes on where it stopped for so long.
 GOES_ON_SECONDS = 86_400.0
+#: `Audit.stopped_by` of one that a person has stopped.
+INTERRUPTED = "interrupted"
 COLUMNS = ("kind", "batch", "line", "record", "reference", "source_id", "ledger", "elepay", "what_to_do")
 _START = ("", "", 0)
 _Answer = TypeVar("_Answer")
@@ -112,7 +114,7 @@ def audit(
     try:
         comparison.run(_Questions(services.api, services.rate_limit, stopping), progress)
     except _Stopped:
-        return comparison.result("interrupted")
+        return comparison.result(INTERRUPTED)
     except (ElepayError, RateLimitUnavailable) as error:
         return comparison.result(str(error))
     texts = Texts(lang or services.settings.lang, services.settings.time_zone)
@@ -268,10 +270,26 @@ def _counts(differences: Sequence[Difference]) -> dict[str, int]:
     return {kind: counted[kind] for kind in KINDS}
 
 
+def elepay_says(difference: Difference, texts: Texts) -> str:
+    """Return what elepay says of a row; in words why it cannot be compared."""
+    code = difference.elepay
+    if difference.kind != "not_comparable":
+        return code
+    return texts(f"audit_{code}") if code in (LIST_INCOMPLETE, NO_METADATA) else texts("audit_answered", code=code)
+
+
 def _write(done: Audit, folder: Path, texts: Texts, started: float) -> Audit:
     """Write audit.csv and audit.json; return the audit with what they say and where they are."""
     lines = (
-        (each.kind, done.batch_id, each.line, each.record, *each[3:], texts(f"audit_{each.kind}"))
+        (
+            each.kind,
+            done.batch_id,
+            each.line,
+            each.record,
+            *each[3:6],
+            elepay_says(each, texts),
+            texts(f"audit_{each.kind}"),
+        )
         for each in sorted(done.differences, key=lambda each: (KINDS.index(each.kind), each.record or 0))
     )
     write_list(folder / "audit.csv", COLUMNS, lines)

@@ -11,6 +11,8 @@ from tasks.ledger import AuditedRow
 from tasks.models import RowState, Source
 from tasks.send.source_lookup import hides_metadata
 
+#: Why a list proves nothing, where elepay gave one.
+LIST_INCOMPLETE, NO_METADATA = "list_incomplete", "no_metadata"
 KINDS = ("missing", "extra", "twice", "changed", "not_comparable")
 
 
@@ -23,7 +25,7 @@ class Difference(NamedTuple):
     reference: str
     source_id: str
     ledger: str  #: what the ledger says
-    elepay: str  #: what elepay says
+    elepay: str  #: what elepay says; of what cannot be compared: a code that says why
 
 
 class CustomerRows(NamedTuple):
@@ -129,8 +131,9 @@ def _mode(live: bool) -> str:
 
 
 def _why_not(listed: SourceList | str) -> str:
+    """Return why a list proves nothing: a code of elepay's or of ours, "" if it does."""
     if isinstance(listed, str):
-        return f"elepay answered {listed}"
+        return listed
     if not listed.complete:
-        return "the list is not complete"
-    return "the list shows no metadata" if hides_metadata(listed) else ""
+        return LIST_INCOMPLETE
+    return NO_METADATA if hides_metadata(listed) else ""

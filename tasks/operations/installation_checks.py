@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tasks.errors import ElepayError, LedgerError, NotSent, OnboardingError
 from tasks.files.local_folder import LocalFolder
 from tasks.ledger import Ledger
-from tasks.models import Reason
-from tasks.reason_texts import hint, sentence
 from tasks.send.rate_limit import clock_ahead_seconds, require_writable
 from tasks.send.retry_policy import retrying_look_up
 from tasks.services import Services
@@ -29,7 +28,8 @@ class Finding:
 
     subject: str
     ok: bool
-    says: str  #: what is so, or what to do
+    code: str  #: what is so, or what to do; `worker/terminal_texts.toml` has the sentence
+    values: Mapping[str, object] = field(default_factory=dict)  #: of its sentence: names, numbers, what was raised
 
 
 def check_installation(services: Services) -> tuple[Finding, ...]:
@@ -60,29 +60,25 @@ def check_key(services: Services) -> Finding:
     try:
         services.settings.require_key()
     except OnboardingError as error:
-        return Finding("secret key", False, str(error))
-    return Finding("secret key", True, f"a {services.settings.mode} key")
+        return Finding("secret key", False, "key_wrong", {"error": error})
+    return Finding("secret key", True, f"key_{services.settings.mode}")
 
 
 def check_elepay(services: Services) -> Finding:
     """Examine whether elepay takes the key, and has a payment method that can hold a source."""
+    address = services.settings.base_url
     try:
         methods = retrying_look_up()(services.api.list_payment_methods)
     except NotSent as error:
-        do = hint(error.code).removeprefix("Nothing was created. ").partition(", then go on")[0].rstrip(".")
-        return Finding("elepay", False, f"{services.settings.base_url} was tried: {sentence(Reason(error.code))} {do}.")
+        return Finding("elepay", False, "elepay_unreachable", {"address": address, "code": error.code})
     except ElepayError as error:
-        return Finding(
-            "elepay", False, f"{services.settings.base_url} answered {error}; check ELEPAY_BASE_URL, key, network"
-        )
+        return Finding("elepay", False, "elepay_refuses", {"address": address, "error": error})
     except OnboardingError as error:
-        return Finding("elepay", False, f"not asked: {error}")
+        return Finding("elepay", False, "elepay_not_asked", {"error": error})
     holding = sorted(method.name for method in methods if method.holds_sources)
     if not holding:
-        return Finding(
-            "elepay", False, "reachable, but this key has no payment method that can hold a source: ask elepay"
-        )
-    return Finding("elepay", True, f"reachable; can hold sources: {', '.join(holding)} (of {len(methods)} methods)")
+        return Finding("elepay", False, "elepay_without_methods")
+    return Finding("elepay", True, "elepay_ready", {"methods": holding, "count": len(methods)})
 
 
 def check_redis(services: Services) -> Finding:
@@ -90,8 +86,8 @@ def check_redis(services: Services) -> Finding:
     try:
         require_writable(services.redis_url)
     except OnboardingError as error:
-        return Finding("redis", False, f"{error}; check REDIS_URL and that the server runs")
-    return Finding("redis", True, "answers, and can be written")
+        return Finding("redis", False, "redis_wrong", {"error": error})
+    return Finding("redis", True, "redis_ready")
 
 
 def check_ledger(services: Services) -> Finding:
@@ -100,8 +96,9 @@ def check_ledger(services: Services) -> Finding:
         number = len(services.ledger.batches.newest(1000))
         services.ledger.require_writable()
     except (OnboardingError, OSError) as error:
-        return Finding("ledger", False, f"{error}; check LEDGER_URL and ONBOARD_HOME")
-    return Finding("ledger", True, f"{'LEDGER_URL' if services.settings.ledger_url else 'SQLite'}, {number} batches")
+        return Finding("ledger", False, "ledger_wrong", {"error": error})
+    where = "LEDGER_URL" if services.settings.ledger_url else "SQLite"
+    return Finding("ledger", True, "ledger_ready", {"where": where, "count": number})
 
 
 def check_memory(services: Services) -> Finding:
@@ -109,8 +106,10 @@ def check_memory(services: Services) -> Finding:
     try:
         replaced = services.ledger.replaced
     except (OnboardingError, OSError) as error:
-        return Finding("memory", False, f"the ledger cannot be asked: {error}")
-    return Finding("memory", not replaced, replaced or "the ledger is the one of before, and as new")
+        return Finding("memory", False, "memory_unknown", {"error": error})
+    if replaced:
+        return Finding("memory", False, "ledger_replaced", {"why": replaced})
+    return Finding("memory", True, "memory_ready")
 
 
 def check_folders(services: Services) -> Finding:
@@ -121,28 +120,24 @@ def check_folders(services: Services) -> Finding:
                 file.write(b"ok")
             store.remove(_PROBE)
         except OSError as error:
-            return Finding("folders", False, f"cannot write in {store.location}: {error.strerror}; check ONBOARD_HOME")
-    return Finding("folders", True, f"{services.settings.home} is writable")
+            return Finding("folders", False, "folder_wrong", {"folder": store.location, "error": error})
+    return Finding("folders", True, "folders_ready", {"folder": services.settings.home})
 
 
 def check_disk(services: Services) -> Finding:
     """Examine whether there is room for ledger, files and reports."""
     free = shutil.disk_usage(services.settings.home if services.settings.home.is_dir() else Path.cwd()).free
-    says = f"{free / 1e9:.1f} GB free"
-    if free < LEAST_FREE_BYTES:
-        return Finding("disk", False, f"{says} where ONBOARD_HOME is: ledger, files and reports need room")
-    return Finding("disk", True, says)
+    roomy = free >= LEAST_FREE_BYTES
+    return Finding("disk", roomy, "disk_ready" if roomy else "disk_full", {"gigabytes": f"{free / 1e9:.1f}"})
 
 
 def check_clocks(services: Services) -> Finding:
     """Examine whether the clocks of ledger and Redis go as this machine's."""
     try:
-        ahead = {"ledger": services.ledger.clock_ahead_seconds}
+        ahead = {"ledger_clock": services.ledger.clock_ahead_seconds}
         if services.settings.redis_url is not None:
-            ahead["Redis"] = clock_ahead_seconds(services.settings.redis_url)
+            ahead["redis_clock"] = clock_ahead_seconds(services.settings.redis_url)
     except (OnboardingError, OSError):
-        return Finding("clocks", True, "not compared: ledger or Redis does not answer")
-    says = ", ".join(f"{name} {seconds:+.1f} s" for name, seconds in ahead.items())
-    if max(map(abs, ahead.values())) > MOST_SKEW_SECONDS:
-        return Finding("clocks", False, f"the clocks differ from this machine's ({says}): let NTP set them")
-    return Finding("clocks", True, f"as this machine's ({says})")
+        return Finding("clocks", True, "clocks_unknown")
+    agree = max(map(abs, ahead.values())) <= MOST_SKEW_SECONDS
+    return Finding("clocks", agree, "clocks_agree" if agree else "clocks_differ", {"ahead": ahead})

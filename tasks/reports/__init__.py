@@ -8,6 +8,7 @@
 ===============  =======================================================================
 report_data      what the reports are made from
 report_rows      file and ledger, record by record
+history_texts    what happened to a row, in words
 row_texts        what is said about one row
 aggregates       rows counted while they stream by; checks the reconciliation
 recommendations  the verdict, and what to do

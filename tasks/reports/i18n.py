@@ -45,9 +45,13 @@ class Texts:
             percent = min(max(percent, 0.1), 99.9)
         return self("percent", number=f"{percent:.0f}" if percent == round(percent) else f"{percent:.1f}")
 
-    def time(self, at: float, form: str = "%Y-%m-%d %H:%M:%S %Z") -> str:
-        """Return a time as people read it, in their zone."""
-        return datetime.fromtimestamp(at, self._zone).strftime(form)
+    def time(self, at: float, form: str = "") -> str:
+        """Return a time as people read it, in their zone; by default with day, second and zone."""
+        return datetime.fromtimestamp(at, self._zone).strftime(form or self("time_full"))
+
+    def status(self, word: str) -> str:
+        """Return elepay's word for a source's status, with what it means where that is not English."""
+        return self(f"source_{word}") if f"source_{word}" in self._texts else word
 
     def lines(self, task: Task) -> str:
         """Return where the first rows of a task stand."""

@@ -67,7 +67,7 @@ def verdict(state: BatchState, counts: RowCounts, texts: Texts, standing: Standi
 def _more(kind: str, state: BatchState, counts: RowCounts, texts: Texts, standing: Standing) -> str:
     """Return what a headline means."""
     if kind == "running" and standing.goes_on_at is not None:
-        return texts("verdict_more_night", count=counts.open, time=texts.time(standing.goes_on_at, "%m-%d %H:%M"))
+        return texts("verdict_more_night", count=counts.open, time=texts.time(standing.goes_on_at, texts("time_night")))
     if kind == "stopped":
         command = go_on_command(standing.stands, standing.number) or "onboard resume"
         key = standing.stands if standing.stands in ("canary", "forgotten") else state.value

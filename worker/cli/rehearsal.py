@@ -31,7 +31,6 @@ def rehearse(
 
     Whatever the settings say, neither elepay nor your ledger, Redis or channels are reached.
     """
-    from tasks.settings import Settings
     from worker.commands import rehearse
 
     options = rehearse.Options(
@@ -40,7 +39,8 @@ def rehearse(
     leave(
         lambda _, screen: rehearse.rehearse(options, screen, json_output=json_output),
         json_output=json_output,
-        settings_from=Settings,
+        lang=lang,
+        settings_from=rehearse.defaults,
     )
 
 

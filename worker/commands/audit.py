@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from tasks.models import RowState
 from tasks.operations import audit as audits
+from tasks.operations.audit_comparison import Difference
 from tasks.services import Services
 from worker import terminal
 from worker.command_runtime import with_redis
@@ -15,6 +17,7 @@ from worker.screen import Screen
 
 #: Lines that are shown; the file has all.
 SHOWN = 20
+_ROW_STATES = frozenset(RowState)
 
 
 def audit(
@@ -23,7 +26,7 @@ def audit(
     """Compare a batch with elepay; write audit.csv and audit.json; 0 if all agree, 1 if not."""
     audits.require_auditable(services, batch_id)
     if audits.is_interrupted(services, batch_id, folder):
-        screen.console.print("an interrupted audit goes on where it stopped")
+        screen.say("audit_goes_on")
     with Interrupts() as interrupts, interrupts.counted(), with_redis(services, screen, "audit"):
         done = audits.audit(
             services,
@@ -31,11 +34,12 @@ def audit(
             who=who(),
             folder=folder,
             lang=lang,
-            progress=lambda rows, differences: screen.console.print(f"{rows:,} rows, {differences:,} differences"),
+            progress=lambda rows, differences: screen.say("audit_so_far", count=rows, differences=differences),
             stopping=lambda: interrupts.any_came,
         )
     if done.stopped_by:
-        screen.console.print(f"the audit stopped ({done.stopped_by}); the same command goes on where it stopped")
+        why = screen.texts("by_a_person") if done.stopped_by == audits.INTERRUPTED else done.stopped_by
+        screen.say("audit_stopped", why=why)
         return STOPPED, {"batch": batch_id, "stopped_by": done.stopped_by}
     _print(screen, done)
     reports = {name: str(path) for name, path in done.reports.items()}
@@ -43,17 +47,21 @@ def audit(
 
 
 def _print(screen: Screen, done: audits.Audit) -> None:
+    texts = screen.texts
     if done.differences:
-        lines = [
-            (each.kind, str(each.line or ""), each.reference, each.source_id, each.ledger, each.elepay)
-            for each in done.differences[:SHOWN]
-        ]
-        terminal.print_table(
-            screen, ("kind", "line", "reference", "source", "ledger", "elepay"), lines, right=("line",)
-        )
-        kinds = ", ".join(f"{count:,} {kind.replace('_', ' ')}" for kind, count in done.counts.items() if count)
-        screen.console.print(f"{done.rows:,} rows compared with elepay: {kinds}")
+        lines = [_line(screen, each) for each in done.differences[:SHOWN]]
+        heads = ("kind", "line", "reference", "source", "ledger", "elepay")
+        terminal.print_columns(screen, heads, lines, right=("line",))
+        kinds = [texts(f"audit_count_{kind}", count=count) for kind, count in done.counts.items() if count]
+        screen.say("audit_differs", count=done.rows, kinds=texts("list_between").join(kinds))
     else:
-        screen.console.print(f"{done.rows:,} rows compared with elepay: all agree")
+        screen.say("audit_agrees", count=done.rows)
     for path in done.reports.values():
         screen.console.print(str(path), soft_wrap=True)
+
+
+def _line(screen: Screen, each: Difference) -> tuple[str, ...]:
+    texts = screen.texts
+    ledger = texts(f"state_{each.ledger}") if each.ledger in _ROW_STATES else texts.status(each.ledger)
+    elepay = texts.status(audits.elepay_says(each, texts))
+    return texts(f"audit_kind_{each.kind}"), str(each.line or ""), each.reference, each.source_id, ledger, elepay

@@ -13,7 +13,7 @@ from tasks.operations.resume import NewOrders, require_resumable
 from tasks.operations.resume import resume as resume_batch
 from tasks.send_window import Window
 from tasks.services import Services
-from worker.commands.batch_result import print_sentence
+from worker.commands.batch_result import say_of_batch
 from worker.commands.sending import go_on
 from worker.operator_identity import who
 from worker.screen import Screen
@@ -22,7 +22,7 @@ from worker.screen import Screen
 def pause(services: Services, batch_id: int, screen: Screen) -> tuple[int, dict[str, Any]]:
     """Send nothing more of a batch until it is resumed."""
     status = pause_batch(services, batch_id, who=who())
-    return print_sentence(screen, status, f"batch {batch_id} is paused; onboard resume {batch_id} goes on")
+    return say_of_batch(screen, status, "batch_is_paused")
 
 
 class NewWindow(NamedTuple):
@@ -54,11 +54,11 @@ def resume(
     orders = NewOrders(new.read(services.settings.time_zone), verify_first)
     if require_resumable(services, batch_id, orders):
         resumed = resume_batch(services, batch_id, orders, who=who())
-        return print_sentence(screen, resumed.status, f"batch {batch_id} goes on with its new orders")
+        return say_of_batch(screen, resumed.status, "batch_goes_on_with_orders")
 
     def decide() -> str:
         resume_batch(services, batch_id, orders, who=who())
-        return f"batch {batch_id} goes on"
+        return screen.texts("batch_goes_on", batch=str(batch_id))
 
     return go_on(services, batch_id, screen, decide, "resume")
 
@@ -69,7 +69,7 @@ def approve(services: Services, batch_id: int, screen: Screen) -> tuple[int, dic
 
     def decide() -> str:
         approve_batch(services, batch_id, who=who())
-        return f"batch {batch_id} is approved"
+        return screen.texts("batch_is_approved", batch=str(batch_id))
 
     return go_on(services, batch_id, screen, decide, "approve")
 
@@ -77,5 +77,4 @@ def approve(services: Services, batch_id: int, screen: Screen) -> tuple[int, dic
 def cancel(services: Services, batch_id: int, screen: Screen) -> tuple[int, dict[str, Any]]:
     """Give a batch up; what was not sent never is."""
     status = cancel_batch(services, batch_id, who=who())
-    sentence = f"batch {batch_id} is cancelled; onboard report {batch_id} says what was not sent"
-    return print_sentence(screen, status, sentence)
+    return say_of_batch(screen, status, "batch_is_cancelled")

@@ -15,16 +15,16 @@ from worker.screen import Screen
 
 
 def batch_json(
-    status: BatchStatus, paths: Mapping[str, Path] | None = None, seconds: float | None = None
+    screen: Screen, status: BatchStatus, paths: Mapping[str, Path] | None = None, seconds: float | None = None
 ) -> dict[str, Any]:
-    """Return what `--json` prints about a batch."""
+    """Return what `--json` prints about a batch; its sentences are in the language of the screen."""
     batch, counts = status.batch, status.counts
     return {
         "batch": batch.id,
         "file": batch.name,
         "state": batch.state,
-        "state_reason": stop_texts.sentence(batch.stop),
-        "verdict": terminal.verdict(batch, counts, status.skipped),
+        "state_reason": stop_texts.sentence(batch.stop, screen.texts.lang),
+        "verdict": terminal.verdict(screen.texts, batch, counts, status.skipped),
         "books": {
             "records": counts.records,
             **{name: getattr(counts, name) for name in ("created", "skipped", "invalid", "refused", "unclear", "open")},
@@ -40,7 +40,7 @@ def batch_json(
     }
 
 
-def print_sentence(screen: Screen, status: BatchStatus, sentence: str) -> tuple[int, dict[str, Any]]:
-    """Print one sentence about a batch; return the exit code and the JSON of a command that has done its work."""
-    screen.console.print(Text(sentence))
-    return 0, batch_json(status)
+def say_of_batch(screen: Screen, status: BatchStatus, key: str, **values: object) -> tuple[int, dict[str, Any]]:
+    """Say one thing about a batch; return the exit code and the JSON of a command that has done its work."""
+    screen.console.print(Text(screen.texts(key, batch=str(status.batch.id), **values)), soft_wrap=True)
+    return 0, batch_json(screen, status)

@@ -6,15 +6,15 @@ import os
 import socket
 import time
 from collections.abc import Callable
-from dataclasses import asdict
 from typing import Any
 
 from rich.table import Table
 from rich.text import Text
 
 from tasks.errors import OnboardingError
-from tasks.models import Notification, NotificationKind
+from tasks.models import Notification, NotificationKind, Reason
 from tasks.operations.installation_checks import Finding, check_installation, ledger_place
+from tasks.reason_texts import hint, sentence
 from tasks.reports.i18n import Texts
 from tasks.reports.notification_message import compose
 from tasks.services import Services
@@ -25,6 +25,7 @@ from worker.embedded_redis import find_server
 from worker.health_server import is_served
 from worker.notification_channels import Channel, open_channels
 from worker.screen import Screen
+from worker.wrapping import wrapped
 
 #: The subjects in the order in which they are shown.
 _ORDER = (
@@ -46,10 +47,10 @@ def doctor(services: Services, screen: Screen, *, notify: bool = False) -> tuple
     """Examine everything, and send a test message through every channel (`notify`); exit 2 if anything is wrong."""
     place = ledger_place(services)
     terminal.print_place(screen, services.account, place)
-    findings = [_settings(services), *check_installation(services), _metrics(services)]
+    findings = [_settings(services, screen.texts), *check_installation(services), _metrics(services)]
     if services.settings.redis_url is None:
         findings.append(_private_redis())
-    findings.append(_test_channels(services) if notify else _look_at_channels(services))
+    findings.append(_test_channels(services, screen) if notify else _look_at_channels(services, screen))
     findings.sort(key=lambda finding: _ORDER.index(finding.subject))
     _print(screen, findings)
     well = all(finding.ok for finding in findings)
@@ -58,84 +59,126 @@ def doctor(services: Services, screen: Screen, *, notify: bool = False) -> tuple
         "mode": services.settings.mode,
         "address": services.account.address,
         "ledger": place,
-        "findings": [asdict(finding) for finding in findings],
+        "findings": [
+            {"subject": finding.subject, "ok": finding.ok, "says": says(screen, finding)} for finding in findings
+        ],
     }
+
+
+def says(screen: Screen, finding: Finding) -> str:
+    """Return what was found, in words: what is so, or what to do."""
+    values = {name: _shown(screen, value) for name, value in finding.values.items()}
+    if finding.code == "elepay_unreachable":
+        values |= _why_unreachable(screen.texts, str(finding.values["code"]))
+    return screen.texts(f"doctor_{finding.code}", **values)
+
+
+def _shown(screen: Screen, value: object) -> object:
+    """Return a value as people read it."""
+    texts = screen.texts
+    match value:
+        case OSError():
+            return screen.why(value)
+        case list():
+            return texts("list_between").join(map(str, value))
+        case dict():
+            clocks = [texts(name, seconds=f"{ahead:+.1f}") for name, ahead in value.items()]
+            return texts("list_between").join(clocks)
+    return value if isinstance(value, int) else str(value)
+
+
+def _why_unreachable(texts: Texts, code: str) -> dict[str, str]:
+    """Return the sentence about a connection, and what to do, without what is about rows or names this command."""
+    do = hint(code, texts.lang).removesuffix(hint("not_sent", texts.lang).removeprefix(texts("nothing_created")))
+    do = do.removeprefix(texts("nothing_created")).replace(texts("with_doctor"), "")
+    return {"says": sentence(Reason(code), texts.lang), "do": do.strip()}
 
 
 def _print(screen: Screen, findings: list[Finding]) -> None:
     table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
     for finding in findings:
         mark = Text("ok", style="green") if finding.ok else Text("!!", style="bold red")
-        table.add_row(mark, finding.subject, Text(finding.says))
+        subject = screen.texts(f"subject_{finding.subject.replace(' ', '_')}")
+        table.add_row(mark, Text(subject), wrapped(Text(says(screen, finding))))
     screen.console.print(table)
 
 
-def _settings(services: Services) -> Finding:
+def _settings(services: Services, texts: Texts) -> Finding:
     given = sorted(name for name in setting_names() if name in os.environ and name != "ELEPAY_SECRET_KEY")
     settings = services.settings
-    limit = f"{settings.requests_per_second:g} requests/s" if settings.requests_per_second else "no limit set"
-    says = f"{settings.base_url}, {settings.mode} mode, {limit}; from the environment: {', '.join(given) or 'none'}"
-    says += f"; .env: {dotenv_path() or 'none in this folder'}"
-    if injected := sorted(injected_names(os.environ)):
-        says += f"; not read, because Kubernetes set them: {', '.join(injected)}"
-    return Finding("settings", True, f"{says}; all: docs/reference/settings.md")
+    limit = f"{settings.requests_per_second:g}"
+    injected = sorted(injected_names(os.environ))
+    values = {
+        "address": settings.base_url,
+        "mode": texts(f"place_{settings.mode}").strip(),
+        "limit": texts("requests_per_second", limit=limit) if settings.requests_per_second else texts("without_limit"),
+        "given": given or [texts("none")],
+        "dotenv": dotenv_path() or texts("no_dotenv"),
+        "injected": injected,
+    }
+    return Finding("settings", True, "settings_and_injected" if injected else "settings", values)
 
 
 def _private_redis() -> Finding:
     try:
-        return Finding("redis", True, f"REDIS_URL is not set: each run starts its own ({find_server().name})")
+        return Finding("redis", True, "redis_private", {"server": find_server().name})
     except OnboardingError as error:
-        return Finding("redis", False, str(error))
+        return Finding("redis", False, "redis_missing", {"error": error})
 
 
 def _metrics(services: Services) -> Finding:
     host, port = services.settings.metrics_host, services.settings.metrics_port
     if not port:
-        return Finding("metrics", True, "off: ONBOARD_METRICS_PORT is 0")
+        return Finding("metrics", True, "metrics_off")
     try:
         with socket.create_server((host, port)):
-            return Finding("metrics", True, f"port {port} is free")
+            return Finding("metrics", True, "port_free", {"port": str(port)})
     except OSError as error:
         if is_served(host, port):
-            return Finding("metrics", True, f"a process of onboard serves port {port}")
-        return Finding("metrics", False, f"port {port} cannot be used ({error.strerror}): set ONBOARD_METRICS_PORT")
+            return Finding("metrics", True, "port_served", {"port": str(port)})
+        return Finding("metrics", False, "port_taken", {"port": str(port), "error": error})
 
 
-def _look_at_channels(services: Services) -> Finding:
+def _look_at_channels(services: Services, screen: Screen) -> Finding:
     """Look at the channels without sending."""
-    return _of_channels(
-        services, lambda channel: channel.trouble(), "looks well", "`onboard doctor --notify` sends a test"
-    )
+    return _of_channels(services, screen.texts, lambda channel: _trouble(channel, screen), "channels_look_well")
 
 
-def _test_channels(services: Services) -> Finding:
+def _test_channels(services: Services, screen: Screen) -> Finding:
     """Send a test through every channel."""
-    settings = services.settings
-    texts = Texts(settings.lang, settings.time_zone)
-    test = compose(
-        Notification(0, NotificationKind.TEST, time.time()), texts, batch=None, counts=None, codes={}, link=""
-    )
+    texts = screen.texts
+    notification = Notification(0, NotificationKind.TEST, time.time())
+    test = compose(notification, texts, batch=None, counts=None, codes={}, link="")
 
-    def trouble(channel: Channel) -> str:
+    def failure(channel: Channel) -> str:
         try:
-            return "" if channel.send(test) else channel.trouble() or "did not take the message"
+            return "" if channel.send(test) else _trouble(channel, screen) or texts("message_not_taken")
         except Exception as error:  # noqa: BLE001 - whatever a channel does, its text may hold an address
-            return f"failed ({type(error).__name__})"
+            return texts("message_failed", error=type(error).__name__)
 
-    return _of_channels(services, trouble, "was sent a test", "see that it arrived")
+    return _of_channels(services, texts, failure, "channels_were_tested")
 
 
-def _of_channels(services: Services, trouble: Callable[[Channel], str], well: str, next_step: str) -> Finding:
+def _trouble(channel: Channel, screen: Screen) -> str:
+    trouble = channel.trouble()
+    if trouble is None:
+        return ""
+    why = "" if trouble.error is None else screen.why(trouble.error)
+    return screen.texts(f"channel_{trouble.code}", port=trouble.port, why=why)
+
+
+def _of_channels(services: Services, texts: Texts, trouble: Callable[[Channel], str], well: str) -> Finding:
     try:
         channels = open_channels(services.settings)
     except OnboardingError as error:
-        return Finding("telling", False, str(error))
+        return Finding("telling", False, "channels_wrong", {"error": error})
     if not channels:
-        return Finding(
-            "telling", True, "nobody is notified: ONBOARD_NOTIFY_URLS and ONBOARD_NOTIFY_COMMAND are not set"
-        )
+        return Finding("telling", True, "no_channels")
     troubles = {channel.name: trouble(channel) for channel in channels}
-    says = "; ".join(f"{name} {said or well}" for name, said in troubles.items())
-    if any(troubles.values()):
-        return Finding("telling", False, f"{says}: check ONBOARD_NOTIFY_URLS and ONBOARD_NOTIFY_COMMAND")
-    return Finding("telling", True, f"{says}; {next_step}")
+    found = [
+        texts("channel_finding", name=name, says=said or texts(f"doctor_{well}_each"))
+        for name, said in troubles.items()
+    ]
+    ok = not any(troubles.values())
+    values = {"channels": texts("channels_between").join(found)}
+    return Finding("telling", ok, well if ok else "channels_in_trouble", values)

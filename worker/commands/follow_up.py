@@ -7,7 +7,6 @@ from typing import Any
 
 from tasks.operations import follow_up_report
 from tasks.operations.follow_up import follow_up as ask_about_due_sources
-from tasks.reports.i18n import Texts
 from tasks.services import Services
 from worker import terminal
 from worker.command_runtime import with_redis
@@ -20,16 +19,14 @@ def follow_up(services: Services, screen: Screen) -> tuple[int, dict[str, Any]]:
     services.settings.require_key()
     with Interrupts() as interrupts, interrupts.counted(), with_redis(services, screen, "follow-up"):
         due = services.ledger.follow_up.count_due()
-        screen.console.print(f"{due:,} sources are due")
+        screen.say("follow_up_due", count=due)
         result = ask_about_due_sources(
             services,
             stopping=lambda: interrupts.any_came,
-            progress=lambda so_far: screen.console.print(
-                f"{so_far.asked:,} asked, {so_far.changed:,} have another status now"
-            ),
+            progress=lambda so_far: screen.say("follow_up_so_far", count=so_far.changed, asked=so_far.asked),
         )
     if result.stopped_by:
-        screen.console.print(f"stopped: {result.stopped_by}; what is left stays due")
+        screen.say("follow_up_stopped", why=result.stopped_by)
     code = STOPPED if result.stopped_by or interrupts.count else 0
     return code, {"due": due, "asked": result.asked, "changed": result.changed, "stopped_by": result.stopped_by}
 
@@ -39,10 +36,11 @@ def report_follow_up(
 ) -> tuple[int, dict[str, Any]]:
     """List sources that are pending for too long, or have ended, on screen and as follow-up.csv; 1 if there are any."""
     written = follow_up_report.report_follow_up(services, folder=folder, days=days, lang=lang)
-    texts = Texts(lang or services.settings.lang, services.settings.time_zone)
     if written.examples:
-        terminal.print_table(screen, follow_up_report.COLUMNS, written.examples, right=("batch", "line"))
-    screen.console.print(texts("follow_up_verdict", count=written.sources, days=f"{written.days:g}"))
+        at = follow_up_report.COLUMNS.index("status")
+        lines = [(*line[:at], screen.texts.status(line[at]), *line[at + 1 :]) for line in written.examples]
+        terminal.print_columns(screen, follow_up_report.COLUMNS, lines, right=("batch", "line"))
+    screen.say("follow_up_verdict", count=written.sources, days=f"{written.days:g}")
     screen.console.print(str(written.path), soft_wrap=True)
     return (1 if written.sources else 0), {
         "sources": written.sources,

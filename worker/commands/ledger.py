@@ -15,7 +15,7 @@ def create_ledger(services: Services, screen: Screen) -> tuple[int, dict[str, An
     """Make the ledger of a new installation; in live mode nothing else does."""
     made = ledger_setup.create_ledger(services)
     terminal.print_place(screen, services.account, made.place)
-    screen.console.print("the ledger is made" if made.is_new else "the ledger is there already")
+    screen.say("ledger_made" if made.is_new else "ledger_was_there")
     return 0, {"created": made.is_new, "ledger": made.place}
 
 
@@ -23,12 +23,13 @@ def upgrade_ledger(services: Services, screen: Screen) -> tuple[int, dict[str, A
     """Bring the ledger up to this program's version."""
     upgraded = ledger_setup.upgrade_ledger(services)
     shared = upgraded.shared_sources
-    screen.console.print(f"the ledger was {upgraded.before or 'empty'} and is {upgraded.after}")
+    screen.say("ledger_upgraded", before=upgraded.before or screen.texts("ledger_empty"), after=upgraded.after)
     for source in shared:
-        where = ", ".join(f"batch {batch_id} record {record}" for batch_id, record in source.rows)
-        screen.console.print(f"more than one row has source {source.source_id}: {where}", style="red")
+        where = [screen.texts("record_of_batch", batch=str(batch), record=str(record)) for batch, record in source.rows]
+        rows = screen.texts("list_between").join(where)
+        screen.say("source_is_shared", style="red", source=source.source_id, rows=rows)
     if shared:
-        screen.console.print("one customer of each of these may have no source: `onboard audit BATCH` says which")
+        screen.say("shared_sources_then")
     listed = [{"source_id": source.source_id, "rows": [list(key) for key in source.rows]} for source in shared]
     return (1 if shared else 0), {
         "before": upgraded.before,
@@ -41,20 +42,21 @@ def accept_ledger(services: Services, screen: Screen) -> tuple[int, dict[str, An
     """Go on with a ledger that was restored, or that is another one: nothing in it is sent without a look-up."""
     accepted = ledger_setup.accept_ledger_as_it_is(services, who=who())
     terminal.print_place(screen, services.account, accepted.place)
-    screen.console.print(
-        f"the ledger is accepted as it is; {len(accepted.batches):,} unfinished batches verify their rows first"
-    )
-    screen.console.print("Set ONBOARD_VERIFY_FIRST=1 until the files of the time that is missing here have come again")
+    screen.say("ledger_accepted", count=len(accepted.batches))
+    screen.say("ledger_accepted_then")
     return 0, {"accepted": True, "batches": list(accepted.batches), "ledger": accepted.place}
 
 
 def tidy(services: Services, screen: Screen) -> tuple[int, dict[str, Any]]:
     """Drop what belongs to batches that ended more than ONBOARD_KEEP_DAYS ago."""
     dropped = retention.tidy(services)
-    screen.console.print(
-        f"{dropped.batches:,} batches that ended more than {services.settings.keep_days} days ago:"
-        f" {dropped.files:,} files, {dropped.folders:,} folders of reports and the customers of {dropped.rows:,} rows"
-        " dropped"
+    screen.say(
+        "tidied",
+        count=dropped.batches,
+        days=services.settings.keep_days,
+        files=dropped.files,
+        folders=dropped.folders,
+        rows=dropped.rows,
     )
     return 0, {
         "batches": dropped.batches,

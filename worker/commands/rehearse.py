@@ -23,8 +23,9 @@ from typing import Any, NamedTuple
 
 from tasks.errors import SettingsError
 from tasks.models import BatchState
+from tasks.reason_texts import LANGUAGES
 from tasks.services import Services
-from tasks.settings import given_settings, load_settings, without_settings
+from tasks.settings import Settings, given_settings, load_settings, without_settings
 from worker.embedded_redis import die_with_parent
 from worker.screen import Screen
 from worker.worker_pool import PARENT, REHEARSAL, RUNNER
@@ -87,9 +88,7 @@ def rehearse(options: Options, screen: Screen, *, json_output: bool = False) -> 
         with _simulator(options, home / "simulator.log") as url:
             environment = _environment(kept, url, home)
             services = Services(load_settings(environment, folder=home))
-            screen.console.print(
-                f"a rehearsal: elepay is the simulator, profile {options.profile}, seed {options.seed}"
-            )
+            screen.say("rehearsal", profile=options.profile, seed=str(options.seed))
             ran = _run(options, environment, home, json_output=json_output)
             stays = not ran.interrupted and _is_accepted(services)
             if not stays:
@@ -225,21 +224,25 @@ def _compare(services: Services, counted: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def defaults() -> Settings:
+    """Return the default settings, in the language that is set: what a rehearsal says is for the same reader."""
+    lang = given_settings(("ONBOARD_LANG",)).get("ONBOARD_LANG")
+    return Settings.model_validate({"ONBOARD_LANG": lang} if lang in LANGUAGES else {})
+
+
 def _print(screen: Screen, compared: Mapping[str, Any], profile: str, home: Path) -> None:
     """Print what the simulator saw, and where the rehearsal is."""
-    saw = f"the simulator saw {compared['requests']:,} requests, throttled {compared['throttled']:,}"
-    lines = [
-        "",
-        f"{saw}, and lost {compared['answers_lost']:,} answers after the source was created",
-        f"it holds {compared['references']:,} references, {compared['doubled']:,} of them with more than one source",
-        "exactly one source for every created row"
-        if compared["agree"]
-        else "THIS IS WRONG: ledger and simulator disagree (what cannot hold, and why: docs/engineering/guarantees.md)",
-        f"nothing was sent to elepay; what was refused was refused by the simulator (profile {profile})",
-        f"ledger, reports and logs of this rehearsal, yours to delete: {home}",
-    ]
-    for line in lines:
-        screen.console.print(line, soft_wrap=True)
+    screen.console.print()
+    screen.say(
+        "simulator_saw",
+        requests=compared["requests"],
+        throttled=compared["throttled"],
+        lost=compared["answers_lost"],
+    )
+    screen.say("simulator_holds", references=compared["references"], doubled=compared["doubled"])
+    screen.say("simulator_agrees" if compared["agree"] else "simulator_disagrees")
+    screen.say("rehearsal_sent_nothing", profile=profile)
+    screen.say("rehearsal_folder", folder=home)
 
 
 def _get(url: str) -> dict[str, Any]:

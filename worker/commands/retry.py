@@ -29,9 +29,7 @@ def retry(
                 services,
                 batch_id,
                 who=who(),
-                planned=lambda sent_again, looked_up: screen.console.print(
-                    f"{sent_again:,} rows are sent again, {looked_up:,} unclear rows are looked up again"
-                ),
+                planned=lambda sent_again, looked_up: _say_plan(screen, sent_again, looked_up),
                 progress=reading_until_interrupted(work.interrupts, progress.reading),
             )
             batches = retried.batches(batch_id)
@@ -39,3 +37,8 @@ def retry(
         if ending is Ending.OVER and len(batches) > 1:
             report.write(services, services.ledger.batches.get(batch_id))
         return show_result(services, ReportOptions(), screen, batches[-1], started, ending)
+
+
+def _say_plan(screen: Screen, sent_again: int, looked_up: int) -> None:
+    parts = [screen.texts("rows_sent_again", count=sent_again), screen.texts("rows_looked_up", count=looked_up)]
+    screen.console.print(screen.texts("list_between").join(parts))

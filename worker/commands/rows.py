@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
+from rich.cells import set_cell_size
+from rich.padding import Padding
 from rich.text import Text
 
 from tasks import reason_texts
 from tasks.errors import SettingsError
-from tasks.models import BatchState, Reason, RowState
+from tasks.models import BatchState, Reason, ReportRow, RowState
 from tasks.operations import resolve as resolution
 from tasks.operations.batch_status import batch_stands
 from tasks.operations.resolve import Resolved
-from tasks.operations.show_row import show_row
+from tasks.operations.show_row import ShownRow, show_row
+from tasks.reports import history_texts
 from tasks.reports.i18n import Texts
 from tasks.services import Services
 from worker import terminal
-from worker.commands.batch_result import print_sentence
+from worker.commands.batch_result import say_of_batch
 from worker.operator_identity import who
 from worker.screen import Screen
+from worker.wrapping import wrapped
+
+#: Width of the labels of a row's facts.
+_LABEL_CELLS = 15
 
 
 def resolve(
@@ -46,8 +54,8 @@ def resolve(
         resolved = resolution.resolve_as_absent(services, batch_id, line, who=who())
     else:
         resolved = resolution.give_up(services, batch_id, line, who=who())
-    sentence = f"line {line} of batch {batch_id} is {resolved.state}{_what_follows(services, resolved)}"
-    return print_sentence(screen, resolved.status, sentence)
+    key, command = _what_follows(services, resolved)
+    return say_of_batch(screen, resolved.status, key, line=str(line), command=command)
 
 
 def _print_answer(screen: Screen, source_id: str, resolved: Resolved) -> None:
@@ -55,33 +63,32 @@ def _print_answer(screen: Screen, source_id: str, resolved: Resolved) -> None:
     if answer is None or not (answer.status or answer.code):
         return
     if answer.code:
-        screen.console.print(f"elepay could not be asked about {source_id} ({answer.code}); your word is taken")
+        screen.say("source_not_asked", source=source_id, code=answer.code)
     else:
-        screen.console.print(f"elepay has {source_id}, its status is {answer.status}")
+        screen.say("source_is_there", source=source_id, status=screen.texts.status(answer.status))
 
 
-def _what_follows(services: Services, resolved: Resolved) -> str:
-    """Say what becomes of a row that was settled."""
+def _what_follows(services: Services, resolved: Resolved) -> tuple[str, str]:
+    """Return the key of what is said about a row that was settled, and the command that sends it, if one does."""
     batch = resolved.status.batch
     if resolved.state is RowState.UNCLEAR:
-        return " and given up"
+        return "resolved_given_up", ""
     if resolved.state is RowState.CREATED:
-        return ""
+        return "resolved_created", ""
     if batch.state is BatchState.CANCELLED:
-        return f"; the batch is cancelled: onboard retry {batch.id} sends it"
+        return "resolved_cancelled", f"onboard retry {batch.id}"
     command = reason_texts.go_on_command(batch_stands(services, batch), batch.id)
     if batch.state is BatchState.RUNNING and not batch.is_worked_on:
         command = f"onboard resume {batch.id}"
-    return "; it is sent again" + (f": {command}" if command else "")
+    return ("resolved_absent_then" if command else "resolved_absent"), command
 
 
 def _list_unclear(services: Services, batch_id: int | None, screen: Screen) -> tuple[int, dict[str, Any]]:
     rows = resolution.list_unclear(services, batch_id)
-    language = services.settings.lang
     if rows:
-        terminal.print_table(
+        terminal.print_columns(
             screen,
-            ("batch", "line", "customer", "method", "reference", "sent", "why"),
+            ("batch", "line", "customer", "method", "reference", "sent_at", "why"),
             [
                 (
                     str(row.batch_id),
@@ -90,33 +97,38 @@ def _list_unclear(services: Services, batch_id: int | None, screen: Screen) -> t
                     row.payment_method,
                     row.reference,
                     screen.clock_time(row.sent_at) if row.sent_at else "",
-                    reason_texts.sentence(Reason(row.code), language),
+                    reason_texts.sentence(Reason(row.code), screen.texts.lang),
                 )
                 for row in rows
             ],
             right=("batch", "line"),
         )
-        screen.console.print(
-            "Look for the reference (metadata.onboarding_ref) in elepay's dashboard, then say\n"
-            "onboard resolve BATCH LINE with one of\n"
-            "  --created SOURCE_ID  it is there\n"
-            "  --absent             it is not: send it again\n"
-            "  --give-up            leave it"
-        )
+        screen.say("how_to_resolve")
     else:
-        screen.console.print("no row waits for a person")
+        screen.say("nothing_to_resolve")
     return (1 if rows else 0), {"unclear": [row._asdict() for row in rows]}
 
 
 def show(services: Services, batch_id: int, line: int, screen: Screen) -> tuple[int, dict[str, Any]]:
     """Show one row: its state and everything that happened to it besides a plain success."""
-    shown, settings = show_row(services, batch_id, line), services.settings
+    shown = show_row(services, batch_id, line)
     row = shown.row
-    screen.console.print(f"batch {batch_id}, line {line} (record {row.record}): {row.state}")
+    numbers = {"batch": str(batch_id), "line": str(line), "record": str(row.record)}
+    screen.say("row_shown", state=screen.texts(f"state_{row.state}"), **numbers)
+    _print_facts(screen, row)
+    _print_reasons(screen, shown)
+    if shown.history:
+        heads = ("when", "attempt", "what", "code", "request", "ms", "who")
+        terminal.print_columns(screen, heads, [_history_line(screen.texts, entry) for entry in shown.history])
+    return 0, {"batch": batch_id, "line": line, "row": row._asdict(), "history": list(shown.history)}
+
+
+def _print_facts(screen: Screen, row: ReportRow) -> None:
+    status = screen.texts.status(row.source_status)
     facts = {
         "reference": row.reference,
-        "payment method": row.payment_method,
-        "source": " ".join(part for part in (row.source_id, row.source_status) if part),
+        "method": row.payment_method,
+        "source": " ".join(part for part in (row.source_id, status) if part),
         "attempts": str(row.attempts) if row.attempts else "",
         "code": row.code,
         "parameter": row.parameter,
@@ -124,18 +136,19 @@ def show(services: Services, batch_id: int, line: int, screen: Screen) -> tuple[
     }
     for name, value in facts.items():
         if value:
-            screen.console.print(Text(f"  {name:<15}{value}"))
+            label = set_cell_size(screen.texts(f"fact_{name}"), _LABEL_CELLS)
+            screen.console.print(Text(f"  {label}{value}"), soft_wrap=True)
+
+
+def _print_reasons(screen: Screen, shown: ShownRow) -> None:
+    row, lang = shown.row, screen.texts.lang
     for reason in row.reasons or ((Reason(row.code, row.parameter),) if row.code else ()):
-        hint = reason_texts.hint(reason, settings.lang, shown.situation)
-        screen.console.print(Text(f"  {reason_texts.sentence(reason, settings.lang)} {hint}"))
-    if shown.history:
-        names = ("attempt", "what", "code", "request_id", "latency_ms", "who")
-        lines = [
-            (
-                Texts("en", settings.time_zone).time(entry["at"], "%Y-%m-%d %H:%M:%S"),
-                *(str(entry[name] or "") for name in names),
-            )
-            for entry in shown.history
-        ]
-        terminal.print_table(screen, ("when", "attempt", "what", "code", "request", "ms", "who"), lines)
-    return 0, {"batch": batch_id, "line": line, "row": row._asdict(), "history": list(shown.history)}
+        says, hint = reason_texts.sentence(reason, lang), reason_texts.hint(reason, lang, shown.situation)
+        screen.console.print(Padding(wrapped(Text(screen.texts("says_and_hint", says=says, hint=hint))), (0, 0, 0, 2)))
+
+
+def _history_line(texts: Texts, entry: Mapping[str, Any]) -> tuple[str, ...]:
+    values = [str(entry[name] or "") for name in ("attempt", "code", "request_id", "latency_ms", "who")]
+    attempt, *others = values
+    when = texts.time(entry["at"], texts("time_second"))
+    return when, attempt, history_texts.in_words(str(entry["what"] or ""), texts), *others

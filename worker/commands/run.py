@@ -43,7 +43,7 @@ def run(services: Services, options: Options, screen: Screen) -> tuple[int, dict
     with at_work(services, screen, "run", workers=options.workers, no_workers=options.no_workers) as work:
         with work.interrupts.counted(), progress_of(services, screen) as progress:
             accepted = _accept(services, options, work, progress)
-            _print_accepted(screen, accepted, options.lang or services.settings.lang)
+            _print_accepted(screen, accepted)
             ending = send_to_the_end(services, [accepted.batch.id], screen, work, progress)
         reports = ReportOptions(options.reports, options.lang, options.excel_safe)
         return show_result(services, reports, screen, accepted.batch.id, started, ending)
@@ -82,10 +82,11 @@ def _deadline(until: str | None, zone: str) -> float | None:
         raise SettingsError(f"--until takes a time of day such as 06:00, not {until!r}") from None
 
 
-def _print_accepted(screen: Screen, accepted: Accepted, lang: str) -> None:
+def _print_accepted(screen: Screen, accepted: Accepted) -> None:
     batch = accepted.batch
     if batch.state in (BatchState.PAUSED, BatchState.HALTED):
-        screen.console.print(f"batch {batch.id} has this file, and stays {batch.state}")
+        state = terminal.batch_state(screen.texts, batch.state)
+        screen.say("batch_has_the_file", batch=str(batch.id), state=state)
     elif accepted.goes_on:
-        screen.console.print(f"batch {batch.id} goes on where it stopped")
-    terminal.print_ignored(screen, batch, lang)
+        screen.say("batch_goes_on_where_it_stopped", batch=str(batch.id))
+    terminal.print_ignored(screen, batch)

@@ -54,13 +54,13 @@ def go_on(
     """
     started = time.time()
     if services.settings.redis_url is not None:
-        return _left_to(services, batch_id, screen, decide(), "the fleet's workers send it")
+        return _left_to(services, batch_id, screen, decide(), "fleet_sends")
     services.settings.require_key()
     with at_work(services, screen, command, workers=None, no_workers=False) as work:
         if work.redis.watcher is not None:
-            return _left_to(services, batch_id, screen, decide(), "the watcher that is at work here sends it")
+            return _left_to(services, batch_id, screen, decide(), "watcher_sends_it")
         with work.interrupts.counted(), progress_of(services, screen) as progress:
-            screen.console.print(decide())
+            screen.console.print(Text(decide()))
             ending = send_to_the_end(services, [batch_id], screen, work, progress)
         return show_result(services, ReportOptions(), screen, batch_id, started, ending)
 
@@ -70,11 +70,11 @@ def _left_to(
 ) -> tuple[int, dict[str, Any]]:
     """Say that others send a batch from now on, and when."""
     status = batch_status(services, batch_id)
-    screen.console.print(Text(f"{decided}: {who_sends}"))
+    screen.say(who_sends, decided=decided)
     if not status.batch.is_worked_on:
-        screen.console.print("nobody is at work for it now: start `onboard worker`, or `onboard watch`", style="yellow")
+        screen.say("nobody_at_work", style="yellow")
     _print_when(services, batch_id, screen)
-    return 0, batch_json(status)
+    return 0, batch_json(screen, status)
 
 
 def send_to_the_end(
@@ -92,22 +92,24 @@ def _print_left_alone(services: Services, batches: Sequence[int], screen: Screen
     for status in others[:LEFT_ALONE]:
         batch, counts = status.batch, status.counts
         command = go_on_command(batch_stands(services, batch), batch.id) or f"onboard resume {batch.id}"
-        screen.console.print(
-            Text(
-                f"batch {batch.id} ({batch.name}) is {batch.state}, {counts.open + counts.unclear:,} of"
-                f" {counts.records:,} rows not done; it is left alone: {command}"
-            ),
-            soft_wrap=True,
+        screen.say(
+            "batch_left_alone",
+            batch=str(batch.id),
+            name=batch.name,
+            state=terminal.batch_state(screen.texts, batch.state),
+            left=counts.open + counts.unclear,
+            records=counts.records,
+            command=command,
         )
     if len(others) > LEFT_ALONE:
-        screen.console.print("and more: onboard status")
+        screen.say("more_left_alone")
 
 
 def _print_when(services: Services, batch_id: int, screen: Screen) -> None:
     """Say that the window is closed, and until when, if it is."""
     opens_at = report.waits_for_next_night(services, services.ledger.batches.get(batch_id))
     if opens_at is not None:
-        screen.console.print(f"nothing is sent before {screen.clock_time(opens_at)}: waiting")
+        screen.say("window_closed", time=screen.clock_time(opens_at))
 
 
 def show_result(
@@ -115,7 +117,7 @@ def show_result(
 ) -> tuple[int, dict[str, Any]]:
     """Write the reports; print verdict, counts and reports; return exit code and JSON."""
     status, seconds = batch_status(services, batch_id, count_skipped=True), time.time() - started
-    paths, failed = _write_reports(services, options, status, ending)
+    paths, failed = _write_reports(services, options, screen, status, ending)
     if REHEARSAL in os.environ and ending is Ending.INTERRUPTED:
         status = replace(status, batch=replace(status.batch, stop=Stop(StopCode.REHEARSAL)))
     screen.console.print()
@@ -125,14 +127,14 @@ def show_result(
         _print_next_night(screen, status, waits)
     _print_reports(screen, paths, failed)
     if ending is Ending.LEFT:
-        screen.console.print(f"the watcher has ended; the next one, or the same command, goes on with batch {batch_id}")
+        screen.say("watcher_has_ended", batch=str(batch_id))
     code = max(terminal.exit_code(status.batch, status.counts), 1 if failed else 0)
     goes_on = {"goes_on_at": waits} if waits else {}
-    return code, {**batch_json(status, paths, seconds), **goes_on, **({"error": failed} if failed else {})}
+    return code, {**batch_json(screen, status, paths, seconds), **goes_on, **({"error": failed} if failed else {})}
 
 
 def _write_reports(
-    services: Services, options: ReportOptions, status: BatchStatus, ending: Ending
+    services: Services, options: ReportOptions, screen: Screen, status: BatchStatus, ending: Ending
 ) -> tuple[dict[str, Path], str]:
     """Write the reports unless a person interrupted; return where they are, and a sentence if they failed."""
     if ending is Ending.INTERRUPTED:
@@ -147,20 +149,19 @@ def _write_reports(
             commands=NO_COMMANDS if REHEARSAL in os.environ else None,
         )
     except OSError as error:
-        batch = status.batch.id
-        return {}, f"the reports could not be written ({error.strerror}); make room, then: onboard report {batch}"
+        return {}, screen.texts("reports_failed", why=screen.why(error), batch=str(status.batch.id))
     return paths, ""
 
 
 def _print_next_night(screen: Screen, status: BatchStatus, waits: float) -> None:
     counts = status.counts
-    rest = f"{counts.open:,} rows wait" if not counts.unclear else f"{counts.open:,} rows, and look-ups, wait"
-    screen.console.print(f"{rest} for the next night ({screen.clock_time(waits)})")
+    key = "night_for_rows_and_look_ups" if counts.unclear else "night_for_rows"
+    screen.say(key, count=counts.open, time=screen.clock_time(waits))
 
 
 def _print_reports(screen: Screen, paths: dict[str, Path], failed: str) -> None:
     if failed:
-        screen.console.print(failed, style="red")
+        screen.console.print(Text(failed, style="red"))
     elif paths:
-        screen.console.print("reports:")
+        screen.say("reports")
         terminal.print_reports(screen, paths)

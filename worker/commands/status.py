@@ -10,6 +10,7 @@ from rich.text import Text
 from tasks.models import Batch, BatchState
 from tasks.operations.report import report as write_report
 from tasks.operations.status import FleetRate, list_batches, show_batch
+from tasks.reports.i18n import Texts
 from tasks.services import Services
 from worker import terminal
 from worker.commands.batch_result import batch_json
@@ -26,13 +27,12 @@ def status(services: Services, batch_id: int | None, screen: Screen) -> tuple[in
 def _show(services: Services, batch_id: int, screen: Screen) -> tuple[int, dict[str, Any]]:
     shown = show_batch(services, batch_id)
     batch, counts = shown.status.batch, shown.status.counts
-    screen.console.print(Text(f"batch {batch.id}: {batch.name}, {_state(batch)}"))
+    screen.say("status_of", batch=str(batch.id), name=batch.name, state=_state(screen.texts, batch))
     terminal.print_counts(screen, batch, counts, skipped=shown.status.skipped)
     if shown.look_ups_to_come:
-        zone = services.settings.time_zone
-        screen.console.print(terminal.look_ups_to_come(batch_id, shown.look_ups_to_come, zone))
+        screen.console.print(Text(terminal.look_ups_to_come(screen.texts, batch_id, shown.look_ups_to_come)))
     more = {"worked_on": batch.is_worked_on, "rate": _rate_json(shown.rate)}
-    return terminal.exit_code(batch, counts), {**batch_json(shown.status), **more}
+    return terminal.exit_code(batch, counts), {**batch_json(screen, shown.status), **more}
 
 
 def _list(services: Services, screen: Screen) -> tuple[int, dict[str, Any]]:
@@ -42,27 +42,31 @@ def _list(services: Services, screen: Screen) -> tuple[int, dict[str, Any]]:
         batch, counts = each.batch, each.counts
         since = screen.clock_time(batch.finished_at or batch.created_at)
         created = f"{counts.created:,}/{counts.records:,}"
-        lines.append((str(batch.id), batch.name, _state(batch), since, created, f"{counts.need_a_person:,}"))
+        lines.append(
+            (str(batch.id), batch.name, _state(screen.texts, batch), since, created, f"{counts.need_a_person:,}")
+        )
     if lines:
-        titles = ("batch", "file", "state", "since", "created", "need attention")
-        terminal.print_table(screen, titles, lines, right=("batch", "created", "need attention"))
+        heads = ("batch", "file", "state", "since", "created", "need_attention")
+        terminal.print_columns(screen, heads, lines, right=("batch", "created", "need_attention"))
     else:
-        screen.console.print("no batch yet; `onboard run FILE` makes the first")
+        screen.say("no_batch")
     if listed.rate is not None:
         _print_rate(screen, listed.rate)
-    batches = [{**batch_json(each), "worked_on": each.batch.is_worked_on} for each in listed.batches]
+    batches = [{**batch_json(screen, each), "worked_on": each.batch.is_worked_on} for each in listed.batches]
     return 0, {"batches": batches, "rate": _rate_json(listed.rate)}
 
 
-def _state(batch: Batch) -> str:
+def _state(texts: Texts, batch: Batch) -> str:
     """Return the state of a batch, and whether nobody works on one that is to be sent."""
+    state = terminal.batch_state(texts, batch.state)
     nobody = batch.state is BatchState.RUNNING and not batch.is_worked_on
-    return f"{batch.state}, nobody at work" if nobody else str(batch.state)
+    return texts("state_without_workers", state=state) if nobody else state
 
 
 def _print_rate(screen: Screen, rate: FleetRate) -> None:
-    paused = f"; nothing is sent for {rate.paused_seconds:.0f} s" if rate.paused_seconds >= 1 else ""
-    screen.console.print(f"rate: {round(rate.rate, 3):g} of {rate.limit:g} requests/s{paused}")
+    key = "rate_paused" if rate.paused_seconds >= 1 else "rate_now"
+    seconds = f"{rate.paused_seconds:.0f}"
+    screen.say(key, rate=f"{round(rate.rate, 3):g}", limit=f"{rate.limit:g}", seconds=seconds)
 
 
 def _rate_json(rate: FleetRate | None) -> dict[str, float] | None:
@@ -80,4 +84,4 @@ def report(
     terminal.print_trouble(screen, services.ledger.replaced)
     terminal.print_counts(screen, batch, counts, skipped=written.status.skipped)
     terminal.print_reports(screen, written.reports)
-    return terminal.exit_code(batch, counts), batch_json(written.status, written.reports)
+    return terminal.exit_code(batch, counts), batch_json(screen, written.status, written.reports)

@@ -6,8 +6,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from rich.text import Text
-
 from tasks import accept
 from tasks.accept import load_mapping
 from tasks.ledger import WATCH
@@ -37,7 +35,7 @@ def watch(services: Services, options: Options, screen: Screen) -> tuple[int, di
         inbox.prepare()
         pages = partial(HealthServer, services, pulses={"watcher": watcher.pulse})
         serve(pages, services.settings.metrics_host, services.settings.metrics_port)
-        screen.console.print(Text(f"watching {inbox.incoming}"), soft_wrap=True)
+        screen.say("watching", folder=inbox.incoming)
         with work.interrupts.counted():
             code = watcher.run()
     return code, {
