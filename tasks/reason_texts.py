@@ -29,8 +29,13 @@ _UNKNOWN_HINT = (
 )
 #: What stands for a number that is not known.
 _ANY_BATCH = ("BATCH", "バッチ番号")
-#: How the details of a row name another one, in Japanese.
-_PLACES_JA = ((r"batch (\d+) ", r"バッチ \1 の "), (r"record (\d+)", r"レコード \1"), (r"line (\d+)", r"\1 行目"))
+#: How the details of a row or a file name another one, in Japanese.
+_PLACES_JA = (
+    (r"batch (\d+) ", r"バッチ \1 の "),
+    (r"batch (\d+)$", r"バッチ \1"),
+    (r"record (\d+)", r"レコード \1"),
+    (r"line (\d+)", r"\1 行目"),
+)
 
 
 #: The statuses of something in between that a request is too long for.
@@ -149,7 +154,7 @@ def _fill(found: Explanation, reason: Reason, lang: str, line: int | None = None
     if found.kind == "elepay" and reason.column:
         template += _NAMED_FIELD[at]
     code, column, value, detail = reason
-    if at and found.kind == "outcome":
+    if at and (found.kind == "outcome" or re.fullmatch(r"batch \d+", detail)):
         for english, japanese in _PLACES_JA:
             detail = re.sub(english, japanese, detail)
     return template.format(

@@ -56,7 +56,9 @@ def _lines(notice: Notice, texts: Texts) -> list[str]:
         if notice.need_a_person:
             lines.append(texts("notice_need", count=notice.need_a_person, batch=str(batch.id)))
     else:
-        lines.append(texts("notice_under_way", batch=str(batch.id), name=batch.name, state=str(batch.state)))
+        lines.append(
+            texts("notice_under_way", batch=str(batch.id), name=batch.name, state=texts(f"batch_{batch.state}"))
+        )
     return [*lines, "", texts("notice_claim", claim=notice.claim)]
 
 

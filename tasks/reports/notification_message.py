@@ -79,9 +79,13 @@ def compose(
             [title(notification.code, texts.lang), hint(notification.code, texts.lang)] if notification.code else [],
         ]
     else:
-        parts.append([f"{texts(f'state_{name}')}: {texts.number(rows)}" for name, rows in _counts(counts).items()])
+        counted = [(texts(f"state_{name}"), rows) for name, rows in _counts(counts).items()]
+        parts.append([texts("counted", name=name, count=texts.number(rows)) for name, rows in counted])
         if not repeats:
-            parts.append([f"{texts.number(rows)} × {title(code, texts.lang)} ({code})" for code, rows in reasons])
+            named = [(rows, title(code, texts.lang), code) for code, rows in reasons]
+            parts.append(
+                [texts("news_reason", count=texts.number(rows), title=says, code=code) for rows, says, code in named]
+            )
     parts.append([link])
     text = "\n\n".join("\n".join(line for line in lines if line) for lines in parts if any(lines))
     mode = texts("mode_live" if batch.account.live else "mode_test")
@@ -90,14 +94,14 @@ def compose(
         "file": notification.why if repeats else batch.name,
         "live": batch.account.live,
         "verdict": said.text,
-        "why": stop_texts.sentence(stop),
+        "why": stop_texts.sentence(stop, texts.lang),
         "code": notification.code,
         "books": {"records": counts.records, **_counts(counts), "balance": counts.balance},
         "reasons": [{"code": code, "title": title(code, texts.lang), "rows": rows} for code, rows in reasons],
         "link": link,
         "text": text,
     }
-    return Message(f"{head}: {facts['file']} ({texts('batch')} {batch.id}, {mode})", text, facts)
+    return Message(texts("news_title", head=head, file=facts["file"], batch=str(batch.id), mode=mode), text, facts)
 
 
 def _counts(counts: RowCounts) -> dict[str, int]:

@@ -19,7 +19,9 @@ def run_facts(contents: ReportContents) -> list[tuple[str, str]]:
     facts, texts = contents.facts, contents.texts
     found = [*_of_file(facts, texts), *_of_times(facts, texts, contents.written_at), *_of_rate(facts, texts)]
     found += _of_answers(contents)
-    found += [(texts("versions"), ", ".join(f"{name} {version}" for name, version in facts.versions.items()))]
+    found += [
+        (texts("versions"), texts("list_between").join(f"{name} {version}" for name, version in facts.versions.items()))
+    ]
     return [(label, value) for label, value in found if value]
 
 
@@ -73,15 +75,20 @@ def _of_rate(facts: ReportFacts, texts: Texts) -> list[tuple[str, str]]:
 def _of_answers(contents: ReportContents) -> list[tuple[str, str]]:
     texts, aggregates = contents.texts, contents.aggregates
     again = sum(rows for attempts, rows in contents.attempts.items() if attempts > 1)
-    statuses = [f"{status or '?'}: {texts.number(count)}" for status, count in aggregates.source_statuses.items()]
+    statuses = [
+        texts("counted", name=texts.status(status or "?"), count=texts.number(count))
+        for status, count in aggregates.source_statuses.items()
+    ]
     return [
         (
             texts("latency"),
-            ", ".join(f"{name} {texts.number(value)} ms" for name, value in contents.latency_ms.items()),
+            texts("list_between").join(
+                texts(f"latency_{name}", ms=texts.number(value)) for name, value in contents.latency_ms.items()
+            ),
         ),
         (texts("sent_again"), texts.number(again) if again else ""),
         (texts("adopted"), texts.number(aggregates.adopted) if aggregates.adopted else ""),
-        (texts("source_status"), ", ".join(statuses)),
+        (texts("source_status"), texts("list_between").join(statuses)),
     ]
 
 

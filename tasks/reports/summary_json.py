@@ -47,7 +47,7 @@ def summarise(contents: ReportContents, reports: Mapping[str, str]) -> bytes:
     facts, aggregates = contents.facts, contents.aggregates
     summary = {
         "format": 1,
-        "batch": _batch(facts),
+        "batch": _batch(facts, contents.texts.lang),
         "verdict": contents.verdict._asdict(),
         "books": counts_of(aggregates),
         "times": _times(facts, contents.written_at),
@@ -73,13 +73,13 @@ def counts_of(aggregates: Aggregates) -> dict[str, Any]:
     return {**asdict(counts), "balance": counts.balance, "need_a_person": counts.need_a_person}
 
 
-def _batch(facts: ReportFacts) -> dict[str, Any]:
+def _batch(facts: ReportFacts, lang: str) -> dict[str, Any]:
     batch = facts.batch
     return {
         "id": batch.id,
         "name": batch.name,
         "state": batch.state.value,
-        "state_reason": stop_texts.sentence(batch.stop),
+        "state_reason": stop_texts.sentence(batch.stop, lang),
         "live": batch.account.live,
         "parent": facts.parent,
         "parent_id": batch.parent_id,
