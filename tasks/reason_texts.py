@@ -19,8 +19,8 @@ from tasks.models import OPEN_STATES, Batch, BatchState, Reason, RowState, StopC
 #: In the order in which `reason_texts.toml` lists them.
 LANGUAGES = ("en", "ja")
 
-_ANSWERED = ("elepay answered: {title} ({code}).", "elepay の回答: {title}（{code}）。")
-_NAMED_FIELD = (" It names the field {column}.", "対象の項目: {column}。")
+_ANSWERED = ("elepay answered: {title} ({code}).", "elepay の応答：{title}（{code}）。")
+_NAMED_FIELD = (" It names the field {column}.", "対象の項目：{column}。")
 _UNKNOWN_TITLE = ("Unknown code {code}", "不明なコード {code}")
 _UNKNOWN_TEXT = ("The code {code} is not known to this version.", "コード {code} はこのバージョンでは不明です。")
 _UNKNOWN_HINT = (

@@ -258,7 +258,9 @@ class SettingFields(BaseSettings):
     time_zone: str = _field(
         "ONBOARD_TIME_ZONE", "Asia/Tokyo", "Time zone of the nightly window and of the times shown to people."
     )
-    lang: Literal["en", "ja"] = _field("ONBOARD_LANG", "en", "Language of reasons and reports: en or ja.")
+    lang: Literal["en", "ja"] = _field(
+        "ONBOARD_LANG", "en", "Language of what commands print, of reports and notifications: en or ja."
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = _field(
         "ONBOARD_LOG_LEVEL", "INFO", "The least level that is logged."
     )

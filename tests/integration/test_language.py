@@ -27,7 +27,9 @@ def english_in(said: str) -> list[str]:
 def test_english_would_be_found() -> None:
     assert english_in("nobody is at work for it now: start `onboard worker`")
     assert english_in("状態：nothing to do")
-    assert not english_in("バッチ 1 を一時停止しました。onboard resume 1 で再開します。（/srv/drop/inbox、ONBOARD_LANG）")
+    assert not english_in(
+        "バッチ 1 を一時停止しました。onboard resume 1 で再開します。（/srv/drop/inbox、ONBOARD_LANG）"
+    )
 
 
 @pytest.fixture(scope="module")

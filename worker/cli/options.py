@@ -34,5 +34,7 @@ def _known_language(lang: str | None) -> str | None:
 
 LangOption = Annotated[
     str | None,
-    typer.Option(help="Language of reasons and reports: en or ja.", show_default=False, callback=_known_language),
+    typer.Option(
+        help="Language of what is printed and of reports: en or ja.", show_default=False, callback=_known_language
+    ),
 ]

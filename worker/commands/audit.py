@@ -34,7 +34,7 @@ def audit(
             who=who(),
             folder=folder,
             lang=lang,
-            progress=lambda rows, differences: screen.say("audit_so_far", count=rows, differences=differences),
+            progress=lambda rows, differences: _say_so_far(screen, rows, differences),
             stopping=lambda: interrupts.any_came,
         )
     if done.stopped_by:
@@ -44,6 +44,11 @@ def audit(
     _print(screen, done)
     reports = {name: str(path) for name, path in done.reports.items()}
     return (1 if done.differences else 0), {**done.summary, "reports": reports}
+
+
+def _say_so_far(screen: Screen, rows: int, differences: int) -> None:
+    parts = [screen.texts("audit_rows", count=rows), screen.texts("audit_differences", count=differences)]
+    screen.console.print(screen.texts("list_between").join(parts))
 
 
 def _print(screen: Screen, done: audits.Audit) -> None:

@@ -58,7 +58,7 @@ def test_both_languages_say_the_same(code: StopCode) -> None:
                 " (elepay answered M004001, request req_1), then resume"
             ),
             (
-                "秘密鍵が無効です（elepay の応答: M004001、リクエスト ID req_1）。"
+                "秘密鍵が無効です（elepay の応答：M004001、リクエスト ID req_1）。"
                 "ELEPAY_SECRET_KEY を確認してから再開してください。"
             ),
         ),
@@ -74,7 +74,7 @@ def test_both_languages_say_the_same(code: StopCode) -> None:
             halting(Throttled("M005000")),
             "elepay kept throttling (elepay answered M005000): lower ELEPAY_REQUESTS_PER_SECOND, then resume",
             (
-                "elepay のレート制限が続いています（elepay の応答: M005000）。"
+                "elepay のレート制限が続いています（elepay の応答：M005000）。"
                 "ELEPAY_REQUESTS_PER_SECOND を下げてから再開してください。"
             ),
         ),
