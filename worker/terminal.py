@@ -130,7 +130,7 @@ def print_place(screen: Screen, account: Account, ledger: str) -> None:
 def print_trouble(screen: Screen, sentence: str) -> None:
     """Print what is wrong with all of it, if anything is."""
     if sentence:
-        screen.console.print(Text(sentence, style="bold red"), soft_wrap=True)
+        screen.say("trouble", style="bold red", says=sentence)
 
 
 def print_counts(

@@ -27,8 +27,14 @@ class Texts:
         """Return the text of `key`; whole numbers get separators, and `key_one` is taken where `count` is 1."""
         if values.get("count") == 1 and f"{key}_one" in self._texts:
             key += "_one"
-        shown = {name: self.number(value) if isinstance(value, int) else value for name, value in values.items()}
-        return str(self._texts[key][self._at]).format(**shown)
+        return str(self._texts[key][self._at]).format(**{name: self._shown(value) for name, value in values.items()})
+
+    def _shown(self, value: object) -> object:
+        """Return a value as people read it: numbers with separators, and in its own words what knows its language."""
+        if isinstance(value, int):
+            return self.number(value)
+        in_language = getattr(value, "in_language", None)
+        return value if in_language is None else in_language(self.lang)
 
     def number(self, value: float) -> str:
         """Return a number as people read it: 9,812 or 19.8."""

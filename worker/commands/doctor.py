@@ -84,7 +84,7 @@ def _shown(screen: Screen, value: object) -> object:
         case dict():
             clocks = [texts(name, seconds=f"{ahead:+.1f}") for name, ahead in value.items()]
             return texts("list_between").join(clocks)
-    return value if isinstance(value, int) else str(value)
+    return value
 
 
 def _why_unreachable(texts: Texts, code: str) -> dict[str, str]:

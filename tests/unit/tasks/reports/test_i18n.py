@@ -42,6 +42,15 @@ def test_durations_in_their_two_largest_units(seconds: float, english: str, japa
     assert Texts("ja", "UTC").duration(seconds) == japanese
 
 
+def test_a_value_that_knows_its_language_is_said_in_it() -> None:
+    class Sentence(str):
+        def in_language(self, lang: str) -> str:
+            return f"{lang}: {self}"
+
+    value = Sentence("halted")
+    assert Texts("ja", "UTC")("notice_claim", claim=value) == "ログでの名称：ja: halted"
+
+
 @given(st.dictionaries(st.integers(0, 60_000), st.integers(1, 1000), max_size=30))
 def test_no_answer_is_lost_between_the_bars(histogram: dict[int, int]) -> None:
     assert sum(bar.answers for bar in bars(histogram)) == sum(histogram.values())
