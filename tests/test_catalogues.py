@@ -111,14 +111,14 @@ def test_every_finding_has_a_sentence(prefix: str, values: set[str]) -> None:
 
 # ------------------------------------------------------------------------------------------------ nothing beside them
 
-#: Another hand is at work on this command.
+#: Its texts are not in the catalogue so far.
 _NOT_YET = {"check.py"}
 _SHOWN_BY = {"print", "Text", "add_row", "assemble", "echo"}
 _SCREENS = [
     path
     for path in _OF_WORKER
     if path.name in ("terminal.py", "progress.py", "batch_wait.py", "command_runtime.py", "screen.py", "demo.py")
-    or path.parent.name == "commands"
+    or (path.parent.name == "commands" and path.name not in _NOT_YET)
     or path == WORKER / "watcher" / "command.py"
 ]
 
@@ -141,8 +141,6 @@ def _literals(call: ast.Call) -> Iterator[str]:
 @pytest.mark.parametrize("path", _SCREENS, ids=lambda path: path.name)
 def test_no_command_prints_words_of_its_own(path: Path) -> None:
     assert len(_SCREENS) > 15
-    if path.name in _NOT_YET:
-        return
     own = [text for call in _calls(path, *_SHOWN_BY) for text in _literals(call)]
     assert [text for text in own if re.search(r"[A-Za-z]{2,}\W+[A-Za-z]{2,}", text) and "$ onboard" not in text] == []
 
