@@ -3,12 +3,14 @@
 The words that all of it uses:
 
 ================  ====================================================================
+error_texts       the sentences with which the program ends, English and Japanese
 errors            one class per thing we can do about it
 models            the nouns: Batch, Row, RowState, SourceRequest, Outcome, Reason
 spelling          spellings of one text, made equal
 identities        what one row is about, and the reference that its source carries
 settings          the settings of this process, checked as a whole
 setting_fields    every setting: type, default, one sentence
+setting_problems  what is said about settings that are malformed
 setting_sources   where settings are looked for, and which names are none
 redis_url         REDIS_URL: what redis-py and Celery both understand
 ledger_url        LEDGER_URL: SQLite or PostgreSQL, in the spellings that people know

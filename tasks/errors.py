@@ -20,14 +20,34 @@
         ├── MethodClosed         no for this payment method: its other rows end unsent
         └── Halted               key, account or client is wrong: stop the whole batch
 
+    BadValue                     a value that a setting cannot have; a SettingsError comes of it
+
 Messages carry ids and codes; never a response body, a name, a mail or a key.
 """
 
 from typing import Any
 
+from tasks.error_texts import Sentence
 
-class OnboardingError(Exception):
+
+class Explained(Exception):
+    """An error that says in each language what is wrong (`tasks/error_texts.py`); `str` is English."""
+
+    def __init__(self, template: str, /, **values: Any) -> None:
+        self.sentence = template if isinstance(template, Sentence) and not values else Sentence(template, **values)
+        super().__init__(self.sentence)
+
+    def in_language(self, lang: str) -> str:
+        """Return its sentence in a language."""
+        return self.sentence.in_language(lang)
+
+
+class OnboardingError(Explained):
     """Whatever this program raises on purpose."""
+
+
+class BadValue(Explained, ValueError):
+    """A value that a setting or an option cannot have; the sentence says what it must be."""
 
 
 class SettingsError(OnboardingError):

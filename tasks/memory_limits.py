@@ -9,10 +9,12 @@ import os
 import resource
 import threading
 
+from tasks.error_texts import Sentence
+
 #: Exit code of a process that ended because it got no memory (EX_SOFTWARE of sysexits.h).
 OUT_OF_MEMORY = 70
 #: What is said then.
-NO_MEMORY = (
+NO_MEMORY = Sentence(
     "not enough memory: the process reached its limit (`ulimit -v`, the container's, or the machine's)."
     " Nothing is lost; raise the limit (700 MB of address space suffice), then run the same command again"
 )

@@ -13,6 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from tasks.error_texts import Words
 from tasks.errors import UnusableFile
 from tasks.models import OPEN_STATES, Batch, BatchState, Reason, RowState, StopCode
 
@@ -154,6 +155,8 @@ def _fill(found: Explanation, reason: Reason, lang: str, line: int | None = None
     if found.kind == "elepay" and reason.column:
         template += _NAMED_FIELD[at]
     code, column, value, detail = reason
+    if at and found.kind == "file":
+        value, detail = (Words(each).in_language(LANGUAGES[at]) for each in (value, detail))
     if at and (found.kind == "outcome" or re.fullmatch(r"batch \d+", detail)):
         for english, japanese in _PLACES_JA:
             detail = re.sub(english, japanese, detail)

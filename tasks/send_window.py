@@ -8,6 +8,8 @@ from datetime import datetime, time, timedelta
 from typing import NamedTuple, Self
 from zoneinfo import ZoneInfo
 
+from tasks.errors import BadValue
+
 _TIME_OF_DAY = re.compile(r"([01]\d|2[0-3]):([0-5]\d)(?::([0-5]\d))?")
 
 
@@ -26,19 +28,19 @@ class Window:
 
     @classmethod
     def of(cls, not_before: str, until: str, zone: str) -> Self:
-        """Return the window from HH:MM (or HH:MM:SS) to HH:MM; both empty: always. Raises ValueError."""
+        """Return the window from HH:MM (or HH:MM:SS) to HH:MM; both empty: always. Raises BadValue."""
         if bool(not_before) != bool(until):
-            raise ValueError("a window needs both a beginning and an end, or neither")
+            raise BadValue("a window needs both a beginning and an end, or neither")
         if not not_before:
             return cls(zone=zone)
         beginning, end = time_of_day(not_before), time_of_day(until)
         if beginning == end:
-            raise ValueError("a window needs a beginning and an end that differ; always: leave both empty")
+            raise BadValue("a window needs a beginning and an end that differ; always: leave both empty")
         return cls(beginning, end, zone)
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Return the window that `str` wrote. Raises ValueError."""
+        """Return the window that `str` wrote. Raises BadValue."""
         hours, _, zone = text.partition(" ")
         not_before, _, until = hours.partition("-")
         return cls.of(not_before, until, zone or "UTC")
@@ -88,8 +90,8 @@ class Window:
 
 
 def time_of_day(text: str) -> time:
-    """Return HH:MM or HH:MM:SS as a time. Raises ValueError."""
+    """Return HH:MM or HH:MM:SS as a time. Raises BadValue."""
     found = _TIME_OF_DAY.fullmatch(text.strip())
     if found is None:
-        raise ValueError(f"{text!r} is not a time of day such as 01:00")
+        raise BadValue("{text!r} is not a time of day such as 01:00", text=text)
     return time(int(found[1]), int(found[2]), int(found[3] or 0))

@@ -13,6 +13,7 @@ from tasks.accept import AcceptanceChecks
 from tasks.elepay.catalogue import load_catalogue
 from tasks.elepay.client import ElepayApi
 from tasks.elepay.exchange import Deadlines
+from tasks.error_texts import Sentence
 from tasks.errors import SettingsError
 from tasks.files.file_store import FileStore, accepted_name
 from tasks.files.local_folder import LocalFolder
@@ -68,12 +69,16 @@ class Services:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), accepted_name(batch.sha256))
         return kept
 
-    def dropped(self, batch: Batch) -> str:
+    def dropped(self, batch: Batch) -> Sentence | None:
         """Return a sentence if the file and the personal data of a batch were dropped, else nothing."""
         if batch.dropped_at is None:
-            return ""
+            return None
         day = Texts("en", self.settings.time_zone).time(batch.dropped_at, "%Y-%m-%d")
-        return f"the file and the customers of batch {batch.id} were dropped on {day} (ONBOARD_KEEP_DAYS)"
+        return Sentence(
+            "the file and the customers of batch {batch} were dropped on {day} (ONBOARD_KEEP_DAYS)",
+            batch=batch.id,
+            day=day,
+        )
 
     @property
     def reports(self) -> FileStore:

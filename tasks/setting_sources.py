@@ -12,6 +12,7 @@ from pathlib import Path
 from dotenv import dotenv_values
 from dotenv.parser import parse_stream
 
+from tasks.error_texts import Sentence, joined, listed, system_reason
 from tasks.errors import SettingsError
 
 #: A setting that starts with one of these must be one of ours; others are nobody's business.
@@ -43,7 +44,7 @@ def collect(
     values: dict[str, str] = {}
     secrets = Path(given[SECRETS_DIR]) if given.get(SECRETS_DIR) else None
     if secrets is not None and ("\0" in str(secrets) or not secrets.is_dir()):
-        raise SettingsError(f"{SECRETS_DIR}: there is no such folder")
+        raise SettingsError("{name}: there is no such folder", name=SECRETS_DIR)
     for name in wanted:
         if name in given:
             values[name] = given[name]
@@ -88,7 +89,9 @@ def read_dotenv(path: Path) -> dict[str, str]:
         line = binding.original.line + len(written) - len(written.lstrip("\r\n"))
         if binding.error or (binding.key is not None and binding.value is None):
             raise SettingsError(
-                f"{path}, line {line} cannot be read: write NAME=value, and a value with a blank, # or quote in quotes"
+                "{path}, line {line} cannot be read: write NAME=value, and a value with a blank, # or quote in quotes",
+                path=path,
+                line=line,
             )
     found = dotenv_values(stream=io.StringIO(text))
     return {name: value for name, value in found.items() if value is not None}
@@ -104,25 +107,25 @@ def _refuse_unknown(given: Iterable[str], known: Collection[str]) -> None:
         and name.removesuffix(FILE_SUFFIX) not in known
     ]
     if unknown:
-        named = ", ".join(_with_nearest(name, known) for name in unknown)
-        raise SettingsError(f"unknown setting {named}: docs/reference/settings.md lists those that exist")
+        named = listed(_with_nearest(name, known) for name in unknown)
+        raise SettingsError("unknown setting {named}: docs/reference/settings.md lists those that exist", named=named)
 
 
-def _with_nearest(name: str, known: Collection[str]) -> str:
+def _with_nearest(name: str, known: Collection[str]) -> Sentence:
     shown = name if name.isprintable() and len(name) <= 80 else ascii(name[:80])
     near = difflib.get_close_matches(name[:80], [*known, SECRETS_DIR], n=1, cutoff=0.75)
-    hints = [f"is {near[0]} meant?"] if near else []
+    hints = [Sentence("is {nearest} meant?", nearest=near[0])] if near else []
     if _OF_SERVICE.search(name):
-        hints.append("is it of Kubernetes? set enableServiceLinks: false")
-    return f"{shown} ({'; '.join(hints)})" if hints else shown
+        hints.append(Sentence("is it of Kubernetes? set enableServiceLinks: false"))
+    return Sentence("{name} ({hints})", name=shown, hints=joined(hints)) if hints else Sentence(shown)
 
 
 def _refuse_bad_text(values: Mapping[str, str]) -> None:
     for name, value in values.items():
         if "\0" in value:
-            raise SettingsError(f"{name}: holds a NUL character")
+            raise SettingsError("{name}: holds a NUL character", name=name)
         if any("\ud800" <= char <= "\udfff" for char in value):
-            raise SettingsError(f"{name}: holds bytes that are not UTF-8")
+            raise SettingsError("{name}: holds bytes that are not UTF-8", name=name)
 
 
 def _read(path: Path, name: str) -> str:
@@ -135,14 +138,17 @@ def _text_of(path: Path, name: str) -> str:
         with path.open("rb") as file:
             content = file.read(_MOST_BYTES + 1)
     except (OSError, ValueError) as error:
-        why = getattr(error, "strerror", None) or type(error).__name__
-        raise SettingsError(f"{name} cannot be read: {why}") from None
+        raise SettingsError("{name} cannot be read: {why}", name=name, why=system_reason(error)) from None
     if len(content) > _MOST_BYTES:
-        raise SettingsError(f"{name} is larger than {_MOST_BYTES:,} bytes: it is no file of settings")
+        raise SettingsError(
+            "{name} is larger than {most:,} bytes: it is no file of settings", name=name, most=_MOST_BYTES
+        )
     if content.startswith(_UTF16):
-        raise SettingsError(f"{name} is in UTF-16: save it as UTF-8")
+        raise SettingsError("{name} is in UTF-16: save it as UTF-8", name=name)
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        raise SettingsError(f"{name}, line {line} is not UTF-8 (perhaps Shift_JIS): save the file as UTF-8") from None
+        raise SettingsError(
+            "{name}, line {line} is not UTF-8 (perhaps Shift_JIS): save the file as UTF-8", name=name, line=line
+        ) from None

@@ -12,18 +12,20 @@ import os
 import shlex
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 from urllib.parse import SplitResult, urlsplit
 from zoneinfo import ZoneInfo
 
 from pydantic import AliasChoices, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
-from tasks.errors import SettingsError
+from tasks.error_texts import Sentence, Words
+from tasks.errors import BadValue, SettingsError
 from tasks.ledger_url import usable_ledger_url
 from tasks.redis_url import check_redis_url
 from tasks.send_window import Window, time_of_day
 from tasks.setting_fields import SettingFields
+from tasks.setting_problems import sentence_of, which_of_two
 from tasks.setting_sources import collect, without_settings
 
 __all__ = ["Settings", "SettingsError", "given_settings", "load_settings", "setting_names", "without_settings"]
@@ -58,21 +60,21 @@ class Settings(SettingFields):
     @classmethod
     def _gaps(cls, value: tuple[float, ...]) -> tuple[float, ...]:
         if not value or not all(0 < hours < 10_000 for hours in value):
-            raise ValueError("must be hours above 0, comma-separated, e.g. 1,6,24,72,168")
+            raise BadValue("must be hours above 0, comma-separated, e.g. 1,6,24,72,168")
         return value
 
     @field_validator("encodings")
     @classmethod
     def _known_encodings(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         if not value:
-            raise ValueError("at least one encoding is needed, e.g. utf-8-sig,cp932")
+            raise BadValue("at least one encoding is needed, e.g. utf-8-sig,cp932")
         for name in value:
             try:
                 b"a".decode(name)  # nothing to decode would be no test of the name
             except UnicodeDecodeError:
                 continue
             except LookupError:
-                raise ValueError(f"{_shown(name)} is not an encoding that Python knows") from None
+                raise BadValue("{value} is not an encoding that Python knows", value=_shown(name)) from None
         return value
 
     @field_validator("time_zone")
@@ -81,7 +83,7 @@ class Settings(SettingFields):
         try:
             ZoneInfo(value)
         except (KeyError, ValueError, OSError):
-            raise ValueError(f"{_shown(value)} is not an IANA time zone such as Asia/Tokyo") from None
+            raise BadValue("{value} is not an IANA time zone such as Asia/Tokyo", value=_shown(value)) from None
         return value
 
     @field_validator("not_before", "until", "expect_file_by")
@@ -102,7 +104,7 @@ class Settings(SettingFields):
         try:
             shlex.split(value)
         except ValueError as error:
-            raise ValueError(f"its words cannot be told apart: {error}") from None
+            raise BadValue("its words cannot be told apart: {why}", why=Words(error)) from None
         return value
 
     @field_validator("redis_url", "ledger_url", "notify_urls", mode="before")
@@ -128,34 +130,34 @@ class Settings(SettingFields):
         parts = _split_url(value)
         near = parts.hostname in ("localhost", "::1", SIMULATOR_HOST) or (parts.hostname or "").startswith("127.")
         if parts.scheme != "https" and not (parts.scheme == "http" and near):
-            raise ValueError("must start with https:// (plain http only on loopback, for the simulator)")
+            raise BadValue("must start with https:// (plain http only on loopback, for the simulator)")
         if not parts.hostname or parts.username or parts.password or parts.query or parts.fragment:
-            raise ValueError("must be an address such as https://api.elepay.io, without user, query or fragment")
+            raise BadValue("must be an address such as https://api.elepay.io, without user, query or fragment")
         return value.rstrip("/")
 
     @model_validator(mode="after")
     def _live_keys_go_to_elepay(self) -> Self:
         if self.live and urlsplit(self.base_url).hostname == SIMULATOR_HOST:
-            raise ValueError("ELEPAY_BASE_URL is the simulator's: it must be elepay's when ELEPAY_MODE is live")
+            raise BadValue("ELEPAY_BASE_URL is the simulator's: it must be elepay's when ELEPAY_MODE is live")
         return self
 
     @model_validator(mode="after")
     def _times_fit(self) -> Self:
         if self.connect_timeout_seconds + self.read_timeout_seconds > self.total_timeout_seconds:
-            raise ValueError(
+            raise BadValue(
                 "ONBOARD_TOTAL_TIMEOUT_SECONDS must be at least ONBOARD_CONNECT_TIMEOUT_SECONDS plus"
                 " ONBOARD_READ_TIMEOUT_SECONDS"
             )
         if self.lease_seconds < self.total_timeout_seconds + 5:
-            raise ValueError("ONBOARD_LEASE_SECONDS must exceed ONBOARD_TOTAL_TIMEOUT_SECONDS by at least 5")
+            raise BadValue("ONBOARD_LEASE_SECONDS must exceed ONBOARD_TOTAL_TIMEOUT_SECONDS by at least 5")
         return self
 
     @model_validator(mode="after")
     def _window_fits(self) -> Self:
         try:
             Window.of(self.not_before, self.until, self.time_zone)
-        except ValueError as error:
-            raise ValueError(f"ONBOARD_NOT_BEFORE and ONBOARD_UNTIL: {error}") from None
+        except BadValue as error:
+            raise BadValue("ONBOARD_NOT_BEFORE and ONBOARD_UNTIL: {why}", why=error) from None
         return self
 
     @property
@@ -189,8 +191,8 @@ class Settings(SettingFields):
         Raises SettingsError while it is not set and a ledger lies where it was by default before.
         """
         if self.former_home is not None:
-            why = "what one ledger knows would be sent again with the other"
-            raise SettingsError(_which_of_two("ONBOARD_HOME", self.former_home, self.home_folder, why))
+            why = Sentence("what one ledger knows would be sent again with the other")
+            raise SettingsError(which_of_two("ONBOARD_HOME", self.former_home, self.home_folder, why))
         return self.home_folder
 
     def require_drop_folder(self) -> Path:
@@ -199,8 +201,8 @@ class Settings(SettingFields):
         Raises SettingsError while it is not set and an inbox lies where it was by default before.
         """
         if self.former_drop_folder is not None:
-            why = "files that lie in one would not be seen in the other"
-            raise SettingsError(_which_of_two("ONBOARD_DROP_FOLDER", self.former_drop_folder, self.drop_folder, why))
+            why = Sentence("files that lie in one would not be seen in the other")
+            raise SettingsError(which_of_two("ONBOARD_DROP_FOLDER", self.former_drop_folder, self.drop_folder, why))
         return self.drop_folder
 
     def require_key(self) -> SecretStr:
@@ -218,10 +220,16 @@ class Settings(SettingFields):
         expected, other = ("sk_live_", "sk_test_") if self.live else ("sk_test_", "sk_live_")
         if key.startswith(other):
             raise SettingsError(
-                f"ELEPAY_SECRET_KEY starts with {other} but ELEPAY_MODE is {self.mode}: change one of the two"
+                "ELEPAY_SECRET_KEY starts with {other} but ELEPAY_MODE is {mode}: change one of the two",
+                other=other,
+                mode=self.mode,
             )
         if not key.startswith(expected):
-            raise SettingsError(f"ELEPAY_SECRET_KEY must start with {expected} when ELEPAY_MODE is {self.mode}")
+            raise SettingsError(
+                "ELEPAY_SECRET_KEY must start with {expected} when ELEPAY_MODE is {mode}",
+                expected=expected,
+                mode=self.mode,
+            )
         return self.secret_key
 
     @classmethod
@@ -259,7 +267,7 @@ def load_settings(environment: Mapping[str, str] | None = None, *, folder: Path 
     try:
         return Settings.model_validate({**values, **_folders(values, environment, folder)})
     except ValidationError as error:
-        raise SettingsError("; ".join(_say(problem) for problem in error.errors(include_input=False))) from None
+        raise SettingsError(sentence_of(error)) from None
 
 
 def given_settings(names: Iterable[str]) -> dict[str, str]:
@@ -308,7 +316,9 @@ def _user_home(environment: Mapping[str, str]) -> Path:
 
 def _shown(value: str) -> str:
     """Return a value as it may be repeated: only a short word, for another may be a secret in the wrong place."""
-    return repr(value) if value.isascii() and value.replace("-", "").isalnum() and len(value) <= 20 else "the value"
+    return (
+        repr(value) if value.isascii() and value.replace("-", "").isalnum() and len(value) <= 20 else Words("the value")
+    )
 
 
 def _split_url(value: str) -> SplitResult:
@@ -317,25 +327,5 @@ def _split_url(value: str) -> SplitResult:
         parts = urlsplit(value)
         parts.port  # noqa: B018 - it raises
     except ValueError:
-        raise ValueError("must be an address such as https://api.elepay.io") from None
+        raise BadValue("must be an address such as https://api.elepay.io") from None
     return parts
-
-
-def _which_of_two(name: str, former: Path, now: Path, why: str) -> str:
-    """Return the sentence, and the commands, that let a person choose between a former default and today's."""
-    ways = [f"to go on with it, wherever onboard is started:  export {name}={shlex.quote(str(former))}"]
-    if now.exists():
-        ways.append(f"to use the other:  export {name}={shlex.quote(str(now))}")
-    else:
-        move = f"mkdir -p {shlex.quote(str(now.parent))} && mv {shlex.quote(str(former))} {shlex.quote(str(now))}"
-        ways.insert(0, f"to move it, while nothing uses it:  {move}")
-    return (
-        f"{name} is not set, and {former} is in use: it was the default before, now that is {now}. Nothing was done:"
-        f" {why}. Choose one:\n  " + "\n  ".join(ways)
-    )
-
-
-def _say(problem: Mapping[str, Any]) -> str:
-    where = str(problem["loc"][0]) if problem["loc"] else ""
-    message = str(problem["msg"]).removeprefix("Value error, ")
-    return f"{where}: {message}" if where else message

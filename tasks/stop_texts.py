@@ -5,11 +5,31 @@ from __future__ import annotations
 import tomllib
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from tasks import reason_texts
 from tasks.errors import UnusableFile
 from tasks.models import Stop, StopCode
+
+
+class StopSentence(str):
+    """The sentence of a stop, which knows its language; in itself English."""
+
+    stop: Stop | None
+
+    def __new__(cls, stop: Stop | None) -> Self:
+        """Take the sentence of a stop."""
+        text = super().__new__(cls, sentence(stop))
+        text.stop = stop
+        return text
+
+    def in_language(self, lang: str) -> str:
+        """Return it in a language."""
+        return sentence(self.stop, lang)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Go whole from one process to another."""
+        return StopSentence, (self.stop,)
 
 
 def sentence(stop: Stop | None, lang: str = "en") -> str:

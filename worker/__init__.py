@@ -38,10 +38,11 @@ def __getattr__(name: str) -> Any:
         try:
             from worker.celery_app import app
         except Exception as error:
-            from worker.failures import failure_of
+            from worker.failures import failure_of, line_of_end, spoken_language
 
             message, _, exit_code = failure_of(error)
-            sys.stderr.write(f"onboard: {message}\n")
+            lang = spoken_language()
+            sys.stderr.write(f"{line_of_end(message.in_language(lang), lang)}\n")
             raise SystemExit(exit_code) from error
         return app
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

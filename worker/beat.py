@@ -30,5 +30,5 @@ def _only_one(lock: Path) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise SettingsError(f"another `onboard beat` runs in {lock.parent}: one is enough") from None
+            raise SettingsError("another `onboard beat` runs in {folder}: one is enough", folder=lock.parent) from None
         yield

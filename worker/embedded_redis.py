@@ -98,7 +98,9 @@ class EmbeddedRedis:
             if self._process.poll() is not None or time.monotonic() > ends:
                 said = (self._folder / "log").read_text(errors="replace")[-500:]
                 self.stop()
-                raise SettingsError(f"the private Valkey ({self._program}) did not start: {said}")
+                raise SettingsError(
+                    "the private Valkey ({program}) did not start: {said}", program=self._program, said=said
+                )
             time.sleep(0.02)
 
     def stop(self) -> None:

@@ -9,36 +9,45 @@ from __future__ import annotations
 import codecs
 import contextlib
 import errno
+import os
 import socket
 import sys
-from typing import NamedTuple, TextIO
+from itertools import pairwise
+from typing import TYPE_CHECKING, NamedTuple, TextIO
 
+from tasks.error_texts import ENGLISH, JAPANESE, Sentence, Words, system_reason
 from tasks.errors import OnboardingError
 from tasks.memory_limits import NO_MEMORY, OUT_OF_MEMORY, is_out_of_memory
+
+if TYPE_CHECKING:
+    from tasks.settings import Settings
 
 UNUSABLE, FAULT = 2, 70
 #: Libraries that speak to a server, by the first part of their modules' names, and what to do when one gives up.
 _SERVERS = {
-    "sqlalchemy": "the ledger failed: check LEDGER_URL and its server with `onboard doctor`",
-    "psycopg": "the ledger failed: check LEDGER_URL and its server with `onboard doctor`",
-    "sqlite3": "the ledger failed: check ONBOARD_HOME, and the room on its disk",
-    "redis": "Redis failed: check REDIS_URL and its server with `onboard doctor`",
-    "kombu": "Redis failed: check REDIS_URL and its server with `onboard doctor`",
-    "requests": "elepay cannot be asked: check ELEPAY_BASE_URL and the proxy with `onboard doctor`",
-    "urllib3": "elepay cannot be asked: check ELEPAY_BASE_URL and the proxy with `onboard doctor`",
+    "sqlalchemy": Sentence("the ledger failed: check LEDGER_URL and its server with `onboard doctor`"),
+    "psycopg": Sentence("the ledger failed: check LEDGER_URL and its server with `onboard doctor`"),
+    "sqlite3": Sentence("the ledger failed: check ONBOARD_HOME, and the room on its disk"),
+    "redis": Sentence("Redis failed: check REDIS_URL and its server with `onboard doctor`"),
+    "kombu": Sentence("Redis failed: check REDIS_URL and its server with `onboard doctor`"),
+    "requests": Sentence("elepay cannot be asked: check ELEPAY_BASE_URL and the proxy with `onboard doctor`"),
+    "urllib3": Sentence("elepay cannot be asked: check ELEPAY_BASE_URL and the proxy with `onboard doctor`"),
 }
 #: Packages that an installation may lack, by the names of their modules.
 _EXTRAS = {
-    "psycopg": "LEDGER_URL names PostgreSQL, and its driver is missing: install psycopg[binary]",
-    "apprise": "ONBOARD_NOTIFY_URLS is set, and apprise is missing: install it, or leave the setting empty",
+    "psycopg": Sentence("LEDGER_URL names PostgreSQL, and its driver is missing: install psycopg[binary]"),
+    "apprise": Sentence("ONBOARD_NOTIFY_URLS is set, and apprise is missing: install it, or leave the setting empty"),
 }
-_NO_ROOM = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the quota of the disk is used up"}
+_NO_ROOM = {
+    errno.ENOSPC: Words("the disk is full"),
+    errno.EDQUOT: Words("the quota of the disk is used up"),
+}
 
 
 class Failure(NamedTuple):
     """What is said about an exception."""
 
-    message: str
+    message: Sentence | Words
     code: str  #: its class, as `--json` has it
     exit_code: int
 
@@ -49,21 +58,44 @@ def failure_of(error: BaseException) -> Failure:
     if is_out_of_memory(error):
         return Failure(NO_MEMORY, code, OUT_OF_MEMORY)
     if isinstance(error, OnboardingError):
-        return Failure(str(error), code, UNUSABLE)
+        return Failure(error.sentence, code, UNUSABLE)
     if isinstance(error, ModuleNotFoundError) and (name := (error.name or "").partition(".")[0]) in _EXTRAS:
         return Failure(_EXTRAS[name], code, UNUSABLE)
     library = type(error).__module__.partition(".")[0]
     if library in _SERVERS:
-        return Failure(f"{_SERVERS[library]} ({code})", code, UNUSABLE)
+        return Failure(Sentence("{what} ({code})", what=_SERVERS[library], code=code), code, UNUSABLE)
     if isinstance(error, OSError) and error.errno is not None:
         return Failure(_of_system(error), code, UNUSABLE)
-    return Failure(
-        f"this is a fault of the program ({_place(error)}). Nothing is lost: what was sent is in the ledger, and the"
+    return Failure(_fault(error), code, FAULT)
+
+
+def _fault(error: BaseException) -> Sentence:
+    return Sentence(
+        "this is a fault of the program ({place}). Nothing is lost: what was sent is in the ledger, and the"
         " same command goes on where it stopped. Give this line and the log above, if there is one, to whoever looks"
         " after the program",
-        code,
-        FAULT,
+        place=_place(error),
     )
+
+
+def spoken_language(settings: Settings | None = None) -> str:
+    """Return the language of whoever reads how this process ends.
+
+    `--lang` says it, else the setting ONBOARD_LANG; while no settings are loaded, and where nothing but the environment
+    can be read, the environment alone.
+    """
+    words = sys.argv[1:]
+    options = [word.partition("=")[2] for word in words if word.startswith("--lang=")]
+    options += [value for option, value in pairwise(words) if option == "--lang"]
+    asked = options[-1] if options else settings.lang if settings is not None else os.environ.get("ONBOARD_LANG", "")
+    return JAPANESE if asked.strip() == JAPANESE else ENGLISH
+
+
+def line_of_end(message: str, lang: str, line: int | None = None) -> str:
+    """Return what is written on standard error when a process ends; `message` is in this language already."""
+    if line and str(line) not in message:
+        message = Sentence("line {line}: {message}", line=line, message=message).in_language(lang)
+    return f"onboard: {message}"
 
 
 def require_free_port(host: str, port: int) -> None:
@@ -75,9 +107,9 @@ def require_free_port(host: str, port: int) -> None:
         raise OSError(error.errno, f"port {port} cannot be served, it is in use or not allowed") from error
 
 
-def _of_system(error: OSError) -> str:
-    said = _NO_ROOM.get(error.errno or 0) or error.strerror or type(error).__name__
-    return f"{said}: {error.filename}" if error.filename else said
+def _of_system(error: OSError) -> Sentence | Words:
+    said = _NO_ROOM.get(error.errno or 0) or system_reason(error)
+    return Sentence("{why}: {name}", why=said, name=error.filename) if error.filename else said
 
 
 def _place(error: BaseException) -> str:

@@ -9,13 +9,21 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from types import FrameType
+
+from tasks.error_texts import Sentence
+from worker.failures import line_of_end, spoken_language
 
 #: A signal is taken notice of within so long; else something hangs, and the process is ended.
 NOTICE_SECONDS = 4.0
 #: Exit code of a process that is ended so, as of every command that was interrupted.
 STOPPED = 3
 
+_HANGS = Sentence(
+    "asked to end, but something does not answer, so it ends at once. Nothing is lost: the same command goes on"
+    " where it stopped."
+)
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -31,7 +39,7 @@ class Interrupts:
     def __init__(self, on_hang: Callable[[], None] | None = None) -> None:
         self._count = self._noticed = 0
         self.raises = True
-        self._on_hang = on_hang or _end
+        self._on_hang = on_hang or partial(_end, _line_of_end())  # what is said then is there before anything hangs
 
     @property
     def count(self) -> int:
@@ -93,10 +101,11 @@ class Interrupts:
                 return
 
 
-def _end() -> None:
-    os.write(
-        2,
-        b"\nonboard: asked to end, but something does not answer, so it ends at once. Nothing is lost: the same command"
-        b" goes on where it stopped.\n",
-    )
+def _end(line: str) -> None:
+    os.write(2, f"\n{line}\n".encode())
     os._exit(STOPPED)
+
+
+def _line_of_end() -> str:
+    lang = spoken_language()
+    return line_of_end(_HANGS.in_language(lang), lang)

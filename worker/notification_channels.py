@@ -75,8 +75,10 @@ def _by_apprise(urls: Sequence[str]) -> list[Channel]:
         service = _service(url)
         if service is None:
             raise SettingsError(
-                f"ONBOARD_NOTIFY_URLS: address {place} of {len(urls)} is not one that Apprise understands:"
-                " docs/run/notify.md has examples"
+                "ONBOARD_NOTIFY_URLS: address {place} of {count} is not one that Apprise understands:"
+                " docs/run/notify.md has examples",
+                place=place,
+                count=len(urls),
             )
         kind = url.partition("://")[0].lower()
         if kind in ("http", "https"):  # a service's own address, e.g. of a Slack webhook

@@ -80,10 +80,10 @@ class Workers:
                 continue
             now = time.monotonic()
             if len(self._restarts) == RESTARTS and now - self._restarts[0] < RESTARTS_SECONDS:
-                raise LedgerError(f"workers keep dying; the last lines of {self._logs} say why")
+                raise LedgerError("workers keep dying; the last lines of {logs} say why", logs=self._logs)
             self._out_of_memory += process.returncode == OUT_OF_MEMORY
             if self._out_of_memory == OUT_OF_MEMORY_TIMES:
-                raise OnboardingError(f"the workers have {NO_MEMORY}")
+                raise OnboardingError("the workers have {why}", why=NO_MEMORY)
             self._restarts.append(now)
             log.warning("worker process ended, starting it again", pid=process.pid, code=process.returncode)
             self._processes[at] = self._start(at + 1)

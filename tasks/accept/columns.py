@@ -14,6 +14,7 @@ from typing import NamedTuple
 from tasks.accept.blanks import is_trimmed, trim
 from tasks.csv_records import FileFormat, unguard
 from tasks.elepay.catalogue import Catalogue
+from tasks.error_texts import Words
 from tasks.errors import SettingsError, UnusableFile
 from tasks.identities import REFERENCE_KEY
 from tasks.models import Reason
@@ -69,23 +70,30 @@ def load_mapping(path: Path) -> dict[str, str]:
     try:
         source = tomllib.loads(path.read_text("utf-8-sig"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise SettingsError(f"The mapping file {path.name} cannot be read: {error}.") from error
+        raise SettingsError(
+            "The mapping file {name} cannot be read: {why}.", name=path.name, why=Words(error)
+        ) from error
     columns = source.pop("columns", {})
     if not isinstance(columns, dict):
-        raise SettingsError(f"The mapping file {path.name}: `columns` must be a table.")
+        raise SettingsError("The mapping file {name}: `columns` must be a table.", name=path.name)
     mapping: dict[str, str] = {}
     for key, value in {**source, **columns}.items():
         titles = value if isinstance(value, list) else [value]
         if not titles or not all(isinstance(title, str) and title.strip() for title in titles):
-            raise SettingsError(f"The mapping file {path.name}: {key!r} needs a title or a list of titles.")
+            raise SettingsError(
+                "The mapping file {name}: {key!r} needs a title or a list of titles.", name=path.name, key=key
+            )
         if target := _target_of_setting(key):
             mapping |= dict.fromkeys(map(_fold, titles), target)
         elif len(titles) == 1 and (target := _target_of_setting(titles[0])):
             mapping[_fold(key)] = target
         else:
             raise SettingsError(
-                f"The mapping file {path.name}: {key!r} names no column of ours; these exist: "
-                f"{', '.join(SINGLE)}, extra.KEY, metadata.KEY."
+                "The mapping file {name}: {key!r} names no column of ours; these exist: {columns}, extra.KEY,"
+                " metadata.KEY.",
+                name=path.name,
+                key=key,
+                columns=", ".join(SINGLE),
             )
     return mapping
 

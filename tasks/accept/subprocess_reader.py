@@ -67,7 +67,8 @@ def _received(
             del rows
     except (EOFError, OSError, pickle.UnpicklingError) as error:
         raise OnboardingError(
-            f"the process that reads the file ended (exit code {child.wait()}): is there enough memory? Run it again"
+            "the process that reads the file ended (exit code {code}): is there enough memory? Run it again",
+            code=child.wait(),
         ) from error
     if isinstance(found, OnboardingError):
         raise found
@@ -86,10 +87,17 @@ def main(task: IO[bytes], rows: IO[bytes]) -> None:
     except UnusableFile as error:
         last = error
     except Exception as error:  # noqa: BLE001 - whatever it is, its text may quote the file
-        fault = f" ({type(error).__name__}): this is a fault of the program"
-        last = OnboardingError("reading the file failed" + (f": {NO_MEMORY}" if is_out_of_memory(error) else fault))
+        last = _failed(error)
     pickle.dump(last, rows)
     rows.flush()
+
+
+def _failed(error: Exception) -> OnboardingError:
+    if is_out_of_memory(error):
+        return OnboardingError("reading the file failed: {why}", why=NO_MEMORY)
+    return OnboardingError(
+        "reading the file failed ({kind}): this is a fault of the program", kind=type(error).__name__
+    )
 
 
 if __name__ == "__main__":

@@ -139,7 +139,7 @@ def _is_utf8(name: str) -> bool:
     try:
         return codecs.lookup(name).name in ("utf-8", "utf-8-sig")
     except LookupError as error:
-        raise SettingsError(f"Unknown encoding {name!r}; write for example utf-8-sig, cp932.") from error
+        raise SettingsError("Unknown encoding {name!r}; write for example utf-8-sig, cp932.", name=name) from error
 
 
 def _first_undecodable(path: Path, encoding: str, skip: int) -> tuple[int, bytes] | None:

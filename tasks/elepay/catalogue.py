@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from tasks.error_texts import Words
 from tasks.errors import SettingsError
 
 #: For payments with a scanned code only (docs/reference/elepay-api.md §3.4).
@@ -105,7 +106,9 @@ def _read(file: Path) -> dict[str, Any]:
     try:
         source = tomllib.loads(file.read_text("utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise SettingsError(f"The catalogue file {file.name} cannot be read: {error}.") from error
+        raise SettingsError(
+            "The catalogue file {name} cannot be read: {why}.", name=file.name, why=Words(error)
+        ) from error
     for name, value in source.items():
         if name in _LISTS:
             fits = _is_list_of_text(value)
@@ -114,7 +117,9 @@ def _read(file: Path) -> dict[str, Any]:
         else:
             fits = name == "known_extra" and isinstance(value, dict) and _is_list_of_text(value.get("keys"))
         if not fits:
-            raise SettingsError(f"The catalogue file {file.name} has an unknown or malformed entry {name!r}.")
+            raise SettingsError(
+                "The catalogue file {name} has an unknown or malformed entry {entry!r}.", name=file.name, entry=name
+            )
     return source
 
 

@@ -91,7 +91,9 @@ class Batches(LedgerPart):
         with self.engine.read() as connection:
             row = connection.execute(self._all.where(batches.c.id == batch_id)).one_or_none()
         if row is None:
-            raise LedgerError(f"there is no batch {batch_id} in this ledger; `onboard status` lists those that are")
+            raise LedgerError(
+                "there is no batch {batch} in this ledger; `onboard status` lists those that are", batch=batch_id
+            )
         return _batch(row)
 
     def newest(self, limit: int = 50) -> list[Batch]:

@@ -30,6 +30,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DataError, SQLAlchemyError
 from sqlalchemy.sql.compiler import SQLCompiler
 
+from tasks.error_texts import Sentence, Words, system_reason
 from tasks.errors import LedgerError
 from tasks.ledger.memory import Memory, copy_of
 from tasks.ledger.timeouts import ANSWER_SECONDS, Timeouts
@@ -60,7 +61,9 @@ class LedgerEngine:
         event.listen(engine, "connect", lambda *_: memory.look_again())
 
     @classmethod
-    def connect(cls, url: str, home: Path | None = None, *, makes: bool = False, must_exist: str = "") -> Self:
+    def connect(
+        cls, url: str, home: Path | None = None, *, makes: bool = False, must_exist: Sentence | None = None
+    ) -> Self:
         """Return the database behind an SQLAlchemy URL; nothing is read or written yet.
 
         `home` is the folder that keeps what was last seen of the ledger, `makes` allows a new ledger where there was
@@ -77,7 +80,7 @@ class LedgerEngine:
             raise LedgerError("LEDGER_URL: a ledger in memory would be lost; give it a file")
         path = Path(parsed.database)
         memory = Memory(place, copy, [path, path.with_name(path.name + "-wal")])
-        if must_exist and not path.exists():
+        if must_exist is not None and not path.exists():
             raise LedgerError(must_exist)
         if not makes and not path.exists():
             memory.require_new_place()
@@ -86,7 +89,9 @@ class LedgerEngine:
             path.touch(mode=0o600)
         except OSError as error:
             raise LedgerError(
-                f"the ledger cannot be kept at {path} ({error.strerror}): set ONBOARD_HOME to a writable folder"
+                "the ledger cannot be kept at {path} ({why}): set ONBOARD_HOME to a writable folder",
+                path=path,
+                why=system_reason(error),
             ) from error
         return cls(_sqlite_engine(parsed), memory, patience, path.with_name(path.name + ".lock"))
 
@@ -245,10 +250,10 @@ def _ledger_errors() -> Iterator[None]:
     try:
         yield
     except BAD_VALUES as error:
-        why = f"the ledger cannot hold a value: {type(error).__name__}"
-        raise UnwritableValue(why) from None  # the driver's own error quotes the value
+        kind = type(error).__name__  # the driver's own error quotes the value
+        raise UnwritableValue("the ledger cannot hold a value: {kind}", kind=kind) from None
     except SQLAlchemyError as error:
-        raise LedgerError(f"the ledger failed: {_short(error)}") from error
+        raise LedgerError("the ledger failed: {why}", why=_short(error)) from error
 
 
 def _parse(url: str) -> URL:
@@ -293,6 +298,6 @@ def _begin_sqlite(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
 
-def _short(error: SQLAlchemyError) -> str:
+def _short(error: SQLAlchemyError) -> Words:
     """Return the driver's own first line, which names server and database but never a password."""
-    return str(getattr(error, "orig", error)).splitlines()[0][:200]
+    return Words(str(getattr(error, "orig", error)).splitlines()[0][:200])

@@ -8,6 +8,7 @@ from typing import Self
 
 from sqlalchemy import Connection, exists, func, inspect, select, text, update
 
+from tasks.error_texts import Sentence
 from tasks.errors import LedgerError, LedgerReplaced
 from tasks.ledger.acceptance import Acceptance
 from tasks.ledger.audit_rows import AuditRows
@@ -154,7 +155,7 @@ class Ledger:
     def _connect(
         cls, url: str, account: Account, home: Path | None, *, must_exist: bool = False, makes: bool = False
     ) -> Self:
-        missing = str(_no_ledger(place_of(url))) if must_exist else ""
+        missing = _no_ledger(place_of(url)).sentence if must_exist else None
         return cls(LedgerEngine.connect(url, home, makes=makes, must_exist=missing), account)
 
     def _require_new_place(self) -> None:
@@ -171,10 +172,11 @@ class Ledger:
             with self.engine.write() as connection:
                 self._migrate(connection)
         elif found != VERSION:
-            newer = found > VERSION
             raise LedgerError(
-                f"the ledger has version {found} and this program needs {VERSION}: "
-                + ("install the program that made it, or a newer one" if newer else "run `onboard ledger upgrade`")
+                "the ledger has version {found} and this program needs {needed}: {do}",
+                found=found,
+                needed=VERSION,
+                do=_NEWER_PROGRAM if found > VERSION else _UPGRADE,
             )
 
     @property
@@ -225,11 +227,11 @@ class Ledger:
 
     @property
     def replaced(self) -> str:
-        """Why nothing may be sent from this ledger, and what to do; "" if all is well."""
+        """Why nothing may be sent from this ledger, and what to do (a Sentence); "" if all is well."""
         try:
             self.require_memory()
         except LedgerReplaced as error:
-            return str(error)
+            return error.sentence
         return ""
 
     def remember(self, *, at_once: bool = False) -> None:
@@ -246,9 +248,14 @@ class Ledger:
         return self.engine.clock_ahead_seconds
 
 
+_NEWER_PROGRAM = Sentence("install the program that made it, or a newer one")
+_UPGRADE = Sentence("run `onboard ledger upgrade`")
+
+
 def _no_ledger(place: str) -> LedgerError:
     return LedgerError(
-        f"there is no live ledger at {place}. Where there was one, restore it: an empty one does not know which sources"
+        "there is no live ledger at {place}. Where there was one, restore it: an empty one does not know which sources"
         " exist, and would make all of them again (docs/3am/lost.md). A new installation"
-        " makes its own: `onboard ledger create`"
+        " makes its own: `onboard ledger create`",
+        place=place,
     )

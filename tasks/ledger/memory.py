@@ -27,6 +27,7 @@ import orjson
 import structlog
 from sqlalchemy import URL, Connection, insert, select, update
 
+from tasks.error_texts import Sentence
 from tasks.errors import LedgerReplaced
 from tasks.ledger.schema import ledger_identity
 
@@ -36,7 +37,7 @@ log = structlog.get_logger("onboard")
 ONCE_SECONDS = 1.0
 #: By so much the counter of an accepted ledger goes ahead of all that was ever seen, here or in another home.
 ACCEPTED_AHEAD = 10**12
-_CHOICE = (
+_CHOICE = Sentence(
     "Nothing is sent. Stop everything and restore the newest backup; or go on with this one: `onboard ledger accept`"
     " lets every row be looked up at elepay before it is sent (docs/3am/lost.md)"
 )
@@ -92,9 +93,9 @@ class Memory:
         before = [seen for seen in (self._seen, self.copied()) if seen is not None]
         found = _read(connection)
         if found is None:
-            raise LedgerReplaced(f"the ledger at {self._place} has lost its id. {_CHOICE}")
+            raise LedgerReplaced("the ledger at {place} has lost its id. {choice}", place=self._place, choice=_CHOICE)
         if why := self._exchanged() or _differs(found, before):
-            raise LedgerReplaced(f"the ledger at {self._place} {why}. {_CHOICE}")
+            raise LedgerReplaced("the ledger at {place} {why}. {choice}", place=self._place, why=why, choice=_CHOICE)
         self._note(found)
         self._look_at = started + ONCE_SECONDS
         if len(before) < 2 and self._copy is not None and not self._copy.exists():
@@ -104,24 +105,25 @@ class Memory:
         """Raise LedgerReplaced if this home has worked with a ledger here; the caller has seen that there is none."""
         if self.copied() is not None:
             raise LedgerReplaced(
-                f"there is no ledger at {self._place} any more. Nothing is sent. Restore its newest backup; or begin"
+                "there is no ledger at {place} any more. Nothing is sent. Restore its newest backup; or begin"
                 " with an empty one: `onboard ledger create`, and then let the files come again with --verify-first"
-                " (docs/3am/lost.md)"
+                " (docs/3am/lost.md)",
+                place=self._place,
             )
 
-    def _exchanged(self) -> str:
+    def _exchanged(self) -> Sentence | None:
         """Say whether a file of the ledger is no longer the one that this process has open."""
         for path in self._files:
             try:
                 status = path.stat()
             except FileNotFoundError:
                 if path in self._inodes:
-                    return f"was deleted while this program ran ({path.name})"
+                    return Sentence("was deleted while this program ran ({name})", name=path.name)
                 continue
             inode = status.st_dev, status.st_ino
             if self._inodes.setdefault(path, inode) != inode:
-                return f"was exchanged while this program ran ({path.name})"
-        return ""
+                return Sentence("was exchanged while this program ran ({name})", name=path.name)
+        return None
 
     # ------------------------------------------------------------------------------------------------------ growing
 
@@ -227,11 +229,15 @@ def _read(connection: Connection) -> Seen | None:
     return None if row is None else Seen(*row)
 
 
-def _differs(found: Seen, before: Sequence[Seen]) -> str:
+def _differs(found: Seen, before: Sequence[Seen]) -> Sentence | None:
     """Say how a ledger differs from what was seen before; one that has only grown does not."""
     for seen in before:
         if seen.ledger_id != found.ledger_id:
-            return "is another one than was worked with before"
+            return Sentence("is another one than was worked with before")
         if seen.counter > found.counter:
-            return f"is older than it was (its counter is {found.counter:,} and was {seen.counter:,})"
-    return ""
+            return Sentence(
+                "is older than it was (its counter is {now:,} and was {before:,})",
+                now=found.counter,
+                before=seen.counter,
+            )
+    return None

@@ -112,8 +112,9 @@ def _require_utf8(connection: psycopg.Connection[Any]) -> None:
         return
     connection.close()
     raise LedgerError(
-        f"the database of LEDGER_URL is in {encoding}; the ledger needs one in UTF-8: create database NAME encoding"
-        " 'UTF8' template template0"
+        "the database of LEDGER_URL is in {encoding}; the ledger needs one in UTF-8: create database NAME encoding"
+        " 'UTF8' template template0",
+        encoding=encoding,
     )
 
 

@@ -77,7 +77,7 @@ class Resolution(LedgerPart):
         with self.engine.read() as connection:
             found = connection.execute(query).scalar_one_or_none()
         if found is None:
-            raise LedgerError(f"no record of batch {batch_id} starts on line {line}")
+            raise LedgerError("no record of batch {batch} starts on line {line}", batch=batch_id, line=line)
         return int(found)
 
     def customer_of(self, batch_id: int, record: int) -> str:
@@ -109,7 +109,9 @@ class Resolution(LedgerPart):
                 update(rows).where(rows.c.batch_id == batch_id, rows.c.record == record, settled).values(values)
             ).rowcount
             if not changed:
-                raise LedgerError(f"record {record} of batch {batch_id} does not wait for a person")
+                raise LedgerError(
+                    "record {record} of batch {batch} does not wait for a person", record=record, batch=batch_id
+                )
             if source_id is not None:
                 self.held_sources.refile(connection, source_id, Holder(batch_id, record, adopted=True))
             line = f"resolved: {values['code'] or state}" + (f", source {source_id}" if source_id else "")
@@ -133,7 +135,10 @@ class Resolution(LedgerPart):
         holder = self.held_sources.holder_of(connection, source_id)
         if holder is not None:
             raise LedgerError(
-                f"source {source_id} belongs to record {holder.record} of batch {holder.batch_id} already"
+                "source {source} belongs to record {record} of batch {batch} already",
+                source=source_id,
+                record=holder.record,
+                batch=holder.batch_id,
             )
 
     def look_up_again(self, batch_id: int, who: str) -> int:

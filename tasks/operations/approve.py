@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tasks.errors import LedgerError
 from tasks.models import Batch, BatchState
-from tasks.operations.batch_status import BatchStatus, batch_status, require_account
+from tasks.operations.batch_status import BatchStatus, batch_status, require_account, state_word
 from tasks.services import Services
 
 
@@ -28,4 +28,6 @@ def approve(services: Services, batch_id: int, *, who: str) -> BatchStatus:
 
 
 def _not_waiting(batch: Batch) -> LedgerError:
-    return LedgerError(f"batch {batch.id} does not wait for approval (it is {batch.state})")
+    return LedgerError(
+        "batch {batch} does not wait for approval (it is {state})", batch=batch.id, state=state_word(batch.state)
+    )

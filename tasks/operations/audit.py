@@ -18,12 +18,13 @@ import structlog
 
 from tasks.elepay.client import ElepayApi, SourceList
 from tasks.elepay.codes import DOES_NOT_EXIST
+from tasks.error_texts import Sentence
 from tasks.errors import ElepayError, Halted, LedgerError, Maintenance, NotSent, RateLimitUnavailable, Throttled
 from tasks.files.atomic_write import atomic_write
 from tasks.ledger import AuditedRow, Ledger
 from tasks.models import Batch, BatchState
 from tasks.operations.audit_comparison import KINDS, LIST_INCOMPLETE, NO_METADATA, CustomerRows, Difference, compare
-from tasks.operations.batch_status import require_account
+from tasks.operations.batch_status import require_account, state_word
 from tasks.operations.report import waits_for_next_night
 from tasks.reports.i18n import Texts, iso_time
 from tasks.reports.lists import write_list
@@ -39,7 +40,7 @@ THREADS = 16
 #: An audit that was interrupted goes on where it stopped for so long.
 GOES_ON_SECONDS = 86_400.0
 #: `Audit.stopped_by` of one that a person has stopped.
-INTERRUPTED = "interrupted"
+INTERRUPTED = Sentence("interrupted")
 COLUMNS = ("kind", "batch", "line", "record", "reference", "source_id", "ledger", "elepay", "what_to_do")
 _START = ("", "", 0)
 _Answer = TypeVar("_Answer")
@@ -77,11 +78,13 @@ def require_auditable(services: Services, batch_id: int) -> Batch:
     """Return a batch that can be audited. Raises LedgerError if it cannot; SettingsError without a key."""
     batch = services.ledger.batches.get(batch_id)
     if batch.state in (BatchState.READING, BatchState.UNUSABLE):
-        raise LedgerError(f"batch {batch_id} is {batch.state}: it has nothing to audit")
+        raise LedgerError(
+            "batch {batch} is {state}: it has nothing to audit", batch=batch_id, state=state_word(batch.state)
+        )
     if batch.state is BatchState.RUNNING and waits_for_next_night(services, batch) is None:
-        raise LedgerError(f"batch {batch_id} is running: audit it when it has finished, or pause it first")
+        raise LedgerError("batch {batch} is running: audit it when it has finished, or pause it first", batch=batch_id)
     if dropped := services.dropped(batch):
-        raise LedgerError(f"{dropped}: it cannot be audited any more")
+        raise LedgerError("{dropped}: it cannot be audited any more", dropped=dropped)
     require_account(services, batch)
     services.settings.require_key()
     return batch
@@ -116,7 +119,7 @@ def audit(
     except _Stopped:
         return comparison.result(INTERRUPTED)
     except (ElepayError, RateLimitUnavailable) as error:
-        return comparison.result(str(error))
+        return comparison.result(error.sentence)
     texts = Texts(lang or services.settings.lang, services.settings.time_zone)
     done = _write(comparison.result(), folder, texts, started)
     comparison.journal.unlink(missing_ok=True)
@@ -138,9 +141,9 @@ class _Comparison:
         self._after: tuple[str, str, int] = _START
         self._go_on_where_it_stopped()
 
-    def result(self, stopped_by: str = "") -> Audit:
+    def result(self, stopped_by: Sentence | None = None) -> Audit:
         """Return what was found so far."""
-        return Audit(self._batch.id, self._rows, self._lists, tuple(self._differences), stopped_by)
+        return Audit(self._batch.id, self._rows, self._lists, tuple(self._differences), stopped_by or "")
 
     def run(self, questions: _Questions, progress: Callable[[int, int], None]) -> None:
         """Compare page by page, to the end. Raises _Stopped, ElepayError and RateLimitUnavailable."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from tasks.error_texts import Sentence, Words
 from tasks.errors import LedgerError
-from tasks.models import Batch, RowCounts
+from tasks.models import Account, Batch, BatchState, RowCounts
 from tasks.reason_texts import stands
 from tasks.services import Services
 
@@ -37,11 +38,25 @@ def require_account(services: Services, batch: Batch) -> None:
     """Raise LedgerError if a batch belongs to another mode or address."""
     if batch.account != services.account:
         raise LedgerError(
-            f"batch {batch.id} belongs to {batch.account}, and the settings say {services.account}:"
-            " set ELEPAY_MODE, ELEPAY_BASE_URL and ELEPAY_SECRET_KEY to those of the batch"
+            "batch {batch} belongs to {its_account}, and the settings say {account}:"
+            " set ELEPAY_MODE, ELEPAY_BASE_URL and ELEPAY_SECRET_KEY to those of the batch",
+            batch=batch.id,
+            its_account=account_sentence(batch.account),
+            account=account_sentence(services.account),
         )
 
 
-def cannot(batch: Batch, done: str, kind: str) -> LedgerError:
-    """Return the error of a batch that is in the wrong state for what is asked."""
-    return LedgerError(f"batch {batch.id} is {batch.state}: only {kind} batch can be {done}")
+def cannot(batch: Batch, only: Sentence) -> LedgerError:
+    """Return the error of a batch that is in the wrong state for what is asked; `only` says which batch would do."""
+    return LedgerError("batch {batch} is {state}: {only}", batch=batch.id, state=state_word(batch.state), only=only)
+
+
+def state_word(state: BatchState) -> Words:
+    """Return how a batch stands, as a word that knows its language."""
+    return Words(state.value)
+
+
+def account_sentence(account: Account) -> Sentence | Words:
+    """Return which mode, and which address, an account is, in words that know their language."""
+    mode = Words("live mode" if account.live else "test mode")
+    return Sentence("{mode} at {address}", mode=mode, address=account.address) if account.address else mode

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tasks.error_texts import Sentence
 from tasks.operations import batch_lifecycle
 from tasks.operations.batch_status import BatchStatus, batch_status, cannot
 from tasks.services import Services
@@ -10,5 +11,5 @@ from tasks.services import Services
 def cancel(services: Services, batch_id: int, *, who: str) -> BatchStatus:
     """Cancel an unfinished batch. Raises LedgerError if it has ended already."""
     if not batch_lifecycle.cancel(services.ledger, batch_id, who):
-        raise cannot(services.ledger.batches.get(batch_id), "cancelled", "an unfinished")
+        raise cannot(services.ledger.batches.get(batch_id), Sentence("only an unfinished batch can be cancelled"))
     return batch_status(services, batch_id)

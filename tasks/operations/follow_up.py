@@ -14,6 +14,7 @@ import structlog
 
 from tasks.elepay.client import ElepayApi
 from tasks.elepay.codes import DOES_NOT_EXIST
+from tasks.error_texts import Sentence
 from tasks.errors import ElepayError, Halted, Maintenance, NotSent, RateLimitUnavailable, Throttled
 from tasks.ledger import SETTLED_STATUSES, FollowUpRow, Ledger, StatusObservation
 from tasks.send.rate_limit import RateLimit
@@ -143,9 +144,9 @@ class _Round:
     def must_wait(self) -> bool:
         """Return whether nothing may be asked now, and keep the reason."""
         if halted := self._ledger.follow_up.halted_batches():
-            self._stopped_by = f"batch {halted[0]} is halted"
+            self._stopped_by = Sentence("batch {batch} is halted", batch=halted[0])
         elif (seconds := _pause(self._limits)) > LONGEST_PAUSE_SECONDS:
-            self._stopped_by = f"elepay asked to wait, for {seconds:,.0f} s more"
+            self._stopped_by = Sentence("elepay asked to wait, for {seconds:,.0f} s more", seconds=seconds)
         return bool(self._stopped_by)
 
     def _stop(self, why: str) -> None:
@@ -162,7 +163,7 @@ class _Round:
             if not all(limit.take_place(self._sleep, self.is_over) for limit in self._limits):
                 return None
         except RateLimitUnavailable as error:
-            self._stop(str(error))
+            self._stop(error.sentence)
             return None
         started = time.monotonic()
         try:
@@ -178,7 +179,7 @@ class _Round:
         if error.code == DOES_NOT_EXIST:
             log.warning("elepay does not know a source that it created", batch=row.batch_id, line=row.line)
             return ""
-        self._stop(f"elepay cannot be asked now: {error}")
+        self._stop(Sentence("elepay cannot be asked now: {answer}", answer=error))
         if error.retry_after_seconds:
             with contextlib.suppress(RateLimitUnavailable):
                 self._limits[0].pause(error.retry_after_seconds)  # of the share: creates notice by themselves

@@ -53,11 +53,19 @@ def report(
     status = batch_status(services, batch_id, count_skipped=True)
     batch = status.batch
     if batch.state is BatchState.READING:
-        raise LedgerError(f"batch {batch_id} is still being read; try again in a moment")
+        raise LedgerError("batch {batch} is still being read; try again in a moment", batch=batch_id)
     if batch.state is BatchState.UNUSABLE:
-        raise LedgerError(f"batch {batch_id} has no reports, its file was unusable: {stop_texts.sentence(batch.stop)}")
+        raise LedgerError(
+            "batch {batch} has no reports, its file was unusable: {why}",
+            batch=batch_id,
+            why=stop_texts.StopSentence(batch.stop),
+        )
     if dropped := services.dropped(batch):
-        raise LedgerError(f"{dropped}: no report can be made of it; `onboard status {batch_id}` still has its counts")
+        raise LedgerError(
+            "{dropped}: no report can be made of it; `onboard status {batch}` still has its counts",
+            dropped=dropped,
+            batch=batch_id,
+        )
     return Reported(status, write(services, batch, folder=folder, lang=lang, excel_safe=excel_safe))
 
 

@@ -97,7 +97,7 @@ def _ask_for_source(services: Services, source_id: str) -> SourceAnswer:
         return SourceAnswer(retrying_look_up()(services.api.retrieve_source_status, source_id))
     except ElepayError as error:
         if error.code == DOES_NOT_EXIST:
-            raise LedgerError(f"elepay has no source {source_id}: look at the id again") from error
+            raise LedgerError("elepay has no source {source}: look at the id again", source=source_id) from error
         return SourceAnswer(code=error.code)
 
 
@@ -107,9 +107,14 @@ def _require_absence(services: Services, batch_id: int, record: int) -> None:
     try:
         listed = retrying_look_up()(services.api.list_sources, customer, row.payment_method, fresh=True)
     except ElepayError as error:
-        raise LedgerError(f"elepay did not say whether the source exists ({error.code}): try again later") from error
+        raise LedgerError(
+            "elepay did not say whether the source exists ({code}): try again later", code=error.code
+        ) from error
     for source in listed.sources:
         if source.reference == row.reference:
             raise LedgerError(
-                f"elepay has it: onboard resolve {batch_id} {row.line} --created {source.id} takes it over"
+                "elepay has it: onboard resolve {batch} {line} --created {source} takes it over",
+                batch=batch_id,
+                line=row.line,
+                source=source.id,
             )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tasks.error_texts import Sentence
 from tasks.errors import LedgerError
 from tasks.models import Batch, BatchState, StopCode
 from tasks.operations import batch_lifecycle
@@ -33,6 +34,9 @@ class Resumed:
     was_running: bool  #: somebody was sending it already: only its orders are new
 
 
+_ONLY_STOPPED = Sentence("only a stopped batch can be resumed")
+
+
 def require_resumable(services: Services, batch_id: int, orders: NewOrders) -> bool:
     """Return whether somebody sends the batch already, so that only its orders change.
 
@@ -44,11 +48,11 @@ def require_resumable(services: Services, batch_id: int, orders: NewOrders) -> b
     require_account(services, batch)
     if batch.state is BatchState.PAUSED and services.ledger.lifecycle.waits_for_approval(batch_id):
         raise LedgerError(
-            f"the canary rows of batch {batch_id} have run: `onboard approve {batch_id}` lets the rest go"
+            "the canary rows of batch {batch} have run: `onboard approve {batch}` lets the rest go", batch=batch_id
         )
     is_sent = batch.state is BatchState.RUNNING and batch.is_worked_on
     if batch.state not in batch_lifecycle.GOES_ON or (is_sent and not orders.change_something):
-        raise cannot(batch, "resumed", "a stopped")
+        raise cannot(batch, _ONLY_STOPPED)
     _require_verification(batch, orders)
     return is_sent
 
@@ -62,7 +66,7 @@ def resume(services: Services, batch_id: int, orders: NewOrders, *, who: str) ->
     _give(services, batch_id, orders, who)
     if not was_running:
         if not batch_lifecycle.resume(services.ledger, batch_id, who):
-            raise cannot(services.ledger.batches.get(batch_id), "resumed", "a stopped")
+            raise cannot(services.ledger.batches.get(batch_id), _ONLY_STOPPED)
         services.ledger.lifecycle.set_deadline(batch_id, None)
     return Resumed(batch_status(services, batch_id), was_running)
 
@@ -70,8 +74,9 @@ def resume(services: Services, batch_id: int, orders: NewOrders, *, who: str) ->
 def _require_verification(batch: Batch, orders: NewOrders) -> None:
     if batch.stop_code is StopCode.FORGOTTEN and not orders.verify_first:
         raise LedgerError(
-            f"elepay has sources of batch {batch.id} that this ledger does not know:"
-            f" `onboard resume {batch.id} --verify-first` goes on, and makes none of them again"
+            "elepay has sources of batch {batch} that this ledger does not know:"
+            " `onboard resume {batch} --verify-first` goes on, and makes none of them again",
+            batch=batch.id,
         )
 
 

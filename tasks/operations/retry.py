@@ -12,7 +12,7 @@ from tasks.errors import LedgerError
 from tasks.ledger import Ledger
 from tasks.models import Batch, BatchState, RowState
 from tasks.operations.accept_batch import accept
-from tasks.operations.batch_status import require_account
+from tasks.operations.batch_status import require_account, state_word
 from tasks.services import Services
 
 #: States of rows that are brought into a batch of their own.
@@ -36,9 +36,13 @@ def require_retryable(services: Services, batch_id: int) -> Batch:
     """Return a batch that may be retried. Raises LedgerError if it may not."""
     batch = services.ledger.batches.get(batch_id)
     if batch.state not in (BatchState.FINISHED, BatchState.CANCELLED):
-        raise LedgerError(f"batch {batch_id} is {batch.state}: only a finished or cancelled batch can be retried")
+        raise LedgerError(
+            "batch {batch} is {state}: only a finished or cancelled batch can be retried",
+            batch=batch_id,
+            state=state_word(batch.state),
+        )
     if dropped := services.dropped(batch):
-        raise LedgerError(f"{dropped}: it cannot be retried")
+        raise LedgerError("{dropped}: it cannot be retried", dropped=dropped)
     require_account(services, batch)
     return batch
 
@@ -61,7 +65,7 @@ def retry(
         sent_again = write_retry_file(services.ledger, batch_id, services.kept_file(batch), file)
         looked_up = services.ledger.resolution.look_up_again(batch_id, who) if batch.state is BatchState.FINISHED else 0
         if not sent_again and not looked_up:
-            raise LedgerError(f"batch {batch_id} has no row that could be tried again")
+            raise LedgerError("batch {batch} has no row that could be tried again", batch=batch_id)
         planned(sent_again, looked_up)
         child = None
         if sent_again:

@@ -35,7 +35,7 @@ def _ask(services: Services) -> frozenset[str] | None:
         methods: list[PaymentMethod] = retrying_look_up()(services.api.list_payment_methods)
     except Halted as error:
         raise SettingsError(
-            f"elepay does not take this key ({error}): check ELEPAY_SECRET_KEY and ELEPAY_MODE"
+            "elepay does not take this key ({answer}): check ELEPAY_SECRET_KEY and ELEPAY_MODE", answer=error
         ) from None
     except ElepayError as error:
         log.warning("elepay does not say which payment methods this key has; going on without", code=error.code)

@@ -24,6 +24,7 @@ from redis.exceptions import (
     ResponseError,
 )
 
+from tasks.error_texts import Sentence
 from tasks.errors import RateLimitUnavailable
 
 log = structlog.get_logger("onboard")
@@ -175,24 +176,28 @@ def connect(url: str, *, connections: int = 16) -> Redis:
     return Redis.from_pool(pool)
 
 
-def why_not(error: RedisError) -> str:
+def why_not(error: RedisError) -> Sentence:
     """Say why a Redis is of no use, and what to do; the same sentence for the same reason, and never an address."""
     match error:
         case ReadOnlyError():
-            return "Redis cannot be written, it is a replica: REDIS_URL must name the primary"
+            return Sentence("Redis cannot be written, it is a replica: REDIS_URL must name the primary")
         case OutOfMemoryError():
-            return "Redis has no memory left to write: raise its maxmemory"
+            return Sentence("Redis has no memory left to write: raise its maxmemory")
         case ConnectionError() if "max number of clients" in str(error):
-            return "Redis takes no more clients: raise its maxclients"
+            return Sentence("Redis takes no more clients: raise its maxclients")
         case ConnectionError() if "certificate" in str(error).lower():
-            return "Redis's certificate is not trusted: REDIS_URL may name its CA, rediss://…?ssl_ca_certs=/PATH/ca.pem"
+            return Sentence(
+                "Redis's certificate is not trusted: REDIS_URL may name its CA, rediss://…?ssl_ca_certs=/PATH/ca.pem"
+            )
         case AuthenticationError() | NoPermissionError():
-            return "Redis does not take the user or password of REDIS_URL, or the user may not do what is needed"
+            return Sentence(
+                "Redis does not take the user or password of REDIS_URL, or the user may not do what is needed"
+            )
         case BusyLoadingError():
-            return "Redis is still loading its data"
+            return Sentence("Redis is still loading its data")
         case ResponseError() if str(error).startswith("MISCONF"):
-            return "Redis cannot save to its disk, and takes nothing until it can: see its log"
-    return f"Redis does not answer: {type(error).__name__}"
+            return Sentence("Redis cannot save to its disk, and takes nothing until it can: see its log")
+    return Sentence("Redis does not answer: {kind}", kind=type(error).__name__)
 
 
 def clock_ahead_seconds(url: str) -> float:

@@ -12,6 +12,7 @@ installation    doctor, ledger
 processes       beat, worker, watch
 rehearsal       rehearse, simulator
 command_runner  from settings to exit code; errors become sentences
+usage_errors    what is said about a command line that no command understands
 options         arguments and options that several share; exit codes
 ==============  ===========================================================
 """
@@ -29,10 +30,12 @@ from tasks.memory_limits import NO_MEMORY, OUT_OF_MEMORY, is_too_small, save_add
 from worker.cli import decisions, installation, processes, rehearsal, reporting, sending
 from worker.cli.command_runner import fail_by
 from worker.cli.options import ALL_DONE
-from worker.failures import take_any_text
+from worker.cli.usage_errors import Commands
+from worker.failures import line_of_end, spoken_language, take_any_text
 
 app = typer.Typer(
     name="onboard",
+    cls=Commands,
     help="A CSV of customers in, one elepay payment source per row out, exactly once, reconciled reports back.",
     epilog="Exit codes: 0 all rows created or skipped · 1 rows to look at · 2 unusable input or settings ·"
     " 3 halted, paused or interrupted · 70 not enough memory.",
@@ -66,5 +69,6 @@ def main() -> None:
 
 
 def _say_no_memory() -> NoReturn:
-    sys.stderr.write(f"onboard: {NO_MEMORY}\n")
+    lang = spoken_language()
+    sys.stderr.write(f"{line_of_end(NO_MEMORY.in_language(lang), lang)}\n")
     raise SystemExit(OUT_OF_MEMORY) from None

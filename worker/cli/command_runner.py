@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
 
+from tasks.error_texts import Sentence, Translatable
 from tasks.gc_tuning import collect_from_now_on
 from worker.cli.options import STOPPED, UNUSABLE
-from worker.failures import failure_of
+from worker.cli.usage_errors import print_unusable
+from worker.failures import failure_of, line_of_end, spoken_language
 
 if TYPE_CHECKING:
     from tasks.services import Services
@@ -35,6 +37,7 @@ def leave(
     from worker.interrupts import Interrupts
     from worker.screen import open_screen
 
+    settings = None
     try:
         settings = (settings_from or load_settings)()
         logs.configure(settings.log_level)
@@ -44,14 +47,16 @@ def leave(
         with Interrupts():
             code, result = command(services, screen)
     except UnusableFile as error:
-        message, hint = reason_texts.explain_file(error, lang or settings.lang)
-        fail(message, hint=hint, code=error.code, line=error.line, json_output=json_output)
+        spoken = lang or spoken_language(None if settings_from else settings)
+        message, hint = reason_texts.explain_file(error, spoken)
+        fail(message, hint=hint, code=error.code, line=error.line, json_output=json_output, lang=spoken)
     except KeyboardInterrupt:
-        fail("interrupted", code="interrupted", exit_code=STOPPED, json_output=json_output)
+        message, spoken = Sentence("interrupted"), lang or spoken_language(settings)
+        fail(message, code="interrupted", exit_code=STOPPED, json_output=json_output, lang=spoken)
     except BrokenPipeError:
         raise
     except Exception as error:  # noqa: BLE001 - a door: whatever it is, a person gets a sentence
-        fail_by(error, json_output=json_output)
+        fail_by(error, json_output=json_output, lang=lang or spoken_language(None if settings_from else settings))
     if json_output:
         sys.stdout.write(json.dumps(result, ensure_ascii=False, default=str) + "\n")
     raise typer.Exit(code)
@@ -65,20 +70,22 @@ def fail(
     line: int | None = None,
     exit_code: int = UNUSABLE,
     json_output: bool = False,
+    lang: str | None = None,
 ) -> NoReturn:
-    """End with a message, a hint and an exit code."""
-    where = f"line {line}: " if line and str(line) not in message else ""
-    typer.echo(f"onboard: {where}{message}" + (f"\n         {hint}" if hint else ""), err=True)
+    """End with a message, a hint and an exit code; a `Sentence` is said in the language of whoever reads it."""
+    lang = lang or spoken_language()
+    if isinstance(message, Translatable):
+        message = message.in_language(lang)
+    typer.echo(line_of_end(message, lang, line) + (f"\n         {hint}" if hint else ""), err=True)
     if json_output:
-        verdict = {"verdict": "unusable", "error": {"code": code, "message": message, "line": line, "hint": hint}}
-        typer.echo(json.dumps(verdict, ensure_ascii=False))
+        print_unusable(message, code=code, line=line, hint=hint)
     raise typer.Exit(exit_code)
 
 
-def fail_by(error: Exception, *, json_output: bool) -> NoReturn:
+def fail_by(error: Exception, *, json_output: bool, lang: str | None = None) -> NoReturn:
     """End with what is said about an exception that nobody else has explained."""
     message, code, exit_code = failure_of(error)
-    fail(message, code=code, exit_code=exit_code, json_output=json_output)
+    fail(message, code=code, exit_code=exit_code, json_output=json_output, lang=lang)
 
 
 def with_notifications(command: Any) -> Any:

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from tasks.error_texts import Sentence
+
 ALL_DONE, NEED_A_PERSON, UNUSABLE, STOPPED = 0, 1, 2, 3
 
 FileArgument = Annotated[Path, typer.Argument(help="The CSV file.", show_default=False)]
@@ -28,7 +30,7 @@ VerifyFirstOption = Annotated[
 
 def _known_language(lang: str | None) -> str | None:
     if lang not in (None, "en", "ja"):
-        raise typer.BadParameter(f"{lang!r} is no language of this program: en or ja")
+        raise typer.BadParameter(Sentence("{lang!r} is no language of this program: en or ja", lang=lang))
     return lang
 
 

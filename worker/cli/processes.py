@@ -36,7 +36,7 @@ def beat() -> None:
         collect_from_now_on()
         code = run_beat(load_settings())
     except OnboardingError as error:
-        fail(str(error))
+        fail(error.sentence)
     raise typer.Exit(code)
 
 
@@ -55,7 +55,7 @@ def worker(
 
         code = work(name)
     except OnboardingError as error:
-        fail(str(error))
+        fail(error.sentence)
     raise typer.Exit(code)
 
 

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from tasks.error_texts import Sentence, Words
 from tasks.gc_tuning import collect_from_now_on
 from worker.cli.command_runner import fail, leave
 from worker.cli.options import FileArgument, JsonOption, LangOption, MappingOption, ReportsOption, WorkersOption
@@ -57,10 +58,10 @@ def simulator(
     try:
         from simulator.server import serve
     except ImportError:
-        fail("the simulator needs the extra `simulator`: pip install 'elepay-onboarding[simulator]'")
+        fail(Sentence("the simulator needs the extra `simulator`: pip install 'elepay-onboarding[simulator]'"))
     collect_from_now_on()
     try:
         require_free_port(host, port)
         serve(host=host, port=port, profile=profile, seed=seed)
     except (ValueError, OSError) as error:
-        fail(failure_of(error).message if isinstance(error, OSError) else str(error))
+        fail(failure_of(error).message if isinstance(error, OSError) else Words(error))

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from tasks.error_texts import Sentence
 from worker.cli.command_runner import fail, leave
 from worker.cli.options import BatchArgument, ExcelSafeOption, JsonOption, LangOption, ReportsOption
 
@@ -45,7 +46,7 @@ def report(
             lang=lang,
         )
     if not (batch.isascii() and batch.isdigit()):
-        fail(f"{batch!r} is neither the number of a batch nor follow-up", json_output=json_output)
+        fail(Sentence("{batch!r} is neither the number of a batch nor follow-up", batch=batch), json_output=json_output)
     leave(
         lambda services, screen: status.report(services, int(batch), reports, screen, lang=lang, excel_safe=excel_safe),
         json_output=json_output,

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from tasks.error_texts import Sentence
 from worker.cli.command_runner import fail, leave, set_window, with_notifications
 from worker.cli.options import (
     ExcelSafeOption,
@@ -59,7 +60,12 @@ def run(
     from worker.commands import run
 
     if not_before is not None and no_workers:
-        fail("--not-before is for the workers of this command; a fleet keeps to ONBOARD_NOT_BEFORE and ONBOARD_UNTIL")
+        fail(
+            Sentence(
+                "--not-before is for the workers of this command; a fleet keeps to ONBOARD_NOT_BEFORE and ONBOARD_UNTIL"
+            ),
+            json_output=json_output,
+        )
     if not_before is not None:
         set_window(not_before, until)
         until = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from tasks.errors import SettingsError
+from tasks.errors import BadValue, SettingsError
 from tasks.operations.approve import approve as approve_batch
 from tasks.operations.approve import require_approvable
 from tasks.operations.cancel import cancel as cancel_batch
@@ -40,8 +40,8 @@ class NewWindow(NamedTuple):
             raise SettingsError("--at-any-time takes the window away: give it, or --not-before and --until")
         try:
             return Window.of(self.not_before or "", self.until or "", zone)
-        except ValueError as error:
-            raise SettingsError(f"--not-before and --until: {error}") from None
+        except BadValue as error:
+            raise SettingsError("--not-before and --until: {why}", why=error) from None
 
 
 def resume(

@@ -79,7 +79,7 @@ def _deadline(until: str | None, zone: str) -> float | None:
     try:
         return None if until is None else terminal.next_time(until, zone)
     except ValueError:
-        raise SettingsError(f"--until takes a time of day such as 06:00, not {until!r}") from None
+        raise SettingsError("--until takes a time of day such as 06:00, not {until!r}", until=until) from None
 
 
 def _print_accepted(screen: Screen, accepted: Accepted) -> None:
