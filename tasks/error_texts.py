@@ -58,6 +58,10 @@ class Words(str):
         return _in_japanese(str(self)) if lang == JAPANESE else str(self)
 
 
+#: English text that knows its Japanese.
+Said = Sentence | Words
+
+
 def system_reason(error: BaseException) -> Words:
     """Return why the operating system did not do something; of an error that is not its own only the class is said."""
     return Words(getattr(error, "strerror", None) or type(error).__name__)

@@ -27,14 +27,14 @@ Messages carry ids and codes; never a response body, a name, a mail or a key.
 
 from typing import Any
 
-from tasks.error_texts import Sentence
+from tasks.error_texts import Said, Sentence
 
 
 class Explained(Exception):
     """An error that says in each language what is wrong (`tasks/error_texts.py`); `str` is English."""
 
     def __init__(self, template: str, /, **values: Any) -> None:
-        self.sentence = template if isinstance(template, Sentence) and not values else Sentence(template, **values)
+        self.sentence: Said = template if isinstance(template, Said) and not values else Sentence(template, **values)
         super().__init__(self.sentence)
 
     def in_language(self, lang: str) -> str:

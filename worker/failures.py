@@ -13,11 +13,13 @@ import os
 import socket
 import sys
 from itertools import pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TextIO
 
-from tasks.error_texts import ENGLISH, JAPANESE, Sentence, Words, system_reason
-from tasks.errors import OnboardingError
+from tasks.error_texts import ENGLISH, JAPANESE, Said, Sentence, Words, system_reason
+from tasks.errors import OnboardingError, SettingsError
 from tasks.memory_limits import NO_MEMORY, OUT_OF_MEMORY, is_out_of_memory
+from tasks.setting_sources import DOTENV, read_dotenv
 
 if TYPE_CHECKING:
     from tasks.settings import Settings
@@ -47,7 +49,7 @@ _NO_ROOM = {
 class Failure(NamedTuple):
     """What is said about an exception."""
 
-    message: Sentence | Words
+    message: Said
     code: str  #: its class, as `--json` has it
     exit_code: int
 
@@ -81,14 +83,22 @@ def _fault(error: BaseException) -> Sentence:
 def spoken_language(settings: Settings | None = None) -> str:
     """Return the language of whoever reads how this process ends.
 
-    `--lang` says it, else the setting ONBOARD_LANG; while no settings are loaded, and where nothing but the environment
-    can be read, the environment alone.
+    `--lang` says it, else the setting ONBOARD_LANG; where settings are not loaded, or malformed, as environment and
+    `.env` have it.
     """
     words = sys.argv[1:]
     options = [word.partition("=")[2] for word in words if word.startswith("--lang=")]
     options += [value for option, value in pairwise(words) if option == "--lang"]
-    asked = options[-1] if options else settings.lang if settings is not None else os.environ.get("ONBOARD_LANG", "")
-    return JAPANESE if asked.strip() == JAPANESE else ENGLISH
+    known = [option for option in options if option in (ENGLISH, JAPANESE)]
+    asked = settings.lang if settings is not None else _given_language()
+    return JAPANESE if [asked, *known][-1] == JAPANESE else ENGLISH
+
+
+def _given_language() -> str:
+    given: dict[str, str] = {}
+    with contextlib.suppress(SettingsError, OSError):
+        given = read_dotenv(Path(DOTENV))
+    return {**given, **os.environ}.get("ONBOARD_LANG", "").strip()
 
 
 def line_of_end(message: str, lang: str, line: int | None = None) -> str:
@@ -107,7 +117,7 @@ def require_free_port(host: str, port: int) -> None:
         raise OSError(error.errno, f"port {port} cannot be served, it is in use or not allowed") from error
 
 
-def _of_system(error: OSError) -> Sentence | Words:
+def _of_system(error: OSError) -> Said:
     said = _NO_ROOM.get(error.errno or 0) or system_reason(error)
     return Sentence("{why}: {name}", why=said, name=error.filename) if error.filename else said
 

@@ -30,7 +30,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DataError, SQLAlchemyError
 from sqlalchemy.sql.compiler import SQLCompiler
 
-from tasks.error_texts import Sentence, Words, system_reason
+from tasks.error_texts import Said, Words, system_reason
 from tasks.errors import LedgerError
 from tasks.ledger.memory import Memory, copy_of
 from tasks.ledger.timeouts import ANSWER_SECONDS, Timeouts
@@ -62,7 +62,7 @@ class LedgerEngine:
 
     @classmethod
     def connect(
-        cls, url: str, home: Path | None = None, *, makes: bool = False, must_exist: Sentence | None = None
+        cls, url: str, home: Path | None = None, *, makes: bool = False, must_exist: Said | None = None
     ) -> Self:
         """Return the database behind an SQLAlchemy URL; nothing is read or written yet.
 

@@ -249,13 +249,14 @@ def _refuse_if_too_bad(invalid: int, records: int, rules: AcceptRules) -> None:
     if rules.require_valid_row and invalid == records:
         raise UnusableFile(
             "no_valid_record",
-            f"None of the {records:,} records is valid.",
+            "The only record is not valid." if records == 1 else f"None of the {records:,} records is valid.",
             hint="`onboard check FILE` lists the reasons; correct them in the system that the file comes from.",
         )
     if invalid > rules.max_invalid_share * records:
         raise UnusableFile(
             "too_many_invalid",
-            f"{invalid:,} of {records:,} records are invalid, more than {rules.max_invalid_share:.0%}.",
+            f"{invalid:,} of {records:,} {'record is' if records == 1 else 'records are'} invalid,"
+            f" more than {rules.max_invalid_share:.0%}.",
             value=f"{invalid:,}/{records:,}",
             detail=f"{rules.max_invalid_share:.0%}",
             hint="`onboard check FILE` lists the reasons; ONBOARD_MAX_INVALID_SHARE is the limit.",

@@ -18,7 +18,7 @@ import structlog
 
 from tasks.elepay.client import ElepayApi, SourceList
 from tasks.elepay.codes import DOES_NOT_EXIST
-from tasks.error_texts import Sentence
+from tasks.error_texts import Said, Sentence
 from tasks.errors import ElepayError, Halted, LedgerError, Maintenance, NotSent, RateLimitUnavailable, Throttled
 from tasks.files.atomic_write import atomic_write
 from tasks.ledger import AuditedRow, Ledger
@@ -141,7 +141,7 @@ class _Comparison:
         self._after: tuple[str, str, int] = _START
         self._go_on_where_it_stopped()
 
-    def result(self, stopped_by: Sentence | None = None) -> Audit:
+    def result(self, stopped_by: Said | None = None) -> Audit:
         """Return what was found so far."""
         return Audit(self._batch.id, self._rows, self._lists, tuple(self._differences), stopped_by or "")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from tasks.error_texts import Sentence, Words
+from tasks.error_texts import Said, Sentence, Words
 from tasks.errors import LedgerError
 from tasks.models import Account, Batch, BatchState, RowCounts
 from tasks.reason_texts import stands
@@ -56,7 +56,7 @@ def state_word(state: BatchState) -> Words:
     return Words(state.value)
 
 
-def account_sentence(account: Account) -> Sentence | Words:
+def account_sentence(account: Account) -> Said:
     """Return which mode, and which address, an account is, in words that know their language."""
     mode = Words("live mode" if account.live else "test mode")
     return Sentence("{mode} at {address}", mode=mode, address=account.address) if account.address else mode

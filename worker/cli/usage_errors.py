@@ -38,7 +38,7 @@ def _explained() -> Iterator[None]:
     try:
         yield
     except _USAGE_ERROR as error:
-        if "\n" in error.message:  # there is no command line at all: it is the help
+        if not error.format_message():  # there was nothing but the name of a group: its help is shown
             raise
         lang = spoken_language()
         if isinstance(error.message, Translatable):

@@ -21,6 +21,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NamedTuple
 
+from tasks.error_texts import Words
 from tasks.errors import SettingsError
 from tasks.models import BatchState
 from tasks.reason_texts import LANGUAGES
@@ -113,7 +114,7 @@ def _simulator(options: Options, log: Path) -> Iterator[str]:
         url = next((word for word in said.split() if word.startswith("http://")), None)
         if url is None:
             process.wait()
-            raise SettingsError(log.read_text(errors="replace").strip().removeprefix("onboard: "))
+            raise SettingsError(Words(log.read_text(errors="replace").strip().removeprefix("onboard: ")))
         yield url
     finally:
         process.terminate()

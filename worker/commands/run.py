@@ -57,7 +57,8 @@ def _require_sense(services: Services, options: Options) -> None:
             "--again makes one more source, --verify-first (ONBOARD_VERIFY_FIRST) none where one is: say one of the two"
         )
     if not options.file.is_file():
-        raise UnusableFile("unreadable_file", f"There is no file {options.file}.", detail="no such file")
+        why = "it is a folder" if options.file.is_dir() else "no such file"
+        raise UnusableFile("unreadable_file", f"There is no file {options.file}.", detail=why)
 
 
 def _accept(services: Services, options: Options, work: AtWork, progress: Progress) -> Accepted:

@@ -126,7 +126,7 @@ def test_the_system_gives_its_reasons_in_japanese(tmp_path: Path) -> None:
         ("'a' (column 1), 'b' (column 7)", "'a'（1 列目）, 'b'（7 列目）"),
         (
             "port 80 cannot be served, it is in use or not allowed",
-            "ポート 80 を使えません（使用中か、許可されていません）",
+            "ポート 80 を使えません（使用中か、許可されていません）。",
         ),
         ("Invalid value (at line 3, column 5)", "TOML の書き方に誤りがあります（3 行目、5 列目）"),
         ("Expected ']' at the end (at end of document)", "TOML の書き方に誤りがあります（ファイルの末尾）"),
@@ -154,7 +154,7 @@ def test_a_stop_within_an_error_is_translated() -> None:
     )
     why = stop_texts.StopSentence(stop)
     error = LedgerError("batch {batch} has no reports, its file was unusable: {why}", batch=3, why=why)
-    assert error.in_language("ja").endswith("ファイルを開けません：フォルダーです")
+    assert error.in_language("ja").endswith("ファイルを開けません：フォルダーです。")
     assert pickle.loads(pickle.dumps(why)).in_language("ja") == why.in_language("ja")
 
 
