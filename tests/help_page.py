@@ -1,4 +1,4 @@
-"""Writes docs/reference/help.md from the commands' own help: `python tests/help_page.py`."""
+"""Writes docs/reference/help.md and docs/ja/commands.md from the commands' own help: `python tests/help_page.py`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from pathlib import Path
 import click
 import typer
 
-PAGE = Path(__file__).resolve().parent.parent / "docs" / "reference" / "help.md"
+DOCS = Path(__file__).resolve().parent.parent / "docs"
+PAGE, JAPANESE_PAGE = DOCS / "reference" / "help.md", DOCS / "ja" / "commands.md"
 
 HEAD = """\
 # Help of every command
@@ -17,13 +18,26 @@ HEAD = """\
 the two. [The commands](commands.md) has what is worth knowing besides.
 """
 
+JAPANESE_HEAD = """\
+# コマンド一覧
 
-def page() -> str:
+`ONBOARD_LANG=ja onboard COMMAND --help` で表示される内容です。
+`.venv/bin/python tests/help_page.py` で作成し、テストで照合しています。
+`.env` に `ONBOARD_LANG=ja` と書いておくと、ヘルプもエラーも日本語で表示されます。
+"""
+
+
+def page(*, japanese: bool = False) -> str:
     """Return the page that the commands deserve."""
     from worker.cli import app
+    from worker.cli.help_texts import say_in_japanese
 
     root = typer.main.get_command(app)
-    return HEAD + "".join(_section(words, command) for words, command in _commands(root, ("onboard",)))
+    if japanese:
+        say_in_japanese(root)
+    return (JAPANESE_HEAD if japanese else HEAD) + "".join(
+        _section(words, command) for words, command in _commands(root, ("onboard",))
+    )
 
 
 def _commands(command: click.Command, words: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], click.Command]]:
@@ -53,3 +67,4 @@ def _line(parameter: click.Parameter) -> str:
 
 if __name__ == "__main__":
     PAGE.write_text(page(), encoding="utf-8")
+    JAPANESE_PAGE.write_text(page(japanese=True), encoding="utf-8")

@@ -98,6 +98,8 @@ def test_the_page_of_help_says_what_help_says() -> None:
     import help_page
 
     assert help_page.page() == HELP_PAGE, "run: .venv/bin/python tests/help_page.py"
+    japanese = help_page.JAPANESE_PAGE.read_text("utf-8")
+    assert help_page.page(japanese=True) == japanese, "run: .venv/bin/python tests/help_page.py"
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, NamedTuple, TextIO
 from tasks.error_texts import ENGLISH, JAPANESE, Said, Sentence, Words, system_reason
 from tasks.errors import OnboardingError, SettingsError
 from tasks.memory_limits import NO_MEMORY, OUT_OF_MEMORY, is_out_of_memory
-from tasks.setting_sources import DOTENV, read_dotenv
 
 if TYPE_CHECKING:
     from tasks.settings import Settings
@@ -95,10 +94,13 @@ def spoken_language(settings: Settings | None = None) -> str:
 
 
 def _given_language() -> str:
-    given: dict[str, str] = {}
-    with contextlib.suppress(SettingsError, OSError):
-        given = read_dotenv(Path(DOTENV))
-    return {**given, **os.environ}.get("ONBOARD_LANG", "").strip()
+    name = "ONBOARD_LANG"
+    if name not in os.environ and Path(".env").exists():
+        from tasks.setting_sources import DOTENV, read_dotenv
+
+        with contextlib.suppress(SettingsError, OSError):
+            return read_dotenv(Path(DOTENV)).get(name, "").strip()
+    return os.environ.get(name, "").strip()
 
 
 def line_of_end(message: str, lang: str, line: int | None = None) -> str:

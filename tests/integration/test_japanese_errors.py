@@ -96,6 +96,12 @@ def test_a_file_of_settings_says_the_language_though_another_line_is_wrong(folde
     assert "不明な設定" in done.stderr
 
 
+def test_help_is_given_in_the_language_of_the_reader(folder: Path) -> None:
+    assert "レポートを作成します。" in Command(folder, ONBOARD_LANG="ja")("run", "--help").stdout
+    assert "レポートを作成します。" in Command(folder)("run", "--lang", "ja", "--help").stdout
+    assert "Create one source per row" in Command(folder)("run", "--help").stdout
+
+
 def test_the_line_of_a_file_is_named_in_japanese(folder: Path) -> None:
     (folder / "joined.csv").write_bytes(b"customer_id,payment_method,resource\n\x81\xff,x,y\n")
     done = Command(folder, ELEPAY_BASE_URL=CLOSED, ONBOARD_LANG="ja")("check", "--offline", "joined.csv")

@@ -12,6 +12,7 @@ installation    doctor, ledger
 processes       beat, worker, watch
 rehearsal       rehearse, simulator
 command_runner  from settings to exit code; errors become sentences
+help_texts      the help of every command in Japanese
 usage_errors    what is said about a command line that no command understands
 options         arguments and options that several share; exit codes
 ==============  ===========================================================

@@ -11,7 +11,8 @@ from typing import Any, cast
 import typer
 from typer.core import TyperGroup
 
-from tasks.error_texts import ENGLISH, Translatable, Words
+from tasks.error_texts import ENGLISH, JAPANESE, Translatable, Words
+from worker.cli.help_texts import say_in_japanese
 from worker.failures import spoken_language
 
 #: What all errors of a command line are, typer's own too; typer gives its name to nobody.
@@ -19,10 +20,12 @@ _USAGE_ERROR = cast("type[Any]", typer.BadParameter.__mro__[1])
 
 
 class Commands(TyperGroup):
-    """The root of all commands: it explains a command line that is wrong."""
+    """The root of all commands: it explains a command line that is wrong, and gives help in Japanese."""
 
     def make_context(self, *arguments: Any, **named: Any) -> Any:
-        """Read the options of the root."""
+        """Read the options of the root; help is given in the language of whoever reads it."""
+        if spoken_language() == JAPANESE:
+            say_in_japanese(self, in_tables=True)
         with _explained():
             return super().make_context(*arguments, **named)
 
