@@ -156,7 +156,8 @@ def _fill(found: Explanation, reason: Reason, lang: str, line: int | None = None
         template += _NAMED_FIELD[at]
     code, column, value, detail = reason
     if at and found.kind == "file":
-        value, detail = (Words(each).in_language(LANGUAGES[at]) for each in (value, detail))
+        said = (Words(each).in_language(LANGUAGES[at]) for each in (column, value, detail))
+        column, value, detail = (each.replace(", ", "、") for each in said)
     if at and (found.kind == "outcome" or re.fullmatch(r"batch \d+", detail)):
         for english, japanese in _PLACES_JA:
             detail = re.sub(english, japanese, detail)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tasks.errors import OnboardingError
 from worker.commands.rehearse import Options, defaults, rehearse
+from worker.failures import spoken_language
 from worker.screen import open_screen
 
 SAMPLE = Path(__file__).resolve().parent.parent / "sample_data" / "clean.csv"
@@ -19,7 +20,7 @@ def main() -> int:
         screen.console.print(f"$ onboard rehearse --seed 7 sample_data/{SAMPLE.name}")
         code, result = rehearse(Options(SAMPLE, seed=7), screen)
     except OnboardingError as error:
-        sys.stderr.write(f"{error}\n")
+        sys.stderr.write(f"{error.in_language(spoken_language())}\n")
         return 2
     return 0 if code in (0, 1) and result["rehearsal"]["agree"] else code
 

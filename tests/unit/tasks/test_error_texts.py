@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import errno
 import pickle
 import re
+import sqlite3
 import string
 import tomllib
 from collections.abc import Iterator
@@ -23,7 +25,17 @@ from tasks.reason_texts import explain_file
 from tasks.settings import load_settings
 
 TEXTS: dict[str, Any] = tomllib.loads((ROOT / "tasks" / "error_texts.toml").read_text("utf-8"))
-FROM_SHLEX = {"No closing quotation", "No escaped character"}
+OF_LIBRARIES = {
+    "No closing quotation",
+    "No escaped character",
+    "attempt to write a readonly database",
+    "database disk image is malformed",
+    "database is locked",
+    "database or disk is full",
+    "disk I/O error",
+    "file is not a database",
+    "unable to open database file",
+}
 ENGLISH_SENTENCE = re.compile(r"(?:\b[a-z]{2,}[,;:.]? ){3,}")
 
 
@@ -47,7 +59,7 @@ def test_no_sentence_is_built_where_it_is_raised() -> None:
 
 
 def test_the_words_that_are_translated_are_in_the_code() -> None:
-    constants = FROM_SHLEX | set(_constants())
+    constants = OF_LIBRARIES | set(_constants())
     assert set(TEXTS["words"]) - constants == set()
 
 
@@ -128,6 +140,19 @@ def test_the_system_gives_its_reasons_in_japanese(tmp_path: Path) -> None:
             "port 80 cannot be served, it is in use or not allowed",
             "ポート 80 を使えません（使用中か、許可されていません）。",
         ),
+        (
+            'connection failed: connection to server at "127.0.0.1", port 9 failed: Connection refused',
+            "127.0.0.1 のポート 9 に接続を拒否されました",
+        ),
+        (
+            'connection failed: x failed: FATAL:  password authentication failed for user "y"',
+            "ユーザー y のパスワード認証に失敗しました",
+        ),
+        ('connection failed: x failed: FATAL:  database "z" does not exist', "データベース z がありません"),
+        (
+            'connection failed: connection to server at "db", port 5 failed: timeout expired',
+            "接続が時間切れになりました",
+        ),
         ("Invalid value (at line 3, column 5)", "TOML の書き方に誤りがあります（3 行目、5 列目）"),
         ("Expected ']' at the end (at end of document)", "TOML の書き方に誤りがあります（ファイルの末尾）"),
         ("'utf-8' codec can't decode byte 0x83 in position 0: invalid start byte", "utf-8 として読み取れません"),
@@ -163,6 +188,17 @@ def test_the_detail_of_a_file_that_cannot_be_opened_is_japanese(detail: str) -> 
     sentence, hint = explain_file(UnusableFile("unreadable_file", "x", detail=detail), "ja")
     assert not re.search("[a-z]", sentence)
     assert not re.search("[a-z]", hint)
+
+
+@pytest.mark.parametrize("content", [b"no database at all, but text " * 40, None])
+def test_what_sqlite_answers_is_japanese(content: bytes | None, tmp_path: Path) -> None:
+    if content is None:
+        (tmp_path / "ledger").mkdir()
+    else:
+        (tmp_path / "ledger").write_bytes(content)
+    with pytest.raises(sqlite3.DatabaseError) as caught, contextlib.closing(sqlite3.connect(tmp_path / "ledger")) as it:
+        it.execute("select * from sqlite_master")
+    assert "データベースのファイル" in Words(str(caught.value)).in_language("ja")
 
 
 @pytest.mark.parametrize(
