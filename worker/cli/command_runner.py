@@ -47,7 +47,7 @@ def leave(
         with Interrupts():
             code, result = command(services, screen)
     except UnusableFile as error:
-        spoken = lang or spoken_language(None if settings_from else settings)
+        spoken = lang or spoken_language(settings)
         message, hint = reason_texts.explain_file(error, spoken)
         fail(message, hint=hint, code=error.code, line=error.line, json_output=json_output, lang=spoken)
     except KeyboardInterrupt:
@@ -56,7 +56,7 @@ def leave(
     except BrokenPipeError:
         raise
     except Exception as error:  # noqa: BLE001 - a door: whatever it is, a person gets a sentence
-        fail_by(error, json_output=json_output, lang=lang or spoken_language(None if settings_from else settings))
+        fail_by(error, json_output=json_output, lang=lang or spoken_language(settings))
     if json_output:
         sys.stdout.write(json.dumps(result, ensure_ascii=False, default=str) + "\n")
     raise typer.Exit(code)
