@@ -72,13 +72,13 @@ class Evidence:
         fields: dict[str, Any] = parsed if isinstance(parsed, dict) else {}
         request_id = short_text(fields["requestId"]) if "requestId" in fields else None
         repeated = request_id is not None and self._request_ids.note(request_id) is not None
+        code, own = _error_code(fields)
         if 200 <= status < 300:
-            if isinstance(parsed, dict):
+            if isinstance(parsed, dict) and not own:
                 return parsed
             raise Unclear("unreadable_answer", http_status=status)
         if repeated:
             raise Unclear("answer_repeated", http_status=status)
-        code, own = _error_code(fields)
         raise action_for(code, status)(
             code or f"http_{status}",
             parameter=short_text(fields.get("parameterName")),
@@ -92,25 +92,23 @@ class Evidence:
         """Return the source that a create's answer names; raises Unclear if it is another request's (§2.3).
 
         1. a reference or a customer that is not the request's belongs to another request
-        2. without a reference, so does another payment method
-        3. a source id that was received for another request belongs to that one
-        4. with the right reference, another payment method is logged and the source counts
+        2. without a reference, so does another payment method, resource or kind of object
+        3. without a reference, what names neither payment method nor kind of object is no source, nor is the customer
+        4. a source id that was received for another request belongs to that one
+        5. with the right reference, another payment method is logged and the source counts
         """
         metadata, customer, method = fields.get("metadata"), fields.get("customerId"), fields.get("paymentMethod")
         answered = metadata.get(REFERENCE_KEY) if isinstance(metadata, dict) else None
-        other_method = method is not None and method != request.payment_method
-        if (
-            (answered is not None and answered != reference)
-            or (customer is not None and customer != request.customer_id)
-            or (answered is None and other_method)
-        ):
+        if differs(answered, reference) or differs(customer, request.customer_id):
             raise Unclear("answer_mismatch", http_status=status)
+        if answered is None:
+            _require_source(fields, status, request)
         source_id = short_text(fields.get("id"))
         if source_id is None:
             raise Unclear("unreadable_answer", http_status=status)
         if self._references.note(source_id, reference) not in (None, reference):
             raise Unclear("answer_mismatch", http_status=status)
-        if other_method:
+        if differs(method, request.payment_method):
             method = short_text(method) or ""
             self._log_method(request.payment_method, method)
         return _source(fields, source_id, method or "", answered, "" if customer is None else customer)
@@ -120,6 +118,19 @@ class Evidence:
             log.warning(
                 "elepay answers with another payment method than was requested", requested=requested, answered=answered
             )
+
+
+def _require_source(fields: Mapping[str, Any], status: int, request: SourceRequest) -> None:
+    """Raise Unclear if an answer without a reference names another source than the request's, or none (§2.3)."""
+    kind, method = fields.get("object"), fields.get("paymentMethod")
+    if (
+        differs(kind, "source")
+        or differs(method, request.payment_method)
+        or differs(fields.get("resource"), request.resource)
+    ):
+        raise Unclear("answer_mismatch", http_status=status)
+    if (kind is None and method is None) or fields.get("id") == request.customer_id:
+        raise Unclear("unreadable_answer", http_status=status)
 
 
 def source_of(fields: Mapping[str, Any], customer_id: str) -> Source | None:

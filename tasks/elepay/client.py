@@ -35,8 +35,8 @@ from urllib3.exceptions import HTTPError as Urllib3Error
 from urllib3.util.proxy import connection_requires_http_tunnel
 
 from tasks.elepay.answers import Evidence, differs, short_text, source_of
-from tasks.elepay.exchange import Answer, Connection, Deadlines, Exchange
-from tasks.elepay.http_transport import MAX_ANSWER_BYTES, HttpTransport, Transport
+from tasks.elepay.exchange import MAX_ANSWER_BYTES, MAX_LIST_BYTES, Answer, Connection, Deadlines, Exchange
+from tasks.elepay.http_transport import HttpTransport, Transport
 from tasks.errors import ElepayError, NotSent, Unclear
 from tasks.identities import REFERENCE_KEY
 from tasks.models import Source, SourceRequest
@@ -187,7 +187,9 @@ class ElepayApi:
         that has carried no other request.
         """
         path = f"/customers/{_segment(customer_id)}/sources?paymentMethod={quote(payment_method, safe='')}"
-        return self._call(path, lambda fields, status: _sources(fields, status, customer_id), fresh=fresh)
+        return self._call(
+            path, lambda fields, status: _sources(fields, status, customer_id), fresh=fresh, most_bytes=MAX_LIST_BYTES
+        )
 
     def retrieve_source_status(self, source_id: str) -> str:
         """Return elepay's own word for the state of a source, by the light call without personal data (§8.12)."""
@@ -198,23 +200,33 @@ class ElepayApi:
         """Return what this key may use, and which methods can hold a source (§3.3)."""
         return self._call("/payment-methods", _payment_methods)
 
-    def _call(self, path: str, read: Callable[[dict[str, Any], int], _Read], *, fresh: bool = False) -> _Read:
+    def _call(
+        self,
+        path: str,
+        read: Callable[[dict[str, Any], int], _Read],
+        *,
+        fresh: bool = False,
+        most_bytes: int = MAX_ANSWER_BYTES,
+    ) -> _Read:
         """Ask for something and return what `read` makes of the fields and the HTTP status of a 2xx answer."""
         done: queue.SimpleQueue[_Read | ElepayError] = queue.SimpleQueue()
 
         def completed(result: Answer | ElepayError) -> bool:
-            answer, trusted = self._read(result, read)
+            answer, trusted = self._read(result, read, most_bytes)
             done.put(answer)
             return trusted
 
-        self._transport.start(Exchange(self._request("GET", path), completed, fresh=fresh))
+        self._transport.start(Exchange(self._request("GET", path), completed, fresh=fresh, most_bytes=most_bytes))
         answer = done.get()
         if isinstance(answer, ElepayError):
             raise answer
         return answer
 
     def _read(
-        self, result: Answer | ElepayError, read: Callable[[dict[str, Any], int], _Read]
+        self,
+        result: Answer | ElepayError,
+        read: Callable[[dict[str, Any], int], _Read],
+        most_bytes: int = MAX_ANSWER_BYTES,
     ) -> tuple[_Read | ElepayError, bool]:
         """Return what an answer says, and whether its connection can be trusted with another request.
 
@@ -223,7 +235,7 @@ class ElepayApi:
         if isinstance(result, ElepayError):
             return result, True
         try:
-            content = _unpacked(result) if "content-encoding" in result.headers else result.content
+            content = _unpacked(result, most_bytes) if "content-encoding" in result.headers else result.content
             return read(self._evidence.decode(result.status, result.headers, content), result.status), True
         except ElepayError as error:
             return error, error.request_id is not None
@@ -280,14 +292,14 @@ def _segment(text: str) -> str:
     return text if _UNRESERVED.fullmatch(text) else quote(text, safe="")
 
 
-def _unpacked(answer: Answer) -> bytes:
+def _unpacked(answer: Answer, most_bytes: int) -> bytes:
     """Return the content that something in between has compressed although it was not asked to."""
     encoding = answer.headers["content-encoding"]
     packed = urllib3.HTTPResponse(
         io.BytesIO(answer.content), headers={"Content-Encoding": encoding}, preload_content=False
     )
     try:
-        content = packed.read(MAX_ANSWER_BYTES, decode_content=True)
+        content = packed.read(most_bytes, decode_content=True)
         whole = not packed.read(1, decode_content=True)
     except Urllib3Error:
         whole = False
@@ -304,7 +316,8 @@ def _sources(answer: Mapping[str, Any], status: int, customer_id: str) -> Source
     if any(differs(fields.get("customerId"), customer_id) for fields in objects):
         raise Unclear("answer_mismatch", http_status=status)
     sources = [source for fields in objects if (source := source_of(fields, customer_id)) is not None]
-    return SourceList(sources, complete=answer.get("total") == len(listed) == len(sources))
+    total = answer.get("total")
+    return SourceList(sources, complete=type(total) is int and total == len(listed) == len(sources))
 
 
 def _status(answer: Mapping[str, Any], status: int, source_id: str) -> str:

@@ -11,6 +11,11 @@ import httptools
 
 from tasks.errors import ElepayError
 
+#: A longer answer is not elepay's: a source is a few hundred bytes, the list of all payment methods some thousand ...
+MAX_ANSWER_BYTES = 512 * 1024
+#: ... and a list of sources a few hundred sources.
+MAX_LIST_BYTES = 8 * 1024 * 1024
+
 _HEADERS = {
     name.encode(): name for name in ("content-encoding", "content-length", "date", "retry-after", "transfer-encoding")
 }
@@ -56,6 +61,7 @@ class Exchange:
     may_leave: Callable[[], bool] = lambda: True  #: asked just before each write
     leaves_at: float = 0.0  #: by the monotonic clock
     fresh: bool = False  #: leaves on a newly made connection, which is closed after it
+    most_bytes: int = MAX_ANSWER_BYTES  #: its answer, head and all, is no longer
     ends_at: float = 0.0
     moved_at: float = 0.0
     unsent: memoryview | None = None  #: None: nothing has left
@@ -110,7 +116,7 @@ class Exchange:
         if received:
             return self._parse(received)
         framed = self.headers.keys() & {"content-length", "transfer-encoding"}
-        if self.status is None or framed:
+        if self.status is None or self.status < 200 or framed:
             return False
         self._keep_answer()  # the end of the connection is the end of the answer (RFC 9112, 6.3)
         return True

@@ -30,12 +30,10 @@ import structlog
 from tasks.elepay.exchange import Answer, Connection, Deadlines, Exchange
 from tasks.errors import ElepayError, Fenced, NotSent, Unclear
 
-__all__ = ["MAX_ANSWER_BYTES", "Answer", "Connection", "Deadlines", "Exchange", "HttpTransport", "Transport"]
+__all__ = ["Answer", "Connection", "Deadlines", "Exchange", "HttpTransport", "Transport"]
 
 log = structlog.get_logger("onboard")
 
-#: An answer longer than this is not elepay's: a source is a few hundred bytes and a list a few hundred sources.
-MAX_ANSWER_BYTES = 8 * 1024 * 1024
 #: How often overdue requests are looked for.
 LATE_EVERY_SECONDS = 0.25
 _CHUNK_BYTES = 64 * 1024
@@ -318,8 +316,8 @@ class HttpTransport:
         exchange.moved_at = time.monotonic()
         if not exchange.read(received):
             self._break(exchange, conn)
-        elif exchange.size > MAX_ANSWER_BYTES:
-            self._break(exchange, conn, late=True)
+        elif exchange.size > exchange.most_bytes:
+            self._break(exchange, conn, "unreadable_answer")
         elif exchange.answer is not None:
             self._complete(exchange, conn, exchange.answer)
 
@@ -345,14 +343,10 @@ class HttpTransport:
         with contextlib.suppress(OSError):
             conn.connection.close()
 
-    def _break(self, exchange: Exchange, conn: _Conn, *, late: bool = False) -> None:
+    def _break(self, exchange: Exchange, conn: _Conn, code: str = "connection_reset") -> None:
         """End an exchange whose request has left, without knowing what became of it."""
         self._drop(conn)
-        status = exchange.status
-        self._finish(
-            exchange,
-            Unclear("read_timeout", http_status=status) if late else Unclear("connection_reset", http_status=status),
-        )
+        self._finish(exchange, Unclear(code, http_status=exchange.status))
 
     def _finish(self, exchange: Exchange, result: Answer | ElepayError) -> bool:
         """End an exchange; return whether its connection may be used again."""
@@ -372,7 +366,7 @@ class HttpTransport:
         late = [each for each in self._in_flight.items() if now > min(each[0].ends_at, each[0].moved_at + read)]
         for exchange, conn in late:
             if conn is not None:
-                self._break(exchange, conn, late=True)
+                self._break(exchange, conn, "read_timeout")
             elif now > exchange.ends_at:
                 self._finish(exchange, NotSent("connect_timeout"))
 

@@ -121,6 +121,8 @@ def test_a_repeated_answer_is_never_the_next_requests(client: Client, pause: flo
         {"paymentMethod": "paypay", "metadata": None},
         {"paymentMethod": "paypay", "metadata": {}},
         {"paymentMethod": 7, "metadata": None, "customerId": None},
+        {"resource": "web", "metadata": None},
+        {"object": "customer", "metadata": None, "paymentMethod": None},
     ],
 )
 def test_an_answer_that_names_something_else_than_the_request_is_unclear(
@@ -139,7 +141,8 @@ def test_an_answer_that_names_something_else_than_the_request_is_unclear(
         ({"customerId": None}, "", "ref_0"),
         ({"metadata": None}, "cus_0", None),
         ({"metadata": {"onboarding_ref": None}}, "cus_0", None),
-        ({"metadata": "ref_0", "customerId": None, "paymentMethod": None}, "", None),
+        ({"metadata": "ref_0", "customerId": None, "object": None}, "", None),
+        ({"metadata": [], "customerId": None, "paymentMethod": None, "object": "source"}, "", None),
     ],
 )
 def test_what_an_answer_does_not_say_is_no_contradiction(
@@ -152,6 +155,24 @@ def test_what_an_answer_does_not_say_is_no_contradiction(
         assert (found.customer_id, found.reference) == (customer, reference)
         create(api, 1)
         assert server.connections == 1
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"id": "job_1"},
+        {"id": "job_1", "status": "pending", "metadata": {}},
+        {"id": "cus_0", "object": "source", "liveMode": False},
+        {**source_of(), "errorCode": "M002003"},
+        {**source_of(), "code": "9_elepay_creditcard_10101"},
+    ],
+)
+@pytest.mark.parametrize("status", [200, 201, 202])
+def test_what_does_not_name_itself_a_source_is_none(client: Client, status: int, answer: dict[str, Any]) -> None:
+    """A queue in between, the customer itself, a failure under a good status."""
+    with Scripted(lambda _: [http(status, answer)]) as server:
+        found = create(client(server), 0)
+        assert (type(found), said(found)) == (Unclear, "unreadable_answer")
 
 
 def test_another_payment_method_with_the_right_reference_is_logged_once_and_counts(client: Client) -> None:

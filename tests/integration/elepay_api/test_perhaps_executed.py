@@ -15,7 +15,8 @@ from elepay_calls import HASTY, REQUEST, client, failure_of, in_drops, reset
 from factories import Simulator, wait_until
 from raw_server import RawServer, http, source_of
 
-from tasks.elepay.http_transport import MAX_ANSWER_BYTES, Deadlines
+from tasks.elepay.exchange import MAX_ANSWER_BYTES
+from tasks.elepay.http_transport import Deadlines
 from tasks.errors import (
     Unclear,
 )
