@@ -22,6 +22,8 @@ QUEUE = "onboard"
 FOLLOW_UP_SECONDS = 25.0
 #: What beat sends, and how often. Each is safe to be done twice at once, and expires when the next is due.
 SCHEDULE = {"onboard.follow_up": 30.0, "onboard.tidy": 3600.0}
+#: Every task, and how many numbers its message carries.
+ARGUMENTS = {"onboard.slice": 3, "onboard.follow_up": 0, "onboard.tidy": 0}
 
 #: Set when a slice found no memory: this process is of no use any more and should be started again.
 out_of_memory = threading.Event()

@@ -16,6 +16,7 @@ embedded_redis         a Valkey of our own for the life of one command
 worker_process         `onboard worker`: Celery's consumer with our sending loop
 beat                   `onboard beat`: the clock of a fleet
 celery_app             broker, queue, schedule, time limits
+received_messages      messages that this program does not send are dropped before Celery sees them
 notifier               delivers notifications, once through each channel
 notification_channels  the channels: Apprise and a command
 health_server          `/metrics`, `/healthz` and `/readyz` of a long-lived process

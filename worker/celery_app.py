@@ -73,6 +73,7 @@ def make_app(redis_url: str, account: Account, total_timeout_seconds: float) -> 
         task_serializer="json",
         accept_content=["json"],
         result_backend=None,
+        worker_consumer="worker.received_messages:CheckedConsumer",
         worker_pool="threads",
         worker_concurrency=SLICE_THREADS,
         # no more messages than threads, counted by what they are working on: kombu's own count keeps a message for ever

@@ -78,6 +78,16 @@ class Dispatch(LedgerPart):
                 )
         return taken
 
+    def has(self, slice_: Slice) -> bool:
+        """Return whether the ledger has a slice, as a message names it."""
+        there = exists().where(
+            slices.c.batch_id == slice_.batch_id,
+            slices.c.first_record == slice_.first_record,
+            slices.c.last_record == slice_.last_record,
+        )
+        with self.engine.read() as connection:
+            return bool(connection.execute(select(there)).scalar_one())
+
     def repeat(self, slice_: Slice | None = None) -> None:
         """Make slices whose message will reach nobody due at once: one, or (the broker is new and empty) all."""
         again = update(slices).where(slices.c.rung)

@@ -58,7 +58,8 @@ class Leases(LedgerPart):
         """Take every row of the slice that is due: to be sent, or to be looked up.
 
         Nothing is taken while the batch does not run, or if it is not this process's to send, and nothing is taken to
-        be sent before the batch's sample was looked up. Raises LedgerReplaced. In a batch that verifies, a row that was
+        be sent before the batch's sample was looked up, nor behind its canary rows before they are approved, whatever a
+        message says. Raises LedgerReplaced. In a batch that verifies, a row that was
         never sent becomes `unclear` first, which is looked up: as one whose request, of a ledger that was lost, ended
         before the batch was accepted.
         """
@@ -72,8 +73,15 @@ class Leases(LedgerPart):
             batches.c.id == slice_.batch_id, batches.c.state == BatchState.RUNNING, self.scope.may_send
         )
         sampled = exists().where(batches.c.id == slice_.batch_id, batches.c.sample_due_at.is_(None))
+        canary = select(batches.c.canary).where(batches.c.id == slice_.batch_id).scalar_subquery()
+        approved = or_(canary == 0, rows.c.record <= canary)
         is_due = or_(
-            and_(rows.c.state == RowState.WAITING, sampled, or_(rows.c.not_before.is_(None), rows.c.not_before <= now)),
+            and_(
+                rows.c.state == RowState.WAITING,
+                sampled,
+                approved,
+                or_(rows.c.not_before.is_(None), rows.c.not_before <= now),
+            ),
             and_(rows.c.state == RowState.UNCLEAR, rows.c.not_before <= now),
         )
         verifies = exists().where(batches.c.id == slice_.batch_id, batches.c.verify)

@@ -33,7 +33,13 @@ def dispatch(ledger: Ledger, send: Callable[[Slice], None], window: Window | Non
 
 
 def onboard_slice(send_loop: SendLoop, ledger: Ledger, sampler: Sampler, work: Slice) -> None:
-    """Do what is due in a slice, and close the batch if that was the last of it; of a new batch, ask elepay first."""
+    """Do what is due in a slice, and close the batch if that was the last of it; of a new batch, ask elepay first.
+
+    A slice that the ledger does not have is left: its message is of another ledger, or of no program of ours.
+    """
+    if not ledger.dispatch.has(work):
+        log.warning("a message names a slice that the ledger does not have", batch=work.batch_id)
+        return
     if not send_loop.draining and not sampler.lets_go(work):
         return
     send_loop.run_slice(work)

@@ -12,15 +12,18 @@
 -- ARGV[4]  reserve: microseconds that the caller needs before it can use the first place       cut: pause, microseconds
 -- ARGV[5]  cut: microseconds between two cuts at least; the effect of a cut needs time to show before the next
 -- ARGV[6]  microseconds until the next free place, as far as the caller knows; counts only if the key is lost
--- ARGV[7]  the same of a pause
--- ARGV[8]  the same of the rate: requests per second * 1000; 0: nothing known
+-- ARGV[7]  microseconds until the end of a pause that the caller knows of
+-- ARGV[8]  the rate that the caller knows of: requests per second * 1000; 0: nothing known
+-- ARGV[9]  microseconds until the caller's own last place has passed
 -- returns  {places, microseconds until the first place, microseconds from place to place, rate * 1000, paused microseconds,
---           what was put right: 0 nothing, 1 times, because Redis's clock went back, 2 values that nobody of ours wrote}
+--           what was put right: 0 nothing, 1 times, because Redis's clock went back, 2 values that nobody of ours wrote,
+--           3 what the caller knows better: its clock went forward, or values were lost or changed}
 local GROWTH = 0.05          -- share of the limit that comes back each second after a cut
 local HORIZON = 1000000      -- a place further away than this is not given: conditions will have changed
 local AT_ONCE = 0.1          -- at most this many seconds' worth of places at once
 local LONGEST_PAUSE = 86400000000
 local MOST = 9007199254740992  -- larger whole numbers are not exact
+local SLACK = 250000         -- what a caller knows is so uncertain: requests take their time
 local STEP = 1000000         -- a clock that goes back by less is put right by its keeper, and not worth a word
 
 local time = redis.call('TIME')
@@ -60,13 +63,13 @@ no_later_than('not_before', now + LONGEST_PAUSE)
 no_later_than('tat', math.max(now, held.not_before or 0) + 2 * HORIZON + 1000000 / math.min(1, limit))
 no_later_than('count', 1000000)
 no_later_than('before', 1000000)
-if held.base == 0 then held.base = nil; put_right = 2 end
+if held.base and held.base < math.min(1, limit) then held.base = nil; put_right = 2 end
 
+local known = tonumber(ARGV[8]) / 1000
 local is_new = not held.tat
 if is_new then  -- a new key, or a lost one: then the caller knows more
   held.tat = now + tonumber(ARGV[6])
   held.not_before = math.max(held.not_before or 0, now + tonumber(ARGV[7]))
-  local known = tonumber(ARGV[8]) / 1000
   if not held.base and known > 0 and known < limit then held.base, held.cut_at = known, now end
 end
 
@@ -74,6 +77,16 @@ local tat, base, cut_at, not_before = held.tat, held.base, held.cut_at or 0, hel
 local second, count, before = held.second or 0, held.count or 0, held.before or 0
 local rate = limit
 if base then rate = math.min(limit, base + limit * GROWTH * (now - cut_at) / 1000000) end
+
+-- neither a clock that goes forward nor a value that somebody has written ends a pause or a cut, or gives a place twice
+local free_at, paused_until = now + tonumber(ARGV[9]), now + tonumber(ARGV[7])
+local knows_better = false
+if not is_new then
+  if free_at > tat + SLACK then tat, knows_better = free_at, true end
+  if paused_until > not_before + SLACK then not_before, knows_better = paused_until, true end
+  if known > 0 and known < rate - GROWTH * limit then base, cut_at, rate, knows_better = known, now, known, true end
+end
+if knows_better and put_right == 0 then put_right = 3 end
 
 if operation == 'cut' then
   -- answers to requests that left before the last cut say nothing about the rate after it

@@ -44,7 +44,11 @@ PAUSE_AFTER_THROTTLING_SECONDS = 0.5
 FRESH_SECONDS = 5.0
 #: No place is given that is farther away (HORIZON in `rate_limit.lua`).
 HORIZON_SECONDS = 1.0
-_PUT_RIGHT = {1: "Redis's clock went back", 2: "it held values that this program did not write"}
+_PUT_RIGHT = {
+    1: "Redis's clock went back",
+    2: "it held values that this program did not write",
+    3: "its values were lost or changed, or Redis's clock went forward",
+}
 
 
 class Reservation(NamedTuple):
@@ -70,8 +74,8 @@ class RateLimit:
     """The fleet's allowance; safe to share between threads and processes.
 
     Every method raises RateLimitUnavailable when Redis does not answer. Each call takes along what this process knows
-    of the allowance, so that a key that is lost (FLUSHALL, a Redis that restarts empty) neither makes a second
-    over-full nor costs a pause.
+    of the allowance, so that a key that is lost (FLUSHALL, a Redis that restarts empty), a clock of Redis's that goes
+    forward, or a value that somebody has written, neither makes a second over-full nor costs a pause.
     """
 
     def __init__(
@@ -80,19 +84,22 @@ class RateLimit:
         self.limit = limit
         self._key, self._clock = key, clock
         self._script = redis.register_script(files("tasks.send").joinpath("rate_limit.lua").read_text(encoding="utf-8"))
-        self._known = _Known(0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+        self._known = _Known(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 
     def reserve(self, wanted: int, lead_seconds: float = 0.0) -> Reservation:
         """Take up to `wanted` places, the first not before `lead_seconds` from now.
 
         At most a tenth of a second's worth is given at once (but at least one place).
         """
+        asked_at = self._clock()
         places, wait, interval, _, _ = self._call("reserve", wanted, lead_seconds * 1e6)
         answered_at = self._clock()  # rather too late than too early: what is known only ever delays
-        last = answered_at + (wait + places * interval) / 1e6 if places else self._known.last
+        taken = (wait + places * interval) / 1e6
+        last = answered_at + taken if places else self._known.last
+        mine = asked_at + taken if places else self._known.mine
         farthest = HORIZON_SECONDS + max(0.1, interval / 1e6)  # what is farther is a pause, which is known by itself
         ahead = min(max(0.0, wait / 1e6 - lead_seconds), farthest)
-        self._known = self._known._replace(last=last, ahead=ahead, heard=answered_at)
+        self._known = self._known._replace(last=last, ahead=ahead, heard=answered_at, mine=mine)
         return Reservation(places, wait / 1e6, interval / 1e6)
 
     def take_place(self, sleep: Callable[[float], None], given_up: Callable[[], bool] = lambda: False) -> bool:
@@ -152,13 +159,17 @@ class _Known(NamedTuple):
     paused_until: float
     rate: float  #: requests per second; 0: nothing is known
     at: float  #: when the rate was known
+    mine: float  #: the same as `last`, rather too early
 
-    def now(self, at: float, limit: float) -> tuple[float, float, float]:
-        """Return microseconds to the next free place and to the end of a pause, and the rate in a thousandth."""
+    def now(self, at: float, limit: float) -> tuple[float, float, float, float]:
+        """Return microseconds to the next free place and to the end of a pause, and the rate in a thousandth.
+
+        And microseconds until the last place of this process has passed.
+        """
         fresh = at - self.heard < FRESH_SECONDS
         free = max(self.last - at, self.ahead if fresh else 0.0, 0.0)
         grown = min(limit, self.rate + limit * GROWTH * (at - self.at)) if self.rate else 0.0
-        return free * 1e6, max(0.0, self.paused_until - at) * 1e6, grown * 1000
+        return free * 1e6, max(0.0, self.paused_until - at) * 1e6, grown * 1000, max(0.0, self.mine - at) * 1e6
 
 
 def connect(url: str, *, connections: int = 16) -> Redis:

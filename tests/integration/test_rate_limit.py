@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from factories import ROOT
+from factories import ROOT, examples
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from redis import Redis
 
 from tasks.errors import RateLimitUnavailable
@@ -67,7 +69,7 @@ class Fleet:
         for process in started:
             out, _ = process.communicate(timeout=seconds + 60)
             assert process.returncode == 0
-            noted, overslept = json.loads(out)
+            noted, overslept = json.loads(out.splitlines()[-1])  # before it, the limiter may say what it has put right
             self.each.append(noted)
             self.overslept = max(self.overslept, overslept)
         reserved = sorted(one for noted in self.each for one in noted)
@@ -119,15 +121,34 @@ def limiter_of(redis_url: str) -> Iterator[Callable[[float], RateLimit]]:
 
     def limiter_of(limit: float) -> RateLimit:
         clients.append(connect(redis_url))
-        return RateLimit(clients[-1], limit)
+        return RateLimit(clients[-1], limit, clock=clock)
 
     yield limiter_of
     for client in clients:
         client.close()
 
 
+class Clock:
+    """The clock of the limiters here: it goes by itself, and `let_time_pass` sets it forward."""
+
+    def __init__(self) -> None:
+        self.ahead = 0.0
+
+    def __call__(self) -> float:
+        return time.monotonic() + self.ahead
+
+
+clock = Clock()
+
+
 def let_time_pass(redis: Redis, seconds: float) -> None:
-    """Set the limiter's times back, as if so many seconds had passed since."""
+    """Set the limiter's times back and the limiters' clock forward, as if so many seconds had passed since."""
+    clock.ahead += seconds
+    set_back(redis, seconds)
+
+
+def set_back(redis: Redis, seconds: float) -> None:
+    """Set the limiter's times back, as if Redis's clock had gone forward by so much."""
     for name in ("tat", "cut_at", "not_before"):
         value = redis.hget(KEY, name)
         if value is not None:
@@ -414,7 +435,7 @@ def test_a_clock_that_goes_back_takes_the_times_along(
 ) -> None:
     limiter = limiter_of(100)
     limiter.cut(0.05, 2)
-    let_time_pass(redis, -hours * 3600)
+    set_back(redis, -hours * 3600)
     redis.hincrbyfloat(KEY, "seen", hours * 3600 * 1e6)
     now = limiter.current()
     assert now.paused_seconds == pytest.approx(2, abs=1)
@@ -422,6 +443,86 @@ def test_a_clock_that_goes_back_takes_the_times_along(
     assert capsys.readouterr().out.count("Redis's clock went back") == 1
     assert limiter_of(100).reserve(5).wait_seconds == pytest.approx(2, abs=1)
     assert "went back" not in capsys.readouterr().out, "it is said once"
+
+
+@pytest.mark.parametrize("hours", [1 / 60, 3, 24 * 365])
+def test_a_clock_that_goes_forward_ends_no_pause_and_no_cut(
+    limiter_of: Callable[[float], RateLimit], redis: Redis, hours: float, capsys: pytest.CaptureFixture[str]
+) -> None:
+    limiter = limiter_of(100)
+    limiter.reserve(10)
+    limiter.cut(0.05, 30)
+    before = limiter.current()
+    set_back(redis, hours * 3600)
+    redis.hincrbyfloat(KEY, "seen", -hours * 3600 * 1e6)
+    now = limiter.current()
+    assert now.paused_seconds == pytest.approx(before.paused_seconds, abs=1)
+    assert now.rate == pytest.approx(before.rate, abs=6)
+    assert capsys.readouterr().out.count("Redis's clock went forward") == 1
+    assert limiter_of(100).current().paused_seconds == pytest.approx(30, abs=2), "and now all know it"
+
+
+#: Values that could be the program's own, but for their time: microseconds from now.
+AT_A_TIME = [-1e15, -86_400e6, -1e6, 0.0, 5e5, 5e6, 86_400e6]
+FIELDS = ["tat", "base", "cut_at", "not_before", "second", "count", "before", "seen", "of another program"]
+GARBAGE_VALUES = ["", "x", "nan", "inf", "-1", "0", "1e-300", "1", "50", "1e6", "1e300", "9" * 30, "9e15", "0x10"]
+damages = st.one_of(
+    st.tuples(st.just("delete"), st.just(""), st.just("")),
+    st.tuples(st.just("kind"), st.sampled_from(["string", "list", "stream"]), st.just("")),
+    st.tuples(st.just("expire"), st.just(""), st.sampled_from(["1", str(10 * 365 * 86_400)])),
+    st.tuples(st.just("set"), st.sampled_from(FIELDS), st.sampled_from(GARBAGE_VALUES)),
+    st.tuples(st.just("at"), st.sampled_from(["tat", "cut_at", "not_before", "seen"]), st.sampled_from(AT_A_TIME)),
+)
+
+
+def damage(redis: Redis, how: str, name: str, value: Any) -> None:
+    """Do to the key what another program, or a person, might."""
+    if how == "kind" or (how in ("set", "at") and redis.type(KEY) not in ("hash", "none")):
+        redis.delete(KEY)
+    match how, name:
+        case "delete", _:
+            redis.delete(KEY)
+        case "expire", _:
+            redis.expire(KEY, int(value))
+        case "kind", "string":
+            redis.set(KEY, "x")
+        case "kind", "list":
+            redis.rpush(KEY, "x")
+        case "kind", _:
+            redis.xadd(KEY, {"x": "y"})
+        case "at", _:
+            seconds, micro = redis.time()
+            redis.hset(KEY, name, f"{seconds * 1e6 + micro + value:.0f}")
+        case _:
+            redis.hset(KEY, name, value)
+
+
+@pytest.mark.resilience
+@pytest.mark.representative
+@settings(max_examples=examples(300), deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.lists(damages, min_size=1, max_size=12))
+def test_no_damage_to_the_key_exceeds_the_limit_or_holds_it_up_for_ever(
+    redis_url: str, redis: Redis, done: list[tuple[str, str, Any]]
+) -> None:
+    redis.flushall()
+    limit, client = 100.0, connect(redis_url)
+    limiter = RateLimit(client, limit)
+    times: list[float] = []
+    for each in done:
+        asked_at = time.monotonic()
+        reserved = limiter.reserve(10)
+        times += [asked_at + reserved.wait_seconds + n * reserved.interval_seconds for n in range(reserved.places)]
+        assert 0 <= reserved.wait_seconds <= 86_400 + 5
+        assert 0 < reserved.interval_seconds <= 1.01
+        damage(redis, *each)
+    limiter.reserve(1)
+    now = limiter.current()
+    assert 1 <= now.rate <= limit
+    assert 0 <= now.paused_seconds <= 86_400
+    assert 0 < redis.ttl(KEY) <= 86_400
+    client.close()
+    for begin in times:
+        assert sum(begin <= one < begin + 1 for one in times) <= limit * 1.1 + limit * 0.25, done
 
 
 GARBAGE = ["", "x", "nan", "-nan", "inf", "-1", "1e300", "9" * 30, "9e15", "\x00\xff", "0x10", "1,5"]
