@@ -161,6 +161,27 @@ MUTANTS = (
         ("tests/integration/test_absence.py", INTERLEAVINGS),
     ),
     Mutant(
+        "a message sends rows behind a canary",
+        "tasks/ledger/leases.py",
+        "                approved,\n",
+        "",
+        ("tests/integration/test_messages.py",),
+    ),
+    Mutant(
+        "an answer that names no source is believed",
+        "tasks/elepay/answers.py",
+        "            _require_source(fields, status, request)\n",
+        "            pass\n",
+        (EVIDENCE,),
+    ),
+    Mutant(
+        "a list whose total is no number is complete",
+        "tasks/elepay/client.py",
+        "complete=type(total) is int and total ==",
+        "complete=total ==",
+        ("tests/integration/elepay_api/test_mutated_answers.py",),
+    ),
+    Mutant(
         "an incomplete list is believed",
         "tasks/send/source_lookup.py",
         "if not listed.complete or hides_metadata(listed):",

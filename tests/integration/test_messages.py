@@ -94,6 +94,7 @@ def test_messages_that_are_not_ours_are_dropped_with_a_word(fleet: Fleet) -> Non
     fleet.expect_in_order(batch)
 
 
+@pytest.mark.resilience
 def test_what_is_no_message_at_all_ends_nothing(fleet: Fleet) -> None:
     batch = fleet.canary_batch()
     fleet.receive(NO_MESSAGES[:1])
