@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -14,6 +15,8 @@ from tasks.reports.row_texts import RowTexts
 #: Rows that a page for people lists one by one.
 ROWS_SHOWN = 100
 _LINES_SHOWN = 5
+_RANGES_SHOWN = 5
+_VALUES_SHOWN = 3
 
 
 class TaskKey(NamedTuple):
@@ -33,8 +36,51 @@ class Task:
     rows: int = 0
     alone: int = 0  #: rows for which nothing else is in the way
     lines: list[int] = field(default_factory=list)  #: where the first ones stand
+    ranges: list[tuple[int, int]] = field(default_factory=list)  #: the same, lines that follow each other as one
+    values: list[str] = field(
+        default_factory=list
+    )  #: the first different ones that were rejected, as they may be shown
     methods: Counter[str] = field(default_factory=Counter)
     undecided: int = 0  #: unclear rows that nobody but a person can settle
+
+    @property
+    def lines_in_ranges(self) -> int:
+        """How many of its rows stand in `ranges`."""
+        return sum(last - first + 1 for first, last in self.ranges)
+
+    def add(self, row: ReportRow, reason: Reason, *, alone: bool) -> None:
+        """Count one more row, which stands below those before."""
+        self.rows += 1
+        self.alone += alone
+        self.methods[row.payment_method] += 1
+        self.undecided += row.needs_person
+        if len(self.lines) < _LINES_SHOWN:
+            self.lines.append(row.line)
+        if self.ranges and self.ranges[-1][1] == row.line - 1:
+            self.ranges[-1] = (self.ranges[-1][0], row.line)
+        elif len(self.ranges) < _RANGES_SHOWN:
+            self.ranges.append((row.line, row.line))
+        if reason.value and len(self.values) < _VALUES_SHOWN and reason.value not in self.values:
+            self.values.append(reason.value)
+
+
+class Tasks:
+    """Rows grouped by what one action of a person would fix."""
+
+    def __init__(self) -> None:
+        self.found: dict[tuple[str, str, str], Task] = {}  #: by their `TaskKey`
+
+    def add(self, row: ReportRow, reasons: Iterable[Reason]) -> TaskKey:
+        """Count a row once for each action that its reasons (at least one) ask for; return the first of these."""
+        keys: dict[tuple[str, str, str], Reason] = {}  # a TaskKey is made for the first row only
+        for reason in reasons:
+            keys.setdefault(_parts(row, reason), reason)
+        for key, reason in keys.items():
+            task = self.found.get(key)
+            if task is None:
+                task = self.found[key] = Task(TaskKey(*key), reason)
+            task.add(row, reason, alone=len(keys) == 1)
+        return self.found[next(iter(keys))].key
 
 
 class Shown(NamedTuple):
@@ -56,7 +102,7 @@ class Aggregates:
     """Counts rows in a few hundred numbers, however many rows there are."""
 
     def __init__(self) -> None:
-        self.tasks: dict[tuple[str, str, str], Task] = {}  #: by their `TaskKey`
+        self._tasks = Tasks()
         self.shown: list[Shown] = []
         self.failures = 0  #: rows that stand in failures.csv
         self._kinds: dict[tuple[str, str, int, str, bool], int] = {}
@@ -75,24 +121,16 @@ class Aggregates:
         return self._add_task(row, said) if said.to_do else None
 
     def _add_task(self, row: ReportRow, said: RowTexts) -> TaskKey:
-        keys: dict[tuple[str, str, str], Reason] = {}  # a TaskKey is made for the first row only
-        for reason in said.reasons:
-            keys.setdefault(_parts(row, reason), reason)
-        for key, reason in keys.items():
-            task = self.tasks.get(key)
-            if task is None:
-                task = self.tasks[key] = Task(TaskKey(*key), reason)
-            task.rows += 1
-            task.alone += len(keys) == 1
-            task.methods[row.payment_method] += 1
-            task.undecided += row.needs_person
-            if len(task.lines) < _LINES_SHOWN:
-                task.lines.append(row.line)
         if said.failure:
             self.failures += 1
             if len(self.shown) < ROWS_SHOWN:
                 self.shown.append(Shown(row, said))
-        return self.tasks[next(iter(keys))].key
+        return self._tasks.add(row, said.reasons)
+
+    @property
+    def tasks(self) -> list[Task]:
+        """What there is to do, in the order of the first rows."""
+        return list(self._tasks.found.values())
 
     def check(self, facts: ReportFacts) -> None:
         """Raise `ReconciliationError` unless the rows are what the ledger counted.

@@ -39,7 +39,7 @@ class ReportContents:
                 texts,
                 Standing(facts.stands, facts.batch.id, aggregates.changed, goes_on_at=facts.goes_on_at),
             ),
-            advise(facts, list(aggregates.tasks.values()), texts),
+            advise(facts, aggregates.tasks, texts),
             codes=aggregates.codes,
             by_method=aggregates.by_method,
             attempts=aggregates.attempts,

@@ -61,9 +61,14 @@ class Texts:
 
     def lines(self, task: Task) -> str:
         """Return where the first rows of a task stand."""
-        lines = self("list_between").join(map(str, task.lines))
-        more = task.rows - len(task.lines)
-        return self("lines_and_more", lines=lines, more=more) if more else self("lines", lines=lines)
+        ranges = [
+            str(first) if first == last else self("line_range", first=str(first), last=str(last))
+            for first, last in task.ranges
+        ]
+        lines, more = self("list_between").join(ranges), task.rows - task.lines_in_ranges
+        if more:
+            return self("lines_and_more", lines=lines, more=more)
+        return self("lines", lines=lines, count=task.rows)
 
     def duration(self, seconds: float) -> str:
         """Return a duration in its two largest units."""
