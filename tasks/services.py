@@ -110,6 +110,10 @@ class Services:
         ledger.scope.runner = self.runner
         return ledger
 
+    def existing_ledger(self) -> Ledger | None:
+        """Return the ledger to look at it, or None: there is none, and none is made. Raises LedgerError."""
+        return Ledger.open_existing(self.ledger_url, self.account, home=self.settings.home)
+
     @cached_property
     def api(self) -> ElepayApi:
         """The client of elepay; raises SettingsError if the key does not fit the declared mode."""

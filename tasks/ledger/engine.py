@@ -95,6 +95,12 @@ class LedgerEngine:
             ) from error
         return cls(_sqlite_engine(parsed), memory, patience, path.with_name(path.name + ".lock"))
 
+    @staticmethod
+    def is_there(url: str) -> bool:
+        """Return False if there is surely no database behind an SQLAlchemy URL: no file. Raises LedgerError."""
+        parsed = _parse(url)
+        return parsed.get_backend_name() != "sqlite" or Path(str(parsed.database)).exists()
+
     @property
     def place(self) -> str:
         """Where it is, for people: an absolute path, or host and database; never a password."""

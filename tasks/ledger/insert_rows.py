@@ -26,10 +26,21 @@ from tasks.ledger.batches import hold_reading
 from tasks.ledger.schema import OWNING, batches, rows
 from tasks.ledger.schema import own_spellings as own_spellings_table
 from tasks.ledger.scope import LedgerPart
-from tasks.models import ENDED_STATUSES, BatchState, NewRow, Reason, RowState, encode_reasons
+from tasks.models import (
+    ENDED_STATUSES,
+    BatchState,
+    NewRow,
+    Reason,
+    ReportRow,
+    RowState,
+    decode_reasons,
+    encode_reasons,
+)
 
 #: Identities that are asked for by one statement.
 _PAGE = 500
+#: The batch of rows that are only foreseen.
+_NO_BATCH = 0
 
 
 #: What must be known of a row that owns an identity.
@@ -81,6 +92,24 @@ class InsertRows(LedgerPart):
             added = self._insert_rows(connection, batch_id, _without_own_spellings(connection, new_rows))
             if added != len(new_rows):
                 self._add_owned(connection, batch_id, new_rows, again=again, own_spellings=own_spellings)
+
+    def foresee(self, new_rows: Sequence[NewRow], *, own_spellings: bool = False) -> dict[int, ReportRow]:
+        """Return, by record, those of some rows that `add` would not let be sent, as reports would show them.
+
+        Nothing is written, and the rows are not compared with each other.
+        """
+        with self.engine.read() as connection:
+            if connection.execute(select(rows.c.record).limit(1)).first() is None:
+                return {}
+            known = _known(connection, [row.identity for row in new_rows if row.identity])
+            for each, owner in _owners_in_cancelled_batches(connection, known.values()):
+                each.owners.remove(owner)
+        found = {}
+        for row in new_rows:
+            owners = known.get(row.identity or b"", _Known())
+            if not _may_own(owners, row, _NO_BATCH, again=False, own_spellings=own_spellings):
+                found[row.record] = _foreseen(row, owners)
+        return found
 
     def _insert_rows(self, connection: Connection, batch_id: int, new_rows: Sequence[NewRow]) -> int:
         """Insert rows, without those whose identity is owned; return how many."""
@@ -150,13 +179,18 @@ class InsertRows(LedgerPart):
     @staticmethod
     def _give_up_cancelled(connection: Connection, known: Iterable[_Known]) -> None:
         """Take identities from rows that will never be sent because their batch was cancelled."""
-        never_sent = [(each, owner) for each in known for owner in each.owners if _never_sent(owner)]
-        named = {owner.batch_id for _, owner in never_sent}
-        query = select(batches.c.id).where(batches.c.id.in_(named), batches.c.state == BatchState.CANCELLED)
-        cancelled = set(connection.execute(query).scalars()) if named else set()
-        for each, owner in never_sent:
-            if owner.batch_id in cancelled and _give_up(connection, owner):
+        for each, owner in _owners_in_cancelled_batches(connection, known):
+            if _give_up(connection, owner):
                 each.owners.remove(owner)
+
+
+def _owners_in_cancelled_batches(connection: Connection, known: Iterable[_Known]) -> list[tuple[_Known, Row[Any]]]:
+    """Return the owners that will never be sent because their batch was cancelled, with what is known of each."""
+    never_sent = [(each, owner) for each in known for owner in each.owners if _never_sent(owner)]
+    named = {owner.batch_id for _, owner in never_sent}
+    query = select(batches.c.id).where(batches.c.id.in_(named), batches.c.state == BatchState.CANCELLED)
+    cancelled = set(connection.execute(query).scalars()) if named else set()
+    return [(each, owner) for each, owner in never_sent if owner.batch_id in cancelled]
 
 
 def _pages(identities: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
@@ -278,3 +312,24 @@ def _other_spelling(owners: Iterable[Row[Any]], batch_id: int) -> dict[str, Any]
         "source_status": None,
         "yielded": None,
     }
+
+
+def _foreseen(row: NewRow, known: _Known) -> ReportRow:
+    """Return what would become of a row that may not be sent."""
+    owner = known.owner(row.spelling)
+    values = _skipped(row, owner, _NO_BATCH) if owner else _other_spelling(known.owners, _NO_BATCH)
+    return ReportRow(
+        record=row.record,
+        line=row.line,
+        state=str(values["state"]),
+        reference="",
+        payment_method=row.payment_method or "",
+        source_id=values["source_id"] or "",
+        source_status=values["source_status"] or "",
+        adopted=False,
+        code=values["code"] or "",
+        parameter="",
+        request_id="",
+        attempts=0,
+        reasons=decode_reasons(values["reasons"]),
+    )

@@ -97,6 +97,25 @@ class Ledger:
         return ledger
 
     @classmethod
+    def open_existing(cls, url: str, account: Account = NO_ACCOUNT, *, home: Path | None = None) -> Self | None:
+        """Return the ledger behind an SQLAlchemy URL to look at it, or None: there is none, and none is made.
+
+        Raises LedgerError if it cannot be reached, or is of another version than this code.
+        """
+        if not LedgerEngine.is_there(url):
+            return None
+        ledger = cls._connect(url, account, home, must_exist=True)
+        try:
+            if ledger.version() is None:
+                ledger.close()
+                return None
+            ledger._check_version()
+        except LedgerError:
+            ledger.close()
+            raise
+        return ledger
+
+    @classmethod
     def create(cls, url: str, account: Account, *, home: Path | None = None) -> bool:
         """Make a ledger for an account's mode, whatever was there before; False if it is there already.
 

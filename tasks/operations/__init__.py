@@ -23,6 +23,7 @@ retention            what is dropped of batches that ended long ago
 ledger_setup         the ledger created, upgraded, accepted as it is
 installation_checks  whether there is what a run needs
 batch_lifecycle      a batch dispatched, sent, reaped, closed, and the changes of its state
+foreseen_rows        what would become of the rows of a file that is only checked
 sendable_methods     which payment methods this key can register a source for
 audit_comparison     one customer's rows compared with what elepay lists: pure
 batch_status         a batch and its rows counted by state

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-import platform
 import shlex
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from tasks import stop_texts
@@ -22,10 +19,9 @@ from tasks.operations.batch_status import BatchStatus, batch_status
 from tasks.reason_texts import go_on_command, stands
 from tasks.reports import FILES, ReconciliationError, write_reports
 from tasks.reports.report_data import Commands, FileWarning, ReportFacts, TimelinePoint
+from tasks.reports.versions import program_versions
 from tasks.services import Services
 
-#: Packages whose versions summary.json lists.
-_VERSIONS = ("elepay-onboarding", "celery", "redis", "requests", "pandas", "sqlalchemy", "tenacity")
 #: A batch that was stopped or cancelled may have its last answers written, or judged once more (a halt takes refusals
 #: back), between the counting of its rows and the reading of rows: its reports are tried so often, with so many seconds
 #: between.
@@ -136,7 +132,7 @@ def gather(services: Services, batch: Batch, target: FileStore | None = None) ->
         timeline=_timeline(ledger, batch.id, sent),
         latency_histogram=histogram,
         warnings=tuple(FileWarning(*each) for each in batch.warnings),
-        versions=_versions(),
+        versions=program_versions(),
         time_zone=settings.time_zone,
         goes_on_at=waits_for_next_night(services, batch),
         waits_for_approval=waits,
@@ -172,11 +168,3 @@ def _timeline(ledger: Ledger, batch_id: int, sent: Mapping[int, int]) -> tuple[T
         TimelinePoint(float(at), sent.get(at, 0), throttled.get(at, 0), at in paused)
         for at in sorted({*sent, *throttled, *paused})
     )
-
-
-def _versions() -> dict[str, str]:
-    versions = {"python": platform.python_version()}
-    for name in _VERSIONS:
-        with contextlib.suppress(PackageNotFoundError):
-            versions[name] = version(name)
-    return versions

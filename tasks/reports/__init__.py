@@ -12,6 +12,7 @@ history_texts    what happened to a row, in words
 row_texts        what is said about one row
 aggregates       rows counted while they stream by; checks the reconciliation
 recommendations  the verdict, and what to do
+check_headline   the same of a file that was only checked
 csv_reports      `results.csv`, `failures.csv` and their excel-safe copies
 summary_json     `summary.json`
 lists            `follow-up.csv`, `audit.csv`: no reports of one file
@@ -24,13 +25,14 @@ The file and the rows are read once, side by side, and every writer takes its sh
 from __future__ import annotations
 
 from tasks.reports.notice import NOTICES, Notice, write_notice
-from tasks.reports.report_data import Commands, FileWarning, ReconciliationError, ReportFacts, TimelinePoint
+from tasks.reports.report_data import CheckFacts, Commands, FileWarning, ReconciliationError, ReportFacts, TimelinePoint
 from tasks.reports.writing import ALL, FILES, write_reports
 
 __all__ = [
     "ALL",
     "FILES",
     "NOTICES",
+    "CheckFacts",
     "Commands",
     "FileWarning",
     "Notice",

@@ -16,7 +16,7 @@ from tasks.reports.row_texts import RowTexts
 ROWS_SHOWN = 100
 _LINES_SHOWN = 5
 _RANGES_SHOWN = 5
-_VALUES_SHOWN = 3
+_EXAMPLES_SHOWN = 3
 
 
 class TaskKey(NamedTuple):
@@ -37,9 +37,7 @@ class Task:
     alone: int = 0  #: rows for which nothing else is in the way
     lines: list[int] = field(default_factory=list)  #: where the first ones stand
     ranges: list[tuple[int, int]] = field(default_factory=list)  #: the same, lines that follow each other as one
-    values: list[str] = field(
-        default_factory=list
-    )  #: the first different ones that were rejected, as they may be shown
+    examples: list[tuple[int, Reason]] = field(default_factory=list)  #: line and reason of the first different ones
     methods: Counter[str] = field(default_factory=Counter)
     undecided: int = 0  #: unclear rows that nobody but a person can settle
 
@@ -47,6 +45,11 @@ class Task:
     def lines_in_ranges(self) -> int:
         """How many of its rows stand in `ranges`."""
         return sum(last - first + 1 for first, last in self.ranges)
+
+    @property
+    def values(self) -> list[str]:
+        """The first different values that were rejected, as they may be shown."""
+        return [reason.value for _, reason in self.examples if reason.value]
 
     def add(self, row: ReportRow, reason: Reason, *, alone: bool) -> None:
         """Count one more row, which stands below those before."""
@@ -60,8 +63,8 @@ class Task:
             self.ranges[-1] = (self.ranges[-1][0], row.line)
         elif len(self.ranges) < _RANGES_SHOWN:
             self.ranges.append((row.line, row.line))
-        if reason.value and len(self.values) < _VALUES_SHOWN and reason.value not in self.values:
-            self.values.append(reason.value)
+        if len(self.examples) < _EXAMPLES_SHOWN and all(reason != known for _, known in self.examples):
+            self.examples.append((row.line, reason))
 
 
 class Tasks:

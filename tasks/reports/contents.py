@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tasks.reports.aggregates import Aggregates
+from tasks.reports.check_headline import check_headline
 from tasks.reports.i18n import Texts
 from tasks.reports.latency_chart import percentiles
 from tasks.reports.recommendations import Headline, Recommendations, Standing, advise, verdict
@@ -33,12 +34,7 @@ class ReportContents:
             facts,
             aggregates,
             texts,
-            verdict(
-                facts.batch.state,
-                aggregates.counts,
-                texts,
-                Standing(facts.stands, facts.batch.id, aggregates.changed, goes_on_at=facts.goes_on_at),
-            ),
+            _headline(facts, aggregates, texts),
             advise(facts, aggregates.tasks, texts),
             codes=aggregates.codes,
             by_method=aggregates.by_method,
@@ -46,3 +42,11 @@ class ReportContents:
             latency_ms=percentiles(facts.latency_histogram),
             written_at=written_at,
         )
+
+
+def _headline(facts: ReportFacts, aggregates: Aggregates, texts: Texts) -> Headline:
+    if facts.check is not None:
+        skipped = {code: count for (state, code), count in aggregates.codes_by_state.items() if state == "skipped"}
+        return check_headline(facts.check, aggregates.counts, skipped, texts)
+    standing = Standing(facts.stands, facts.batch.id, aggregates.changed, goes_on_at=facts.goes_on_at)
+    return verdict(facts.batch.state, aggregates.counts, texts, standing)

@@ -157,11 +157,11 @@ class Lines(Protocol):
 class ExactLines:
     """Records as they came, with our columns behind them."""
 
-    def __init__(self, columns: FileColumns, batch_id: int) -> None:
+    def __init__(self, columns: FileColumns, batch: str) -> None:
         fmt = columns.fmt
         self._columns = columns
         self._fmt = fmt
-        self._batch = str(batch_id)
+        self._batch = batch
         self._end = fmt.newline if not columns.guarded else fmt.delimiter + fmt.newline
         self._encoding = fmt.plain_encoding
         self._needs_care = re.compile(rf'[\r\n"{fmt.delimiter}]|[^\x00-\x7f]').search
@@ -209,10 +209,10 @@ class ExactLines:
 class SafeLines:
     """Records that a spreadsheet may open: every cell quoted, none taken for a formula."""
 
-    def __init__(self, columns: FileColumns, batch_id: int) -> None:
+    def __init__(self, columns: FileColumns, batch: str) -> None:
         self._columns = columns
         self._fmt = columns.fmt
-        self._batch = str(batch_id)
+        self._batch = batch
 
     def header(self, path: Path) -> bytes:
         """Return the first line (and a `sep=` line before it)."""

@@ -15,16 +15,24 @@ from tasks.reports.aggregates import Task
 
 
 class Texts:
-    """What the reports say, in one language; `further` texts by key are for whoever says more than they do."""
+    """What the reports say, in one language; `further` texts by key are for whoever says more than they do.
 
-    def __init__(self, lang: str, time_zone: str, further: Mapping[str, list[str]] | None = None) -> None:
+    Of a file that was only checked (`of_check`) they say `check_KEY` in the place of KEY, where there is one.
+    """
+
+    def __init__(
+        self, lang: str, time_zone: str, further: Mapping[str, list[str]] | None = None, *, of_check: bool = False
+    ) -> None:
         self.lang = lang if lang in LANGUAGES else LANGUAGES[0]
         self._at = LANGUAGES.index(self.lang)
         self._zone = ZoneInfo(time_zone)
         self._texts = {**_all_texts(), **(further or {})}
+        self._of_check = of_check
 
     def __call__(self, key: str, **values: object) -> str:
         """Return the text of `key`; whole numbers get separators, and `key_one` is taken where `count` is 1."""
+        if self._of_check and (f"check_{key}") in self._texts:
+            key = f"check_{key}"
         if values.get("count") == 1 and f"{key}_one" in self._texts:
             key += "_one"
         return str(self._texts[key][self._at]).format(**{name: self._shown(value) for name, value in values.items()})

@@ -49,6 +49,17 @@ class Commands:
     resolve: str = "onboard resolve"
 
 
+@dataclass(frozen=True, slots=True)
+class CheckFacts:
+    """What is known of a file that was only checked."""
+
+    at: float
+    not_asked: str = ""  #: why elepay was not asked, as `not_asked_…` in `i18n.toml` says it; "": it has answered
+    code: str = ""  #: what elepay, or the way to it, said
+    not_compared: str = ""  #: why rows were not compared with the ledger, as `not_compared_…` says it; "": they were
+    same_as: int = 0  #: the newest batch that was made from exactly this file; 0: none
+
+
 #: After a rehearsal: its numbers of batches and rows are others in the real ledger.
 NO_COMMANDS = Commands("", "", "")
 
@@ -74,6 +85,7 @@ class ReportFacts:
     goes_on_at: float | None = None  #: the nightly window is closed until then, and rows wait for it
     waits_for_approval: bool = False  #: its canary rows have run
     commands: Commands = field(default_factory=Commands)
+    check: CheckFacts | None = None  #: the file was only checked: the batch is none of the ledger, nothing was sent
 
     @property
     def stands(self) -> str:

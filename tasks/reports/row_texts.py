@@ -82,10 +82,8 @@ class RowTextWriter:
         """Return why the row is not `created`; never nothing for a failure."""
         if row.state == RowState.CREATED:
             return ()
-        if row.state == RowState.SKIPPED and row.code == "onboarded_before" and not row.source_id:
-            return tuple(each._replace(code="in_another_batch") for each in row.reasons)
         if row.state in (RowState.INVALID, RowState.SKIPPED) and row.reasons:
-            return row.reasons
+            return reasons_not_sent(row)
         if row.code:
             return tuple(each for each in row.reasons if each.code == row.code) or (_outcome(row),)
         if row.state == RowState.UNCLEAR or (row.state == RowState.SENDING and self._settled):
@@ -93,6 +91,13 @@ class RowTextWriter:
         if row.state in OPEN_STATES and self._settled:
             return (Reason("to_be_sent_again" if row.attempts else "not_attempted"),)
         return (Reason("unknown_code"),) if row.state in _FAILURES else ()
+
+
+def reasons_not_sent(row: ReportRow) -> tuple[Reason, ...]:
+    """Return why a row that is invalid or skipped was, or would be, not sent."""
+    if row.state == RowState.SKIPPED and row.code == "onboarded_before" and not row.source_id:
+        return tuple(each._replace(code="in_another_batch") for each in row.reasons)
+    return row.reasons
 
 
 def _outcome(row: ReportRow) -> Reason:

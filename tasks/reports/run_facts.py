@@ -43,7 +43,7 @@ def _of_file(facts: ReportFacts, texts: Texts) -> list[tuple[str, str]]:
         (texts("file"), facts.batch.name),
         (texts("file_format"), written),
         ("SHA-256", facts.batch.sha256),
-        (texts("batch"), str(facts.batch.id)),
+        (texts("batch"), "" if facts.check else str(facts.batch.id)),
         (texts("parent"), facts.parent),
         (texts("mode"), texts("mode_live" if facts.batch.account.live else "mode_test")),
     ]

@@ -4,8 +4,9 @@ The names are stable; new ones may come, none goes. Times are ISO 8601 in UTC, c
 
 =================  =====================================================================================================
 format             1
-batch              id, name, state, state_reason, live, parent, parent_id
-verdict            kind (done, needs_you, running, stopped, cancelled, unusable), text, more
+check              true: the file was only checked and nothing was sent; `open` rows are those that a run would send
+batch              id (null for a check), name, state (`checked` for a check), state_reason, live, parent, parent_id
+verdict            kind (done, needs_you, running, stopped, cancelled, unusable, check), text, more
 books              records, created, skipped, invalid, refused, unclear, open, balance, need_a_person
 times              accepted_at, started_at, finished_at, written_at, seconds (of the run), goes_on_at (rows wait for the
                    nightly window; else null)
@@ -47,6 +48,7 @@ def summarise(contents: ReportContents, reports: Mapping[str, str]) -> bytes:
     facts, aggregates = contents.facts, contents.aggregates
     summary = {
         "format": 1,
+        "check": facts.check is not None,
         "batch": _batch(facts, contents.texts.lang),
         "verdict": contents.verdict._asdict(),
         "books": counts_of(aggregates),
@@ -76,9 +78,9 @@ def counts_of(aggregates: Aggregates) -> dict[str, Any]:
 def _batch(facts: ReportFacts, lang: str) -> dict[str, Any]:
     batch = facts.batch
     return {
-        "id": batch.id,
+        "id": None if facts.check else batch.id,
         "name": batch.name,
-        "state": batch.state.value,
+        "state": "checked" if facts.check else batch.state.value,
         "state_reason": stop_texts.sentence(batch.stop, lang),
         "live": batch.account.live,
         "parent": facts.parent,

@@ -64,7 +64,7 @@ def write_reports(
     `ReconciliationError` if file, rows and counts disagree, `OSError` if the disk does not take the reports;
     `file_store.Publication.publish` says what is left then.
     """
-    texts = Texts(lang, facts.time_zone)
+    texts = Texts(lang, facts.time_zone, of_check=facts.check is not None)
     aggregates = Aggregates()
     with target.publication() as reports, collector_at_rest():
         with contextlib.ExitStack() as closing:
@@ -95,9 +95,10 @@ def _csv_sinks(facts: ReportFacts, reports: Publication, *, excel_safe: bool) ->
     if facts.file_path is None or facts.file_format is None:
         return []
     columns = FileColumns(facts.file_format)
-    writers: list[tuple[str, Lines]] = [("", ExactLines(columns, facts.batch.id))]
+    batch = "" if facts.check else str(facts.batch.id)
+    writers: list[tuple[str, Lines]] = [("", ExactLines(columns, batch))]
     if excel_safe:
-        writers.append(("_excel_safe", SafeLines(columns, facts.batch.id)))
+        writers.append(("_excel_safe", SafeLines(columns, batch)))
     return [
         CsvReports(
             reports.path(FILES[f"results{kind}"]), reports.path(FILES[f"failures{kind}"]), lines, facts.file_path
@@ -119,7 +120,8 @@ def _write_pages(contents: ReportContents, reports: Publication, formats: Set[st
 def _manifest(facts: ReportFacts, aggregates: Aggregates) -> dict[str, Any]:
     return {
         "format": 1,
-        "batch": facts.batch.id,
+        "check": facts.check is not None,
+        "batch": None if facts.check else facts.batch.id,
         "file": {"name": facts.batch.name, "sha256": facts.batch.sha256},
         "books": counts_of(aggregates),
     }

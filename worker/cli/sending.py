@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -89,19 +90,28 @@ def run(
     )
 
 
-@commands.command(epilog="Example:  onboard check customers.csv")
+@commands.command(
+    epilog="Examples:  onboard check customers.csv  ·  onboard check --report checked customers.csv  ·  onboard check"
+    " --offline --json customers.csv"
+)
 def check(
     file: FileArgument,
     mapping: MappingOption = None,
     lang: LangOption = None,
     offline: Annotated[bool, typer.Option("--offline", help="Do not ask elepay which methods this key has.")] = False,
+    report: Annotated[
+        Path | None,
+        typer.Option(help="Folder for the reports of the check: every row, as a run writes them.", show_default=False),
+    ] = None,
+    excel_safe: ExcelSafeOption = False,
     json_output: JsonOption = False,
 ) -> None:
-    """Do everything but the sending: counts, all reasons, and how long the run would take."""
+    """Do everything but the sending: all errors by cause, what would be skipped, and how long the run would take."""
     from worker.commands import check
 
+    options = check.Options(file, mapping=mapping, offline=offline, report=report, lang=lang, excel_safe=excel_safe)
     leave(
-        lambda services, screen: check.check(services, file, screen, mapping=mapping, lang=lang, offline=offline),
+        lambda services, screen: check.check(services, options, screen),
         json_output=json_output,
         lang=lang,
     )
