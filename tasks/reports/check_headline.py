@@ -23,7 +23,8 @@ def check_headline(check: CheckFacts, counts: RowCounts, skipped: Mapping[str, i
     for code, count in skipped.items():
         word = _COUNTED_AS.get(code, code)
         by_word[word] = by_word.get(word, 0) + count
-    parts = [texts(f"verdict_{word}", count=count) for word, count in by_word.items()]
+    ordered = sorted(by_word.items(), key=lambda each: (-each[1], each[0]))  # as `Queries.count_skipped` orders them
+    parts = [texts(f"verdict_{word}", count=count) for word, count in ordered]
     if counts.invalid:
         parts.append(texts("verdict_need", count=counts.invalid))
     more = [texts("checked_at", time=texts.time(check.at)), *gaps(check, texts)]

@@ -27,11 +27,11 @@ class Texts:
         self._at = LANGUAGES.index(self.lang)
         self._zone = ZoneInfo(time_zone)
         self._texts = {**_all_texts(), **(further or {})}
-        self._of_check = of_check
+        self.of_check = of_check
 
     def __call__(self, key: str, **values: object) -> str:
         """Return the text of `key`; whole numbers get separators, and `key_one` is taken where `count` is 1."""
-        if self._of_check and (f"check_{key}") in self._texts:
+        if self.of_check and (f"check_{key}") in self._texts:
             key = f"check_{key}"
         if values.get("count") == 1 and f"{key}_one" in self._texts:
             key += "_one"

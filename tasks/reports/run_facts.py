@@ -26,9 +26,14 @@ def run_facts(contents: ReportContents) -> list[tuple[str, str]]:
 
 
 def state_counts(aggregates: Aggregates, texts: Texts) -> list[tuple[str, str, int]]:
-    """Return the lines of the reconciliation: our word for the state, its name for people, rows."""
+    """Return the lines of the reconciliation: our word for the state, its name for people, rows.
+
+    A file that was only checked has no row that was sent.
+    """
     counts = aggregates.counts
     states = [RowState.CREATED, RowState.SKIPPED, RowState.INVALID, RowState.REFUSED, RowState.UNCLEAR]
+    if texts.of_check:
+        states = [RowState.SKIPPED, RowState.INVALID]
     lines = [(state.value, int(getattr(counts, state.value))) for state in states] + [("open", counts.open)]
     return [(state, texts(f"state_{state}"), count) for state, count in lines]
 

@@ -51,7 +51,7 @@ def summarise(contents: ReportContents, reports: Mapping[str, str]) -> bytes:
         "check": facts.check is not None,
         "batch": _batch(facts, contents.texts.lang),
         "verdict": contents.verdict._asdict(),
-        "books": counts_of(aggregates),
+        "books": counts_of(aggregates, facts),
         "times": _times(facts, contents.written_at),
         "rate": _rate(facts),
         "codes": contents.codes,
@@ -69,10 +69,11 @@ def summarise(contents: ReportContents, reports: Mapping[str, str]) -> bytes:
     return orjson.dumps(summary, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS | orjson.OPT_APPEND_NEWLINE)
 
 
-def counts_of(aggregates: Aggregates) -> dict[str, Any]:
-    """Return the counts as they stand in `summary.json` and the manifest."""
+def counts_of(aggregates: Aggregates, facts: ReportFacts) -> dict[str, Any]:
+    """Return the counts as they stand in `summary.json` and the manifest; rows that a run would send need nobody."""
     counts = aggregates.counts
-    return {**asdict(counts), "balance": counts.balance, "need_a_person": counts.need_a_person}
+    need = counts.invalid if facts.check else counts.need_a_person
+    return {**asdict(counts), "balance": counts.balance, "need_a_person": need}
 
 
 def _batch(facts: ReportFacts, lang: str) -> dict[str, Any]:

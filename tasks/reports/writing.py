@@ -123,5 +123,5 @@ def _manifest(facts: ReportFacts, aggregates: Aggregates) -> dict[str, Any]:
         "check": facts.check is not None,
         "batch": None if facts.check else facts.batch.id,
         "file": {"name": facts.batch.name, "sha256": facts.batch.sha256},
-        "books": counts_of(aggregates),
+        "books": counts_of(aggregates, facts),
     }
