@@ -25,6 +25,8 @@
 Messages carry ids and codes; never a response body, a name, a mail or a key.
 """
 
+from __future__ import annotations
+
 from typing import Any
 
 from tasks.error_texts import Said, Sentence
@@ -58,7 +60,8 @@ class UnusableFile(OnboardingError):
     """The file as a whole cannot be onboarded.
 
     `code` is stable (`tasks/reason_texts.py`), `line` the physical line (1 is the first) where known; `column`, `value`
-    and `detail` are what the sentence needs in another language (`reason_texts.explain_file`).
+    and `detail` are what the sentence needs in another language (`reason_texts.explain_file`); `also` is what else
+    keeps the file from being used, as far as it can be known.
     """
 
     def __init__(
@@ -79,6 +82,7 @@ class UnusableFile(OnboardingError):
         self.column = column
         self.value = value
         self.detail = detail
+        self.also: tuple[UnusableFile, ...] = ()
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Go whole from one process to another: by itself an exception takes its message only."""

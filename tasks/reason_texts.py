@@ -137,10 +137,17 @@ def _hint(code: str, lang: str, situation: Situation, there: str) -> str:
 
 
 def explain_file(error: UnusableFile, lang: str = "en") -> tuple[str, str]:
-    """Return sentence and hint for a file as a whole.
+    """Return sentence and hint for a file as a whole; more of each if several things are wrong with it.
 
-    In English what the error itself says, which is more precise.
+    In English what the errors themselves say, which is more precise.
     """
+    said = [_explain_file(each, lang) for each in (error, *error.also)]
+    between = ("", " ")[lang == "en"]
+    hints = dict.fromkeys(hint for _, hint in said if hint)
+    return between.join(message for message, _ in said), between.join(hints)
+
+
+def _explain_file(error: UnusableFile, lang: str) -> tuple[str, str]:
     reason = Reason(error.code, error.column, error.value, error.detail)
     if lang == "en":
         return str(error), error.hint or hint(reason)

@@ -109,19 +109,7 @@ def open_file(path: Path, rules: AcceptanceChecks) -> OpenedFile:
     columns = _columns(path, fmt, rules)
     sample = list(islice(read_records(path, fmt), _SAMPLE_RECORDS))
     if not sample:
-        rows = f"{fmt.empty_records:,}"
-        raise UnusableFile(
-            "no_records",
-            f"The file has a header (line {fmt.header_line}) and "
-            + (
-                f"nothing but empty rows ({rows}, from line {fmt.empty_from} on)."
-                if fmt.empty_records
-                else "no record."
-            ),
-            line=fmt.header_line,
-            hint="Export it again; if there is nothing to onboard, nothing needs to be done.",
-            detail=rows if fmt.empty_records else "",
-        )
+        raise _no_records(fmt)
     sha256, size = _checksum(path)
     if _version(path) != before:
         raise _changed()
@@ -144,7 +132,28 @@ def _columns(path: Path, fmt: FileFormat, rules: AcceptanceChecks) -> tuple[Colu
     except UnusableFile as error:
         if error.code == "missing_column" and (better := misread(path, fmt, rules.mapping)):
             raise better from None
+        error.also = (*error.also, *_faults_of_records(path, fmt))
         raise
+
+
+def _faults_of_records(path: Path, fmt: FileFormat) -> tuple[UnusableFile, ...]:
+    """Return what is wrong with the first record of a file that cannot be used anyway."""
+    try:
+        return () if any(True for _ in read_records(path, fmt)) else (_no_records(fmt),)
+    except UnusableFile as error:
+        return (error,)
+
+
+def _no_records(fmt: FileFormat) -> UnusableFile:
+    rows = f"{fmt.empty_records:,}"
+    return UnusableFile(
+        "no_records",
+        f"The file has a header (line {fmt.header_line}) and "
+        + (f"nothing but empty rows ({rows}, from line {fmt.empty_from} on)." if fmt.empty_records else "no record."),
+        line=fmt.header_line,
+        hint="Export it again; if there is nothing to onboard, nothing needs to be done.",
+        detail=rows if fmt.empty_records else "",
+    )
 
 
 def _parent_batches(sample: Sequence[Record], columns: Sequence[Column]) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ import re
 import tomllib
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -107,7 +107,7 @@ def _target_of_setting(name: str) -> str:
 def read_columns(fmt: FileFormat, mapping: Mapping[str, str], catalogue: Catalogue) -> tuple[Column, ...]:
     """Return what each column of the header is.
 
-    Raises `UnusableFile` for a missing, doubled or impossible column.
+    Raises `UnusableFile` for missing, doubled and impossible columns, all of them in one.
     """
     titles = [unguard(title) for title in fmt.header] if is_guarded(fmt) else list(fmt.header)
     explicit = {target for title in titles if (target := mapping.get(_fold(title)))}
@@ -120,9 +120,10 @@ def read_columns(fmt: FileFormat, mapping: Mapping[str, str], catalogue: Catalog
             if target in explicit:  # the mapping file says which column it is; this one is another
                 target = ""
         columns.append(Column(at, trim(title), target))
-    _refuse_doubled(columns, fmt.header_line)
-    _refuse_bad_keys(columns, fmt.header_line)
-    _refuse_missing(columns, fmt.header_line)
+    line = fmt.header_line
+    if faults := [*_doubled(columns, line), *_bad_keys(columns, line), *_missing(columns, line)]:
+        faults[0].also = tuple(faults[1:])
+        raise faults[0]
     return tuple(columns)
 
 
@@ -175,16 +176,18 @@ _SINGLE_TITLES = _titles(*SINGLE)
 _PART_TITLES = _titles("extra", "metadata")
 
 
-def _refuse_doubled(columns: Sequence[Column], line: int) -> None:
+def _doubled(columns: Sequence[Column], line: int) -> Iterator[UnusableFile]:
     titles = Counter(column.title for column in columns if column.title and column.target != _OWN)
     targets = Counter(column.target for column in columns if column.target not in ("", _OWN))
+    named: set[int] = set()
     for column in columns:
         same = [other for other in columns if other.target == column.target] if targets[column.target] > 1 else []
         if not same and titles[column.title] > 1:
             same = [other for other in columns if other.title == column.title]
-        if same:
+        if same and column.at not in named:
+            named.update(other.at for other in same)
             where = ", ".join(f"{other.title!r} (column {other.at + 1})" for other in same[:5])
-            raise UnusableFile(
+            yield UnusableFile(
                 "duplicate_column",
                 f"The header in line {line} has the same column twice: {where}.",
                 line=line,
@@ -194,23 +197,10 @@ def _refuse_doubled(columns: Sequence[Column], line: int) -> None:
             )
 
 
-def _refuse_bad_keys(columns: Sequence[Column], line: int) -> None:
+def _bad_keys(columns: Sequence[Column], line: int) -> Iterator[UnusableFile]:
     for column in columns:
-        if column.part not in ("extra", "metadata"):
-            continue
-        key, problem = column.key, ""
-        if column.target == f"metadata.{REFERENCE_KEY}":
-            problem = "is written by this program, so that each source can be found again"
-        elif not key:
-            problem = "has no key behind the dot"
-        elif len(key) > KEY_CHARS:
-            problem = f"has a key of {len(key)} characters; elepay takes {KEY_CHARS}"
-        elif key.startswith(_RESERVED):
-            problem = "has a key that elepay reserves (it starts with `route` or `__`)"
-        elif not key.isprintable():
-            problem = "has a key with a control character"
-        if problem:
-            raise UnusableFile(
+        if problem := _problem_of_key(column):
+            yield UnusableFile(
                 "bad_column",
                 f"The column {column.title!r} {problem}.",
                 line=line,
@@ -218,6 +208,22 @@ def _refuse_bad_keys(columns: Sequence[Column], line: int) -> None:
                 column=column.title,
                 detail=problem,
             )
+
+
+def _problem_of_key(column: Column) -> str:
+    """Return why the key of an `extra.` or `metadata.` column cannot be sent, or ""."""
+    key = column.key
+    if column.part not in ("extra", "metadata"):
+        return ""
+    if column.target == f"metadata.{REFERENCE_KEY}":
+        return "is written by this program, so that each source can be found again"
+    if not key:
+        return "has no key behind the dot"
+    if len(key) > KEY_CHARS:
+        return f"has a key of {len(key)} characters; elepay takes {KEY_CHARS}"
+    if key.startswith(_RESERVED):
+        return "has a key that elepay reserves (it starts with `route` or `__`)"
+    return "" if key.isprintable() else "has a key with a control character"
 
 
 #: What people put around a title: (required), 【必須】, a star.
@@ -236,7 +242,7 @@ def _nearest(target: str, titles: Iterable[str]) -> str:
     return ""
 
 
-def _refuse_missing(columns: Sequence[Column], line: int) -> None:
+def _missing(columns: Sequence[Column], line: int) -> Iterator[UnusableFile]:
     found = {column.target for column in columns}
     missing = [name for name in REQUIRED if name not in found]
     if not missing:
@@ -251,7 +257,7 @@ def _refuse_missing(columns: Sequence[Column], line: int) -> None:
     else:
         hint = "Add it, or say in a mapping file (`--mapping`) under which title it stands."
     names = ", ".join(missing)
-    raise UnusableFile(
+    yield UnusableFile(
         "missing_column",
         f"The header in line {line} lacks {names}.",
         line=line,

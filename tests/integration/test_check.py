@@ -203,6 +203,42 @@ def test_a_ledger_that_cannot_be_read_does_not_stop_a_check(tmp_path: Path) -> N
     assert (said["exit"], said["to_send"], said["not_compared"]) == (0, 3, "unreadable")
 
 
+@pytest.mark.parametrize(
+    ("content", "lang", "said"),
+    [
+        (
+            "customer id,payment_method,payment method,metadata.routes,extra.,memo\n1,2,3,4,5,6\n",
+            "en",
+            [
+                "the same column twice: 'payment_method'",
+                "'metadata.routes' has a key",
+                "'extra.' has no",
+                "lacks resource.",
+            ],
+        ),
+        ("foo,bar,bar\n", "en", ["'bar' (column 2)", "lacks customer_id, payment_method, resource.", "no record."]),
+        (
+            "foo,bar,bar\n",
+            "ja",
+            ["同じ列が 2 か所", "customer_id, payment_method, resource がありません", "レコードがありません。"],
+        ),
+        ('foo,bar\n"open,2\n', "en", ["lacks customer_id, payment_method, resource.", "quote"]),
+    ],
+)
+def test_all_that_makes_a_file_unusable_is_said_at_once(
+    tmp_path: Path, content: str, lang: str, said: list[str]
+) -> None:
+    file = tmp_path / "a.csv"
+    file.write_text(content, encoding="utf-8")
+    done = Command(tmp_path)("check", "--offline", "--lang", lang, file)
+    assert done.returncode == 2
+    assert [each for each in said if each not in done.stderr] == []
+    hints = done.stderr.splitlines()[1]
+    assert hints.count(hints.split(". ")[0]) == 1
+    error = Command(tmp_path).json("check", "--offline", "--lang", lang, file)["error"]
+    assert [each for each in said if each not in error["message"]] == []
+
+
 def test_without_a_limit_no_time_is_foretold(tmp_path: Path) -> None:
     command = Command(tmp_path, ELEPAY_REQUESTS_PER_SECOND="0")
     said = command.json("check", "--offline", write_csv(tmp_path / "a.csv", 1))
