@@ -24,6 +24,7 @@ ledger_setup         the ledger created, upgraded, accepted as it is
 installation_checks  whether there is what a run needs
 batch_lifecycle      a batch dispatched, sent, reaped, closed, and the changes of its state
 foreseen_rows        what would become of the rows of a file that is only checked
+file_policies        when a file is refused because of its invalid records
 sendable_methods     which payment methods this key can register a source for
 audit_comparison     one customer's rows compared with what elepay lists: pure
 batch_status         a batch and its rows counted by state

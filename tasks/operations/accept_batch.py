@@ -21,6 +21,7 @@ from tasks.gc_tuning import collector_at_rest
 from tasks.ledger import Ledger
 from tasks.models import Batch, BatchState, RowState, StopCode
 from tasks.operations.batch_lifecycle import GOES_ON, end_dead_workers, resume
+from tasks.operations.file_policies import refusal
 from tasks.operations.sendable_methods import sendable_methods
 from tasks.services import Services, register_process
 from tasks.stop_texts import stop_of_file
@@ -237,30 +238,14 @@ def _read_into(
             ledger.rows.add(batch_id, chunk, again=rules.again, own_spellings=rules.own_spellings)
             ledger.workers.renew(reader, rules.lease_seconds)
             rules.progress(chunk[-1].record)
-    _refuse_if_too_bad(invalid, records, rules)
+    share, needs_one = rules.max_invalid_share, rules.require_valid_row
+    if refused := refusal(invalid, records, max_invalid_share=share, require_valid_row=needs_one):
+        raise refused
     warned = [[each.code, each.column, each.count, each.first_line, each.detail] for each in warnings]
     ledger.lifecycle.start(
         batch_id, rules.slice_rows, canary_rows=rules.canary_rows, warnings=warned, sample=not rules.verify
     )
     return warnings
-
-
-def _refuse_if_too_bad(invalid: int, records: int, rules: AcceptRules) -> None:
-    if rules.require_valid_row and invalid == records:
-        raise UnusableFile(
-            "no_valid_record",
-            "The only record is not valid." if records == 1 else f"None of the {records:,} records is valid.",
-            hint="`onboard check FILE` lists the reasons; correct them in the system that the file comes from.",
-        )
-    if invalid > rules.max_invalid_share * records:
-        raise UnusableFile(
-            "too_many_invalid",
-            f"{invalid:,} of {records:,} {'record is' if records == 1 else 'records are'} invalid,"
-            f" more than {rules.max_invalid_share:.0%}.",
-            value=f"{invalid:,}/{records:,}",
-            detail=f"{rules.max_invalid_share:.0%}",
-            hint="`onboard check FILE` lists the reasons; ONBOARD_MAX_INVALID_SHARE is the limit.",
-        )
 
 
 def keep_file(path: Path, files: FileStore, sha256: str) -> Path:

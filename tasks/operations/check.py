@@ -14,11 +14,12 @@ from typing import Any
 import orjson
 
 from tasks.accept import AcceptanceChecks, OpenedFile, Warnings, load_mapping, open_file
-from tasks.errors import LedgerError, SettingsError
+from tasks.errors import LedgerError, SettingsError, UnusableFile
 from tasks.files.file_store import MANIFEST
 from tasks.files.local_folder import LocalFolder
 from tasks.ledger import Ledger
 from tasks.models import Batch, BatchState, ReportRow, RowCounts, RowState
+from tasks.operations.file_policies import refusal
 from tasks.operations.foreseen_rows import ForeseenTotals, foresee_rows
 from tasks.operations.sendable_methods import ask
 from tasks.reports import FILES, CheckFacts, Commands, FileWarning, ReportFacts, write_reports
@@ -145,7 +146,7 @@ class _Reading:
         )
         return CheckedFile(
             opened=self._opened,
-            facts=self._facts(replace(check, same_as=self._same_as()), counts, warnings),
+            facts=self._facts(replace(check, refused=self._refusal(totals), same_as=self._same_as()), counts, warnings),
             to_send=to_send,
             invalid=counts.invalid,
             repeated=totals.repeated,
@@ -157,6 +158,15 @@ class _Reading:
             warnings=warnings,
             requests_per_second=rate,
             seconds=to_send / rate if rate else None,
+        )
+
+    def _refusal(self, totals: ForeseenTotals) -> UnusableFile | None:
+        settings = self._services.settings
+        return refusal(
+            totals.invalid_alone,
+            totals.states.total(),
+            max_invalid_share=settings.max_invalid_share,
+            require_valid_row=settings.require_valid_row,
         )
 
     def _same_as(self) -> int:

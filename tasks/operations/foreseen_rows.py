@@ -98,6 +98,7 @@ class ForeseenTotals:
         self.skipped: Counter[str] = Counter()  #: by reason
         self.repeated = 0  #: skipped because their identity stands further up in the file
         self.reasons: Counter[str] = Counter()  #: of invalid rows: code -> how often
+        self.invalid_alone = 0  #: invalid whatever else there is: not only known in another spelling
         self.rows: list[ReportRow] = []  #: the first ROWS_KEPT invalid ones
         self._invalid, self._skipped = Tasks(), Tasks()
 
@@ -114,6 +115,7 @@ class ForeseenTotals:
 
     def _add_invalid(self, row: ReportRow) -> None:
         self._invalid.add(row, row.reasons)
+        self.invalid_alone += row.reasons[0].code != "other_spelling"
         for reason in row.reasons:
             self.reasons[reason.code] += 1
         if len(self.rows) < ROWS_KEPT:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from tasks.models import RowCounts
+from tasks.reason_texts import explain_file
 from tasks.reports.i18n import Texts
 from tasks.reports.recommendations import Headline
 from tasks.reports.report_data import CheckFacts
@@ -27,13 +28,18 @@ def check_headline(check: CheckFacts, counts: RowCounts, skipped: Mapping[str, i
     parts = [texts(f"verdict_{word}", count=count) for word, count in ordered]
     if counts.invalid:
         parts.append(texts("verdict_need", count=counts.invalid))
-    more = [texts("checked_at", time=texts.time(check.at)), *gaps(check, texts)]
+    more = [texts("checked_at", time=texts.time(check.at)), *remarks(check, texts)]
     return Headline("check", texts("verdict_between").join([head, *parts]), texts("sentence_between").join(more))
 
 
-def gaps(check: CheckFacts, texts: Texts) -> list[str]:
-    """Return a sentence for everything that could not be looked at, and which checks were not made because of it."""
+def remarks(check: CheckFacts, texts: Texts) -> list[str]:
+    """Return a sentence for whatever else must be known of a check.
+
+    That a run would refuse the file as a whole, and what could not be looked at, with the checks that were not made.
+    """
     found = []
+    if check.refused:
+        found.append(texts("checked_refused", why=explain_file(check.refused, texts.lang)[0]))
     if check.not_asked:
         why = texts(f"not_asked_{check.not_asked}", code=check.code)
         found.append(texts("sentence_between").join([why, texts("methods_not_checked")]))

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tasks.csv_records import FileFormat
-from tasks.errors import OnboardingError
+from tasks.errors import OnboardingError, UnusableFile
 from tasks.models import Batch, BatchState, RowCounts
 from tasks.reason_texts import Situation, situation_of, stands
 
@@ -57,6 +57,7 @@ class CheckFacts:
     not_asked: str = ""  #: why elepay was not asked, as `not_asked_…` in `i18n.toml` says it; "": it has answered
     code: str = ""  #: what elepay, or the way to it, said
     not_compared: str = ""  #: why rows were not compared with the ledger, as `not_compared_…` says it; "": they were
+    refused: UnusableFile | None = None  #: why a run would refuse the file as a whole
     same_as: int = 0  #: the newest batch that was made from exactly this file; 0: none
 
 

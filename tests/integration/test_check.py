@@ -174,7 +174,7 @@ def test_rows_that_the_ledger_knows_would_be_skipped_as_the_run_skips_them(
     assert f"See batch {first['batch']} record 1." in one_line(command("check", second).stdout)
     same = command.json("check", tmp_path / "a.csv")
     assert same["same_as"] == first["batch"]
-    assert any(f"as batch {first['batch']}" in gap for gap in same["gaps"])
+    assert any(f"as batch {first['batch']}" in said for said in same["remarks"])
     run = command.json("run", second)
     assert run["skipped"] == checked["skipped"]
     assert checked["headline"].endswith("5 onboarded before")
@@ -239,6 +239,25 @@ def test_all_that_makes_a_file_unusable_is_said_at_once(
     assert [each for each in said if each not in error["message"]] == []
 
 
+@pytest.mark.parametrize(
+    ("settings", "code"),
+    [
+        ({}, ""),
+        ({"ONBOARD_MAX_INVALID_SHARE": "0.5"}, ""),
+        ({"ONBOARD_MAX_INVALID_SHARE": "0.4"}, "too_many_invalid"),
+    ],
+)
+def test_a_check_says_that_a_run_would_refuse_the_file_as_a_whole(
+    tmp_path: Path, simulator: Simulator, file: Path, settings: dict[str, str], code: str
+) -> None:
+    command = Command(tmp_path, simulator, **settings)
+    checked = command.json("check", file)
+    assert (checked["exit"], checked["refused"]) == (1, code)
+    assert any("refuse this file as a whole: 5 of 10 records are" in said for said in checked["remarks"]) == bool(code)
+    run = command.json("run", file)
+    assert run.get("error", {}).get("code", "") == code
+
+
 def test_without_a_limit_no_time_is_foretold(tmp_path: Path) -> None:
     command = Command(tmp_path, ELEPAY_REQUESTS_PER_SECOND="0")
     said = command.json("check", "--offline", write_csv(tmp_path / "a.csv", 1))
@@ -246,14 +265,15 @@ def test_without_a_limit_no_time_is_foretold(tmp_path: Path) -> None:
     assert said["forecast"]["text"].startswith("1 row to send, no limit set")
 
 
-def test_two_hundred_thousand_invalid_rows_cost_no_more_than_valid_ones(tmp_path: Path) -> None:
+@pytest.mark.resilience
+def test_two_hundred_thousand_invalid_rows_are_counted_and_all_in_the_report(tmp_path: Path) -> None:
     rows = 200_000
     file = tmp_path / "large.csv"
     with file.open("w", newline="", encoding="utf-8") as opened:
         writer = csv.writer(opened)
         writer.writerow(["customer_id", "payment_method", "resource"])
         writer.writerows([f"cus {n}", "creditcart", "ios"] for n in range(rows))
-    said = Command(tmp_path).json("check", "--offline", "--report", tmp_path / "checked", file)
+    said = Command(tmp_path).json("check", "--offline", "--report", tmp_path / "checked", file, timeout=280)
     assert said["invalid"] == rows
     assert (len(said["rows"]), said["more"]) == (ROWS_KEPT, rows - ROWS_KEPT)
     assert {cause["rows"] for cause in said["causes"]} == {rows}

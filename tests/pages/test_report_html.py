@@ -12,6 +12,7 @@ from factories import answer
 from reported import HEADER, Reported, refused, unclear
 
 from tasks.models import LeasedRow, Outcome, RowState
+from tasks.operations.check import ReportPlace, check
 from tasks.reports import FileWarning, TimelinePoint
 
 LONG = "表示名がとても長い商品のための説明" * 20
@@ -66,6 +67,21 @@ def test_the_page_is_as_wide_as_the_screen(browser: Browser, path: Path, width: 
                }).map(each => each.outerHTML.slice(0, 80))"""
         )
         assert cut == []
+        assert_quiet(page, path)
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_the_page_of_a_check_fits_and_says_first_that_nothing_was_sent(
+    browser: Browser, reported: Reported, lang: str, width: int
+) -> None:
+    file = reported.folder / f"{'名前' * 20}.csv"
+    file.write_text(ROWS, encoding="utf-8")
+    place = ReportPlace(reported.folder / "checked", lang)
+    path = check(reported.ours, file, offline=True, report=place).reports["html"]
+    with browser.page(path, width=width) as page:
+        assert page.value("document.documentElement.scrollWidth") == width
+        first = page.value("document.querySelector('.verdict').innerText")
+        assert ("nothing was sent" if lang == "en" else "送信も台帳への記録もしていません") in first
         assert_quiet(page, path)
 
 

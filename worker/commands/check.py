@@ -16,7 +16,7 @@ from tasks.models import ReportRow
 from tasks.operations.check import CheckedFile, ReportPlace
 from tasks.operations.check import check as check_file
 from tasks.reports.aggregates import Task
-from tasks.reports.check_headline import check_headline, gaps
+from tasks.reports.check_headline import check_headline, remarks
 from tasks.reports.i18n import Texts
 from tasks.reports.recommendations import Recommendations, advise
 from tasks.services import Services
@@ -53,7 +53,7 @@ def check(services: Services, options: Options, screen: Screen) -> tuple[int, di
     _print(screen, checked, causes)
     screen.console.print()
     _print_wrapped(screen, forecast, "bold")
-    _print_gaps_and_reports(screen, checked)
+    _print_remarks_and_reports(screen, checked)
     return (1 if checked.invalid else 0), _as_json(screen, options.file, checked, causes, done_at, forecast)
 
 
@@ -142,12 +142,12 @@ def _print_indented(screen: Screen, text: str, style: str = "") -> None:
     _print_wrapped(screen, text, style, indent=2)
 
 
-def _print_gaps_and_reports(screen: Screen, checked: CheckedFile) -> None:
+def _print_remarks_and_reports(screen: Screen, checked: CheckedFile) -> None:
     assert checked.facts.check
-    for sentence in gaps(checked.facts.check, screen.texts):
+    for sentence in remarks(checked.facts.check, screen.texts):
         _print_wrapped(screen, sentence, "yellow")
     if checked.reports:
-        screen.say("check_reports")
+        screen.say("reports")
         terminal.print_reports(screen, checked.reports)
     elif checked.invalid:
         screen.say("check_how_to_report", style="dim")
@@ -186,10 +186,11 @@ def _as_json(
             {"code": warned.code, "column": warned.column, "count": warned.count, "line": warned.first_line}
             for warned in checked.warnings
         ],
+        "refused": checked.facts.check.refused.code if checked.facts.check.refused else "",
         "not_asked": checked.facts.check.not_asked,
         "not_compared": checked.facts.check.not_compared,
         "same_as": checked.facts.check.same_as or None,
-        "gaps": gaps(checked.facts.check, texts),
+        "remarks": remarks(checked.facts.check, texts),
         "forecast": {
             "requests_per_second": checked.requests_per_second,
             "seconds": checked.seconds,

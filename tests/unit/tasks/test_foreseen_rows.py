@@ -11,10 +11,10 @@ from factories import answer
 from reported import Reported
 
 from tasks.ledger import Ledger
-from tasks.models import Account, Batch, LeasedRow, Outcome, ReportRow
+from tasks.models import Account, Batch, LeasedRow, Outcome, Reason, ReportRow
 from tasks.operations.cancel import cancel
 from tasks.operations.check import check
-from tasks.operations.foreseen_rows import ForeseenTotals, foresee_rows
+from tasks.operations.foreseen_rows import ROWS_KEPT, ForeseenTotals, foresee_rows
 
 HEADER = "customer_id,payment_method,resource,reference,description\n"
 #: The same reference in several spellings, others, and none.
@@ -89,6 +89,19 @@ def test_a_check_foresees_what_the_ledger_does(place: Reported, seed: int) -> No
             place.settle(batch, some_ended)
         elif fate == "cancelled":
             cancel(place.ours, batch.id, who="sato")
+
+
+def test_two_hundred_thousand_invalid_rows_are_a_few_numbers_and_the_first_rows() -> None:
+    totals, rows = ForeseenTotals(), 200_000
+    for record in range(1, rows + 1):
+        reasons = (Reason("blank_inside", "customer_id", f"cus {record}"), Reason("missing_value", "resource"))
+        totals.add(ReportRow(record, record + 1, "invalid", "", "", "", "", False, "", "", "", 0, reasons))
+    assert totals.states == {"invalid": rows}
+    assert totals.reasons == {"blank_inside": rows, "missing_value": rows}
+    assert len(totals.rows) == ROWS_KEPT
+    blank, missing = totals.to_do
+    assert (blank.rows, blank.ranges, blank.values) == (rows, [(2, rows + 1)], ["cus 1", "cus 2", "cus 3"])
+    assert (missing.rows, missing.alone, len(missing.examples)) == (rows, 0, 1)
 
 
 def test_a_ledger_that_is_only_looked_at_is_not_made_and_not_changed(tmp_path: Path) -> None:
