@@ -74,6 +74,18 @@ def test_a_japanese_check_holds_no_english_sentence_and_keeps_to_the_width(
     assert "該当行：5～8。うち 3 件は、この対応だけで解消します。" in done.stdout
 
 
+def test_more_causes_than_fit_are_counted_and_it_is_said_where_all_are(tmp_path: Path) -> None:
+    columns = [f"metadata.m{n}" for n in range(19)] + [f"extra.e{n}" for n in range(5)]
+    rows = [[f"cus_{at}", "creditcard", "ios", *("x" * 300 if at == n else "" for n in range(24))] for at in range(24)]
+    lines = [["customer_id", "payment_method", "resource", *columns], *rows]
+    file = tmp_path / "wide.csv"
+    file.write_text("".join(",".join(line) + "\n" for line in lines), encoding="utf-8")
+    said = one_line(Command(tmp_path)("check", "--offline", file).stdout)
+    assert said.count("1 row: Value too long") == 20
+    assert "4 rarer causes are not shown: --report FOLDER or --json has all." in said
+    assert len(Command(tmp_path).json("check", "--offline", file)["causes"]) == 24
+
+
 def test_json_has_every_cause_whole_and_every_invalid_row(tmp_path: Path, file: Path) -> None:
     said = Command(tmp_path).json("check", "--offline", file)
     assert (said["records"], said["to_send"], said["invalid"], said["repeated"]) == (10, 3, 5, 2)
