@@ -12,8 +12,11 @@ from rich.measure import Measurement
 from rich.text import Text
 
 _JAPANESE = re.compile("[\u3000-\u30ff\u3400-\u9fff\uff01-\uff60]")
-#: What is never broken: a word with what must not begin a line behind it, and what must not end one before it.
-_PIECE = re.compile(r"[（「『【]*(?:[!-~]+|[^\S\n]+|[^\n])[、。，．）」』】！？：；ー々…]*")
+#: What is never broken: a word with what must not begin a line behind it, and what must not end one before it; a number
+#: and the word for what it counts are one.
+_PIECE = re.compile(
+    r"[（「『【]*(?:[!-~]*\d [\u3040-\u30ff\u3400-\u9fff]|[!-~]+|[^\S\n]+|[^\n])[、。，．）」』】！？：；ー々…]*"
+)
 
 
 @dataclass(frozen=True, slots=True)

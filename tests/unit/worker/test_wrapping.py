@@ -38,7 +38,11 @@ def test_a_sentence_is_whole_and_fits(width: int) -> None:
     assert any("valkey-server" in line for line in lines)
 
 
-@given(st.text(alphabet="あ漢ーabc_/ 、。（）\n", min_size=1), st.integers(4, 30))
+def test_a_number_stays_with_what_it_counts() -> None:
+    assert lines_of(wrapped(Text("データ不備、要対応 4 件")), 22) == ["データ不備、要対応", "4 件"]
+
+
+@given(st.text(alphabet="あ漢ーabc_1/ 、。（）\n", min_size=1), st.integers(4, 30))
 def test_nothing_is_lost_at_any_width(text: str, width: int) -> None:
     lines = lines_of(Wrapped(Text(text)), width)
     assert "".join("".join(lines).split()) == "".join(text.split())
