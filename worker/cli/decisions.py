@@ -7,7 +7,16 @@ from typing import Annotated
 import typer
 
 from worker.cli.command_runner import leave, with_notifications
-from worker.cli.options import BatchArgument, JsonOption, NoWorkersOption, UntilOption, WorkersOption
+from worker.cli.options import (
+    BatchArgument,
+    ExcelSafeOption,
+    JsonOption,
+    LangOption,
+    NoWorkersOption,
+    ReportsOption,
+    UntilOption,
+    WorkersOption,
+)
 
 commands = typer.Typer()
 
@@ -31,6 +40,9 @@ def resume(
     verify_first: Annotated[
         bool, typer.Option("--verify-first", help="Look each row up at elepay before it is sent: the ledger was lost.")
     ] = False,
+    reports: ReportsOption = None,
+    lang: LangOption = None,
+    excel_safe: ExcelSafeOption = False,
     json_output: JsonOption = False,
 ) -> None:
     """Let a stopped batch go on: with the fleet or the watcher that is at work here, else in this command, to its end.
@@ -38,22 +50,35 @@ def resume(
     A batch keeps the nightly window that it was brought with; only these options change it.
     """
     from worker.commands.batch_decisions import NewWindow, resume
+    from worker.commands.sending import ReportOptions
 
-    window = NewWindow(not_before, until, at_any_time)
+    window, options = NewWindow(not_before, until, at_any_time), ReportOptions(reports, lang, excel_safe)
     leave(
-        with_notifications(lambda services, screen: resume(services, batch, window, screen, verify_first=verify_first)),
+        with_notifications(
+            lambda services, screen: resume(services, batch, window, screen, options, verify_first=verify_first)
+        ),
         json_output=json_output,
+        lang=lang,
     )
 
 
 @commands.command()
-def approve(batch: BatchArgument, json_output: JsonOption = False) -> None:
+def approve(
+    batch: BatchArgument,
+    reports: ReportsOption = None,
+    lang: LangOption = None,
+    excel_safe: ExcelSafeOption = False,
+    json_output: JsonOption = False,
+) -> None:
     """Let the rest of a batch run after its canary rows; nothing else does."""
     from worker.commands import batch_decisions
+    from worker.commands.sending import ReportOptions
 
+    options = ReportOptions(reports, lang, excel_safe)
     leave(
-        with_notifications(lambda services, screen: batch_decisions.approve(services, batch, screen)),
+        with_notifications(lambda services, screen: batch_decisions.approve(services, batch, screen, options)),
         json_output=json_output,
+        lang=lang,
     )
 
 
@@ -70,16 +95,24 @@ def retry(
     batch: BatchArgument,
     workers: WorkersOption = None,
     no_workers: NoWorkersOption = False,
+    reports: ReportsOption = None,
+    lang: LangOption = None,
+    excel_safe: ExcelSafeOption = False,
     json_output: JsonOption = False,
 ) -> None:
     """Try again what may pass now: unclear rows are looked up, refused and unsent ones become a batch of their own."""
     from worker.commands import retry
+    from worker.commands.sending import ReportOptions
 
+    options = ReportOptions(reports, lang, excel_safe)
     leave(
         with_notifications(
-            lambda services, screen: retry.retry(services, batch, screen, workers=workers, no_workers=no_workers)
+            lambda services, screen: retry.retry(
+                services, batch, screen, options, workers=workers, no_workers=no_workers
+            )
         ),
         json_output=json_output,
+        lang=lang,
     )
 
 

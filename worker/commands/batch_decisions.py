@@ -14,7 +14,7 @@ from tasks.operations.resume import resume as resume_batch
 from tasks.send_window import Window
 from tasks.services import Services
 from worker.commands.batch_result import say_of_batch
-from worker.commands.sending import go_on
+from worker.commands.sending import ReportOptions, go_on
 from worker.operator_identity import who
 from worker.screen import Screen
 
@@ -45,7 +45,13 @@ class NewWindow(NamedTuple):
 
 
 def resume(
-    services: Services, batch_id: int, new: NewWindow, screen: Screen, *, verify_first: bool = False
+    services: Services,
+    batch_id: int,
+    new: NewWindow,
+    screen: Screen,
+    reports: ReportOptions,
+    *,
+    verify_first: bool = False,
 ) -> tuple[int, dict[str, Any]]:
     """Let a stopped batch go on: with the fleet or the watcher that is at work, else in this command.
 
@@ -60,10 +66,10 @@ def resume(
         resume_batch(services, batch_id, orders, who=who())
         return screen.texts("batch_goes_on", batch=str(batch_id))
 
-    return go_on(services, batch_id, screen, decide, "resume")
+    return go_on(services, batch_id, screen, decide, "resume", reports)
 
 
-def approve(services: Services, batch_id: int, screen: Screen) -> tuple[int, dict[str, Any]]:
+def approve(services: Services, batch_id: int, screen: Screen, reports: ReportOptions) -> tuple[int, dict[str, Any]]:
     """Let the rest of a batch run after its canary rows: with the fleet or the watcher, else in this command."""
     require_approvable(services, batch_id)
 
@@ -71,7 +77,7 @@ def approve(services: Services, batch_id: int, screen: Screen) -> tuple[int, dic
         approve_batch(services, batch_id, who=who())
         return screen.texts("batch_is_approved", batch=str(batch_id))
 
-    return go_on(services, batch_id, screen, decide, "approve")
+    return go_on(services, batch_id, screen, decide, "approve", reports)
 
 
 def cancel(services: Services, batch_id: int, screen: Screen) -> tuple[int, dict[str, Any]]:

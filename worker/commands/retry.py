@@ -17,7 +17,13 @@ from worker.screen import Screen
 
 
 def retry(
-    services: Services, batch_id: int, screen: Screen, *, workers: int | None, no_workers: bool
+    services: Services,
+    batch_id: int,
+    screen: Screen,
+    reports: ReportOptions,
+    *,
+    workers: int | None,
+    no_workers: bool,
 ) -> tuple[int, dict[str, Any]]:
     """Try again what may pass now, in the batch (look-ups) and in a child batch (refused and unsent rows)."""
     services.settings.require_key()
@@ -35,8 +41,8 @@ def retry(
             batches = retried.batches(batch_id)
             ending = send_to_the_end(services, batches, screen, work, progress)
         if ending is Ending.OVER and len(batches) > 1:
-            report.write(services, services.ledger.batches.get(batch_id))
-        return show_result(services, ReportOptions(), screen, batches[-1], started, ending)
+            report.write(services, services.ledger.batches.get(batch_id), lang=reports.lang)
+        return show_result(services, reports, screen, batches[-1], started, ending)
 
 
 def _say_plan(screen: Screen, sent_again: int, looked_up: int) -> None:

@@ -45,7 +45,12 @@ def progress_of(services: Services, screen: Screen) -> Progress:
 
 
 def go_on(
-    services: Services, batch_id: int, screen: Screen, decide: Callable[[], str], command: str
+    services: Services,
+    batch_id: int,
+    screen: Screen,
+    decide: Callable[[], str],
+    command: str,
+    reports: ReportOptions,
 ) -> tuple[int, dict[str, Any]]:
     """Let a stopped batch go on, by whatever makes it (`decide` returns what to say), and work on it to its end.
 
@@ -54,19 +59,19 @@ def go_on(
     """
     started = time.time()
     if services.settings.redis_url is not None:
-        return _left_to(services, batch_id, screen, decide(), "fleet_sends")
+        return _left_to(services, batch_id, screen, decide(), "fleet_sends", reports)
     services.settings.require_key()
     with at_work(services, screen, command, workers=None, no_workers=False) as work:
         if work.redis.watcher is not None:
-            return _left_to(services, batch_id, screen, decide(), "watcher_sends_it")
+            return _left_to(services, batch_id, screen, decide(), "watcher_sends_it", reports)
         with work.interrupts.counted(), progress_of(services, screen) as progress:
             screen.console.print(Text(decide()))
             ending = send_to_the_end(services, [batch_id], screen, work, progress)
-        return show_result(services, ReportOptions(), screen, batch_id, started, ending)
+        return show_result(services, reports, screen, batch_id, started, ending)
 
 
 def _left_to(
-    services: Services, batch_id: int, screen: Screen, decided: str, who_sends: str
+    services: Services, batch_id: int, screen: Screen, decided: str, who_sends: str, reports: ReportOptions
 ) -> tuple[int, dict[str, Any]]:
     """Say that others send a batch from now on, and when."""
     status = batch_status(services, batch_id)
@@ -74,6 +79,8 @@ def _left_to(
     if not status.batch.is_worked_on:
         screen.say("nobody_at_work", style="yellow")
     _print_when(services, batch_id, screen)
+    if reports != ReportOptions():
+        screen.say("reports_later", batch=str(batch_id))
     return 0, batch_json(screen, status)
 
 

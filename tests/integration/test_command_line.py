@@ -1,0 +1,42 @@
+"""The command line as people expect it: options, questions, what waits for others, exit codes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from factories import Command, Simulator, write_csv
+
+
+def test_retry_writes_its_reports_where_and_how_it_is_told(tmp_path: Path, simulator: Simulator) -> None:
+    simulator.control(refuse={"U003005": 0.5})
+    onboard = Command(tmp_path, simulator, ONBOARD_BREAKER_ANSWERS="0")
+    first = onboard.json("run", write_csv(tmp_path / "a.csv", 20))
+    simulator.control(refuse={})
+    done = onboard.json("retry", first["batch"], "--reports", "there", "--lang", "ja", "--excel-safe")
+    assert done["exit"] == 0, done["stderr"]
+    assert {Path(path).parent for path in done["reports"].values()} == {Path("there")}
+    assert (tmp_path / "there" / "results.excel-safe.csv").exists()
+    assert "登録しました" in (tmp_path / "there" / "report.html").read_text("utf-8")
+
+
+def test_approve_and_resume_write_their_reports_where_and_how_they_are_told(
+    tmp_path: Path, simulator: Simulator
+) -> None:
+    onboard = Command(tmp_path, simulator)
+    assert onboard.json("run", "--canary", 2, write_csv(tmp_path / "a.csv", 6))["exit"] == 3
+    approved = onboard.json("approve", 1, "--reports", "approved", "--lang", "ja", "--excel-safe")
+    assert approved["exit"] == 0, approved["stderr"]
+    assert "登録しました" in (tmp_path / "approved" / "report.html").read_text("utf-8")
+    assert (tmp_path / "approved" / "results.excel-safe.csv").exists()
+
+
+def test_where_a_fleet_sends_resume_says_how_to_get_the_reports(
+    tmp_path: Path, simulator: Simulator, redis_url: str
+) -> None:
+    onboard = Command(tmp_path, simulator)
+    assert onboard("run", "--canary", 2, write_csv(tmp_path / "a.csv", 6)).returncode == 3
+    fleet = Command(tmp_path, simulator, REDIS_URL=redis_url)
+    done = fleet("approve", 1, "--reports", "approved")
+    assert done.returncode == 0, done.stderr
+    assert "`onboard report 1` writes the reports once the batch is over" in done.stdout
+    assert not (tmp_path / "approved").exists()
