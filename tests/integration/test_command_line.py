@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
 from pathlib import Path
 
+import pytest
 from factories import Command, Simulator, write_csv
 
 
@@ -40,3 +42,19 @@ def test_where_a_fleet_sends_resume_says_how_to_get_the_reports(
     assert done.returncode == 0, done.stderr
     assert "`onboard report 1` writes the reports once the batch is over" in done.stdout
     assert not (tmp_path / "approved").exists()
+
+
+def test_name_and_version_are_printed_whatever_the_settings_are(tmp_path: Path) -> None:
+    broken = Command(tmp_path, ELEPAY_MODE="neither", ONBOARD_WORKER="3")
+    (tmp_path / ".env").write_bytes(b"\xff\xfe no settings")
+    done = broken("--version")
+    assert (done.returncode, done.stdout) == (0, f"elepay-onboarding {version('elepay-onboarding')}\n")
+
+
+@pytest.mark.parametrize("words", ["", "run", "ledger", "ledger create", "status", "simulator", "worker"])
+def test_the_short_option_for_help_is_as_good_as_the_long_one(tmp_path: Path, words: str) -> None:
+    onboard = Command(tmp_path)
+    short, long = (onboard(*words.split(), option) for option in ("-h", "--help"))
+    assert (short.returncode, short.stderr) == (0, "")
+    assert short.stdout == long.stdout
+    assert f"Usage: {f'onboard {words}'.strip()} " in short.stdout

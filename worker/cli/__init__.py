@@ -23,7 +23,7 @@ from __future__ import annotations
 import gc
 import os
 import sys
-from typing import NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -34,6 +34,9 @@ from worker.cli.options import ALL_DONE
 from worker.cli.usage_errors import Commands
 from worker.failures import line_of_end, spoken_language, take_any_text
 
+#: The name under which pip knows the program.
+PACKAGE = "elepay-onboarding"
+
 app = typer.Typer(
     name="onboard",
     cls=Commands,
@@ -42,12 +45,35 @@ app = typer.Typer(
     " 3 halted, paused or interrupted · 70 not enough memory.",
     no_args_is_help=True,
     add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},  # of every command below it as well
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
 for group in (sending, reporting, decisions, installation, processes, rehearsal):
     app.add_typer(group.commands)
 app.add_typer(installation.ledger, name="ledger")
+
+
+def _print_version(wanted: bool) -> None:
+    if not wanted:
+        return
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        typer.echo(f"{PACKAGE} {version(PACKAGE)}")
+    except PackageNotFoundError:  # run from its source, which was never installed
+        typer.echo(f"{PACKAGE}, not installed as a package: its version is unknown")
+    raise typer.Exit
+
+
+@app.callback()
+def _options_of_all(
+    _version: Annotated[
+        bool,
+        typer.Option("--version", help="Print name and version.", is_eager=True, callback=_print_version),
+    ] = False,
+) -> None:
+    """Take what stands before the command; settings are not read yet."""
 
 
 def main() -> None:
