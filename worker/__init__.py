@@ -22,6 +22,7 @@ notification_channels  the channels: Apprise and a command
 health_server          `/metrics`, `/healthz` and `/readyz` of a long-lived process
 metrics                what Prometheus reads
 terminal               tables, verdicts and times as a person sees them
+questions              asks the person at the terminal before what cannot be taken back
 screen                 where a command prints, and in which language
 wrapping               Japanese text that breaks between its characters
 interrupts             Ctrl-C and SIGTERM, obeyed whatever hangs

@@ -68,19 +68,26 @@ def _print_wait(screen: Screen, pid: str, command: str) -> None:
 
 @contextlib.contextmanager
 def at_work(
-    services: Services, screen: Screen, command: str, *, workers: int | None, no_workers: bool
+    services: Services,
+    screen: Screen,
+    command: str,
+    *,
+    workers: int | None,
+    no_workers: bool,
+    before: Callable[[], None] = lambda: None,
 ) -> Iterator[AtWork]:
     """Have workers for the length of a command, and a Redis: the fleet's, or a private one (one command a folder).
 
     The workers start at once: while they load what they need, the file is read. Those of a watcher send what belongs to
     the fleet and to drop folders, those of any other command what it adds and takes. Beside a watcher in the same
-    folder a command has none: that watcher's send.
+    folder a command has none: that watcher's send. `before` is called before anything starts, and may raise.
     """
     settings = services.settings
     if no_workers and settings.redis_url is None:
         raise SettingsError("--no-workers needs a fleet: set REDIS_URL to the Redis that its workers use")
     terminal.print_place(screen, services.account, services.ledger.place)
     services.ledger.require_memory()
+    before()
     with contextlib.ExitStack() as stack:
         interrupts = stack.enter_context(Interrupts())
         redis = stack.enter_context(with_redis(services, screen, command))

@@ -111,6 +111,17 @@ class InsertRows(LedgerPart):
                 found[row.record] = _foreseen(row, owners)
         return found
 
+    def holders_of(self, new_rows: Sequence[NewRow]) -> list[tuple[int, int]]:
+        """Return (batch, record) of every row that holds a living source of one of these identities.
+
+        Of each of them `add` makes one more source with `again`, and none without.
+        """
+        able = [row for row in new_rows if row.identity]
+        with self.engine.read() as connection:
+            known = _known(connection, [row.identity or b"" for row in able])
+        owners = (known[row.identity or b""].owner(row.spelling) for row in able)
+        return [(int(owner.batch_id), int(owner.record)) for owner in owners if owner is not None and _lives(owner)]
+
     def _insert_rows(self, connection: Connection, batch_id: int, new_rows: Sequence[NewRow]) -> int:
         """Insert rows, without those whose identity is owned; return how many."""
         if not new_rows:
@@ -269,6 +280,11 @@ def _give_up(connection: Connection, owner: Row[Any]) -> bool:
 def _never_sent(owner: Row[Any]) -> bool:
     """Return whether a row waits for its (next) sending, or was being looked up before its first."""
     return bool(owner.state == RowState.WAITING or (owner.state == RowState.UNCLEAR and owner.attempts == 0))
+
+
+def _lives(owner: Row[Any]) -> bool:
+    """Return whether a row has a source that has not ended."""
+    return owner.state == RowState.CREATED and owner.source_status not in ENDED_STATUSES
 
 
 def _generation(owner: Row[Any]) -> int:

@@ -7,7 +7,7 @@ import hashlib
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from tasks.errors import UnusableFile
 from tasks.files.file_store import FileStore, accepted_name
 from tasks.gc_tuning import collector_at_rest
 from tasks.ledger import Ledger
-from tasks.models import Batch, BatchState, RowState, StopCode
+from tasks.models import Batch, BatchState, NewRow, RowState, StopCode
 from tasks.operations.batch_lifecycle import GOES_ON, end_dead_workers, resume
 from tasks.operations.file_policies import refusal
 from tasks.operations.sendable_methods import sendable_methods
@@ -88,9 +88,7 @@ def accept(
     """
     settings = services.settings
     rules = AcceptRules(
-        intake=services.intake_rules(
-            mapping=load_mapping(mapping) if mapping else {}, sendable=sendable_methods(services)
-        ),
+        intake=_intake(services, mapping),
         slice_rows=settings.slice_rows,
         lease_seconds=settings.lease_seconds,
         again=again,
@@ -108,6 +106,29 @@ def accept(
         progress=progress,
     )
     return accept_file(path, ledger=services.ledger, files=services.files, rules=rules)
+
+
+def _intake(services: Services, mapping: Path | None) -> AcceptanceChecks:
+    return services.intake_rules(mapping=load_mapping(mapping) if mapping else {}, sendable=sendable_methods(services))
+
+
+def count_with_source(services: Services, path: Path, *, mapping: Path | None = None) -> int:
+    """Return of how many identities of a file `again` would make one more source; nothing is stored.
+
+    0 if the file goes on with an unfinished batch, or cannot be used. Raises SettingsError as `accept` does.
+    """
+    ledger, intake = services.ledger, _intake(services, mapping)
+    holders: set[int] = set()
+    try:
+        opened = open_file(path, intake)
+        if any(_goes_on(ledger, batch) for batch in ledger.batches.of_file(opened.sha256)):
+            return 0
+        with contextlib.closing(_reader(opened)(path, opened, intake, warnings=Warnings())) as chunks:
+            for chunk in chunks:  # one number each: a file may have a million
+                holders.update(batch_id << 40 | record for batch_id, record in ledger.rows.holders_of(chunk))
+    except UnusableFile:
+        return 0
+    return len(holders)
 
 
 def accept_file(path: Path, *, ledger: Ledger, files: FileStore, rules: AcceptRules) -> Accepted:
@@ -192,7 +213,7 @@ def _going_on(ledger: Ledger, opened: OpenedFile, rules: AcceptRules) -> Accepte
                 f" audit {batch.id}` records that; then `ONBOARD_REFUSE_FINISHED_FILE=0 onboard run FILE` creates"
                 " exactly the missing ones.",
             )
-        if batch.state in GOES_ON and batch.account == ledger.account:
+        if _goes_on(ledger, batch):
             ledger.lifecycle.set_deadline(batch.id, rules.deadline_at)
             if rules.verify:
                 ledger.lifecycle.verify_from_now_on(batch.id)
@@ -203,6 +224,14 @@ def _going_on(ledger: Ledger, opened: OpenedFile, rules: AcceptRules) -> Accepte
                 ledger.lifecycle.take(batch.id)
             return Accepted(ledger.batches.get(batch.id), goes_on=True, warnings=Warnings())
     return None
+
+
+def _goes_on(ledger: Ledger, batch: Batch) -> bool:
+    return batch.state in GOES_ON and batch.account == ledger.account
+
+
+def _reader(opened: OpenedFile) -> Callable[..., Generator[list[NewRow], None, None]]:
+    return read_rows_beside if opened.size >= BESIDE_BYTES else read_rows
 
 
 def _wait_for_turn(ledger: Ledger, batch_id: int, reader: int, rules: AcceptRules) -> None:
@@ -229,8 +258,7 @@ def _read_into(
     """Add every record of the file to its batch, and start it. Raises UnusableFile."""
     warnings = Warnings()
     invalid = records = 0
-    read = read_rows_beside if opened.size >= BESIDE_BYTES else read_rows
-    chunks = read(copy, opened, rules.intake, warnings=warnings)
+    chunks = _reader(opened)(copy, opened, rules.intake, warnings=warnings)
     with collector_at_rest(), contextlib.closing(chunks):
         for chunk in chunks:
             records += len(chunk)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from factories import Command, Simulator, write_csv
+from terminals import Terminal
 
 
 def test_retry_writes_its_reports_where_and_how_it_is_told(tmp_path: Path, simulator: Simulator) -> None:
@@ -58,3 +59,72 @@ def test_the_short_option_for_help_is_as_good_as_the_long_one(tmp_path: Path, wo
     assert (short.returncode, short.stderr) == (0, "")
     assert short.stdout == long.stdout
     assert f"Usage: {f'onboard {words}'.strip()} " in short.stdout
+
+
+def test_one_more_source_for_rows_that_have_one_is_made_after_a_yes_only(tmp_path: Path, simulator: Simulator) -> None:
+    onboard = Command(tmp_path, simulator)
+    file = write_csv(tmp_path / "a.csv", 5)
+    assert onboard("run", file).returncode == 0
+    write_csv(file, 7)
+    question = "5 rows have a source already; one more is created for each. Go on? [y/N] "
+    for answer in ("\n", "\x04"):
+        with Terminal(onboard, "run", "--again", file) as terminal:
+            terminal.until(question)
+            assert simulator.statistics()["created"] == 5, "it is asked before anything is sent"
+            terminal.type(answer)
+            assert terminal.end() == 3
+            assert "nothing was changed" in terminal.text
+    assert len(onboard.json("status")["batches"]) == 1, "nothing was stored"
+    with Terminal(onboard, "run", "--again", file) as terminal:
+        terminal.until(question)
+        terminal.type("\x03")
+        assert terminal.end() == 3, "as at every Ctrl-C"
+    assert len(onboard.json("status")["batches"]) == 1
+    with Terminal(onboard, "run", "--again", "--lang", "ja", file) as terminal:
+        terminal.until("続けますか？ [y/N] ")
+        terminal.type("y\n")
+        assert terminal.end() == 0
+    assert simulator.statistics()["created"] == 12
+
+
+def test_nobody_is_asked_who_said_yes_or_has_no_terminal_or_has_nothing_to_lose(
+    tmp_path: Path, simulator: Simulator
+) -> None:
+    onboard = Command(tmp_path, simulator)
+    file = write_csv(tmp_path / "a.csv", 3)
+    with Terminal(onboard, "run", "--again", file) as terminal:
+        assert terminal.end() == 0, "no row has a source"
+    with Terminal(onboard, "run", "--again", "--yes", file) as terminal:
+        assert terminal.end() == 0
+    assert onboard("run", "--again", file).returncode == 0, "a script"
+    assert simulator.statistics()["created"] == 9
+
+
+def test_a_run_of_again_that_was_interrupted_goes_on_without_a_question(tmp_path: Path, simulator: Simulator) -> None:
+    onboard = Command(tmp_path, simulator)
+    file = write_csv(tmp_path / "a.csv", 6)
+    assert onboard("run", file).returncode == 0
+    assert onboard("run", "--again", "--canary", 2, file).returncode == 3
+    with Terminal(onboard, "run", "--again", file) as terminal:
+        assert terminal.end() == 3, "it waits for its approval"
+        assert "[y/N]" not in terminal.text
+
+
+def test_a_batch_is_cancelled_after_a_yes_only(tmp_path: Path, simulator: Simulator) -> None:
+    onboard = Command(tmp_path, simulator)
+    assert onboard("run", "--canary", 2, write_csv(tmp_path / "a.csv", 6)).returncode == 3
+    with Terminal(onboard, "cancel", 1) as terminal:
+        terminal.until("4 rows of batch 1 will not be sent. Cancel the batch? [y/N] ")
+        terminal.type("no\n")
+        assert terminal.end() == 3
+    assert onboard.json("status", 1)["state"] == "paused"
+    with Terminal(onboard, "cancel", 1) as terminal:
+        terminal.until("[y/N]")
+        terminal.type("yes\n")
+        assert terminal.end() == 0
+    assert onboard.json("status", 1)["state"] == "cancelled"
+    with Terminal(onboard, "cancel", 1) as terminal:
+        assert terminal.end() == 2, "it is cancelled already, which needs no question"
+        assert "[y/N]" not in terminal.text
+    assert onboard("run", "--canary", 2, write_csv(tmp_path / "b.csv", 6, prefix="b")).returncode == 3
+    assert onboard("cancel", 2).returncode == 0, "a script"

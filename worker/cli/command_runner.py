@@ -35,6 +35,7 @@ def leave(
     from tasks.settings import load_settings
     from worker import logs
     from worker.interrupts import Interrupts
+    from worker.questions import Declined
     from worker.screen import open_screen
 
     settings = None
@@ -50,6 +51,9 @@ def leave(
         spoken = lang or spoken_language(settings)
         message, hint = reason_texts.explain_file(error, spoken)
         fail(message, hint=hint, code=error.code, line=error.line, json_output=json_output, lang=spoken)
+    except Declined:
+        spoken = lang or spoken_language(settings)
+        fail(screen.texts("declined"), code="declined", exit_code=STOPPED, json_output=json_output, lang=spoken)
     except KeyboardInterrupt:
         message, spoken = Sentence("interrupted"), lang or spoken_language(settings)
         fail(message, code="interrupted", exit_code=STOPPED, json_output=json_output, lang=spoken)

@@ -16,6 +16,7 @@ from worker.cli.options import (
     ReportsOption,
     UntilOption,
     WorkersOption,
+    YesOption,
 )
 
 commands = typer.Typer()
@@ -83,11 +84,11 @@ def approve(
 
 
 @commands.command()
-def cancel(batch: BatchArgument, json_output: JsonOption = False) -> None:
+def cancel(batch: BatchArgument, yes: YesOption = False, json_output: JsonOption = False) -> None:
     """Give a batch up: what was not sent never is (another file may bring it again)."""
     from worker.commands import batch_decisions
 
-    leave(lambda services, screen: batch_decisions.cancel(services, batch, screen), json_output=json_output)
+    leave(lambda services, screen: batch_decisions.cancel(services, batch, screen, yes=yes), json_output=json_output)
 
 
 @commands.command(epilog="Example:  onboard retry 12")

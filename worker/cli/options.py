@@ -28,6 +28,9 @@ VerifyFirstOption = Annotated[
 ]
 
 
+YesOption = Annotated[bool, typer.Option("--yes", help="Do not ask; without a terminal nobody is asked.")]
+
+
 def _known_language(lang: str | None) -> str | None:
     if lang not in (None, "en", "ja"):
         raise typer.BadParameter(Sentence("{lang!r} is no language of this program: en or ja", lang=lang))

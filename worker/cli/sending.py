@@ -20,6 +20,7 @@ from worker.cli.options import (
     ReportsOption,
     VerifyFirstOption,
     WorkersOption,
+    YesOption,
 )
 
 commands = typer.Typer()
@@ -37,6 +38,7 @@ def run(
     again: Annotated[
         bool, typer.Option("--again", help="Create one more source for identities that have one.")
     ] = False,
+    yes: YesOption = False,
     verify_first: VerifyFirstOption = False,
     mapping: MappingOption = None,
     lang: LangOption = None,
@@ -76,6 +78,7 @@ def run(
         workers=workers,
         no_workers=no_workers,
         again=again,
+        yes=yes,
         verify_first=verify_first,
         mapping=mapping,
         canary=canary,

@@ -8,6 +8,7 @@ from tasks.errors import BadValue, SettingsError
 from tasks.operations.approve import approve as approve_batch
 from tasks.operations.approve import require_approvable
 from tasks.operations.cancel import cancel as cancel_batch
+from tasks.operations.cancel import require_cancellable
 from tasks.operations.pause import pause as pause_batch
 from tasks.operations.resume import NewOrders, require_resumable
 from tasks.operations.resume import resume as resume_batch
@@ -16,6 +17,7 @@ from tasks.services import Services
 from worker.commands.batch_result import say_of_batch
 from worker.commands.sending import ReportOptions, go_on
 from worker.operator_identity import who
+from worker.questions import is_answerable, require_yes
 from worker.screen import Screen
 
 
@@ -80,7 +82,10 @@ def approve(services: Services, batch_id: int, screen: Screen, reports: ReportOp
     return go_on(services, batch_id, screen, decide, "approve", reports)
 
 
-def cancel(services: Services, batch_id: int, screen: Screen) -> tuple[int, dict[str, Any]]:
-    """Give a batch up; what was not sent never is."""
+def cancel(services: Services, batch_id: int, screen: Screen, *, yes: bool) -> tuple[int, dict[str, Any]]:
+    """Give a batch up; what was not sent never is. Raises Declined."""
+    if not yes and is_answerable():
+        unsent = require_cancellable(services, batch_id).counts.open
+        require_yes(screen, "ask_cancel", count=unsent, batch=str(batch_id))
     status = cancel_batch(services, batch_id, who=who())
     return say_of_batch(screen, status, "batch_is_cancelled")

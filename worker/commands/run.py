@@ -9,13 +9,14 @@ from typing import Any
 
 from tasks.errors import SettingsError, UnusableFile
 from tasks.models import BatchState
-from tasks.operations.accept_batch import Accepted, accept
+from tasks.operations.accept_batch import Accepted, accept, count_with_source
 from tasks.services import Services
 from worker import terminal
 from worker.command_runtime import AtWork, at_work, reading_until_interrupted
 from worker.commands.sending import ReportOptions, progress_of, send_to_the_end, show_result
 from worker.operator_identity import who
 from worker.progress import Progress
+from worker.questions import is_answerable, require_yes
 from worker.screen import Screen
 
 
@@ -28,6 +29,7 @@ class Options:
     workers: int | None = None
     no_workers: bool = False
     again: bool = False
+    yes: bool = False
     verify_first: bool = False
     mapping: Path | None = None
     canary: int | None = None
@@ -40,7 +42,14 @@ def run(services: Services, options: Options, screen: Screen) -> tuple[int, dict
     """Onboard one file; return the exit code and what `--json` prints."""
     _require_sense(services, options)
     started = time.time()
-    with at_work(services, screen, "run", workers=options.workers, no_workers=options.no_workers) as work:
+    with at_work(
+        services,
+        screen,
+        "run",
+        workers=options.workers,
+        no_workers=options.no_workers,
+        before=lambda: _require_yes_to_again(services, options, screen),
+    ) as work:
         with work.interrupts.counted(), progress_of(services, screen) as progress:
             accepted = _accept(services, options, work, progress)
             _print_accepted(screen, accepted)
@@ -59,6 +68,15 @@ def _require_sense(services: Services, options: Options) -> None:
     if not options.file.is_file():
         why = "it is a folder" if options.file.is_dir() else "no such file"
         raise UnusableFile("unreadable_file", f"There is no file {options.file}.", detail=why)
+
+
+def _require_yes_to_again(services: Services, options: Options, screen: Screen) -> None:
+    """Ask whether rows that have a source shall have one more. Raises Declined."""
+    if not options.again or options.yes or not is_answerable():
+        return
+    count = count_with_source(services, options.file, mapping=options.mapping)
+    if count:
+        require_yes(screen, "ask_again", count=count)
 
 
 def _accept(services: Services, options: Options, work: AtWork, progress: Progress) -> Accepted:
