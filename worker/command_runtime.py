@@ -10,6 +10,8 @@ from typing import NamedTuple
 
 from tasks.errors import SettingsError
 from tasks.ledger import WATCH
+from tasks.operations.installation_checks import ledger_place
+from tasks.operations.status import is_fleet_at_work
 from tasks.services import Services
 from worker import terminal
 from worker.embedded_redis import EmbeddedRedis
@@ -48,7 +50,7 @@ def with_redis(services: Services, screen: Screen, command: str) -> Iterator[Red
     if services.settings.redis_url is not None:
         yield Redis()
         return
-    lock = HomeLock(services.settings.home, command, f"{services.account.key} {services.ledger.place}")
+    lock = HomeLock(services.settings.home, command, _works_for(services))
     with lock.held(partial(_print_wait, screen)):
         if lock.watcher_redis is not None:
             services.use_redis(lock.watcher_redis)
@@ -60,6 +62,27 @@ def with_redis(services: Services, screen: Screen, command: str) -> Iterator[Red
             services.use_redis(server.url)
             lock.say_where_redis_is(server.url)
             yield Redis(server)
+
+
+def _works_for(services: Services) -> str:
+    return f"{services.account.key} {ledger_place(services)}"
+
+
+def require_sender(services: Services, command: str) -> None:
+    """Require somebody who sends what this command only accepts: a worker of the fleet, or a watcher in this folder.
+
+    Raises SettingsError; without a fleet and a watcher the ledger is not touched.
+    """
+    settings = services.settings
+    if settings.redis_url is None:
+        redis_url = HomeLock(settings.home, command, _works_for(services)).find_watcher()
+        if not redis_url:
+            raise SettingsError(
+                "--no-wait needs somebody who sends: set REDIS_URL to the fleet's Redis, or start `onboard watch` here"
+            )
+        services.use_redis(redis_url)
+    elif not is_fleet_at_work(services):
+        raise SettingsError("--no-wait needs somebody who sends, and no worker is at work: start `onboard worker`")
 
 
 def _print_wait(screen: Screen, pid: str, command: str) -> None:

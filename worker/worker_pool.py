@@ -11,7 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 
 import structlog
 
@@ -150,6 +150,15 @@ class WorkerPool:
             self._ledger.workers.end(self._worker)
 
 
+class _Holder(NamedTuple):
+    """What the file of a home's lock says of the command that holds it."""
+
+    pid: str
+    command: str
+    works_for: str
+    redis_url: str
+
+
 class HomeLock:
     """The lock of a home folder: at most one command with a private Redis works in it, because two have two limits.
 
@@ -172,15 +181,13 @@ class HomeLock:
         with self._path.open("a+") as file:
             waiting = False
             while not _lock(file):
-                file.seek(0)
-                pid, command, works_for, redis_url = (*file.read().splitlines(), "", "", "", "")[:4]
-                shares = command == WATCH and self._command != WATCH and works_for == self._works_for
-                if shares and redis_url and not process_identity.is_dead(int(pid), ""):
+                holder = self._read(file)
+                if redis_url := self._shared_redis(holder):
                     self.watcher_redis = redis_url
                     break
-                if not shares and not waiting:
+                if not self._shares(holder) and not waiting:
                     waiting = True
-                    on_wait(pid, command)
+                    on_wait(holder.pid, holder.command)
                 time.sleep(LOCK_SECONDS)
             if self.watcher_redis is not None:
                 yield
@@ -190,6 +197,26 @@ class HomeLock:
                 yield
             finally:
                 file.truncate(0)
+
+    def find_watcher(self) -> str:
+        """Return the address of the Redis of a watcher that works here; "" without one. Nothing is waited for."""
+        if not self._path.exists():
+            return ""
+        with self._path.open("a+") as file:
+            return "" if _lock(file) else self._shared_redis(self._read(file))
+
+    @staticmethod
+    def _read(file: IO[str]) -> _Holder:
+        file.seek(0)
+        return _Holder(*(*file.read().splitlines(), "", "", "", "")[:4])
+
+    def _shares(self, holder: _Holder) -> bool:
+        """Return whether the holder is a watcher that works for this command, too."""
+        return holder.command == WATCH and self._command != WATCH and holder.works_for == self._works_for
+
+    def _shared_redis(self, holder: _Holder) -> str:
+        ready = self._shares(holder) and holder.redis_url and not process_identity.is_dead(int(holder.pid), "")
+        return holder.redis_url if ready else ""
 
     def say_where_redis_is(self, url: str) -> None:
         """Publish the address of this command's Redis to the other commands; this one holds the lock."""

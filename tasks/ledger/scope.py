@@ -35,9 +35,14 @@ class Scope:
         """Whether somebody is at work for a batch: its own command or workers, else any of the fleet or a watcher."""
         alive = exists().where(workers.c.lease_ends_at > self.engine.sql_now)
         of_runner = alive.where(workers.c.runner == batches.c.runner)
+        return or_(of_runner, and_(batches.c.runner.is_(None), self.is_fleet_at_work))
+
+    @property
+    def is_fleet_at_work(self) -> ColumnElement[bool]:
+        """Whether any worker of the fleet, or of a watcher, is at work for this account."""
         sends = and_(workers.c.runner.is_(None), workers.c.longest_request_seconds > 0)
-        of_fleet = alive.where(sends, workers.c.account == self.account.key)
-        return or_(of_runner, and_(batches.c.runner.is_(None), of_fleet))
+        of_account = workers.c.account == self.account.key
+        return exists().where(workers.c.lease_ends_at > self.engine.sql_now, sends, of_account)
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,6 +56,11 @@ class WorkerLeases(LedgerPart):
         with self.engine.write() as connection:
             connection.execute(update(workers).where(workers.c.id == worker).values(lease_ends_at=0.0))
 
+    def is_fleet_at_work(self) -> bool:
+        """Return whether any worker of the fleet, or of a watcher, has a lease."""
+        with self.engine.read() as connection:
+            return bool(connection.execute(select(self.scope.is_fleet_at_work)).scalar_one())
+
     def processes(self) -> list[tuple[int, str, int, str]]:
         """Return (number, host, pid, start of the process) of every worker whose lease has not ended."""
         with self.engine.read() as connection:

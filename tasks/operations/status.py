@@ -68,6 +68,12 @@ def list_left_alone(services: Services, but: Collection[int]) -> tuple[BatchStat
     )
 
 
+def is_fleet_at_work(services: Services) -> bool:
+    """Return whether any worker of the fleet, or of a watcher, is there to send what is accepted now."""
+    batch_lifecycle.end_dead_workers(services.ledger)
+    return services.ledger.workers.is_fleet_at_work()
+
+
 def fleet_rate(services: Services) -> FleetRate | None:
     """Return the fleet's rate; None without a Redis of its own (a private one lives only during a run)."""
     if services.settings.redis_url is None:

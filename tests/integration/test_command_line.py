@@ -6,7 +6,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
-from factories import Command, Simulator, write_csv
+from factories import Command, Simulator, wait_until, write_csv
 from terminals import Terminal
 
 
@@ -128,3 +128,48 @@ def test_a_batch_is_cancelled_after_a_yes_only(tmp_path: Path, simulator: Simula
         assert "[y/N]" not in terminal.text
     assert onboard("run", "--canary", 2, write_csv(tmp_path / "b.csv", 6, prefix="b")).returncode == 3
     assert onboard("cancel", 2).returncode == 0, "a script"
+
+
+def test_a_file_is_left_to_a_fleet_only_if_a_worker_is_at_work(
+    tmp_path: Path, simulator: Simulator, redis_url: str
+) -> None:
+    file = write_csv(tmp_path / "a.csv", 6)
+    nobody = Command(tmp_path, simulator)
+    done = nobody.json("run", "--no-wait", file)
+    assert (done["exit"], "start `onboard watch`" in done["stderr"]) == (2, True)
+    assert not (nobody.home / "ledger.db").exists()
+    fleet = Command(tmp_path, simulator, REDIS_URL=redis_url)
+    done = fleet.json("run", "--no-wait", file)
+    assert (done["exit"], "no worker is at work" in done["stderr"]) == (2, True)
+    assert fleet.json("status")["batches"] == []
+    assert fleet("run", "--no-wait", "--reports", "there", file).returncode == 2
+    worker = fleet.start("worker")
+    try:
+        wait_until(lambda: fleet("run", "--no-wait", "--canary", 2, file).returncode == 0, 60, "a worker")
+        wait_until(lambda: fleet.json("status", 1)["state"] == "paused", 60, "the end of the canary")
+        stays = fleet.json("run", "--no-wait", file)
+        assert (stays["exit"], stays["state"]) == (3, "paused"), "no file approves"
+        assert fleet("approve", 1).returncode == 0
+        assert fleet.until_finished(1)["books"]["created"] == 6
+        again = fleet.json("run", "--no-wait", file)
+        assert (again["exit"], again["state"], again["books"]["skipped"]) == (0, "finished", 6)
+    finally:
+        worker.terminate()
+        worker.communicate(timeout=60)
+
+
+def test_a_file_is_left_to_the_watcher_that_is_at_work_in_the_same_home(tmp_path: Path, simulator: Simulator) -> None:
+    onboard = Command(tmp_path, simulator, ONBOARD_DROP_FOLDER=tmp_path / "drop")
+    file = write_csv(tmp_path / "a.csv", 6)
+    watcher = onboard.start("watch")
+    try:
+        wait_until(lambda: onboard("run", "--no-wait", file).returncode == 0, 60, "a watcher")
+        assert onboard.until_finished(1)["books"]["created"] == 6
+        said = onboard.json("run", "--no-wait", write_csv(tmp_path / "b.csv", 4, prefix="b"))
+        assert said["exit"] == 0
+        assert (said["batch"], said["books"]["records"]) == (2, 4)
+        assert "`onboard status 2 --watch`" in said["stderr"]
+        assert onboard.until_finished(2)["books"]["created"] == 4
+    finally:
+        watcher.terminate()
+        watcher.communicate(timeout=60)

@@ -35,6 +35,9 @@ def run(
     reports: ReportsOption = None,
     workers: WorkersOption = None,
     no_workers: NoWorkersOption = False,
+    no_wait: Annotated[
+        bool, typer.Option("--no-wait", help="Leave file and sending to the fleet, or the watcher here, and end.")
+    ] = False,
     again: Annotated[
         bool, typer.Option("--again", help="Create one more source for identities that have one.")
     ] = False,
@@ -62,7 +65,15 @@ def run(
     """
     from worker.commands import run
 
-    if not_before is not None and no_workers:
+    if no_wait and (reports is not None or workers is not None or excel_safe):
+        fail(
+            Sentence(
+                "--no-wait sends nothing and writes no reports: leave --workers, --reports and --excel-safe out"
+                " (`onboard report BATCH` takes the last two)"
+            ),
+            json_output=json_output,
+        )
+    if not_before is not None and (no_workers or no_wait):
         fail(
             Sentence(
                 "--not-before is for the workers of this command; a fleet keeps to ONBOARD_NOT_BEFORE and ONBOARD_UNTIL"
@@ -79,6 +90,7 @@ def run(
         no_workers=no_workers,
         again=again,
         yes=yes,
+        no_wait=no_wait,
         verify_first=verify_first,
         mapping=mapping,
         canary=canary,

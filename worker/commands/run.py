@@ -10,10 +10,13 @@ from typing import Any
 from tasks.errors import SettingsError, UnusableFile
 from tasks.models import BatchState
 from tasks.operations.accept_batch import Accepted, accept, count_with_source
+from tasks.operations.batch_status import batch_status
 from tasks.services import Services
 from worker import terminal
-from worker.command_runtime import AtWork, at_work, reading_until_interrupted
-from worker.commands.sending import ReportOptions, progress_of, send_to_the_end, show_result
+from worker.command_runtime import at_work, reading_until_interrupted, require_sender
+from worker.commands.batch_result import batch_json
+from worker.commands.sending import ReportOptions, print_when, progress_of, send_to_the_end, show_result
+from worker.interrupts import Interrupts
 from worker.operator_identity import who
 from worker.progress import Progress
 from worker.questions import is_answerable, require_yes
@@ -30,6 +33,7 @@ class Options:
     no_workers: bool = False
     again: bool = False
     yes: bool = False
+    no_wait: bool = False
     verify_first: bool = False
     mapping: Path | None = None
     canary: int | None = None
@@ -41,6 +45,8 @@ class Options:
 def run(services: Services, options: Options, screen: Screen) -> tuple[int, dict[str, Any]]:
     """Onboard one file; return the exit code and what `--json` prints."""
     _require_sense(services, options)
+    if options.no_wait:
+        return _hand_over(services, options, screen)
     started = time.time()
     with at_work(
         services,
@@ -51,7 +57,7 @@ def run(services: Services, options: Options, screen: Screen) -> tuple[int, dict
         before=lambda: _require_yes_to_again(services, options, screen),
     ) as work:
         with work.interrupts.counted(), progress_of(services, screen) as progress:
-            accepted = _accept(services, options, work, progress)
+            accepted = _accept(services, options, work.interrupts, progress)
             _print_accepted(screen, accepted)
             ending = send_to_the_end(services, [accepted.batch.id], screen, work, progress)
         reports = ReportOptions(options.reports, options.lang, options.excel_safe)
@@ -79,7 +85,25 @@ def _require_yes_to_again(services: Services, options: Options, screen: Screen) 
         require_yes(screen, "ask_again", count=count)
 
 
-def _accept(services: Services, options: Options, work: AtWork, progress: Progress) -> Accepted:
+def _hand_over(services: Services, options: Options, screen: Screen) -> tuple[int, dict[str, Any]]:
+    """Accept a file and leave the sending to the fleet, or to the watcher in this folder."""
+    require_sender(services, "run")
+    terminal.print_place(screen, services.account, services.ledger.place)
+    services.ledger.require_memory()
+    _require_yes_to_again(services, options, screen)
+    with Interrupts() as interrupts, interrupts.counted(), progress_of(services, screen) as progress:
+        accepted = _accept(services, options, interrupts, progress)
+    _print_accepted(screen, accepted)
+    status = batch_status(services, accepted.batch.id, count_skipped=True)
+    if status.batch.state is BatchState.RUNNING:
+        screen.say("handed_over", batch=str(status.batch.id), count=status.counts.open)
+        print_when(services, status.batch.id, screen)
+        return 0, batch_json(screen, status)
+    terminal.print_counts(screen, status.batch, status.counts, skipped=status.skipped)
+    return terminal.exit_code(status.batch, status.counts), batch_json(screen, status)
+
+
+def _accept(services: Services, options: Options, interrupts: Interrupts, progress: Progress) -> Accepted:
     return accept(
         services,
         options.file,
@@ -90,7 +114,7 @@ def _accept(services: Services, options: Options, work: AtWork, progress: Progre
         again=options.again,
         verify_first=options.verify_first,
         deadline_at=_deadline(options.until, services.settings.time_zone),
-        progress=reading_until_interrupted(work.interrupts, progress.reading),
+        progress=reading_until_interrupted(interrupts, progress.reading),
     )
 
 

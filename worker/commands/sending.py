@@ -78,7 +78,7 @@ def _left_to(
     screen.say(who_sends, decided=decided)
     if not status.batch.is_worked_on:
         screen.say("nobody_at_work", style="yellow")
-    _print_when(services, batch_id, screen)
+    print_when(services, batch_id, screen)
     if reports != ReportOptions():
         screen.say("reports_later", batch=str(batch_id))
     return 0, batch_json(screen, status)
@@ -89,7 +89,7 @@ def send_to_the_end(
 ) -> Ending:
     """Say which batches are left alone and when these are sent, and wait for their end."""
     _print_left_alone(services, batches, screen)
-    _print_when(services, batches[-1], screen)
+    print_when(services, batches[-1], screen)
     return wait_for_batches(services, batches, work, progress)
 
 
@@ -112,7 +112,7 @@ def _print_left_alone(services: Services, batches: Sequence[int], screen: Screen
         screen.say("more_left_alone")
 
 
-def _print_when(services: Services, batch_id: int, screen: Screen) -> None:
+def print_when(services: Services, batch_id: int, screen: Screen) -> None:
     """Say that the window is closed, and until when, if it is."""
     opens_at = report.waits_for_next_night(services, services.ledger.batches.get(batch_id))
     if opens_at is not None:
