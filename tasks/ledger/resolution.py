@@ -71,14 +71,12 @@ class Resolution(LedgerPart):
                 for row in connection.execute(query)
             ]
 
-    def record_at(self, batch_id: int, line: int) -> int:
-        """Return the record that starts on a physical line. Raises LedgerError if none does."""
-        query = select(rows.c.record).where(rows.c.batch_id == batch_id, rows.c.line == line)
+    def record_before(self, batch_id: int, line: int) -> tuple[int, int] | None:
+        """Return (record, line) of the last record that starts on a physical line or before it."""
+        query = select(rows.c.record, rows.c.line).where(rows.c.batch_id == batch_id, rows.c.line <= line)
         with self.engine.read() as connection:
-            found = connection.execute(query).scalar_one_or_none()
-        if found is None:
-            raise LedgerError("no record of batch {batch} starts on line {line}", batch=batch_id, line=line)
-        return int(found)
+            found = connection.execute(query.order_by(rows.c.record.desc()).limit(1)).one_or_none()
+        return None if found is None else (int(found.record), int(found.line))
 
     def customer_of(self, batch_id: int, record: int) -> str:
         """Return the customer id of a record."""
@@ -110,7 +108,10 @@ class Resolution(LedgerPart):
             ).rowcount
             if not changed:
                 raise LedgerError(
-                    "record {record} of batch {batch} does not wait for a person", record=record, batch=batch_id
+                    "line {line} of batch {batch} (record {record}) does not wait for a person",
+                    line=_line(connection, batch_id, record),
+                    batch=batch_id,
+                    record=record,
                 )
             if source_id is not None:
                 self.held_sources.refile(connection, source_id, Holder(batch_id, record, adopted=True))
@@ -135,10 +136,11 @@ class Resolution(LedgerPart):
         holder = self.held_sources.holder_of(connection, source_id)
         if holder is not None:
             raise LedgerError(
-                "source {source} belongs to record {record} of batch {batch} already",
+                "source {source} belongs to line {line} of batch {batch} (record {record}) already",
                 source=source_id,
-                record=holder.record,
+                line=_line(connection, holder.batch_id, holder.record),
                 batch=holder.batch_id,
+                record=holder.record,
             )
 
     def look_up_again(self, batch_id: int, who: str) -> int:
@@ -154,3 +156,9 @@ class Resolution(LedgerPart):
                 self.history.add(connection, batch_id, 0, f"{changed} unclear rows are looked up again", who)
                 self.dispatch.reopen(connection, batch_id)
         return changed
+
+
+def _line(connection: Connection, batch_id: int, record: int) -> int:
+    """Return the line on which a record starts: people type lines."""
+    query = select(rows.c.line).where(rows.c.batch_id == batch_id, rows.c.record == record)
+    return int(connection.execute(query).scalar_one())

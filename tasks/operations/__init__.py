@@ -26,6 +26,7 @@ batch_lifecycle      a batch dispatched, sent, reaped, closed, and the changes o
 foreseen_rows        what would become of the rows of a file that is only checked
 file_policies        when a file is refused because of its invalid records
 sendable_methods     which payment methods this key can register a source for
+find_record          the record on a line that a person has typed
 audit_comparison     one customer's rows compared with what elepay lists: pure
 batch_status         a batch and its rows counted by state
 ===================  ==========================================================================

@@ -10,6 +10,7 @@ from tasks.ledger import UnclearRow
 from tasks.models import RowState
 from tasks.operations import batch_lifecycle
 from tasks.operations.batch_status import BatchStatus, batch_status, require_account
+from tasks.operations.find_record import FoundRecord, find_record
 from tasks.send.retry_policy import retrying_look_up
 from tasks.services import Services
 
@@ -27,7 +28,8 @@ class Resolved:
     """A row that a person has settled."""
 
     status: BatchStatus
-    line: int
+    record: int
+    line: int  #: on which the record starts
     state: RowState
     answer: SourceAnswer | None = None  #: for a row that is created
 
@@ -43,9 +45,9 @@ def resolve_as_created(services: Services, batch_id: int, line: int, source_id: 
     elepay is asked about the source; if it cannot be asked, the person's word counts. Raises LedgerError if elepay has
     no such source, if it belongs to another row, or if the row does not wait for a person.
     """
-    record = _record(services, batch_id, line)
+    found = _found(services, batch_id, line)
     answer = _ask_for_source(services, source_id)
-    return _resolved(services, batch_id, record, line, RowState.CREATED, who, source_id=source_id, answer=answer)
+    return _resolved(services, batch_id, found, RowState.CREATED, who, source_id=source_id, answer=answer)
 
 
 def resolve_as_absent(services: Services, batch_id: int, line: int, *, who: str) -> Resolved:
@@ -54,9 +56,9 @@ def resolve_as_absent(services: Services, batch_id: int, line: int, *, who: str)
     A wrong word would make a second source, so elepay must list the customer's sources without it first. Raises
     LedgerError if elepay has the source or does not answer, or if the row does not wait for a person.
     """
-    record = _record(services, batch_id, line)
-    _require_absence(services, batch_id, record)
-    return _resolved(services, batch_id, record, line, RowState.WAITING, who)
+    found = _found(services, batch_id, line)
+    _require_absence(services, batch_id, found.record)
+    return _resolved(services, batch_id, found, RowState.WAITING, who)
 
 
 def give_up(services: Services, batch_id: int, line: int, *, who: str) -> Resolved:
@@ -64,30 +66,29 @@ def give_up(services: Services, batch_id: int, line: int, *, who: str) -> Resolv
 
     Raises LedgerError if the row does not wait for a person.
     """
-    return _resolved(services, batch_id, _record(services, batch_id, line), line, RowState.UNCLEAR, who)
+    return _resolved(services, batch_id, _found(services, batch_id, line), RowState.UNCLEAR, who)
 
 
-def _record(services: Services, batch_id: int, line: int) -> int:
+def _found(services: Services, batch_id: int, line: int) -> FoundRecord:
     """Return the record on a line, of a batch and a ledger that may be decided about here."""
     services.ledger.require_memory()
     require_account(services, services.ledger.batches.get(batch_id))  # else elepay is asked about a stranger
-    return services.ledger.resolution.record_at(batch_id, line)
+    return find_record(services, batch_id, line)
 
 
 def _resolved(
     services: Services,
     batch_id: int,
-    record: int,
-    line: int,
+    found: FoundRecord,
     state: RowState,
     who: str,
     *,
     source_id: str | None = None,
     answer: SourceAnswer | None = None,
 ) -> Resolved:
-    services.ledger.resolution.resolve(batch_id, record, state, source_id=source_id, who=who)
+    services.ledger.resolution.resolve(batch_id, found.record, state, source_id=source_id, who=who)
     batch_lifecycle.close_finished_batch(services.ledger, batch_id)
-    return Resolved(batch_status(services, batch_id), line, state, answer)
+    return Resolved(batch_status(services, batch_id), found.record, found.line, state, answer)
 
 
 def _ask_for_source(services: Services, source_id: str) -> SourceAnswer:

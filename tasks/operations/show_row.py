@@ -8,6 +8,7 @@ from typing import Any
 
 from tasks.models import ReportRow
 from tasks.operations.batch_status import batch_stands
+from tasks.operations.find_record import find_record
 from tasks.reason_texts import Situation, situation_of
 from tasks.services import Services
 
@@ -23,9 +24,9 @@ class ShownRow:
 
 
 def show_row(services: Services, batch_id: int, line: int) -> ShownRow:
-    """Return the row on a physical line of a batch's file. Raises LedgerError if no record starts there."""
+    """Return the row on a physical line of a batch's file. Raises LedgerError if no record is there."""
     ledger = services.ledger
-    record = ledger.resolution.record_at(batch_id, line)
+    record = find_record(services, batch_id, line).record
     row = ledger.queries.report_row(batch_id, record)
     standing = batch_stands(services, ledger.batches.get(batch_id))
     situation = situation_of(row.state, needs_person=row.needs_person, batch_stands=standing, number=batch_id)

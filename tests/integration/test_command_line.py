@@ -173,3 +173,22 @@ def test_a_file_is_left_to_the_watcher_that_is_at_work_in_the_same_home(tmp_path
     finally:
         watcher.terminate()
         watcher.communicate(timeout=60)
+
+
+def test_any_line_of_a_record_names_it_to_show_and_resolve(tmp_path: Path, simulator: Simulator) -> None:
+    simulator.control(commit_then_drop_connection=1.0, list_500=1.0, max_faults_per_key=1000)
+    onboard = Command(tmp_path, simulator, ONBOARD_LOOK_UPS="1")
+    head = "customer_id,payment_method,resource,description\n"
+    rows = 'cus_1,creditcard,ios,"one\r\ntwo\nthree"\n\ncus_2,creditcard,ios,x\n'
+    (tmp_path / "a.csv").write_bytes((head + rows).encode())
+    assert onboard.json("run", "a.csv")["books"]["unclear"] == 2
+    assert "batch 1, line 2 (record 1): unclear" in onboard("show", 1, 2).stdout
+    inside = onboard("show", 1, 4).stdout
+    assert "line 4 is inside record 1, which starts on line 2\nbatch 1, line 2 (record 1): unclear" in inside
+    for line in (0, 1, 5, 7):
+        done = onboard("show", 1, line)
+        assert (done.returncode, f"no record of batch 1 is on line {line}" in done.stderr) == (2, True)
+    settled = onboard("resolve", 1, 3, "--give-up").stdout
+    assert "line 3 is inside record 1, which starts on line 2\nline 2 of batch 1 is unclear and given up" in settled
+    again = onboard("resolve", 1, 3, "--give-up")
+    assert (again.returncode, "line 2 of batch 1 (record 1) does not wait" in again.stderr) == (2, True)

@@ -154,10 +154,10 @@ def test_a_person_cannot_name_a_source_that_a_row_holds(ledger: Ledger) -> None:
     worker, held = sent(ledger, asked)
     worker.record(*(answer(row, RowState.UNCLEAR) for row in held))
     for source_id, batch in (("src_a", finished), ("src_b", running)):
-        with pytest.raises(LedgerError, match=f"record 1 of batch {batch} already"):
+        with pytest.raises(LedgerError, match=rf"line 2 of batch {batch} \(record 1\) already"):
             ledger.resolution.resolve(asked, 1, RowState.CREATED, source_id=source_id, who="somebody")
     ledger.resolution.resolve(asked, 1, RowState.CREATED, source_id="src_c", who="somebody")
-    with pytest.raises(LedgerError, match=f"record 1 of batch {asked} already"):
+    with pytest.raises(LedgerError, match=rf"line 2 of batch {asked} \(record 1\) already"):
         ledger.resolution.resolve(asked, 2, RowState.CREATED, source_id="src_c", who="somebody")
 
 

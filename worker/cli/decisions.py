@@ -122,7 +122,9 @@ def retry(
 )
 def resolve(
     batch: Annotated[int | None, typer.Argument(help="Number of the batch.", show_default=False)] = None,
-    line: Annotated[int | None, typer.Argument(help="Line of the row in its file.", show_default=False)] = None,
+    line: Annotated[
+        int | None, typer.Argument(help="Line of the row in its file; any line of its record.", show_default=False)
+    ] = None,
     created: Annotated[str | None, typer.Option(help="The source exists: its id.", show_default=False)] = None,
     absent: Annotated[bool, typer.Option("--absent", help="There is no source: send the row again.")] = False,
     give_up: Annotated[bool, typer.Option("--give-up", help="Leave the row as it is.")] = False,
@@ -142,7 +144,7 @@ def resolve(
 @commands.command(epilog="Example:  onboard show 12 301")
 def show(
     batch: BatchArgument,
-    line: Annotated[int, typer.Argument(help="Line of the row in its file.")],
+    line: Annotated[int, typer.Argument(help="Line of the row in its file; any line of its record.")],
     json_output: JsonOption = False,
 ) -> None:
     """Show one row and everything that happened to it."""

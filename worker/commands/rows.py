@@ -49,13 +49,21 @@ def resolve(
         raise SettingsError("say one of --created SOURCE_ID, --absent (send it again) and --give-up")
     if created is not None:
         resolved = resolution.resolve_as_created(services, batch_id, line, created, who=who())
-        _print_answer(screen, created, resolved)
     elif absent:
         resolved = resolution.resolve_as_absent(services, batch_id, line, who=who())
     else:
         resolved = resolution.give_up(services, batch_id, line, who=who())
+    _say_where(screen, line, resolved.line, resolved.record)
+    if created is not None:
+        _print_answer(screen, created, resolved)
     key, command = _what_follows(services, resolved)
-    return say_of_batch(screen, resolved.status, key, line=str(line), command=command)
+    return say_of_batch(screen, resolved.status, key, line=str(resolved.line), command=command)
+
+
+def _say_where(screen: Screen, typed: int, line: int, record: int) -> None:
+    """Say which record a line belongs to that is not its first."""
+    if typed != line:
+        screen.say("inside_record", typed=str(typed), record=str(record), line=str(line))
 
 
 def _print_answer(screen: Screen, source_id: str, resolved: Resolved) -> None:
@@ -113,14 +121,15 @@ def show(services: Services, batch_id: int, line: int, screen: Screen) -> tuple[
     """Show one row: its state and everything that happened to it besides a plain success."""
     shown = show_row(services, batch_id, line)
     row = shown.row
-    numbers = {"batch": str(batch_id), "line": str(line), "record": str(row.record)}
+    _say_where(screen, line, row.line, row.record)
+    numbers = {"batch": str(batch_id), "line": str(row.line), "record": str(row.record)}
     screen.say("row_shown", state=screen.texts(f"state_{row.state}"), **numbers)
     _print_facts(screen, row)
     _print_reasons(screen, shown)
     if shown.history:
         heads = ("when", "attempt", "what", "code", "request", "ms", "who")
         terminal.print_columns(screen, heads, [_history_line(screen.texts, entry) for entry in shown.history])
-    return 0, {"batch": batch_id, "line": line, "row": row._asdict(), "history": list(shown.history)}
+    return 0, {"batch": batch_id, "line": row.line, "row": row._asdict(), "history": list(shown.history)}
 
 
 def _print_facts(screen: Screen, row: ReportRow) -> None:
