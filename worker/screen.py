@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import errno
+import io
 import time
 import tomllib
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from rich.console import Console
 from rich.text import Text
 
 from tasks.reports.i18n import Texts
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +35,19 @@ class Screen:
         """Return why the system refused something, in words."""
         key = f"system_{errno.errorcode.get(error.errno or 0, '')}"
         return self.texts(key) if key in _terminal_texts() else error.strerror or type(error).__name__
+
+    def drawn(self, draw: Callable[[Screen], Result]) -> tuple[Result, Text]:
+        """Return what `draw` returns, and what it prints, as wide and as colourful as here."""
+        console, page = self.console, io.StringIO()
+        like = Console(
+            file=page,
+            width=console.width,
+            force_terminal=console.is_terminal,
+            no_color=console.no_color,
+            highlight=False,
+        )
+        result = draw(replace(self, console=like))
+        return result, Text.from_ansi(page.getvalue().rstrip("\n"), overflow="fold")
 
     def clock_time(self, at: float) -> str:
         """Return a time of day in the people's time zone; with the date if it is not today."""

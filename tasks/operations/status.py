@@ -48,6 +48,14 @@ def show_batch(services: Services, batch_id: int) -> BatchDetail:
     return BatchDetail(status, services.ledger.queries.look_ups_to_come(batch_id) if runs else None, rate)
 
 
+def is_at_rest(services: Services, batch_id: int) -> bool:
+    """Return whether a batch will not move any more without a person. Raises LedgerError if there is none."""
+    batch_lifecycle.end_dead_workers(services.ledger)
+    if services.ledger.batches.get(batch_id).state is BatchState.INTERRUPTED:
+        return True
+    return batch_lifecycle.is_over(services.ledger, batch_id)
+
+
 def list_batches(services: Services) -> BatchList:
     """Return the newest batches, with the fleet's current rate if it has a Redis."""
     rate = fleet_rate(services)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from importlib.metadata import version
 from pathlib import Path
 
 import pytest
-from factories import Command, Simulator, wait_until, write_csv
+from factories import Command, Simulator, running_batch, wait_until, write_csv
 from terminals import Terminal
+
+from tasks.ledger import Ledger
 
 
 def test_retry_writes_its_reports_where_and_how_it_is_told(tmp_path: Path, simulator: Simulator) -> None:
@@ -192,3 +195,39 @@ def test_any_line_of_a_record_names_it_to_show_and_resolve(tmp_path: Path, simul
     assert "line 3 is inside record 1, which starts on line 2\nline 2 of batch 1 is unclear and given up" in settled
     again = onboard("resolve", 1, 3, "--give-up")
     assert (again.returncode, "line 2 of batch 1 (record 1) does not wait" in again.stderr) == (2, True)
+
+
+def test_a_watched_batch_ends_the_watching_with_its_exit_code(tmp_path: Path, simulator: Simulator) -> None:
+    onboard = Command(tmp_path, simulator, ELEPAY_REQUESTS_PER_SECOND="5")
+    run = onboard.start("run", write_csv(tmp_path / "a.csv", 60))
+    wait_until(lambda: simulator.statistics()["created"] >= 1, what="the first row")
+    with Terminal(onboard, "status", 1, "--watch", columns=40) as watching:
+        log = onboard.start("status", 1, "--watch", "--json")
+        watching.until("Ctrl-C ends the watching")
+        watching.until("All 60 created")
+        assert watching.end() == 0
+        shown = "\n".join(watching.shown)
+    assert (shown.count("batch 1: a.csv"), shown.count("created")) == (1, 2), shown
+    assert shown.count("running") == 0, "the last status stands there, and none of those before"
+    out, err = log.communicate(timeout=60)
+    assert (log.returncode, json.loads(out)["state"]) == (0, "finished")
+    assert err.count("batch 1: a.csv") >= 2, "each status that differs"
+    run.communicate(timeout=60)
+    assert onboard("status", 9, "--watch").returncode == 2
+
+
+def test_ctrl_c_ends_the_watching(tmp_path: Path, simulator: Simulator) -> None:
+    onboard = Command(tmp_path, simulator)
+    assert onboard("run", "--canary", 1, write_csv(tmp_path / "a.csv", 2)).returncode == 3
+    assert onboard("status", 1, "--watch").returncode == 3, "it is paused: nothing moves"
+    with Terminal(onboard, "status", "--watch") as watching:
+        watching.until("Ctrl-C ends the watching")
+        watching.type("\x03")
+        assert watching.end() == 0
+    ledger = Ledger.open(onboard.ledger_url)
+    running_batch(ledger, 2)
+    ledger.close()
+    with Terminal(onboard, "status", 2, "--watch") as watching:
+        watching.until("running, nobody at work")
+        watching.type("\x03")
+        assert watching.end() == 3

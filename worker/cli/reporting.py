@@ -16,12 +16,16 @@ commands = typer.Typer()
 @commands.command()
 def status(
     batch: Annotated[int | None, typer.Argument(help="Number of one batch.", show_default=False)] = None,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Show it anew every 2 s, until Ctrl-C or the end of the batch.")
+    ] = False,
     json_output: JsonOption = False,
 ) -> None:
     """List the newest batches, or show where the rows of one stand."""
     from worker.commands import status
 
-    leave(lambda services, screen: status.status(services, batch, screen), json_output=json_output)
+    show = status.watch if watch else status.status
+    leave(lambda services, screen: show(services, batch, screen), json_output=json_output)
 
 
 @commands.command(epilog="Examples:  onboard report 12  ·  onboard report follow-up --days 3")

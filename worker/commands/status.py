@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
+from rich.console import Group
+from rich.live import Live
 from rich.text import Text
 
+from tasks.errors import LedgerError, LedgerReplaced
 from tasks.models import Batch, BatchState
 from tasks.operations.report import report as write_report
-from tasks.operations.status import FleetRate, list_batches, show_batch
+from tasks.operations.status import FleetRate, is_at_rest, list_batches, show_batch
 from tasks.reports.i18n import Texts
 from tasks.services import Services
 from worker import terminal
 from worker.commands.batch_result import batch_json
+from worker.interrupts import STOPPED
 from worker.screen import Screen
+
+#: How often a watched status is looked up, in seconds; and rarer where a look takes long, in multiples of that.
+WATCH_SECONDS = 2.0
+_LOOKS_PART = 4.0
 
 
 def status(services: Services, batch_id: int | None, screen: Screen) -> tuple[int, dict[str, Any]]:
@@ -22,6 +31,61 @@ def status(services: Services, batch_id: int | None, screen: Screen) -> tuple[in
     terminal.print_place(screen, services.account, services.ledger.place)
     terminal.print_trouble(screen, services.ledger.replaced)
     return _list(services, screen) if batch_id is None else _show(services, batch_id, screen)
+
+
+def watch(services: Services, batch_id: int | None, screen: Screen) -> tuple[int, dict[str, Any]]:
+    """Show the status again and again, until Ctrl-C, or until the batch has come to rest.
+
+    Without a terminal each status that differs from the one before is printed. Ctrl-C is the way to leave the list (0),
+    and leaves a batch before its end (3). A ledger that is out of reach after the first look is waited for.
+    """
+    result: dict[str, Any] | None = None
+    with _Shown(screen) as shown:
+        try:
+            while True:
+                began = time.monotonic()
+                try:
+                    at_rest = batch_id is not None and is_at_rest(services, batch_id)
+                    (code, result), drawn = screen.drawn(lambda page: status(services, batch_id, page))
+                except LedgerError as error:
+                    if result is None or isinstance(error, LedgerReplaced):
+                        raise
+                    at_rest, drawn = False, Text(str(error), style="red")
+                shown.show(drawn)
+                if at_rest:
+                    return code, result
+                time.sleep(max(WATCH_SECONDS, _LOOKS_PART * (time.monotonic() - began)))
+        except KeyboardInterrupt:
+            if result is None:
+                raise
+    return (0 if batch_id is None else STOPPED), result
+
+
+class _Shown:
+    """The last status: on a terminal in the place of the one before, elsewhere below it if it differs."""
+
+    def __init__(self, screen: Screen) -> None:
+        self._screen = screen
+        self._last: Text | None = None
+        self._live = Live(console=screen.console, auto_refresh=False) if screen.console.is_terminal else None
+
+    def __enter__(self) -> _Shown:
+        if self._live is not None:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def show(self, drawn: Text) -> None:
+        """Show a status."""
+        if self._live is not None:
+            at = Text(self._screen.texts("watched_at", time=self._screen.clock_time(time.time())), style="dim")
+            self._live.update(Group(drawn, at), refresh=True)
+        elif drawn != self._last:
+            self._screen.console.print(drawn, soft_wrap=True)
+        self._last = drawn
 
 
 def _show(services: Services, batch_id: int, screen: Screen) -> tuple[int, dict[str, Any]]:
