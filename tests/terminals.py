@@ -121,12 +121,12 @@ class Terminal:
         self._display.feed(read)
         return bool(read)
 
-    def until(self, wanted: str, seconds: float = 60.0) -> None:
-        """Read until this was printed, in one piece, since the beginning."""
+    def until(self, wanted: str, seconds: float = 60.0, *, since: str = "") -> None:
+        """Read until this was printed, in one piece, behind `since` (which was)."""
         ends = time.monotonic() + seconds
-        while wanted not in self.text:
+        while wanted not in self.text.partition(since)[2] if since else wanted not in self.text:
             assert time.monotonic() < ends, f"{wanted!r} did not come:\n{self.text}"
-            assert self._read(0.2) or wanted in self.text, f"ended without {wanted!r}:\n{self.text}"
+            assert self._read(0.2), f"ended without {wanted!r}:\n{self.text}"
 
     def type(self, keys: str) -> None:
         """Type something."""

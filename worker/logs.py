@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import re
 import sys
-from collections.abc import MutableMapping
-from typing import Any
+from collections.abc import Callable, Iterator, MutableMapping
+from typing import Any, TextIO
 
 import structlog
 
@@ -34,7 +35,7 @@ def configure(level: str = "INFO") -> None:
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(level)),
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _Handler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
@@ -45,6 +46,35 @@ def configure(level: str = "INFO") -> None:
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
     logging.getLogger("onboard").setLevel(level)
+
+
+class _Handler(logging.StreamHandler[TextIO]):
+    """Writes to standard error, or by whatever has taken its place there for a time."""
+
+    #: What writes a line in the place of standard error.
+    write: Callable[[str], None] | None = None
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if self.write is None:
+            super().emit(record)
+            return
+        try:
+            self.write(self.format(record))
+        except Exception:  # noqa: BLE001 - as every handler: no line of the log ends the program
+            self.handleError(record)
+
+
+@contextlib.contextmanager
+def written_by(write: Callable[[str], None]) -> Iterator[None]:
+    """Give every line of the log to `write` inside of the block, if standard error is a terminal."""
+    handlers = [each for each in logging.getLogger().handlers if isinstance(each, _Handler) and each.stream.isatty()]
+    for handler in handlers:
+        handler.write = write
+    try:
+        yield
+    finally:
+        for handler in handlers:
+            handler.write = None
 
 
 def _without_tracebacks(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
-from rich.console import Group, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
@@ -14,13 +16,33 @@ from tasks.errors import RateLimitUnavailable
 from tasks.models import OPEN_STATES, RowState
 from tasks.reports.i18n import Texts
 from tasks.services import Services
-from worker import terminal
+from worker import logs, terminal
 from worker.screen import Screen
 from worker.wrapping import wrapped
 
 #: A wait that ends sooner is not reported.
 WORTH_SAYING_SECONDS = 3.0
 _ENDED = {RowState.CREATED, RowState.SKIPPED, RowState.INVALID, RowState.REFUSED}
+
+
+@contextlib.contextmanager
+def live_display(
+    console: Console, *, transient: bool = False, refresh_per_second: float | None = None
+) -> Iterator[Live]:
+    """Have a live display on a terminal; what is logged meanwhile appears above it, each line whole.
+
+    What goes to a file goes there as ever.
+    """
+    live = Live(
+        console=console,
+        transient=transient,
+        auto_refresh=refresh_per_second is not None,
+        refresh_per_second=refresh_per_second or 1,
+        redirect_stdout=not console.stderr,
+        redirect_stderr=sys.stderr.isatty(),
+    )
+    with live, logs.written_by(lambda line: console.print(Text.from_ansi(line), soft_wrap=True)):
+        yield live
 
 
 class Progress:
@@ -32,16 +54,16 @@ class Progress:
         self._limit = limit
         self._seen: deque[tuple[float, int]] = deque(maxlen=40)
         self._live: Live | None = None
+        self._open = contextlib.ExitStack()
 
     def __enter__(self) -> Progress:
         if self._console.is_terminal:
-            self._live = Live(console=self._console, refresh_per_second=8, transient=True)
-            self._live.start()
+            self._live = self._open.enter_context(live_display(self._console, transient=True, refresh_per_second=8))
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._live is not None:
-            self._live.stop()
+        self._open.close()
+        self._live = None
 
     @property
     def texts(self) -> Texts:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import signal
 from importlib.metadata import version
 from pathlib import Path
 
 import pytest
-from factories import Command, Simulator, running_batch, wait_until, write_csv
+from factories import Command, Simulator, children, command_line, running_batch, wait_until, write_csv
 from terminals import Terminal
 
 from tasks.ledger import Ledger
@@ -231,3 +234,41 @@ def test_ctrl_c_ends_the_watching(tmp_path: Path, simulator: Simulator) -> None:
         watching.until("running, nobody at work")
         watching.type("\x03")
         assert watching.end() == 3
+
+
+@pytest.mark.parametrize("columns", [60, 160])
+def test_what_is_logged_stands_above_the_live_display_and_is_whole(
+    tmp_path: Path, simulator: Simulator, columns: int
+) -> None:
+    onboard = Command(tmp_path, simulator, ELEPAY_REQUESTS_PER_SECOND="10")
+    file = write_csv(tmp_path / "a.csv", 60)
+    with Terminal(onboard, "run", file, columns=columns) as terminal:
+        terminal.until("rows/s")
+        wait_until(lambda: simulator.statistics()["created"] >= 5, what="the first rows")
+        for worker in children(terminal.process.pid):
+            if b"worker.cli\0worker\0" in command_line(worker):
+                os.kill(worker, signal.SIGKILL)
+        terminal.until("worker process ended")
+        terminal.until("/60", since="worker process ended")
+        shown = terminal.shown
+        (at,) = [number for number, line in enumerate(shown) if "worker process ended" in line]
+        assert re.match(r"20\d\d-\d\d-\d\dT", shown[at]), shown
+        whole = "".join(shown[at : at + 3]).replace(" ", "")
+        assert re.search(r"\[warning\]workerprocessended,startingitagain\w*?code=-9pid=\d+", whole), shown
+        assert any("/60" in line for line in shown[at + 1 :]), "the display is below it"
+        assert not any("/60" in line for line in shown[: at + 1])
+        assert terminal.end(120) == 0
+        assert [line for line in terminal.shown if "worker process ended" in line] == [shown[at]]
+        assert not any("━" in line for line in terminal.shown), "nothing of the display is left"
+
+
+def test_what_is_logged_into_a_file_is_not_on_the_terminal(tmp_path: Path, simulator: Simulator) -> None:
+    onboard = Command(tmp_path, simulator)
+    with (
+        (tmp_path / "log").open("w") as log,
+        Terminal(onboard, "run", write_csv(tmp_path / "a.csv", 3), stderr=log.fileno()) as terminal,
+    ):
+        assert terminal.end() == 0
+        assert "batch accepted" not in terminal.text
+    events = [json.loads(line)["event"] for line in (tmp_path / "log").read_text().splitlines()]
+    assert "batch accepted" in events

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from tasks.services import Services
 from worker import terminal
 from worker.commands.batch_result import batch_json
 from worker.interrupts import STOPPED
+from worker.progress import live_display
 from worker.screen import Screen
 
 #: How often a watched status is looked up, in seconds; and rarer where a look takes long, in multiples of that.
@@ -67,16 +69,16 @@ class _Shown:
     def __init__(self, screen: Screen) -> None:
         self._screen = screen
         self._last: Text | None = None
-        self._live = Live(console=screen.console, auto_refresh=False) if screen.console.is_terminal else None
+        self._live: Live | None = None
+        self._open = contextlib.ExitStack()
 
     def __enter__(self) -> _Shown:
-        if self._live is not None:
-            self._live.start()
+        if self._screen.console.is_terminal:
+            self._live = self._open.enter_context(live_display(self._screen.console))
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._live is not None:
-            self._live.stop()
+        self._open.close()
 
     def show(self, drawn: Text) -> None:
         """Show a status."""
