@@ -20,10 +20,11 @@ options         arguments and options that several share; exit codes
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import sys
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -36,6 +37,8 @@ from worker.failures import line_of_end, spoken_language, take_any_text
 
 #: The name under which pip knows the program.
 PACKAGE = "elepay-onboarding"
+#: With this variable a shell asks for what may follow; its name is typer's.
+COMPLETES = "_ONBOARD_COMPLETE"
 
 app = typer.Typer(
     name="onboard",
@@ -44,7 +47,6 @@ app = typer.Typer(
     epilog="Exit codes: 0 all rows created or skipped · 1 rows to look at · 2 unusable input or settings ·"
     " 3 halted, paused or interrupted · 70 not enough memory.",
     no_args_is_help=True,
-    add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},  # of every command below it as well
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
@@ -84,6 +86,8 @@ def main() -> None:
         _say_no_memory()
     gc.disable()  # until everything is loaded: `collect_from_now_on`
     try:
+        if COMPLETES in os.environ:
+            _complete()
         app(prog_name="onboard")
     except BrokenPipeError:  # `onboard status | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -93,6 +97,26 @@ def main() -> None:
             fail_by(error, json_output="--json" in sys.argv)
         except typer.Exit as end:
             raise SystemExit(end.exit_code) from None
+
+
+def _complete() -> NoReturn:
+    """Answer a shell that asks what may follow, quickly, and with nothing if it cannot be told.
+
+    Without helps: typer would load what shows them, which takes longer than all the rest, and fish asks twice.
+    """
+    root = typer.main.get_command(app)
+    _leave_out_helps(root)
+    with contextlib.suppress(Exception):
+        root(prog_name="onboard")
+    raise SystemExit(ALL_DONE)
+
+
+def _leave_out_helps(command: Any) -> None:
+    command.help = command.short_help = None
+    for parameter in command.params:
+        parameter.help = None
+    for child in getattr(command, "commands", {}).values():
+        _leave_out_helps(child)
 
 
 def _say_no_memory() -> NoReturn:

@@ -31,8 +31,12 @@ VerifyFirstOption = Annotated[
 YesOption = Annotated[bool, typer.Option("--yes", help="Do not ask; without a terminal nobody is asked.")]
 
 
+#: As `tasks.reason_texts` has them, which takes long to load for a shell that completes.
+_LANGUAGES = ("en", "ja")
+
+
 def _known_language(lang: str | None) -> str | None:
-    if lang not in (None, "en", "ja"):
+    if lang not in (None, *_LANGUAGES):
         raise typer.BadParameter(Sentence("{lang!r} is no language of this program: en or ja", lang=lang))
     return lang
 
@@ -40,6 +44,9 @@ def _known_language(lang: str | None) -> str | None:
 LangOption = Annotated[
     str | None,
     typer.Option(
-        help="Language of what is printed and of reports: en or ja.", show_default=False, callback=_known_language
+        help="Language of what is printed and of reports: en or ja.",
+        show_default=False,
+        callback=_known_language,
+        autocompletion=lambda: list(_LANGUAGES),
     ),
 ]

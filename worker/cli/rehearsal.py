@@ -15,12 +15,21 @@ from worker.failures import failure_of, require_free_port
 commands = typer.Typer()
 
 
+def _profiles() -> list[str]:
+    """Return the names of the bundled profiles, for a shell that completes."""
+    from simulator.profile import profile_names
+
+    return profile_names()
+
+
 @commands.command(
     epilog="Examples:  onboard rehearse customers.csv  ·  onboard rehearse --profile clean --lang ja customers.csv"
 )
 def rehearse(
     file: FileArgument,
-    profile: Annotated[str, typer.Option(help="Name of a profile of the simulator, or a TOML file.")] = "rough_night",
+    profile: Annotated[
+        str, typer.Option(help="Name of a profile of the simulator, or a TOML file.", autocompletion=_profiles)
+    ] = "rough_night",
     seed: Annotated[int, typer.Option(help="The same seed gives the same faults.")] = 1,
     reports: ReportsOption = None,
     workers: WorkersOption = None,
@@ -51,7 +60,9 @@ def simulator(
     host: Annotated[
         str, typer.Option(help="Loopback; 0.0.0.0 inside of a container only: whoever reaches it reads and turns all.")
     ] = "127.0.0.1",
-    profile: Annotated[str, typer.Option(help="Name of a profile, or a TOML file.")] = "clean",
+    profile: Annotated[
+        str, typer.Option(help="Name of a profile, or a TOML file.", autocompletion=_profiles)
+    ] = "clean",
     seed: Annotated[int, typer.Option(help="The same seed gives the same faults.")] = 1,
 ) -> None:
     """Serve elepay on localhost with its faults, to rehearse a file before the live run."""
