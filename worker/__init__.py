@@ -26,6 +26,7 @@ questions              asks the person at the terminal before what cannot be tak
 screen                 where a command prints, and in which language
 wrapping               Japanese text that breaks between its characters
 interrupts             Ctrl-C and SIGTERM, obeyed whatever hangs
+streams                output that nobody reads any more ends no command
 logs                   one event a line, ids always, personal data and keys never
 =====================  ====================================================================
 """

@@ -102,7 +102,8 @@ class Interrupts:
 
 
 def _end(line: str) -> None:
-    os.write(2, f"\n{line}\n".encode())
+    with contextlib.suppress(OSError):  # nobody reads it
+        os.write(2, f"\n{line}\n".encode())
     os._exit(STOPPED)
 
 

@@ -329,3 +329,41 @@ def test_a_shell_that_completes_waits_for_nothing_heavy() -> None:
     heavy = {"celery", "httptools", "jinja2", "kombu", "pandas", "redis", "requests", "rich", "sqlalchemy", "structlog"}
     assert "typer" in imported
     assert heavy & imported == set()
+
+
+def test_a_reader_that_goes_changes_no_exit_code(tmp_path: Path, simulator: Simulator) -> None:
+    onboard = Command(tmp_path, simulator)
+    assert onboard("run", "--canary", 1, write_csv(tmp_path / "a.csv", 2)).returncode == 3
+    (tmp_path / "bad.csv").write_text("customer_id,payment_method,resource\n" + ",creditcard,ios\n" * 30)
+    for words, code in (
+        ("--help", 0),
+        ("status", 0),
+        ("status --json", 0),
+        ("status --watch", 0),
+        ("status 1", 3),
+        ("status 9 --json", 2),
+        ("check bad.csv", 1),
+        ("no-such-command", 2),
+        ("run --canary 1 a.csv", 3),
+    ):
+        process = onboard.start(*words.split())
+        for stream in (process.stdout, process.stderr):
+            assert stream is not None
+            stream.close()
+        assert process.wait(60) == code, words
+
+
+def test_what_has_a_reader_is_read_to_its_end(tmp_path: Path) -> None:
+    onboard = Command(tmp_path)
+    head = subprocess.run(
+        [f"{sys.executable} -m worker.cli resolve --help | head -n 2; echo ${{PIPESTATUS[0]}}"],
+        shell=True,
+        executable="bash",
+        env={**onboard.environment, "PYTHONPATH": str(ROOT)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert head.stdout.splitlines()[-1] == "0"
+    assert "Usage: onboard resolve" in head.stdout
+    assert head.stderr == ""

@@ -34,6 +34,7 @@ from worker.cli.command_runner import fail_by
 from worker.cli.options import ALL_DONE
 from worker.cli.usage_errors import Commands
 from worker.failures import line_of_end, spoken_language, take_any_text
+from worker.streams import outlive_readers
 
 #: The name under which pip knows the program.
 PACKAGE = "elepay-onboarding"
@@ -81,6 +82,7 @@ def _options_of_all(
 def main() -> None:
     """Run the command line (the console script `onboard`)."""
     save_address_space()
+    outlive_readers()
     take_any_text()
     if is_too_small():
         _say_no_memory()
@@ -89,9 +91,6 @@ def main() -> None:
         if COMPLETES in os.environ:
             _complete()
         app(prog_name="onboard")
-    except BrokenPipeError:  # `onboard status | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise SystemExit(ALL_DONE) from None
     except Exception as error:  # noqa: BLE001 - what no command has explained
         try:
             fail_by(error, json_output="--json" in sys.argv)

@@ -57,8 +57,6 @@ def leave(
     except KeyboardInterrupt:
         message, spoken = Sentence("interrupted"), lang or spoken_language(settings)
         fail(message, code="interrupted", exit_code=STOPPED, json_output=json_output, lang=spoken)
-    except BrokenPipeError:
-        raise
     except Exception as error:  # noqa: BLE001 - a door: whatever it is, a person gets a sentence
         fail_by(error, json_output=json_output, lang=lang or spoken_language(settings))
     if json_output:

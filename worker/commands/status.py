@@ -22,6 +22,7 @@ from worker.commands.batch_result import batch_json
 from worker.interrupts import STOPPED
 from worker.progress import live_display
 from worker.screen import Screen
+from worker.streams import is_unread
 
 #: How often a watched status is looked up, in seconds; and rarer where a look takes long, in multiples of that.
 WATCH_SECONDS = 2.0
@@ -39,7 +40,8 @@ def watch(services: Services, batch_id: int | None, screen: Screen) -> tuple[int
     """Show the status again and again, until Ctrl-C, or until the batch has come to rest.
 
     Without a terminal each status that differs from the one before is printed. Ctrl-C is the way to leave the list (0),
-    and leaves a batch before its end (3). A ledger that is out of reach after the first look is waited for.
+    and leaves a batch before its end (3); so does the end of whoever reads. A ledger that is out of reach after the
+    first look is waited for.
     """
     result: dict[str, Any] | None = None
     with _Shown(screen) as shown:
@@ -56,6 +58,8 @@ def watch(services: Services, batch_id: int | None, screen: Screen) -> tuple[int
                 shown.show(drawn)
                 if at_rest:
                     return code, result
+                if is_unread(screen.console.file):
+                    break
                 time.sleep(max(WATCH_SECONDS, _LOOKS_PART * (time.monotonic() - began)))
         except KeyboardInterrupt:
             if result is None:
