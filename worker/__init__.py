@@ -14,6 +14,7 @@ failures               what is said about whatever was raised
 worker_pool            the workers of a run: started, watched, stopped; the lock of a home folder
 embedded_redis         a Valkey of our own for the life of one command
 worker_process         `onboard worker`: Celery's consumer with our sending loop
+worker_name            the name of a worker, which no other of its fleet has
 beat                   `onboard beat`: the clock of a fleet
 celery_app             broker, queue, schedule, time limits
 received_messages      messages that this program does not send are dropped before Celery sees them

@@ -6,6 +6,7 @@ Sweeping is not scheduled: every worker of a fleet does it by itself (`worker_pr
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -13,14 +14,17 @@ from typing import Any
 import structlog
 from celery import Celery
 from celery.beat import PersistentScheduler
-from celery.signals import setup_logging, worker_ready, worker_shutdown, worker_shutting_down
+from celery.signals import celeryd_init, setup_logging, worker_ready, worker_shutdown, worker_shutting_down
 from kombu.exceptions import OperationalError
 
 from tasks import celery_tasks
 from tasks.celery_tasks import QUEUE, SCHEDULE
+from tasks.errors import SettingsError
 from tasks.models import Account
 from tasks.settings import load_settings
 from worker import logs
+from worker.failures import UNUSABLE
+from worker.worker_name import WorkerName
 
 #: The broker cannot be reached; no OSError, whatever raised it first.
 BrokerUnreachable = OperationalError
@@ -32,6 +36,8 @@ QUEUE_EXPIRES_SECONDS = 3600
 SOCKET_SECONDS = 10
 #: Seconds between two sweeps of a fleet's worker.
 REAP_SECONDS = 2.0
+#: The name that this worker holds.
+_names: list[WorkerName] = []
 #: A signal has asked this worker to end; without one, its end is a failure.
 told_to_end = threading.Event()
 
@@ -129,6 +135,28 @@ def use_queue_of(runner: int | None) -> None:
         app.conf.update(task_default_queue=queue, task_queues={queue: expires})
 
 
+def hold_name(name: str) -> None:
+    """Hold a worker's name, as Celery has it, as long as this process lives; those of one command's own need not.
+
+    Raises SettingsError if another worker of the fleet has it.
+    """
+    if not _names and app.conf.task_default_queue == QUEUE and _settings.redis_url is not None:
+        held = WorkerName(_settings.redis_url, _account.key, name)
+        held.take()
+        held.keep()
+        _names.append(held)
+
+
+@celeryd_init.connect
+def _require_own_name(sender: str, **_: Any) -> None:
+    """End a worker that Celery's command line has started with the name of another."""
+    try:
+        hold_name(sender)
+    except SettingsError as error:
+        sys.stderr.write(f"onboard: {error}\n")
+        raise SystemExit(UNUSABLE) from error
+
+
 @setup_logging.connect
 def _set_up_logging(**_: Any) -> None:
     logs.configure(_settings.log_level)
@@ -153,3 +181,5 @@ def _stop_sending(**_: Any) -> None:
 def _stop_loop(**_: Any) -> None:
     services = celery_tasks.built_services()
     services.send_loop.stop(services.settings.total_timeout_seconds)
+    for name in _names:
+        name.release()

@@ -37,7 +37,7 @@ RESTART_SECONDS = 1.0
 
 def work(name: str) -> int:
     """Work until SIGTERM or SIGINT; return the exit code. Raises OnboardingError if it cannot start."""
-    from worker.celery_app import REAP_SECONDS, SLICE_THREADS, app, told_to_end, use_queue_of
+    from worker.celery_app import REAP_SECONDS, SLICE_THREADS, app, hold_name, told_to_end, use_queue_of
 
     collect_from_now_on()
     sys.setswitchinterval(SWITCH_SECONDS)
@@ -48,6 +48,8 @@ def work(name: str) -> int:
     if runner:
         services.runner = int(runner)
         use_queue_of(services.runner)
+    node = f"onboard-{name}@{socket.gethostname()}"
+    hold_name(node)
     if parent is not None:  # `onboard run` reaps for its own workers
         threading.Thread(target=_end_with, args=(int(parent),), name="parent", daemon=True).start()
     else:
@@ -63,7 +65,7 @@ def work(name: str) -> int:
         pages = partial(HealthServer, services, trouble=_failure, pulses={"sweep": reaped})
         serve(pages, settings.metrics_host, settings.metrics_port)
     consumer = app.Worker(  # not worker_main: Celery's command line takes a fifth of a worker's start to load
-        hostname=f"onboard-{name}@{socket.gethostname()}",
+        hostname=node,
         pool_cls="threads",
         concurrency=SLICE_THREADS,
         loglevel="WARNING",

@@ -244,3 +244,36 @@ def require_writable(url: str) -> None:
         raise RateLimitUnavailable(why_not(error)) from error
     finally:
         client.close()
+
+
+_HOLD = """
+local holder = redis.call('GET', KEYS[1])
+if holder and holder:sub(1, #ARGV[1]) ~= ARGV[1] and holder ~= ARGV[4] then return holder end
+redis.call('SET', KEYS[1], ARGV[1] .. ARGV[2], 'PX', ARGV[3])
+return ARGV[1] .. ARGV[2]
+"""
+_RELEASE = """
+local holder = redis.call('GET', KEYS[1])
+if holder and holder:sub(1, #ARGV[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end
+return ''
+"""
+
+
+def hold_key(client: Redis, key: str, owner: str, beat: int, seconds: float, *, instead_of: str = "") -> str:
+    """Hold a key for so long unless another owner does; return what stands there then: its owner and its last beat.
+
+    `instead_of` is what stood there of an owner that is known to be gone. Raises RateLimitUnavailable.
+    """
+    try:
+        found = client.eval(_HOLD, 1, key, owner, str(beat), str(round(seconds * 1000)), instead_of)
+    except RedisError as error:
+        raise RateLimitUnavailable(why_not(error)) from error
+    return cast(bytes, found).decode("utf-8", "replace")
+
+
+def release_key(client: Redis, key: str, owner: str) -> None:
+    """Give a key up that this owner holds. Raises RateLimitUnavailable."""
+    try:
+        client.eval(_RELEASE, 1, key, owner)
+    except RedisError as error:
+        raise RateLimitUnavailable(why_not(error)) from error

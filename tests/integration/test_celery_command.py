@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from factories import ROOT, Command, Simulator, wait_until, write_csv
+
+from tasks.send.rate_limit import connect
 
 
 @pytest.fixture
@@ -60,3 +63,31 @@ def test_a_worker_that_celery_starts_sends_rows_once_and_ends_in_order(
     wait_until(lambda: process.poll() is not None, 60, "the end of the worker")
     out, _ = process.communicate(timeout=10)
     assert process.returncode == 0, out
+
+
+def test_a_second_worker_of_one_name_is_refused_and_a_restarted_one_is_not(fleet: Command) -> None:
+    write_csv(fleet.folder / "a.csv", 2)
+    assert fleet("status").returncode == 0
+
+    def holds(name: str) -> bool:
+        return bool(connect(fleet.environment["REDIS_URL"]).keys(f"onboard:worker:*:{name}@*"))
+
+    worker = fleet.start("worker", "--name", "one")
+    wait_until(lambda: holds("onboard-one"), 60, "the first worker")
+    second = fleet("worker", "--name", "one")
+    assert second.returncode == 2
+    assert "another worker of this fleet has the name onboard-one@" in second.stderr
+    third = celery(fleet, "worker", "--pool", "threads", "-n", f"onboard-one@{socket.gethostname()}")
+    said, _ = third.communicate(timeout=60)
+    assert third.returncode == 2, said
+    assert "another worker of this fleet has the name" in said
+    assert "Traceback" not in said
+    worker.kill()
+    worker.communicate(timeout=10)
+    again = fleet.start("worker", "--name", "one")
+    wait_until(lambda: fleet.json("run", "--no-wait", fleet.folder / "a.csv")["exit"] == 0, 60, "its successor")
+    assert again.poll() is None
+    again.terminate()
+    again.communicate(timeout=60)
+    assert again.returncode == 0
+    assert not holds("onboard-one"), "a worker that is told to end gives its name up"
