@@ -50,9 +50,9 @@ class Screen:
         return result, Text.from_ansi(page.getvalue().rstrip("\n"), overflow="fold")
 
     def clock_time(self, at: float) -> str:
-        """Return a time of day in the people's time zone; with the date if it is not today."""
+        """Return a time of day with its zone, which is the people's; with the date if it is not today."""
         today = self.texts.time(time.time(), self.texts("time_day"))
-        return self.texts.time(at, self.texts("time_minute")).removeprefix(f"{today} ")
+        return self.texts.time(at, self.texts("time_minute_zone")).removeprefix(f"{today} ")
 
 
 def open_screen(lang: str, time_zone: str, *, on_stderr: bool = False) -> Screen:

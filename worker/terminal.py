@@ -45,7 +45,7 @@ def next_time(text: str, zone: str) -> float:
 
 def look_ups_to_come(texts: Texts, batch_id: int, to_come: LookUpsToCome) -> str:
     """Return the sentence that says which rows in doubt a batch waits for, and until when."""
-    until = texts.time(to_come.last_at, "%H:%M:%S")
+    until = texts.time(to_come.last_at, "%H:%M:%S %Z")
     return texts("look_ups_to_come", count=to_come.rows, batch=str(batch_id), until=until)
 
 

@@ -25,7 +25,7 @@ class FollowUpReport:
     days: float
     sources: int
     by_status: Mapping[str, int]
-    examples: tuple[tuple[str, ...], ...]  #: its first lines, in the order of COLUMNS
+    examples: tuple[tuple[str, ...], ...]  #: its first lines, in the order of COLUMNS, their times with the zone
 
 
 def report_follow_up(
@@ -54,11 +54,11 @@ class _Lines:
             self.by_status[kind] += 1
             line = self._line(source, kind)
             if len(self.examples) < EXAMPLES:
-                self.examples.append(line)
+                self.examples.append(self._line(source, kind, " %Z"))
             yield line
 
-    def _line(self, source: SourceLine, kind: str) -> tuple[str, ...]:
-        since = self.texts.time(source.since, "%Y-%m-%d %H:%M") if source.since else ""
+    def _line(self, source: SourceLine, kind: str, zone: str = "") -> tuple[str, ...]:
+        since = self.texts.time(source.since, f"%Y-%m-%d %H:%M{zone}") if source.since else ""
         action = self.texts(f"follow_up_{kind}")
         return (
             str(source.batch_id),

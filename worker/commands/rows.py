@@ -159,5 +159,4 @@ def _print_reasons(screen: Screen, shown: ShownRow) -> None:
 def _history_line(texts: Texts, entry: Mapping[str, Any]) -> tuple[str, ...]:
     values = [str(entry[name] or "") for name in ("attempt", "code", "request_id", "latency_ms", "who")]
     attempt, *others = values
-    when = texts.time(entry["at"], texts("time_second"))
-    return when, attempt, history_texts.in_words(str(entry["what"] or ""), texts), *others
+    return texts.time(entry["at"]), attempt, history_texts.in_words(str(entry["what"] or ""), texts), *others
