@@ -114,9 +114,9 @@ class Progress:
         self._seen.append((time.monotonic(), ended))
         (first_at, first), (last_at, last) = self._seen[0], self._seen[-1]
         speed = (last - first) / (last_at - first_at) if last_at > first_at else 0.0
-        pace = self.texts("pace", rate=f"{speed:,.0f}")
+        pace = self.texts("pace", rate=self.texts.rate(speed))
         if rate is not None and self._limit is not None:
-            pace += self.texts("pace_allowed", rate=f"{rate:,.0f}")
+            pace += self.texts("pace_allowed", rate=self.texts.rate(rate))
         if speed > 0 and ended < total:
             pace += self.texts("pace_left", duration=self.texts.duration((total - ended) / speed))
         return pace
@@ -144,8 +144,9 @@ class BatchesDisplay:
             return None, self._progress.texts("redis_silent")
         if current.rate >= 0.95 * current.limit:
             return current.rate, ""
-        rate, limit = f"{current.rate:,.1f}", f"{current.limit:,.0f}"
-        return current.rate, self._progress.texts("throttled_now", rate=rate, limit=limit)
+        texts = self._progress.texts
+        rate, limit = texts.rate(current.rate), texts.rate(current.limit)
+        return current.rate, texts("throttled_now", rate=rate, limit=limit)
 
     def look_ups_to_come(self, batch_id: int, count: Mapping[RowState, int]) -> str:
         """Return the sentence for the live display, or ""; without a display it is printed whenever it changes much."""

@@ -46,9 +46,13 @@ class Texts:
 
     def number(self, value: float) -> str:
         """Return a number as people read it: 9,812 or 19.8."""
-        if isinstance(value, int) or value >= 100 or value == int(value):
+        if isinstance(value, int) or value >= 100 or round(value, 1) == round(value):
             return f"{value:,.0f}"
         return f"{value:,.1f}"
+
+    def rate(self, value: float) -> str:
+        """Return how many in a second: 9,812, 55, 2.5 or 0.04."""
+        return self.number(round(value) if value >= 10 else value) if value >= 0.05 else f"{value:.1g}"
 
     def share(self, part: int, whole: int) -> str:
         """Return a share in percent; never 0 % or 100 % unless it is exactly that."""
@@ -82,7 +86,7 @@ class Texts:
         """Return a duration in its two largest units."""
         whole = round(seconds)
         if whole < 1:
-            return self("seconds", count=f"{seconds:.1f}")
+            return self("seconds", count=self.number(seconds))
         parts = [("hours", whole // 3600), ("minutes", whole % 3600 // 60), ("seconds", whole % 60)]
         first = next(at for at, (_, count) in enumerate(parts) if count)
         return " ".join(self(unit, count=count) for unit, count in parts[first : first + 2] if count)

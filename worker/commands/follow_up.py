@@ -40,7 +40,8 @@ def report_follow_up(
         at = follow_up_report.COLUMNS.index("status")
         lines = [(*line[:at], screen.texts.status(line[at]), *line[at + 1 :]) for line in written.examples]
         terminal.print_columns(screen, follow_up_report.COLUMNS, lines, right=("batch", "line"))
-    screen.say("follow_up_verdict", count=written.sources, days=f"{written.days:g}")
+    days_shown = screen.texts("follow_up_days", count=1 if written.days == 1 else f"{written.days:g}")
+    screen.say("follow_up_verdict", count=written.sources, days=days_shown)
     screen.console.print(str(written.path), soft_wrap=True)
     return (1 if written.sources else 0), {
         "sources": written.sources,

@@ -236,11 +236,11 @@ def _print(screen: Screen, compared: Mapping[str, Any], profile: str, home: Path
     screen.console.print()
     screen.say(
         "simulator_saw",
-        requests=compared["requests"],
+        requests=screen.texts("simulator_requests", count=compared["requests"]),
         throttled=compared["throttled"],
-        lost=compared["answers_lost"],
+        lost=screen.texts("simulator_answers", count=compared["answers_lost"]),
     )
-    screen.say("simulator_holds", references=compared["references"], doubled=compared["doubled"])
+    screen.say("simulator_holds", count=compared["references"], doubled=compared["doubled"])
     screen.say("simulator_agrees" if compared["agree"] else "simulator_disagrees")
     screen.say("rehearsal_sent_nothing", profile=profile)
     screen.say("rehearsal_folder", folder=home)

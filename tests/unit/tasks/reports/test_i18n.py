@@ -14,10 +14,28 @@ from tasks.reports.timeline_chart import timeline
 
 
 @pytest.mark.parametrize(
-    ("value", "shown"), [(0, "0"), (9812, "9,812"), (19.84, "19.8"), (20.0, "20"), (1234.5, "1,234"), (0.04, "0.0")]
+    ("value", "shown"),
+    [(0, "0"), (9812, "9,812"), (19.84, "19.8"), (20.0, "20"), (19.96, "20"), (1234.5, "1,234"), (0.04, "0")],
 )
 def test_numbers_are_written_as_people_read_them(value: float, shown: str) -> None:
     assert Texts("en", "UTC").number(value) == shown
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (9812.3, "9,812"),
+        (54.6, "55"),
+        (10.0, "10"),
+        (2.5, "2.5"),
+        (1.0, "1"),
+        (0.333, "0.3"),
+        (0.04, "0.04"),
+        (0.0, "0"),
+    ],
+)
+def test_a_rate_has_a_decimal_where_it_matters(value: float, shown: str) -> None:
+    assert Texts("en", "UTC").rate(value) == shown
 
 
 @given(st.integers(0, 10**6), st.integers(1, 10**6))
