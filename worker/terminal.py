@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Literal
 from zoneinfo import ZoneInfo
 
 from rich.table import Table
@@ -17,7 +18,7 @@ from tasks.reason_texts import sentence
 from tasks.reports import recommendations
 from tasks.reports.i18n import Texts
 from worker.screen import Screen
-from worker.wrapping import Wrapped, wrapped
+from worker.wrapping import longest_word, wrapped
 
 #: Colour of each state, in the order in which they are shown.
 COLOURS = {
@@ -60,39 +61,63 @@ def print_columns(
 def print_table(
     screen: Screen, titles: Sequence[str], rows: Sequence[Sequence[str | Text]], right: Collection[str] = ()
 ) -> None:
-    """Print rows under their titles, or, where the columns would be slivers, each row as lines of its own.
+    """Print rows under their titles, or, where a word would not fit into its column, each row as lines of its own.
 
-    Columns without any value are left out.
+    No id, path or other word is ever broken. Columns without any value are left out.
     """
     kept = [at for at in range(len(titles)) if any(len(row[at]) for row in rows)]
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-    for at in kept:
-        table.add_column(titles[at], overflow="fold", justify="right" if titles[at] in right else "left")
-    for row in rows:
-        table.add_row(*(_text(row[at]) for at in kept))
-    console = screen.console
-    whole = console.measure(table, options=console.options.update(width=_ANY_WIDTH)).maximum
-    if console.width >= _NARROW or whole <= console.width:
+    cells = [[Text(titles[at]) for at in kept], *([_text(row[at]) for at in kept] for row in rows)]
+    columns = list(zip(*cells, strict=True))
+    least = [max(map(longest_word, column)) for column in columns]
+    wanted = [max(cell.cell_len for cell in column) for column in columns]
+    room = screen.console.width - _GAP * len(kept)
+    if sum(least) <= room:
+        table = Table(box=None, padding=(0, _GAP, 0, 0), header_style="dim")
+        for (title, *_), width in zip(columns, _widths(least, wanted, room), strict=True):
+            justify: Literal["left", "right"] = "right" if title.plain in right else "left"
+            table.add_column(title, overflow="fold", justify=justify, width=width)
+        for row in cells[1:]:
+            table.add_row(*map(wrapped, row))
         screen.console.print(table)
         return
-    for row in rows:
-        lines = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
-        lines.add_column(style="dim", no_wrap=True)
-        lines.add_column(overflow="fold")
-        for at in kept:
-            if len(row[at]):
-                lines.add_row(titles[at], _text(row[at]))
-        screen.console.print(lines)
+    for row in cells[1:]:
+        labelled = zip(cells[0], row, strict=True)
+        print_fields(screen, [(Text(title.plain, style="dim"), cell) for title, cell in labelled if len(cell)])
         screen.console.print()
 
 
-def _text(value: str | Text) -> Text | Wrapped:
-    return wrapped(value if isinstance(value, Text) else Text(value))
+def print_fields(screen: Screen, fields: Sequence[tuple[Text, Text]]) -> None:
+    """Print values beside their labels; a value with a word that does not fit there begins on a line of its own."""
+    left = max((label.cell_len for label, _ in fields), default=0) + _GAP
+    for label, value in fields:
+        if longest_word(value) + left > screen.console.width:
+            screen.console.print(label, soft_wrap=True)
+            screen.console.print(value, soft_wrap=True)
+            continue
+        line = Table.grid(padding=(0, _GAP, 0, 0))
+        line.add_column(width=left - _GAP, no_wrap=True)
+        line.add_column(overflow="fold")
+        line.add_row(label, wrapped(value))
+        screen.console.print(line)
 
 
-#: Narrower terminals get lines in place of wide tables.
-_NARROW = 80
-_ANY_WIDTH = 10_000
+def _widths(least: Sequence[int], wanted: Sequence[int], room: int) -> list[int]:
+    """Return a width for each column: its least, and of what is left as much as it wants, the modest ones first."""
+    widths, left = list(least), room - sum(least)
+    by_need = sorted(range(len(least)), key=lambda at: wanted[at] - least[at])
+    for done, at in enumerate(by_need):
+        more = max(0, min(wanted[at] - least[at], left // (len(by_need) - done)))
+        widths[at] += more
+        left -= more
+    return widths
+
+
+def _text(value: str | Text) -> Text:
+    return value if isinstance(value, Text) else Text(value)
+
+
+#: Blanks between columns.
+_GAP = 2
 
 
 def batch_state(texts: Texts, state: BatchState) -> str:
@@ -147,7 +172,7 @@ def print_counts(
     colour = "green" if well else "yellow"
     screen.console.print(wrapped(Text(verdict(texts, batch, counts, skipped), style=f"bold {colour}")))
     if said := _how_it_stands(texts, batch):
-        screen.console.print(wrapped(Text(said, style="red")))
+        screen.console.print(Text(said, style="red"), soft_wrap=True)
     table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
     for name in ("created", "skipped", "invalid", "refused", "unclear", "open"):
         number = getattr(counts, name)
@@ -159,7 +184,7 @@ def print_counts(
     table.add_row(Text(texts("head_records"), style="bold"), total, sign)
     screen.console.print(table)
     if seconds is not None and seconds > 0:
-        screen.say("run_took", style="dim", duration=texts.duration(seconds), rate=f"{counts.created / seconds:,.0f}")
+        screen.say("run_took", style="dim", duration=texts.duration(seconds), rate=texts.rate(counts.created / seconds))
 
 
 #: The sentences of these stops name the state of their batch.

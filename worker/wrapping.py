@@ -54,3 +54,8 @@ def _lines(line: str, width: int) -> Iterator[str]:
             *whole, current = chop_cells(current, width)
             yield from whole
     yield current.rstrip()
+
+
+def longest_word(text: Text) -> int:
+    """Return the cells of the longest piece of a text that is never broken."""
+    return max((cell_len(piece.strip()) for piece in _PIECE.findall(text.plain)), default=0)

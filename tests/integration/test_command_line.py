@@ -8,7 +8,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
 
@@ -367,3 +367,45 @@ def test_what_has_a_reader_is_read_to_its_end(tmp_path: Path) -> None:
     assert head.stdout.splitlines()[-1] == "0"
     assert "Usage: onboard resolve" in head.stdout
     assert head.stderr == ""
+
+
+@pytest.fixture(scope="module")
+def unclear_rows(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Command, list[str]]]:
+    """A home with long names in which one row of each kind waits for a person; and what no terminal may break."""
+    folder = tmp_path_factory.mktemp("a-folder-with-a-rather-long-name")
+    with Simulator(commit_then_drop_connection=1.0, list_500=1.0, max_faults_per_key=1000) as simulator:
+        onboard = Command(folder, simulator, ONBOARD_LOOK_UPS="1", ONBOARD_PENDING_DAYS="0")
+        write_csv(folder / "customers-of-the-night.csv", 2, prefix="cus_with_a_rather_long_id_")
+        first = onboard.json("run", "customers-of-the-night.csv")
+        assert first["books"]["unclear"] == 2, first
+        simulator.control(commit_then_drop_connection=0.0, list_500=0.0)
+        assert onboard("run", write_csv(folder / "b.csv", 2)).returncode == 0
+        references = [row["reference"] for row in onboard.json("resolve")["unclear"]]
+        yield onboard, [*references, *(source["id"] for source in simulator.sources())]
+
+
+@pytest.mark.parametrize("lang", ["en", "ja"])
+@pytest.mark.parametrize("columns", [60, 80, 120])
+def test_no_terminal_breaks_an_id_a_path_or_a_command(
+    unclear_rows: tuple[Command, list[str]], columns: int, lang: str
+) -> None:
+    onboard, ids = unclear_rows
+    onboard.environment |= {"COLUMNS": str(columns), "ONBOARD_LANG": lang}
+    home, reports = str(onboard.home), str(onboard.home / "reports")
+    for words, whole in (
+        ("status", ["customers-of-the-night.csv", f"{home}/ledger.db"]),
+        ("status 1", ["customers-of-the-night.csv"]),
+        ("resolve", [*ids[:2], "cus_with_a_rather_long_id_000002", "onboard resolve"]),
+        ("show 1 2", [ids[0]]),
+        ("show 2 2", []),
+        ("audit 2", [f"{reports}/2/audit.csv"]),
+        ("report 1", [f"{reports}/1/report.html"]),
+        ("doctor", [home, onboard.environment["ELEPAY_BASE_URL"], "docs/reference/settings.md"]),
+        ("report follow-up", [f"{reports}/follow-up.csv"]),
+        ("check b.csv", []),
+    ):
+        printed = onboard(*words.split()).stdout
+        seen = set(re.findall(r"[!-~]+", printed))
+        assert [each for each in whole if each not in printed] == [], printed
+        broken = [each for each in ids if each[:12] in printed and not any(each in word for word in seen)]
+        assert broken == [], printed

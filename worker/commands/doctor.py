@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from rich.table import Table
+from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 
 from tasks.errors import OnboardingError
@@ -25,7 +25,6 @@ from worker.embedded_redis import find_server
 from worker.health_server import is_served
 from worker.notification_channels import Channel, open_channels
 from worker.screen import Screen
-from worker.wrapping import wrapped
 
 #: The subjects in the order in which they are shown.
 _ORDER = (
@@ -95,12 +94,14 @@ def _why_unreachable(texts: Texts, code: str) -> dict[str, str]:
 
 
 def _print(screen: Screen, findings: list[Finding]) -> None:
-    table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
+    subjects = {each.subject: screen.texts(f"subject_{each.subject.replace(' ', '_')}") for each in findings}
+    widest = max(map(cell_len, subjects.values()))
+    fields = []
     for finding in findings:
         mark = Text("ok", style="green") if finding.ok else Text("!!", style="bold red")
-        subject = screen.texts(f"subject_{finding.subject.replace(' ', '_')}")
-        table.add_row(mark, Text(subject), wrapped(Text(says(screen, finding))))
-    screen.console.print(table)
+        subject = set_cell_size(subjects[finding.subject], widest)
+        fields.append((Text.assemble(mark, f"  {subject}"), Text(says(screen, finding))))
+    terminal.print_fields(screen, fields)
 
 
 def _settings(services: Services, texts: Texts) -> Finding:

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from rich.cells import set_cell_size
-from rich.padding import Padding
 from rich.text import Text
 
 from tasks import reason_texts
@@ -23,7 +22,6 @@ from worker import terminal
 from worker.commands.batch_result import say_of_batch
 from worker.operator_identity import who
 from worker.screen import Screen
-from worker.wrapping import wrapped
 
 #: Width of the labels of a row's facts.
 _LABEL_CELLS = 15
@@ -153,7 +151,8 @@ def _print_reasons(screen: Screen, shown: ShownRow) -> None:
     row, lang = shown.row, screen.texts.lang
     for reason in row.reasons or ((Reason(row.code, row.parameter),) if row.code else ()):
         says, hint = reason_texts.sentence(reason, lang), reason_texts.hint(reason, lang, shown.situation)
-        screen.console.print(Padding(wrapped(Text(screen.texts("says_and_hint", says=says, hint=hint))), (0, 0, 0, 2)))
+        for line in screen.texts("says_and_hint", says=says, hint=hint).splitlines():
+            screen.console.print(Text(f"  {line}"), soft_wrap=True)
 
 
 def _history_line(texts: Texts, entry: Mapping[str, Any]) -> tuple[str, ...]:

@@ -65,7 +65,7 @@ def go_on(
         if work.redis.watcher is not None:
             return _left_to(services, batch_id, screen, decide(), "watcher_sends_it", reports)
         with work.interrupts.counted(), progress_of(services, screen) as progress:
-            screen.console.print(Text(decide()))
+            screen.console.print(Text(decide()), soft_wrap=True)
             ending = send_to_the_end(services, [batch_id], screen, work, progress)
         return show_result(services, reports, screen, batch_id, started, ending)
 
@@ -168,7 +168,7 @@ def _print_next_night(screen: Screen, status: BatchStatus, waits: float) -> None
 
 def _print_reports(screen: Screen, paths: dict[str, Path], failed: str) -> None:
     if failed:
-        screen.console.print(Text(failed, style="red"))
+        screen.console.print(Text(failed, style="red"), soft_wrap=True)
     elif paths:
         screen.say("reports")
         terminal.print_reports(screen, paths)

@@ -100,7 +100,8 @@ def _show(services: Services, batch_id: int, screen: Screen) -> tuple[int, dict[
     screen.say("status_of", batch=str(batch.id), name=batch.name, state=_state(screen.texts, batch))
     terminal.print_counts(screen, batch, counts, skipped=shown.status.skipped)
     if shown.look_ups_to_come:
-        screen.console.print(Text(terminal.look_ups_to_come(screen.texts, batch_id, shown.look_ups_to_come)))
+        to_come = terminal.look_ups_to_come(screen.texts, batch_id, shown.look_ups_to_come)
+        screen.console.print(Text(to_come), soft_wrap=True)
     more = {"worked_on": batch.is_worked_on, "rate": _rate_json(shown.rate)}
     return terminal.exit_code(batch, counts), {**batch_json(screen, shown.status), **more}
 
