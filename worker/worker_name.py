@@ -54,8 +54,9 @@ class WorkerName:
                 is_gone = _is_gone(holder) or (holder == first and time.monotonic() > ends)
                 if not is_gone and (_is_here(holder) or holder != first):
                     raise SettingsError(
-                        f"another worker of this fleet has the name {self._name}: give this one a name of its own"
-                        " (`onboard worker --name`, or celery's -n)"
+                        "another worker of this fleet has the name {name}: give this one a name of its own"
+                        " (`onboard worker --name`, or celery's -n)",
+                        name=self._name,
                     )
                 if not is_gone:
                     self._sleep(_ASK_SECONDS)

@@ -32,14 +32,12 @@ from tasks.memory_limits import NO_MEMORY, OUT_OF_MEMORY, is_too_small, save_add
 from worker.cli import decisions, installation, processes, rehearsal, reporting, sending
 from worker.cli.command_runner import fail_by
 from worker.cli.options import ALL_DONE
-from worker.cli.usage_errors import Commands
+from worker.cli.usage_errors import COMPLETES, Commands
 from worker.failures import line_of_end, spoken_language, take_any_text
 from worker.streams import outlive_readers
 
 #: The name under which pip knows the program.
 PACKAGE = "elepay-onboarding"
-#: With this variable a shell asks for what may follow; its name is typer's.
-COMPLETES = "_ONBOARD_COMPLETE"
 
 app = typer.Typer(
     name="onboard",

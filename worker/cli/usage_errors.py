@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import sys
 from collections.abc import Iterator
 from typing import Any, cast
@@ -15,6 +16,8 @@ from tasks.error_texts import ENGLISH, JAPANESE, Translatable, Words
 from worker.cli.help_texts import say_in_japanese
 from worker.failures import spoken_language
 
+#: With this variable a shell asks for what may follow; its name is typer's.
+COMPLETES = "_ONBOARD_COMPLETE"
 #: What all errors of a command line are, typer's own too; typer gives its name to nobody.
 _USAGE_ERROR = cast("type[Any]", typer.BadParameter.__mro__[1])
 
@@ -24,7 +27,7 @@ class Commands(TyperGroup):
 
     def make_context(self, *arguments: Any, **named: Any) -> Any:
         """Read the options of the root; help is given in the language of whoever reads it."""
-        if spoken_language() == JAPANESE:
+        if COMPLETES not in os.environ and spoken_language() == JAPANESE:
             say_in_japanese(self, in_tables=True)
         with _explained():
             return super().make_context(*arguments, **named)
