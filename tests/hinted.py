@@ -29,6 +29,7 @@ from tasks.services import Services
 from tasks.settings import load_settings
 from tests.reported import cells
 from worker.commands import rows
+from worker.screen import Screen, open_screen
 
 HEADER = "customer_id,payment_method,resource,description,reference\n"
 _TYPED = re.compile(r"`((?:[A-Z_]+=\S+ )?onboard [^`]+)`")
@@ -207,7 +208,7 @@ class Installation:
                 self.services,
                 batch_id,
                 row.line,
-                Console(file=said, width=200),
+                Screen(Console(file=said, width=200), open_screen("en", "UTC").texts),
                 created=created,
                 absent=created is None,
                 give_up=False,
