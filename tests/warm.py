@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import array
 import contextlib
+import ctypes
+import gc
 import json
 import os
+import platform
 import runpy
 import select
 import signal
@@ -21,34 +24,77 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, ClassVar
 
 ROOT = Path(__file__).parent.parent
-#: Imported once. What reads settings as it is imported, and what a command is started by, is not among it.
+#: Imported once. What reads settings as it is imported is not among it.
 IMPORTED = (
+    "celery.app.amqp",
+    "celery.app.control",
+    "celery.app.events",
+    "celery.app.log",
+    "celery.backends.base",
+    "celery.apps.worker",
+    "celery.beat",
     "celery.bin.worker",
     "celery.concurrency.thread",
+    "celery.fixups.django",
+    "celery.loaders.app",
+    "celery.utils.debug",
+    "celery.utils.static",
+    "celery.worker.autoscale",
     "celery.worker.components",
+    "celery.worker.consumer",
+    "celery.worker.consumer.delayed_delivery",
+    "celery.worker.strategy",
+    "encodings.cp932",
+    "encodings.utf_8_sig",
     "kombu.transport.redis",
+    "pandas",
+    "psutil",
+    "rich._emoji_codes",
     "rich.progress",
     "rich.table",
     "simulator.server",
     "sqlalchemy.dialects.postgresql.psycopg",
     "sqlalchemy.dialects.sqlite",
+    "sqlite3",
     "tasks.celery_tasks",
     "tasks.ledger.postgres",
     "tasks.ledger.migrations",
+    "tasks.operations.resolve",
+    "tasks.operations.show_row",
+    "tasks.reports.notification_message",
     "tasks.reports.xlsx_report",
     "typer",
+    "uvicorn.lifespan.off",
+    "uvicorn.loops.uvloop",
+    "worker.cli",
     "worker.commands.audit",
-    "worker.health_server",
+    "worker.commands.doctor",
+    "worker.commands.rows",
     "worker.commands.run",
+    "worker.commands.status",
+    "worker.health_server",
+    "worker.notification_channels",
+    "worker.notifier",
     "worker.watcher.command",
+    "worker.worker_process",
 )
 #: Variables that Python or the C library reads before a program of ours begins.
 _EARLY = ("PYTHON", "LC_", "LANG", "LD_", "TZ", "MALLOC_")
 #: With which the process that starts the others is started, whatever a test has changed when it is first needed.
-_ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
+_ENVIRONMENT = {
+    **os.environ,
+    "PYTHONPATH": str(ROOT),
+    "OPENBLAS_NUM_THREADS": "1",  # numpy's threads would not be there in a forked process
+}
+#: Commands that start workers; each has a process beside it from which those are forked.
+_WITH_WORKERS = ("run", "resume", "approve", "retry", "watch")
+#: By which Linux clones a process whose parent is that of the one that asks.
+_CLONE, _CLONE_PARENT = {"x86_64": 56, "aarch64": 220}.get(platform.machine()), 0x8000
+#: Room in the command line of a forked process for the words of the command that it becomes.
+_WORDS_BYTES = 1000
 
 
 def can_start(environment: Mapping[str, str]) -> bool:
@@ -139,7 +185,7 @@ class _Starter:
         self._address = str(Path(self._folder.name) / "socket")
         self._pid = os.getpid()
         self._process = subprocess.Popen(
-            [sys.executable, "-P", __file__, self._address],
+            [sys.executable, "-P", __file__, self._address, " " * _WORDS_BYTES],
             stdin=subprocess.PIPE,  # it ends when this is closed
             env=_ENVIRONMENT,
             start_new_session=True,
@@ -156,10 +202,7 @@ class _Starter:
     def start(self, words: Sequence[str], environment: Mapping[str, str], folder: Path, fds: Sequence[int]) -> Any:
         connection = socket.socket(socket.AF_UNIX)
         connection.connect(self._address)
-        given = json.dumps({"words": words, "environment": dict(environment), "folder": str(folder)}).encode()
-        connection.sendall(len(given).to_bytes(4, "big"))
-        connection.sendmsg([b"f"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))])
-        connection.sendall(given)
+        _ask(connection, {"words": words, "environment": dict(environment), "folder": str(folder)}, fds)
         return connection, int(connection.recv(20))
 
     def end(self) -> None:
@@ -212,6 +255,8 @@ def _serve(address: str) -> dict[str, Any] | None:
     """Fork a process for each request; return in each of them its request, and None at the end of all."""
     for name in IMPORTED:
         __import__(name)
+    gc.collect()
+    gc.freeze()  # else the first collection of each forked process would copy all that is imported
     told, tell = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.set_wakeup_fd(tell, warn_on_full_buffer=False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
@@ -245,8 +290,18 @@ def _serve(address: str) -> dict[str, Any] | None:
         _reap(waiting)
 
 
+def _ask(connection: socket.socket, request: Mapping[str, Any], fds: Sequence[int]) -> None:
+    given = json.dumps(request).encode()
+    connection.sendall(len(given).to_bytes(4, "big"))
+    connection.sendmsg([b"f"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))])
+    connection.sendall(given)
+
+
 def _received(connection: socket.socket) -> tuple[dict[str, Any], list[int]]:
+    """Return the next request, and its descriptors. Raises EOFError when nobody asks any more."""
     size = int.from_bytes(connection.recv(4, socket.MSG_WAITALL), "big")
+    if not size:
+        raise EOFError
     _, ancillary, _, _ = connection.recvmsg(1, socket.CMSG_SPACE(2 * 4))
     fds = array.array("i")
     fds.frombytes(ancillary[0][2])
@@ -262,6 +317,10 @@ def _reap(waiting: dict[int, socket.socket]) -> None:
 
 def _become(request: dict[str, Any]) -> None:
     """Be the process that was asked for."""
+    module, *arguments = request["words"]
+    if _CLONE and module == "worker.cli" and arguments[:1] and arguments[0] in _WITH_WORKERS:
+        request = _beside(request)
+        module, *arguments = request["words"]
     os.setsid()
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
@@ -272,10 +331,97 @@ def _become(request: dict[str, Any]) -> None:
     os.environ.clear()
     os.environ.update(request["environment"])
     os.chdir(request["folder"])
-    module, *arguments = request["words"]
+    _be_known_as([sys.executable, "-P", "-m", module, *arguments])
     sys.argv[:] = [module, *arguments]
     sys.path[0:1] = [request["folder"], str(ROOT)]
     runpy.run_module(module, run_name="__main__", alter_sys=True)
+
+
+def _be_known_as(words: Sequence[str]) -> None:
+    """Let the command line of this process, as others see it, be this; the rest of its room is NULs."""
+    fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
+    starts, ends = int(fields[45]), int(fields[46])
+    ctypes.memmove(starts, "\0".join(words).encode()[: ends - starts - 1].ljust(ends - starts, b"\0"), ends - starts)
+
+
+# ---------------------------------------------------------------------- beside a command that starts workers
+
+
+def _beside(request: dict[str, Any]) -> dict[str, Any]:
+    """Fork a process that clones this one's workers; return what to become: in this process, and in each worker.
+
+    The command itself cannot fork them: it has threads and connections then.
+    """
+    ours, theirs = socket.socketpair()
+    if os.fork():
+        theirs.close()
+        _Popen.beside = ours
+        subprocess.Popen = _Popen  # type: ignore[assignment,misc]
+        return request
+    for one in (ours.fileno(), *request["fds"]):
+        os.close(one)
+    ours.detach()
+    os.setsid()
+    while True:
+        try:
+            given, fds = _received(theirs)
+        except (EOFError, ConnectionError):
+            os._exit(0)
+        pid = _clone()
+        if not pid:
+            theirs.close()
+            return {**given, "fds": fds}
+        for fd in fds:
+            os.close(fd)
+        theirs.sendall(str(pid).encode())
+
+
+def _clone() -> int:
+    """Fork a brother of this process, which has one thread: the new process is a child of this one's parent."""
+    python = ctypes.pythonapi
+    python.PyOS_BeforeFork()
+    pid = int(ctypes.PyDLL(None).syscall(_CLONE, _CLONE_PARENT, 0, 0, 0, 0))
+    (python.PyOS_AfterFork_Parent if pid else python.PyOS_AfterFork_Child)()
+    assert pid >= 0, "clone failed"
+    return pid
+
+
+class _Worker:
+    """A started worker, with what `subprocess.Popen` has that a command uses of it."""
+
+    def __init__(self, args: Sequence[str], pid: int) -> None:
+        self.args, self.pid = args, pid
+        self.returncode: int | None = None
+
+    def poll(self) -> int | None:
+        return self.wait(os.WNOHANG)
+
+    def wait(self, options: int = 0) -> int | None:
+        if self.returncode is None:
+            pid, status = os.waitpid(self.pid, options)
+            self.returncode = os.waitstatus_to_exitcode(status) if pid else None
+        return self.returncode
+
+    def terminate(self) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, signal.SIGTERM)
+
+    def kill(self) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, signal.SIGKILL)
+
+
+class _Popen(subprocess.Popen[bytes]):
+    """What is `subprocess.Popen` in a command that starts workers: those are cloned, all else is started."""
+
+    beside: ClassVar[socket.socket]  #: leads to the process that clones
+
+    def __new__(cls, args: Sequence[str], **more: Any) -> Any:
+        if list(args[1:5]) != ["-P", "-m", "worker.cli", "worker"] or not can_start(more["env"]):
+            return super().__new__(cls)
+        request = {"words": args[3:], "environment": more["env"], "folder": str(Path.cwd())}
+        _ask(cls.beside, request, [more["stdout"].fileno(), more["stderr"].fileno()])
+        return _Worker(args, int(cls.beside.recv(20)))
 
 
 if __name__ == "__main__":
