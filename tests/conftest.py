@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,8 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 import factories
-from factories import Simulator, new_database, postgres_server
+from factories import Simulator, empty, new_database, postgres_server
+from sqlalchemy import make_url
 from tls import certificate
 
 from tasks.ledger import Ledger
@@ -82,10 +84,27 @@ def postgres_folder() -> Iterator[str]:
         yield server
 
 
-@pytest.fixture
-def postgres_url(postgres_folder: str) -> Iterator[str]:
-    """An empty database, as LEDGER_URL takes it."""
+@pytest.fixture(scope="session")
+def postgres_ledger(postgres_folder: str) -> Iterator[str]:
+    """The name of a database with a ledger that nobody uses, to be copied."""
     with new_database(postgres_folder) as url:
+        Ledger.open(url).close()
+        yield str(make_url(url).database)
+
+
+@pytest.fixture(scope="session")
+def sqlite_ledger(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file with a ledger that nobody uses, to be copied."""
+    path = tmp_path_factory.mktemp("ledger") / "ledger.db"
+    Ledger.open(f"sqlite:///{path}").close()
+    return path
+
+
+@pytest.fixture
+def postgres_url(request: pytest.FixtureRequest, postgres_folder: str) -> Iterator[str]:
+    """A database, as LEDGER_URL takes it: empty, but for tests that have it opened as a `ledger`."""
+    template = request.getfixturevalue("postgres_ledger") if "ledger" in request.fixturenames else "template1"
+    with new_database(postgres_folder, template) as url:
         yield url
 
 
@@ -93,6 +112,8 @@ def postgres_url(postgres_folder: str) -> Iterator[str]:
 def ledger_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The same tests on both kinds of ledger."""
     if request.param == "sqlite":
+        if "ledger" in request.fixturenames:
+            shutil.copyfile(request.getfixturevalue("sqlite_ledger"), tmp_path / "ledger.db")
         return f"sqlite:///{tmp_path / 'ledger.db'}"
     url: str = request.getfixturevalue("postgres_url")
     return url
@@ -104,6 +125,23 @@ def ledger(ledger_url: str) -> Iterator[Ledger]:
     ledger = Ledger.open(ledger_url)
     yield ledger
     ledger.close()
+
+
+@pytest.fixture(scope="session")
+def shared_ledger(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ledger]:
+    """One for tests to which it is only the place of their rows, and which leave nothing in it but rows.
+
+    What takes time is not only its making: every ledger compiles its statements anew.
+    """
+    ledger = Ledger.open(f"sqlite:///{tmp_path_factory.mktemp('shared') / 'ledger.db'}")
+    yield ledger
+    ledger.close()
+
+
+@pytest.fixture
+def emptied_ledger(shared_ledger: Ledger) -> Ledger:
+    """The shared one, with nothing in it."""
+    return empty(shared_ledger)
 
 
 @pytest.fixture

@@ -21,10 +21,12 @@ from typing import Any
 
 import pytest
 import requests
+from sqlalchemy import text
 
 from tasks.accept.request_codec import content_of, request_of
 from tasks.identities import identity_of, spelling_of
 from tasks.ledger import Ledger
+from tasks.ledger.schema import ledger_identity, metadata
 from tasks.models import Account, LeasedRow, NewRow, Outcome, RowState, Slice
 from tests import warm
 
@@ -92,6 +94,16 @@ def ledger_of(url: str, account: Account) -> Ledger:
     return Ledger.open(url, account)
 
 
+def empty(ledger: Ledger) -> Ledger:
+    """Take everything out of a SQLite ledger but its version and its id; its numbers begin with 1 again."""
+    with ledger.engine.write() as connection:
+        for table in reversed(metadata.sorted_tables):
+            if table is not ledger_identity:
+                connection.execute(table.delete())
+        connection.execute(text("delete from sqlite_sequence"))
+    return ledger
+
+
 def running_batch(
     ledger: Ledger,
     rows: int | list[NewRow] = 10,
@@ -151,8 +163,8 @@ searches_at_full_length = False
 
 
 def examples(full: int) -> int:
-    """Return how many examples a search takes: all of them by `make resilience`, a sixth otherwise."""
-    return full if searches_at_full_length else max(10, full // 6)
+    """Return how many examples a search takes: all of them by `make resilience`, a tenth otherwise."""
+    return full if searches_at_full_length else max(5, full // 10)
 
 
 class Simulator:
@@ -373,13 +385,13 @@ def postgres_tool(name: str) -> Path:
 
 
 @contextlib.contextmanager
-def new_database(server: str) -> Iterator[str]:
-    """An empty database of a `postgres_server`, as LEDGER_URL takes it."""
+def new_database(server: str, template: str = "template1") -> Iterator[str]:
+    """A copy of a database of a `postgres_server`, an empty one by default; its URL, as LEDGER_URL takes it."""
     import psycopg
 
     name = f"ledger_{os.getpid()}_{next(_databases)}"
     with psycopg.connect(f"{server} dbname=postgres", autocommit=True) as connection:
-        connection.execute(f"create database {name}")
+        connection.execute(f"create database {name} template {template}")
     host = server.split(maxsplit=1)[0].removeprefix("host=")
     yield f"postgresql+psycopg://postgres@/{name}?host={host}"
     with psycopg.connect(f"{server} dbname=postgres", autocommit=True) as connection:

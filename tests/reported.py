@@ -13,6 +13,7 @@ from factories import answer, new_worker
 
 from tasks.csv_records import FileFormat, detect_format, read_records
 from tasks.files.local_folder import LocalFolder
+from tasks.ledger import Ledger
 from tasks.models import Batch, BatchState, LeasedRow, Outcome, RowState, Slice
 from tasks.operations import accept_batch, report
 from tasks.reports import ReportFacts, write_reports
@@ -30,14 +31,25 @@ def created(row: LeasedRow) -> Outcome:
 
 
 class Reported:
-    """An installation in a folder, without workers: what becomes of a row is decided by the test."""
+    """An installation in a folder, without workers: what becomes of a row is decided by the test.
 
-    def __init__(self, folder: Path, **settings: str) -> None:
+    Its ledger is in the folder, or is one that others had before it and that is empty again.
+    """
+
+    def __init__(self, folder: Path, ledger: Ledger | None = None, **settings: str) -> None:
         self.folder = folder
         environment = {"ONBOARD_HOME": str(folder / "home"), "ELEPAY_REQUESTS_PER_SECOND": "20", **settings}
         self.ours = Services(load_settings(environment, folder=folder))
         self.ours.settings.home.mkdir(parents=True, exist_ok=True)
+        self._is_ours = ledger is None
+        if ledger is not None:
+            self.ours.ledger = ledger
         self.ledger = self.ours.ledger
+
+    @property
+    def ledger_url(self) -> str:
+        """Its ledger, as LEDGER_URL takes it."""
+        return f"sqlite:///{self.ledger.place}"
 
     def accept(self, content: bytes | str, name: str = "customers.csv", **rules: Any) -> Batch:
         """Bring a file into the ledger."""
@@ -81,8 +93,9 @@ class Reported:
         return self.write(self.settle(self.accept(content), decide), **options)
 
     def close(self) -> None:
-        """Let the ledger go."""
-        self.ledger.close()
+        """Let the ledger go, if nobody else has it."""
+        if self._is_ours:
+            self.ledger.close()
 
 
 def refused(code: str = "U003005", **more: Any) -> Decide:

@@ -81,6 +81,10 @@ IMPORTED = (
     "worker.watcher.command",
     "worker.worker_process",
 )
+# whatever this shell wants: else every process of every run compiles the modules of the tests, and the program's
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 #: Variables that Python or the C library reads before a program of ours begins.
 _EARLY = ("PYTHON", "LC_", "LANG", "LD_", "TZ", "MALLOC_")
 #: With which the process that starts the others is started, whatever a test has changed when it is first needed.

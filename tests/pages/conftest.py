@@ -15,13 +15,13 @@ from factories import program
 from office import Office
 from reported import Reported
 
+from tasks.ledger import Ledger
+
 
 @pytest.fixture
-def reported(tmp_path: Path) -> Iterator[Reported]:
+def reported(tmp_path: Path, emptied_ledger: Ledger) -> Reported:
     """An installation of its own."""
-    made = Reported(tmp_path)
-    yield made
-    made.close()
+    return Reported(tmp_path, emptied_ledger)
 
 
 @pytest.fixture(scope="session")

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from reported import Reported
 
+from tasks.ledger import Ledger
+
 
 @pytest.fixture
-def reported(tmp_path: Path) -> Iterator[Reported]:
+def reported(tmp_path: Path, emptied_ledger: Ledger) -> Reported:
     """An empty one."""
-    made = Reported(tmp_path)
-    yield made
-    made.close()
+    return Reported(tmp_path, emptied_ledger)

@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 
 import pytest
-from factories import answer, examples
+from factories import answer, empty, examples
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from reported import HEADER, Reported, cells, format_of, refused
@@ -16,6 +16,7 @@ from reported import HEADER, Reported, cells, format_of, refused
 from tasks.accept import decode_request
 from tasks.csv_records import read_raw
 from tasks.errors import UnusableFile
+from tasks.ledger import Ledger
 from tasks.models import LeasedRow, Outcome, RowState
 from tasks.reports.csv_reports import OWN_COLUMNS
 
@@ -275,6 +276,7 @@ DIALECTS = st.tuples(st.sampled_from(",;\t"), st.sampled_from(["\n", "\r\n"]), s
 @settings(max_examples=examples(40), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_values_come_back_from_results_and_failures(
     tmp_path_factory: pytest.TempPathFactory,
+    shared_ledger: Ledger,
     records: list[tuple[str, str, str]],
     dialect: tuple[str, str, bool, bool],
 ) -> None:
@@ -292,19 +294,17 @@ def test_any_values_come_back_from_results_and_failures(
         state = ends[row.customer_id]
         return answer(row) if state is RowState.CREATED else answer(row, state, code="U003005")
 
-    reported = Reported(tmp_path_factory.mktemp("any"))
-    try:
-        paths = reported.report(("\ufeff" if bom else "") + text, decide, excel_safe=True)
-        results = cells(paths["results"])
-        assert [(row["description"], row["note"]) for row in results] == [each[:2] for each in records]
-        assert [row["customer_id"] for row in results] == list(ends)
-        failed = [row for row in results if row["onboarding_state"] != "created"]
-        assert cells(paths["failures"]) == failed
-        for name in ("failures", "failures_excel_safe"):
-            if failed:
-                batch = reported.accept_path(paths[name])
-                rows = list(reported.ledger.queries.report_rows(batch.id))
-                known = {row["onboarding_record"]: row for row in failed}
-                assert len(rows) == len(known)
-    finally:
-        reported.close()
+    empty(shared_ledger)
+    reported = Reported(tmp_path_factory.mktemp("any"), shared_ledger)
+    paths = reported.report(("\ufeff" if bom else "") + text, decide, excel_safe=True)
+    results = cells(paths["results"])
+    assert [(row["description"], row["note"]) for row in results] == [each[:2] for each in records]
+    assert [row["customer_id"] for row in results] == list(ends)
+    failed = [row for row in results if row["onboarding_state"] != "created"]
+    assert cells(paths["failures"]) == failed
+    for name in ("failures", "failures_excel_safe"):
+        if failed:
+            batch = reported.accept_path(paths[name])
+            rows = list(reported.ledger.queries.report_rows(batch.id))
+            known = {row["onboarding_record"]: row for row in failed}
+            assert len(rows) == len(known)

@@ -167,7 +167,7 @@ import resource, signal, sys
 from pathlib import Path
 sys.path[:0] = [{root!r}, {tests!r}]
 from reported import Reported
-made = Reported(Path({folder!r}))
+made = Reported(Path({folder!r}), LEDGER_URL={ledger_url!r})
 print("ready", flush=True)
 if {limit!r}:
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -187,6 +187,7 @@ def writer(
         root=str(ROOT),
         tests=str(ROOT / "tests"),
         folder=str(reported.folder),
+        ledger_url=reported.ledger_url,
         batch=batch.id,
         lang=lang,
         once=once,
@@ -266,7 +267,7 @@ def test_a_halt_that_takes_refusals_back_meanwhile_does_not_spoil_the_reports(re
         batch.id, BatchState.HALTED, Stop(StopCode.SILENT), only_from=list(BatchState)
     )
 
-    ledger = Ledger.open(reported.ours.ledger_url)
+    ledger = Ledger.open(reported.ledger_url)
 
     class Judging(Queries):
         def counts(self, batch_id: int) -> RowCounts:
