@@ -185,7 +185,7 @@ class Simulator:
 
     def __exit__(self, *_: object) -> None:
         self._process.terminate()
-        self._process.wait(10)
+        self._process.wait(60)
         assert self._process.stdout is not None
         self._process.stdout.close()
 
@@ -327,7 +327,7 @@ class ManualClock:
         return self.now
 
 
-def wait_until(condition: Any, seconds: float = 30.0, what: str = "it") -> None:
+def wait_until(condition: Any, seconds: float = 60.0, what: str = "it") -> None:
     """Wait for a condition, and fail when it does not come true."""
     ends = time.monotonic() + seconds
     while not condition():

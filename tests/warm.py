@@ -93,6 +93,8 @@ _ENVIRONMENT = {
     "PYTHONPATH": str(ROOT),
     "OPENBLAS_NUM_THREADS": "1",  # numpy's threads would not be there in a forked process
 }
+#: Names a program, in the environment of a command, that it runs before it begins; its workers do, too.
+PATCH = "WARM_PATCH"
 #: Commands that start workers; each has a process beside it from which those are forked.
 _WITH_WORKERS = ("run", "resume", "approve", "retry", "watch")
 #: By which Linux clones a process whose parent is that of the one that asks.
@@ -338,6 +340,8 @@ def _become(request: dict[str, Any]) -> None:
     _be_known_as([sys.executable, "-P", "-m", module, *arguments])
     sys.argv[:] = [module, *arguments]
     sys.path[0:1] = [request["folder"], str(ROOT)]
+    if PATCH in os.environ:
+        runpy.run_path(os.environ[PATCH])
     runpy.run_module(module, run_name="__main__", alter_sys=True)
 
 
@@ -345,7 +349,8 @@ def _be_known_as(words: Sequence[str]) -> None:
     """Let the command line of this process, as others see it, be this; the rest of its room is NULs."""
     fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
     starts, ends = int(fields[45]), int(fields[46])
-    ctypes.memmove(starts, "\0".join(words).encode()[: ends - starts - 1].ljust(ends - starts, b"\0"), ends - starts)
+    shown = os.fsencode("\0".join(words))[: ends - starts - 1]
+    ctypes.memmove(starts, shown.ljust(ends - starts, b"\0"), ends - starts)
 
 
 # ---------------------------------------------------------------------- beside a command that starts workers

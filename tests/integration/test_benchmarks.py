@@ -22,6 +22,7 @@ def test_every_contestant_sends_every_row_once(name: str, simulator: Simulator, 
     assert run.processor_seconds > 0
 
 
+@pytest.mark.resilience
 def test_the_memory_of_every_process_is_seen(tmp_path: Path) -> None:
     found = million(Plan(tmp_path, share=0.0005))
     seen = {line[0] for line in found.lines}
@@ -30,6 +31,7 @@ def test_the_memory_of_every_process_is_seen(tmp_path: Path) -> None:
     assert 0 < redis.figure < 20
 
 
+@pytest.mark.resilience
 def test_a_limit_is_measured_from_the_first_source_to_the_last(tmp_path: Path) -> None:
     found = under_limits(Plan(tmp_path, rounds=1, share=0.05))
     assert all(bar.figure > 0 for bar in found.bars)

@@ -93,7 +93,7 @@ def test_a_call_that_hangs_already_is_given_up_soon_after_the_process_was_told_t
     started = time.monotonic()
     with pytest.raises(LedgerError, match="is ending"):
         ledger.batches.newest()
-    assert time.monotonic() - started < 1, "it is asked once"
+    assert time.monotonic() - started < 10, "it is asked once"
     ledger.close()
 
 

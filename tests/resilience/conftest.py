@@ -6,6 +6,7 @@ import json
 import os
 import random
 import sys
+import time
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 from factories import Command, Simulator, wait_until, write_csv
 from judge import faults_of, judge
-from machines import Postgres, Started, Valkey
+from machines import Postgres, Started, Valkey, pause
 
 #: The nights' own pace: two workers, small slices, short waits.
 SETTINGS = {
@@ -76,9 +77,18 @@ class Night:
         """How many requests the simulator has seen."""
         return int(self.simulator.statistics()["requests"].get(operation, 0))
 
-    def until_asked(self, requests: int, seconds: float = 30.0) -> None:
+    def until_asked(self, requests: int, seconds: float = 60.0) -> None:
         """Wait until the simulator has been asked to create so many sources."""
         wait_until(lambda: self.asked() >= requests, seconds, f"{requests} requests")
+
+    def until_quiet(self, quiet_seconds: float) -> int:
+        """Wait until nothing has been asked for so long, after what may still have left; return how often it was."""
+        asked, since = self.asked(), time.monotonic()
+        while time.monotonic() - since < quiet_seconds:
+            pause(0.1)
+            if (now := self.asked()) != asked:
+                asked, since = now, time.monotonic()
+        return asked
 
     def judge(self, command: Command, said: dict[str, Any], *, rows: int = ROWS, **expected: Any) -> dict[str, Any]:
         """Judge a batch and note the figures."""

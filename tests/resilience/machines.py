@@ -49,9 +49,9 @@ class Started:
 
     def kill(self) -> None:
         self.process.kill()
-        self.process.wait(10)
+        self.process.wait(60)
 
-    def wait(self, seconds: float = 60.0) -> int:
+    def wait(self, seconds: float = 120.0) -> int:
         """Wait for its end; return the exit code."""
         try:
             return self.process.wait(seconds)
@@ -59,7 +59,7 @@ class Started:
             self.end()
             raise AssertionError(f"no end within {seconds} s:\n{self.said()}") from None
 
-    def json(self, seconds: float = 60.0) -> dict[str, Any]:
+    def json(self, seconds: float = 120.0) -> dict[str, Any]:
         """Wait for its end; return what --json printed last, with the exit code."""
         code = self.wait(seconds)
         lines = self.out.read_text().splitlines()
@@ -120,7 +120,7 @@ class Valkey:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        wait_until(self._answers, 10, "Valkey's start")
+        wait_until(self._answers, what="Valkey's start")
 
     def _answers(self) -> bool:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 0.2):

@@ -7,14 +7,15 @@ from typing import Any
 
 import pytest
 from conftest import ROWS, Night
-from factories import ROOT
 from judge import count_history, rows_of
 from machines import pause
+
+from tests import warm
 
 #: A worker kills itself at a commit that marks rows, as often as there are numbers in the folder to take.
 DIES = """
 import os, pathlib, signal, sys
-if "worker" in sys.orig_argv:
+if sys.argv[1:2] == ["worker"]:
     from tasks.ledger.leases import Leases
     record_and_mark, deaths, commits = Leases.record_and_mark, pathlib.Path({folder!r}), [0]
 
@@ -45,12 +46,12 @@ DEATHS = 6
 def test_killed_at_a_commit_doubles_and_loses_nothing(night: Night, place: dict[str, Any], when: str) -> None:
     """Before: outcomes are lost that elepay has given. After: rows are marked that never leave."""
     night.simulator.control(latency_ms=50)
-    deaths, patch = night.folder / "deaths", night.folder / "patch"
-    deaths.mkdir(), patch.mkdir()
+    deaths, patch = night.folder / "deaths", night.folder / "dies.py"
+    deaths.mkdir()
     for number in range(DEATHS):
         (deaths / str(number)).touch()
-    (patch / "sitecustomize.py").write_text(DIES.format(folder=str(deaths), when=when))
-    command = night.machine(ELEPAY_REQUESTS_PER_SECOND=60, PYTHONPATH=f"{patch}:{ROOT}", **place)
+    patch.write_text(DIES.format(folder=str(deaths), when=when))
+    command = night.machine(ELEPAY_REQUESTS_PER_SECOND=60, **{warm.PATCH: patch}, **place)
     if place:
         night.fleet(command)
     started = night.run(command, night.file(), *(["--no-workers"] if place else []))
@@ -79,10 +80,7 @@ def test_a_disk_that_is_full_under_the_ledger_stops_the_sending_and_loses_nothin
     workers = started.workers()
     for pid in workers:
         resource.prlimit(pid, resource.RLIMIT_FSIZE, (8192, resource.RLIM_INFINITY))
-    pause(1.5)  # what is marked already may leave
-    before = night.asked()
-    pause(5)
-    assert night.asked() == before < ROWS, "nothing is sent that is not on disk"
+    assert night.until_quiet(5) < ROWS, "nothing is sent that is not on disk"
     for pid in workers:
         resource.prlimit(pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     night.judge(command, started.json(90))

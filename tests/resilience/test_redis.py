@@ -38,10 +38,7 @@ def test_a_redis_that_restarts_empty_loses_no_row(night: Night, valkey: Valkey, 
 def test_without_redis_nothing_is_sent_and_afterwards_it_goes_on(night: Night, valkey: Valkey, how: str) -> None:
     command, started = under_way(night, valkey)
     valkey.kill() if how == "gone" else valkey.freeze()
-    pause(1.5)  # what has its place already may leave
-    before = night.asked()
-    pause(10)
-    assert night.asked() == before < 300
+    assert night.until_quiet(10) < 300
     valkey.start() if how == "gone" else valkey.thaw()
     night.judge(command, started.json(90))
 
@@ -50,10 +47,7 @@ def test_without_redis_nothing_is_sent_and_afterwards_it_goes_on(night: Night, v
 def test_a_redis_gone_for_two_minutes_is_waited_for(night: Night, valkey: Valkey, postgres_url: str) -> None:
     command, started = under_way(night, valkey, LEDGER_URL=postgres_url)
     valkey.kill()
-    pause(1.5)
-    before = night.asked()
-    pause(120)
-    assert night.asked() == before < 300
+    assert night.until_quiet(120) < 300
     assert all(one.alive for one in night.started), "nobody gives up"
     valkey.start()
     night.judge(command, started.json(120))

@@ -125,9 +125,9 @@ def test_a_second_ctrl_c_is_immediate_and_loses_nothing(night: Night, gap: float
     started.signal(signal.SIGINT)
     pause(gap)
     started.signal(signal.SIGINT)
-    said = started.json(10)
+    said = started.json()
     assert said["exit"] == 3
-    wait_until(lambda: not [pid for pid in workers if pid in started.workers()], 10, "the workers' end")
+    wait_until(lambda: not [pid for pid in workers if pid in started.workers()], what="the workers' end")
     night.simulator.control(latency_ms=10)
     night.judge(command, night.run(command, file).json())
 
