@@ -6,6 +6,7 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator
+from itertools import chain, groupby, islice
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ from tasks.ledger import Ledger
 from tests import warm
 from worker.embedded_redis import EmbeddedRedis
 
-RESILIENCE = Path(__file__).parent / "resilience"
+RESILIENCE, INTEGRATION = (Path(__file__).parent / name for name in ("resilience", "integration"))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -52,7 +53,24 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             seen.add(function)
         (chosen if runs else left).append(item)
     config.hook.pytest_deselected(items=left)
-    items[:] = chosen
+    items[:] = _dealt(chosen, int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))
+
+
+def _dealt(items: list[pytest.Item], processes: int) -> list[pytest.Item]:
+    """Let each process, which gets a part of the list, begin with its share of what takes long: the last are short.
+
+    Nights are dealt one by one, integration tests by their files, whose fixtures they share.
+    """
+    long: list[list[pytest.Item]] = [[] for _ in range(processes)]
+    nights = [item for item in items if RESILIENCE in item.path.parents]
+    others = [item for item in items if INTEGRATION in item.path.parents]
+    units = [[night] for night in nights] + [list(file) for _, file in groupby(others, lambda item: item.path)]
+    for at, unit in enumerate(units):
+        long[at % processes] += unit
+    short = iter(item for item in items if not {RESILIENCE, INTEGRATION} & {*item.path.parents})
+    share = -(-len(items) // processes)
+    parts = [[*part, *islice(short, max(0, share - len(part)))] for part in long]
+    return [*chain.from_iterable(parts), *short]
 
 
 def pytest_sessionfinish() -> None:
