@@ -191,22 +191,22 @@ class Simulator:
 
     def control(self, **knobs: Any) -> None:
         """Change knobs at run time."""
-        answer = requests.post(f"{self.url}/_sim/control", json=knobs, timeout=5)
+        answer = requests.post(f"{self.url}/_sim/control", json=knobs, timeout=60)
         assert answer.status_code == 200, answer.text
 
     def post(self, path: str, **body: Any) -> None:
         """Call another control."""
-        answer = requests.post(f"{self.url}/_sim/{path}", json=body, timeout=5)
+        answer = requests.post(f"{self.url}/_sim/{path}", json=body, timeout=60)
         assert answer.status_code == 200, answer.text
 
     def statistics(self) -> dict[str, Any]:
         """What the simulator counted."""
-        found: dict[str, Any] = requests.get(f"{self.url}/_sim/statistics", timeout=30).json()
+        found: dict[str, Any] = requests.get(f"{self.url}/_sim/statistics", timeout=60).json()
         return found
 
     def sources(self) -> list[dict[str, Any]]:
         """Every source that exists there."""
-        found: list[dict[str, Any]] = requests.get(f"{self.url}/_sim/sources?limit=100000", timeout=30).json()[
+        found: list[dict[str, Any]] = requests.get(f"{self.url}/_sim/sources?limit=100000", timeout=60).json()[
             "sources"
         ]
         return found

@@ -21,7 +21,8 @@ from conftest import ROWS, Night
 from factories import Command, wait_until, write_csv
 from machines import pause
 from sqlalchemy import create_engine, text
-from stranger import SIGN_IN_PAGE, Fault, Stranger
+from stranger import Stranger
+from stranger_wire import SIGN_IN_PAGE, Fault
 
 SLOW = os.environ.get("STRANGER_SLOW") == "1"
 
