@@ -22,7 +22,12 @@ PARTS = {
     "send": ("tasks/send/*.py", "tasks/send/*.lua", "tasks/elepay/*.py"),
     "ledger": ("tasks/ledger/**/*.py",),
     "worker": ("worker/**/*.py",),
-    "resilience": ("tests/resilience/*.py", "tests/integration/test_interleavings.py", "tests/remote.py"),
+    "resilience": (
+        "tests/resilience/*.py",
+        "tests/integration/test_interleavings.py",
+        "tests/interleaved_*.py",
+        "tests/remote.py",
+    ),
 }
 
 

@@ -9,12 +9,10 @@ environment searches that many new ones, INTERLEAVINGS_UNSHRUNK shows the first 
 from __future__ import annotations
 
 import contextlib
-import functools
 import os
 import random
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor, Future
+from collections import deque
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -22,12 +20,19 @@ from factories import examples
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
-    RuleBasedStateMachine,
     initialize,
-    invariant,
     precondition,
     rule,
     run_state_machine_as_test,
+)
+from interleaved_laws import Laws
+from interleaved_process import (
+    LEASE_SECONDS,
+    METHODS,
+    Places,
+    Process,
+    clocked,
+    row_of,
 )
 from remote import (
     AT_ONCE,
@@ -40,7 +45,6 @@ from remote import (
     LOOK_UP_DELAY_SECONDS,
     LOST,
     ON_THE_WIRE,
-    TOTAL_SECONDS,
     WRONG,
     Clock,
     Exchange,
@@ -49,28 +53,16 @@ from remote import (
     Wire,
     client,
 )
-from sqlalchemy import ColumnElement, Connection, Float, event, literal, text
+from sqlalchemy import event, text
 
-from tasks.accept.request_codec import content_of, request_of
 from tasks.elepay.client import ElepayApi
-from tasks.errors import LedgerError, RateLimitUnavailable
-from tasks.identities import identity_of, reference_of
-from tasks.ledger import ENDED_STATUSES, Ledger, memory
-from tasks.ledger.engine import LedgerEngine
-from tasks.ledger.held_sources import SOURCE_TAKEN
-from tasks.models import NO_ACCOUNT, BatchState, LeasedRow, NewRow, RowState, Slice
+from tasks.errors import LedgerError
+from tasks.ledger import memory
+from tasks.models import BatchState, RowState
 from tasks.operations import batch_lifecycle
 from tasks.send import circuit_breaker
-from tasks.send.outcomes import SendPolicy
-from tasks.send.rate_limit import Reservation
-from tasks.send.request_starter import PlacedRow, RequestStarter
-from tasks.send.retry_policy import RetryPolicy
-from tasks.send.send_loop import LoopSettings, SendLoop
-from tasks.send.slice_queue import SliceRun
 
-LEASE_SECONDS = 9.0
 CUSTOMERS = 6
-METHODS = ("creditcard", "creditcard", "paypay")
 #: Customers of the first file: where they were created, lists can be believed.
 WITNESSES = (6, 8)
 #: A customer with a source that is not ours.
@@ -82,182 +74,11 @@ ANY_FATE = st.sampled_from(
     ["created"] * 12 + [*LOST, *WRONG, *(fate for fate in EXECUTED if "late" in fate)] * 3 + list(FATES)
 )
 WAITS = st.sampled_from([AT_ONCE] * 4 + [BEFORE_IT_LEAVES, ON_THE_WIRE] + [FOR_ITS_ANSWER] * 2)
-HELD = {"claimed", "sending"}
 
 
-class ClockedEngine(LedgerEngine):
-    """A database by the machine's clock; one of its next writes may go wrong."""
-
-    clock: Clock
-    strike: tuple[str, int] = ("fine", 0)
-
-    def now(self) -> float:
-        return self.clock.now
-
-    @property
-    def sql_now(self) -> ColumnElement[float]:
-        return literal(self.clock.now, Float(53))
-
-    @contextlib.contextmanager
-    def write(self, *, remembered: bool = False) -> Iterator[Connection]:
-        how, after = self.strike
-        self.strike = (how, after - 1) if after else ("fine", 0)
-        fate = "fine" if after else how
-        if fate == "refused":
-            raise LedgerError("out of reach")
-        with super().write(remembered=remembered) as connection:
-            yield connection
-            if fate == "killed before":
-                raise Killed
-        if fate == "killed after":
-            raise Killed
-        if fate == "unheard":
-            raise LedgerError("the answer to the commit got lost")
-
-
-def clocked(url: str) -> tuple[Ledger, ClockedEngine]:
-    """An empty ledger by the machine's clock."""
-    Ledger.open(url).close()
-    engine = ClockedEngine.connect(url)
-    return Ledger(engine, NO_ACCOUNT), engine
-
-
-class Places:
-    """A limiter without a limit; its Redis may be gone."""
-
-    def __init__(self, clock: Clock) -> None:
-        self.clock, self.gone, self.not_before = clock, False, 0.0
-
-    def reserve(self, wanted: int, lead_seconds: float = 0.0) -> Reservation:
-        self._answer()
-        wait = max(lead_seconds, self.not_before - self.clock.now)
-        return Reservation(wanted if wait <= 1.0 else 0, wait, 0.0)
-
-    def take_place(self, sleep: Callable[[float], None]) -> bool:
-        while not (reserved := self.reserve(1)).places:
-            sleep(min(max(reserved.wait_seconds - 0.5, 0.02), 1.0))
-        sleep(reserved.wait_seconds)
-        return True
-
-    def cut(self, _sent_seconds_ago: float, pause_seconds: float | None = None, *, bare: bool = False) -> float:
-        self.pause(0.5 if pause_seconds is None else pause_seconds)
-        return 0.5
-
-    def pause(self, seconds: float) -> None:
-        self._answer()
-        self.not_before = max(self.not_before, self.clock.now + seconds)
-
-    def _answer(self) -> None:
-        if self.gone:
-            raise RateLimitUnavailable("Redis does not answer")
-
-
-class AtOnce(Executor):
-    """What the loop leaves to its threads is done at once, by the thread that asks for it."""
-
-    def submit(self, step: Callable[..., Any], /, *arguments: Any, **more: Any) -> Future[Any]:
-        step(*arguments, **more)
-        return Future()
-
-
-class HeldStarter(RequestStarter):
-    """What the loop starts is held until the machine starts it."""
-
-    def __init__(self, hold: Callable[[LeasedRow, int, Callable[[], None]], None], *parts: Any, **more: Any) -> None:
-        super().__init__(*parts, **more)
-        self.hold = hold
-
-    def start(self, rows: Iterable[PlacedRow], worker: int) -> None:
-        for placed in rows:
-            self.hold(placed[1], worker, functools.partial(super().start, [placed], worker))
-
-
-class Process:
-    """A worker process whose every step is the machine's: a commit, a request leaving, its answer, a slice's end."""
-
-    def __init__(self, ledger: Ledger, api: ElepayApi, places: Places, clock: Clock, number: int) -> None:
-        self.ledger = ledger
-        self.numbers: set[int] = set()
-        self.exchanges: list[Exchange] = []
-        self.runs: list[SliceRun] = []
-
-        def register() -> int:
-            worker = ledger.workers.add(f"machine{number}", number, "", LEASE_SECONDS, TOTAL_SECONDS)
-            self.numbers.add(worker)
-            return worker
-
-        self.loop = SendLoop(
-            ledger,
-            api,
-            places,  # type: ignore[arg-type]
-            policy=SendPolicy(
-                live=False,
-                look_up_delay_seconds=LOOK_UP_DELAY_SECONDS,
-                look_ups=2,
-                resends=2,
-                list_lag_seconds=LIST_LAG_SECONDS,
-                retry=RetryPolicy(unreachable_seconds=60.0, maintenance_seconds=120.0),
-            ),
-            register=register,
-            settings=LoopSettings(
-                in_flight=4,
-                slice_seconds=30.0,
-                lease_seconds=LEASE_SECONDS,
-                guard_answers=3,
-                breaker_answers=4,
-                breaker_share=0.5,
-            ),
-            clock=clock,
-            sleep=clock.sleep,
-            threads=AtOnce(),
-            starter=functools.partial(HeldStarter, self.hold),
-        )
-        self.loop.register()
-
-    def hold(self, row: LeasedRow, worker: int, start: Callable[[], None]) -> None:
-        self.exchanges.append(Exchange((row.batch_id, row.record), self._look(row, worker), start))
-
-    def _look(self, row: LeasedRow, worker: int) -> Callable[[], list[str]]:
-        ledger = self.ledger
-
-        def look() -> list[str]:
-            query = text("select state, worker, attempts from rows where batch_id = :b and record = :r")
-            with ledger.engine.read() as connection:
-                found = connection.execute(query, {"b": row.batch_id, "r": row.record}).one()
-            expected = (RowState.SENDING, worker, row.attempts)
-            return [] if tuple(found) == expected else [f"sent as {expected} while the ledger says {found}"]
-
-        return look
-
-    def take(self, slice_: Slice) -> None:
-        """The beginning of `run_slice`."""
-        run = self.loop.begin_slice(slice_)
-        if run is not None:
-            self.runs.append(run)
-
-    def hand_back(self) -> None:
-        """The end of `run_slice` and of the task, for every slice that is done."""
-        for run in [run for run in self.runs if run.done.is_set()]:
-            self.runs.remove(run)
-            self.loop.end_slice(run)
-            batch_lifecycle.close_finished_batch(self.ledger, run.slice.batch_id)
-
-    def unstarted(self) -> list[Exchange]:
-        return [exchange for exchange in self.exchanges if exchange.ident is None]
-
-    def in_flight(self) -> list[Exchange]:
-        return [each for each in self.exchanges if each.ident is not None and not each.completed]
-
-    def die(self) -> None:
-        for exchange in self.in_flight():
-            exchange.go_on(killed=True)
-
-
-class Interleavings(RuleBasedStateMachine):
+class Interleavings(Laws):
     """A fleet, its people, and elepay."""
 
-    ledger: Ledger
-    engine: ClockedEngine
     api: ElepayApi
     wire: Wire
 
@@ -275,12 +96,12 @@ class Interleavings(RuleBasedStateMachine):
         self.remote.add_foreign(f"cus_{FOREIGN}", METHODS[0])
         self.wire.connect(self.remote)
         self.places = Places(self.clock)
-        self.processes: list[Process] = []
+        self.processes = []
         self.dead: list[int] = []
-        self.mail: deque[Slice] = deque()
-        self.batches: list[int] = []
-        self.records: dict[int, int] = {}
-        self.created: dict[tuple[int, int], str] = {}
+        self.mail = deque()
+        self.batches = []
+        self.records = {}
+        self.created = {}
         self.again = 0
         self.born = 0
         self._empty()
@@ -307,7 +128,7 @@ class Interleavings(RuleBasedStateMachine):
         """A file with customers that other files may have, too."""
         reader = self.ledger.workers.add("reader", 1, "", LEASE_SECONDS)
         batch = self.ledger.batches.add(name="f.csv", sha256="0" * 64, file_format={}, reader=reader, parent_id=None)
-        self.ledger.rows.add(batch, [_row(n, customer) for n, customer in enumerate(customers, 1)], again=again)
+        self.ledger.rows.add(batch, [row_of(n, customer) for n, customer in enumerate(customers, 1)], again=again)
         self.ledger.lifecycle.start(batch, slice_rows)
         self.ledger.workers.end(reader)
         self.batches.append(batch)
@@ -449,156 +270,6 @@ class Interleavings(RuleBasedStateMachine):
         if self.places.gone:
             self.mail.clear()
 
-    # ------------------------------------------------------------------ the laws
-
-    @invariant()
-    def the_laws_hold(self) -> None:
-        """After each step."""
-        assert not self.remote.violations
-        assert not self.remote.doubled(), "two sources of one reference"
-        rows = self._rows()
-        self._every_row_is_in_one_place(rows)
-        self._every_created_row_has_its_source(rows)
-        self._nobody_has_two_sources(rows)
-
-    def _every_row_is_in_one_place(self, rows: list[Any]) -> None:
-        for batch in self.batches:
-            assert self.records[batch] == sum(row.batch_id == batch for row in rows)
-        for row in rows:
-            assert row.state in set(RowState)
-            assert row.state == RowState.UNCLEAR or (row.worker is not None) == (row.state in HELD), row
-        owners = Counter(
-            (bytes(row.identity), row.generation)
-            for row in rows
-            if row.state in (*HELD, "waiting", "unclear", "created") and row.identity
-        )
-        assert not owners or max(owners.values()) == 1
-        yielding = {RowState.REFUSED, RowState.SKIPPED}
-        assert all(bool(row.yielded) == (row.state in yielding) for row in rows)
-
-    def _every_created_row_has_its_source(self, rows: list[Any]) -> None:
-        created = [row for row in rows if row.state == RowState.CREATED]
-        here = {(row.batch_id, row.record): row.source_id for row in created}
-        doubted = {(row.batch_id, row.record) for row in rows if row.code == SOURCE_TAKEN}
-        there = {one.id: one for one in self.remote.sources}
-        right = {
-            (row.batch_id, row.record): row.source_id
-            for row in created
-            if there[row.source_id].reference == _reference(row)
-        }
-        was = {key: source_id for key, source_id in self.created.items() if key not in doubted}
-        assert was.items() <= here.items(), "a created row is not what it was"
-        self.created = right
-        for row in created:
-            assert there[row.source_id].exists_at <= self.clock.now
-        over = {batch for batch in self.batches if self.ledger.batches.get(batch).state is BatchState.FINISHED}
-        finished = [row for row in created if row.batch_id in over]
-        assert len({row.source_id for row in finished}) == len(finished), "one source stands for two rows"
-        unsettled = {
-            _reference(row)
-            for row in rows
-            if row.identity is not None and (row.state != RowState.CREATED or row.batch_id not in over)
-        }
-        for row in finished:
-            assert (row.batch_id, row.record) in right or there[row.source_id].reference in unsettled, (
-                "a row has the source of another row that is created"
-            )
-
-    def _nobody_has_two_sources(self, rows: list[Any]) -> None:
-        ours = Counter(
-            (one.customer, one.method)
-            for one in self.remote.sources
-            if one.reference is not None and one.status not in ENDED_STATUSES
-        )
-        assert not ours or max(ours.values()) <= 1 + self.again
-
-    @rule()
-    def count(self) -> None:
-        """The books balance, as everybody sees them."""
-        for batch in self.batches:
-            counts = self.ledger.queries.counts(batch)
-            assert counts.balance
-            assert counts.records == self.records[batch]
-
-    def teardown(self) -> None:
-        """Bring everything home: in the end no row is lost and no source is without its row."""
-        if not hasattr(self, "remote"):
-            return
-        self.engine.strike = ("fine", 0)
-        self.places.gone, self.remote.lists = False, "fine"
-        for nth in range(80):
-            if self._is_home():
-                break
-            self._everybody_works(1 + nth // 4)
-            self.the_laws_hold()
-        assert self._is_home(), self._story()
-        self.count()
-        for process in self.processes:
-            process.die()
-        known = {row.source_id for row in self._rows() if row.state == RowState.CREATED}
-        unsure = {_reference(row) for row in self._rows() if row.state == RowState.UNCLEAR}
-        named = {one.id: one.reference for one in self.remote.sources}
-        for row in self._rows():
-            if row.state == RowState.CREATED and named[row.source_id] != _reference(row):
-                assert named[row.source_id] in unsure, f"a row has another row's source: {row}"
-                unsure.add(_reference(row))  # nobody has asked elepay for either of the two
-        for one in self.remote.sources:
-            assert one.reference is None or one.id in known or one.reference in unsure, f"nobody knows of {one}"
-
-    def _is_home(self) -> bool:
-        over = all(
-            self.ledger.batches.get(batch).state in (BatchState.FINISHED, BatchState.CANCELLED)
-            for batch in self.batches
-        )
-        return over and not any(row.worker is not None for row in self._rows())
-
-    def _story(self) -> str:
-        """Where everything is, for a failure."""
-        held = [
-            (row.batch_id, row.record, row.state, row.worker, row.attempts, row.not_before, row.code)
-            for row in self._rows()
-            if row.state not in ("created", "skipped", "refused")
-        ]
-        processes = [
-            (
-                process.numbers,
-                [(run.slice, run.open, len(run.to_send), run.delayed) for run in process.runs],
-                process.loop.in_flight,
-                len(process.exchanges),
-            )
-            for process in self.processes
-        ]
-        with self.ledger.engine.read() as connection:
-            slices = connection.execute(text("select * from slices")).all()
-            workers = connection.execute(text("select * from workers")).all()
-        states = [(batch, str(self.ledger.batches.get(batch).state)) for batch in self.batches]
-        return "\n".join(map(str, [self.clock.now, states, *held, *processes, *slices, *workers]))
-
-    def _everybody_works(self, steps: int) -> None:
-        for _ in range(steps):  # time passes in steps that keep the leases
-            self.clock.now += LEASE_SECONDS / 3
-            for process in self.processes:
-                process.loop.step()
-        for batch in self.batches:
-            batch_lifecycle.resume(self.ledger, batch, "somebody")
-        self.reap(0.0, same_machine=True)
-        batch_lifecycle.dispatch(self.ledger, self.mail.append)
-        for process in [process for process in self.processes if process.loop.draining]:
-            self._end_if_idle(process)
-        if all(process.loop.draining for process in self.processes):
-            self._register_worker()
-        while self.mail:
-            self.processes[-1].take(self.mail.popleft())
-        for process in list(self.processes):
-            for _ in range(2):
-                process.loop.step()
-                for exchange in process.unstarted():
-                    self._begin(exchange, "created", AT_ONCE)
-                for exchange in process.in_flight():
-                    exchange.go_on()
-            process.loop.step()
-            process.hand_back()
-
     # ------------------------------------------------------------------ how
 
     def _process(self, who: int) -> Process:
@@ -628,33 +299,8 @@ class Interleavings(RuleBasedStateMachine):
             if exchange.post is not None and exchange.key in unsure:
                 exchange.post.definite = False  # its answer died with the process
 
-    def _rows(self) -> list[Any]:
-        with self.ledger.engine.read() as connection:
-            return list(connection.execute(text("select * from rows order by batch_id, record")))
-
     def _is_foreign(self, key: tuple[int, int]) -> bool:
         return any((row.batch_id, row.record) == key and row.customer_id == f"cus_{FOREIGN}" for row in self._rows())
-
-
-def _reference(row: Any) -> str:
-    return reference_of(bytes(row.identity), row.generation)
-
-
-def _row(record: int, customer: int) -> NewRow:
-    method, name = METHODS[customer % 3], f"cus_{customer}"
-    request = request_of(None, {}, {})
-    return NewRow(
-        record,
-        record + 1,
-        "waiting",
-        identity_of(name, method, "ios", ""),
-        name,
-        method,
-        "ios",
-        request,
-        content_of(request),
-        None,
-    )
 
 
 @pytest.fixture(autouse=True)
