@@ -157,7 +157,7 @@ def test_rows_are_taken_back_by_the_longest_request_of_their_holder(ledger: Ledg
     quick, slow = new_worker(ledger, longest_request_seconds=10.0), new_worker(ledger, longest_request_seconds=300.0)
     for worker, record in ((quick, 1), (slow, 2)):
         worker.mark(ledger.leases.claim(Slice(batch, record, record), worker.number))
-    for seconds, states in ((71.0, ["unclear", "sending"]), (288.0, ["unclear", "sending"]), (2.0, ["unclear"] * 2)):
+    for seconds, states in ((71.0, ["unclear", "sending"]), (229.0, ["unclear", "sending"]), (61.0, ["unclear"] * 2)):
         with ledger.engine.write() as connection:
             connection.execute(text("update workers set lease_ends_at = lease_ends_at - :s"), {"s": seconds})
         ledger.reaper.reap(look_up_delay_seconds=0)

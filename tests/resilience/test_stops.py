@@ -125,8 +125,7 @@ def test_a_second_ctrl_c_is_immediate_and_loses_nothing(night: Night, gap: float
     started.signal(signal.SIGINT)
     pause(gap)
     started.signal(signal.SIGINT)
-    said = started.json()
-    assert said["exit"] == 3
+    assert started.wait() == 3  # on a busy machine by its watchdog, which prints no JSON
     wait_until(lambda: not [pid for pid in workers if pid in started.workers()], what="the workers' end")
     night.simulator.control(latency_ms=10)
     night.judge(command, night.run(command, file).json())
