@@ -27,7 +27,7 @@ from tasks.accept.request_codec import content_of, request_of
 from tasks.identities import identity_of, spelling_of
 from tasks.ledger import Ledger
 from tasks.ledger.schema import ledger_identity, metadata
-from tasks.models import Account, LeasedRow, NewRow, Outcome, RowState, Slice
+from tasks.models import Account, BatchState, LeasedRow, NewRow, Outcome, RowState, Slice
 from tests import warm
 
 ROOT = Path(__file__).parent.parent
@@ -290,7 +290,10 @@ class Command:
 
     def until_finished(self, batch: int, seconds: float = 60.0) -> dict[str, Any]:
         """Wait for the end of a batch that others send; return what `status` says of it."""
-        wait_until(lambda: self.json("status", batch)["state"] == "finished", seconds, f"the end of batch {batch}")
+        with contextlib.closing(Ledger.open(self.ledger_url)) as ledger:
+            wait_until(
+                lambda: ledger.batches.get(batch).state is BatchState.FINISHED, seconds, f"the end of batch {batch}"
+            )
         return self.json("status", batch)
 
 

@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import factories
 import pytest
 from factories import (
     ROOT,
@@ -129,8 +130,10 @@ def test_the_counter_grows_once_a_second_and_the_last_change_is_not_left_out(
 @pytest.mark.resilience
 @pytest.mark.representative
 def test_a_killed_writer_never_leaves_a_copy_ahead_of_its_ledger(ledger_url: str, tmp_path: Path) -> None:
-    """0 false stops in 100 kills at random instants."""
-    command = [sys.executable, str(ROOT / "tests/killed_writers.py"), ledger_url, str(tmp_path / "home"), "100", "7"]
+    """No false stop in 100 kills at random instants, 30 by default."""
+    kills = 100 if factories.searches_at_full_length else 30
+    writers, home = ROOT / "tests" / "killed_writers.py", tmp_path / "home"
+    command = [sys.executable, *map(str, (writers, ledger_url, home, kills, 7))]
     done = subprocess.run(
         command,
         env={**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"},
@@ -138,9 +141,9 @@ def test_a_killed_writer_never_leaves_a_copy_ahead_of_its_ledger(ledger_url: str
         text=True,
         timeout=240,
     )
-    kills, grown, stops, *_ = done.stdout.split()
-    assert (kills, stops) == ("100", "0"), done.stdout + done.stderr
-    assert int(grown) > 20, "kills fell before anything was written"
+    killed, grown, stops, *_ = map(int, done.stdout.split()[:3])
+    assert (killed, stops) == (kills, 0), done.stdout + done.stderr
+    assert grown > kills / 5, "kills fell before anything was written"
 
 
 def test_a_restored_backup_of_sqlite_is_noticed_and_accepted_by_a_word_only(tmp_path: Path) -> None:

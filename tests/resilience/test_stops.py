@@ -143,5 +143,4 @@ def test_a_pause_in_mid_run_holds_and_resume_goes_on(night: Night, valkey: Valke
     pause(2)
     assert night.asked() == before
     assert command("resume", 1).returncode == 0
-    wait_until(lambda: command.json("status", 1)["state"] == "finished", 60, "the fleet's end of the batch")
-    night.judge(command, command.json("status", 1))
+    night.judge(command, command.until_finished(1))
