@@ -147,6 +147,15 @@ class Reason(NamedTuple):
     detail: str = ""  #: what the sentence needs besides, e.g. the limit or the earlier record
 
 
+class Origin(NamedTuple):
+    """The row of an earlier batch that a record corrects, as the columns of its report say."""
+
+    batch_id: int
+    record: int
+    line: int
+    reference: str  #: `metadata.onboarding_ref`; "" of a row that was never to be sent
+
+
 class NewRow(NamedTuple):
     """One record of a file on its way into the ledger, in the order of the ledger's columns."""
 
@@ -161,6 +170,8 @@ class NewRow(NamedTuple):
     content: bytes | None  #: 8 bytes, a digest of `request`: same identity, other content is flagged `changed`
     reasons: bytes | None  #: JSON list of `Reason` lists; all of them, for invalid rows (and warnings)
     spelling: bytes | None = None  #: see `spelling_of`
+    intended_identity: bytes | None = None  #: of an invalid row whose keys can be read: the identity it would have
+    origin: Origin | None = None  #: no column of the ledger's `rows`
 
 
 def compact_json(value: object) -> bytes:

@@ -44,7 +44,7 @@ from tasks.elepay.catalogue import Catalogue, load_catalogue
 from tasks.errors import UnusableFile
 from tasks.gc_tuning import collector_at_rest
 from tasks.identities import identity_of, spelling_of
-from tasks.models import NewRow, Reason, RowState, encode_reasons
+from tasks.models import NewRow, Origin, Reason, RowState, encode_reasons
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -63,6 +63,8 @@ __all__ = [
 
 #: Of a dropped report: the batches that its first records name.
 _BATCH_TITLE = "onboarding_batch"
+#: Columns of a report that say which row a record corrects.
+_ORIGIN_TITLES = (_BATCH_TITLE, "onboarding_record", "onboarding_line", "onboarding_ref")
 _SAMPLE_RECORDS = 100
 _MOST_PARENTS = 10
 
@@ -158,7 +160,7 @@ def _no_records(fmt: FileFormat) -> UnusableFile:
 
 def _parent_batches(sample: Sequence[Record], columns: Sequence[Column]) -> tuple[str, ...]:
     """Return the batches that the first records name."""
-    at = next((column.at for column in columns if column.title.casefold() == _BATCH_TITLE), None)
+    at = _place_of(_BATCH_TITLE, columns)
     if at is None:
         return ()
     named = {name: None for record in sample if (name := "".join(record.fields[at : at + 1]).strip())}
@@ -241,7 +243,28 @@ def _next_rows(
         chunk = new_chunk(batch, opened.columns, warnings, guarded=opened.guarded)
         sendable, send_damaged = rules.sendable_methods, rules.send_damaged_keys
         check(chunk, rules.catalogue, sendable, opened.numbers, send_damaged=send_damaged)
-        return _rows_of(chunk, rules)
+        return _with_origins(_rows_of(chunk, rules), chunk)
+
+
+def _with_origins(rows: list[NewRow], chunk: Chunk) -> list[NewRow]:
+    """Return the rows of a report that was corrected with the rows of former batches that they correct."""
+    places = [at for title in _ORIGIN_TITLES if (at := _place_of(title, chunk.columns)) is not None]
+    if len(places) < len(_ORIGIN_TITLES):
+        return rows
+    return [row._replace(origin=_origin(fields, places)) for row, fields in zip(rows, chunk.batch.fields, strict=True)]
+
+
+def _place_of(title: str, columns: Sequence[Column]) -> int | None:
+    return next((column.at for column in columns if column.title.casefold() == title), None)
+
+
+def _origin(fields: Sequence[str], places: Sequence[int]) -> Origin | None:
+    """Return the row that a record says it corrects; None if it names none."""
+    *numbers, reference = ["".join(fields[at : at + 1]).strip() for at in places]
+    if not all(number.isascii() and number.isdigit() and len(number) < 10 for number in numbers):
+        return None
+    batch, record, line = map(int, numbers)
+    return Origin(batch, record, line, reference)
 
 
 def _rows_of(chunk: Chunk, rules: AcceptanceChecks) -> list[NewRow]:
@@ -249,7 +272,7 @@ def _rows_of(chunk: Chunk, rules: AcceptanceChecks) -> list[NewRow]:
         return _waiting_rows(chunk, list(range(len(chunk.batch))), live=rules.live)
     valid = [at for at in range(len(chunk.batch)) if at not in chunk.reasons]
     rows = dict(zip(valid, _waiting_rows(chunk, valid, live=rules.live), strict=True))
-    rows.update(_invalid_rows(chunk, rules.catalogue))
+    rows.update(_invalid_rows(chunk, rules.catalogue, live=rules.live))
     return [rows[at] for at in range(len(chunk.batch))]
 
 
@@ -291,12 +314,24 @@ def _values(chunk: Chunk, frame: pd.DataFrame, target: str) -> list[str]:
     return [""] * len(frame) if column is None else frame[column.at].tolist()
 
 
-def _invalid_rows(chunk: Chunk, catalogue: Catalogue) -> Iterator[tuple[int, NewRow]]:
-    """Yield the rows that are not sent, with their positions; what is sound of their keys is kept, for the reports."""
-    customers, methods, resources = (_values(chunk, chunk.frame, target) for target in REQUIRED)
+def _identity_at(keys: Sequence[Sequence[str]], at: int, *, live: bool) -> bytes:
+    customer, method, resource, reference = (values[at] for values in keys)
+    return identity_of(customer, method, resource, reference, live)
+
+
+def _invalid_rows(chunk: Chunk, catalogue: Catalogue, *, live: bool) -> Iterator[tuple[int, NewRow]]:
+    """Yield the rows that are not sent, with their positions; what is sound of their keys is kept, for the reports.
+
+    A row all of whose keys are sound keeps the identity that it would have, by which a corrected one is recognised.
+    """
+    values = [_values(chunk, chunk.frame, target) for target in (*REQUIRED, "reference")]
+    customers, methods, resources, _ = values
+    keys = {column.name for target in (*REQUIRED, "reference") if (column := chunk.column(target))}
     column = chunk.column("customer_id")
     for at, reasons in chunk.reasons.items():
-        faulty = at in chunk.broken or column is None or any(reason.column == column.name for reason in reasons)
+        broken = at in chunk.broken
+        faulty = broken or column is None or any(reason.column == column.name for reason in reasons)
+        sound = not broken and at not in chunk.more and keys.isdisjoint(reason.column for reason in reasons)
         yield (
             at,
             NewRow(
@@ -310,5 +345,6 @@ def _invalid_rows(chunk: Chunk, catalogue: Catalogue) -> Iterator[tuple[int, New
                 request=None,
                 content=None,
                 reasons=encode_reasons(reasons),
+                intended_identity=_identity_at(values, at, live=live) if sound else None,
             ),
         )

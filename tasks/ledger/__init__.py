@@ -31,6 +31,9 @@ batch_guards     closed payment methods, and answers that are about the key
 control_sources  rows whose source elepay surely has
 resolution       what people decide about rows
 follow_up        what became of created sources
+work_matching    which open rows the rows of a new batch take up
+open_work        rows that need a person, over all batches
+finder           rows by customer, source or reference
 audit_rows       what an audit compares with elepay
 acceptance       a ledger that somebody accepts as it is
 retention        personal data of batches that ended long ago
@@ -45,6 +48,7 @@ from tasks.ledger.batch_guards import ClosedMethod
 from tasks.ledger.batches import WATCH
 from tasks.ledger.control_sources import ControlSource
 from tasks.ledger.dispatch import DISPATCH_AGAIN_SECONDS, DISPATCHED_AT_ONCE
+from tasks.ledger.finder import CustomerIndex, FoundRow
 from tasks.ledger.follow_up import FollowUpRow, SourceLine, StatusObservation
 from tasks.ledger.held_sources import SharedSource
 from tasks.ledger.leases import MarkResult
@@ -65,7 +69,9 @@ __all__ = [
     "ClaimedDelivery",
     "ClosedMethod",
     "ControlSource",
+    "CustomerIndex",
     "FollowUpRow",
+    "FoundRow",
     "Ledger",
     "LookUpsToCome",
     "MarkResult",

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Row, Select, and_, delete, exists, insert, or
 from tasks.errors import LedgerError
 from tasks.ledger.engine import new_id
 from tasks.ledger.outbox import Outbox
-from tasks.ledger.schema import batches, rows, slices, workers
+from tasks.ledger.schema import batches, customer_pages, rows, slices, workers
 from tasks.ledger.scope import LedgerPart
 from tasks.models import Account, Batch, BatchState, NotificationKind, Stop, StopCode
 from tasks.send_window import Window
@@ -153,7 +153,8 @@ class Batches(LedgerPart):
                 delete(batches).where(batches.c.id == batch_id, batches.c.state == BatchState.READING)
             ).rowcount
             if gone:
-                connection.execute(delete(rows).where(rows.c.batch_id == batch_id))
+                for table in (rows, customer_pages):
+                    connection.execute(delete(table).where(table.c.batch_id == batch_id))
 
     def is_read_before(self, batch_id: int) -> bool:
         """Return whether a batch that was added before this one is still being read."""

@@ -38,7 +38,9 @@ UNDECIDED = and_(
     rows.c.worker.is_(None),
     or_(
         rows.c.not_before.is_(None),
-        exists().where(batches.c.id == rows.c.batch_id, batches.c.state == BatchState.CANCELLED),
+        exists()
+        .where(batches.c.id == rows.c.batch_id, batches.c.state == BatchState.CANCELLED)
+        .correlate_except(batches),
     ),
 )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import Any
 
 from sqlalchemy import (
@@ -41,6 +42,11 @@ from tasks.models import (
 _PAGE = 500
 #: The batch of rows that are only foreseen.
 _NO_BATCH = 0
+
+
+#: Those fields of a new row that are columns of the ledger, and their values.
+_COLUMNS = NewRow._fields[: NewRow._fields.index("origin")]
+_values = itemgetter(slice(len(_COLUMNS)))
 
 
 #: What must be known of a row that owns an identity.
@@ -127,12 +133,12 @@ class InsertRows(LedgerPart):
         if not new_rows:
             return 0
         if self.engine.is_sqlite:  # plain tuples: the driver takes half a second longer over a million named ones
-            names, marks = ", ".join(NewRow._fields), ", ".join("?" * len(NewRow._fields))
+            names, marks = ", ".join(_COLUMNS), ", ".join("?" * len(_COLUMNS))
             statement = f"INSERT INTO rows (batch_id, {names}) VALUES ({batch_id:d}, {marks}) ON CONFLICT DO NOTHING"  # noqa: S608 - constants and a number
-            return connection.exec_driver_sql(statement, list(map(tuple, new_rows))).rowcount
+            return connection.exec_driver_sql(statement, list(map(_values, new_rows))).rowcount
         added = connection.execute(
             postgresql.insert(rows).on_conflict_do_nothing().returning(rows.c.record),
-            [{"batch_id": batch_id, **row._asdict()} for row in new_rows],
+            [{"batch_id": batch_id, **_named(row)} for row in new_rows],
         )
         return len(added.all())
 
@@ -173,7 +179,7 @@ class InsertRows(LedgerPart):
         """Insert a row as the owner of its identity, if it may be sent; return whether it was."""
         while owned := _may_own(known, row, batch_id, again=again, own_spellings=own_spellings):
             identity, generation = owned
-            values = {"batch_id": batch_id, **row._asdict(), "identity": identity, "generation": generation}
+            values = {"batch_id": batch_id, **_named(row), "identity": identity, "generation": generation}
             taking = self.engine.insert(rows).values(values)
             added = connection.execute(taking.on_conflict_do_nothing().returning(*_OWNER)).one_or_none()
             if added is None:  # another reader was quicker
@@ -202,6 +208,10 @@ def _owners_in_cancelled_batches(connection: Connection, known: Iterable[_Known]
     query = select(batches.c.id).where(batches.c.id.in_(named), batches.c.state == BatchState.CANCELLED)
     cancelled = set(connection.execute(query).scalars()) if named else set()
     return [(each, owner) for each, owner in never_sent if owner.batch_id in cancelled]
+
+
+def _named(row: NewRow) -> dict[str, Any]:
+    return dict(zip(_COLUMNS, row, strict=False))
 
 
 def _pages(identities: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
@@ -272,7 +282,9 @@ def _give_up(connection: Connection, owner: Row[Any]) -> bool:
             .where(rows.c.batch_id == owner.batch_id, rows.c.record == owner.record)
             .where(rows.c.state == owner.state, rows.c.attempts == owner.attempts, cancelled)
             .where(rows.c.worker.is_(None))
-            .values(identity=None, state=RowState.WAITING, code=None, not_before=None)
+            .values(
+                identity=None, intended_identity=rows.c.identity, state=RowState.WAITING, code=None, not_before=None
+            )
         ).rowcount
     )
 

@@ -17,6 +17,7 @@ from tasks.ledger.batches import Batches
 from tasks.ledger.control_sources import ControlSources
 from tasks.ledger.dispatch import Dispatch
 from tasks.ledger.engine import LedgerEngine, place_of
+from tasks.ledger.finder import Finder
 from tasks.ledger.follow_up import FollowUps
 from tasks.ledger.held_sources import HeldSources
 from tasks.ledger.history import History
@@ -24,6 +25,7 @@ from tasks.ledger.insert_rows import InsertRows
 from tasks.ledger.leases import Leases
 from tasks.ledger.lifecycle import Lifecycle
 from tasks.ledger.memory import Seen, name_ledger
+from tasks.ledger.open_work import OpenWork
 from tasks.ledger.outbox import Outbox
 from tasks.ledger.outcome_writes import OutcomeWrites
 from tasks.ledger.queries import Queries
@@ -33,6 +35,7 @@ from tasks.ledger.retention import Retention
 from tasks.ledger.sampling import Sampling
 from tasks.ledger.schema import VERSION, created_for, ledger_identity
 from tasks.ledger.scope import Scope
+from tasks.ledger.work_matching import WorkMatching
 from tasks.ledger.worker_leases import WorkerLeases
 from tasks.models import NO_ACCOUNT, Account
 
@@ -55,7 +58,12 @@ class Ledger:
         self.sampling = Sampling(scope, self.dispatch)
         self.held_sources = HeldSources(scope, self.dispatch)
         self.batches = Batches(scope, self.outbox)
-        self.lifecycle = Lifecycle(scope, self.dispatch, self.held_sources, self.sampling, self.history, self.outbox)
+        self.open_work = OpenWork(scope, self.history)
+        self.work_matching = WorkMatching(scope)
+        self.lifecycle = Lifecycle(
+            scope, self.dispatch, self.held_sources, self.sampling, self.history, self.outbox, self.open_work
+        )
+        self.finder = Finder(scope)
         self.rows = InsertRows(scope)
         self.workers = WorkerLeases(scope)
         self.leases = Leases(scope, self.workers, OutcomeWrites(scope, self.held_sources))

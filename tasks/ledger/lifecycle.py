@@ -16,6 +16,7 @@ from tasks.ledger.conditions import NOT_SETTLED, some_not_settled
 from tasks.ledger.dispatch import Dispatch
 from tasks.ledger.held_sources import HeldSources
 from tasks.ledger.history import History
+from tasks.ledger.open_work import OpenWork, TakenUp
 from tasks.ledger.outbox import Outbox
 from tasks.ledger.sampling import Sampling
 from tasks.ledger.schema import batches, rows, slices
@@ -35,6 +36,7 @@ class Lifecycle(LedgerPart):
     sampling: Sampling
     history: History
     outbox: Outbox
+    open_work: OpenWork
 
     def start(
         self,
@@ -44,6 +46,7 @@ class Lifecycle(LedgerPart):
         canary_rows: int = 0,
         warnings: Sequence[Sequence[Any]] = (),
         sample: bool = False,
+        taken_up: Iterable[TakenUp] = (),
     ) -> None:
         """Cut the batch's waiting rows into slices that are due now, and let it run.
 
@@ -51,7 +54,8 @@ class Lifecycle(LedgerPart):
         (`tasks/send/sampling.py`). Raises LedgerReplaced.
 
         With `canary_rows` the first so many rows are a slice of their own, and only that one is due before
-        `approve`. `warnings` are what the reports say of the file besides its rows, as JSON-able lists.
+        `approve`. `warnings` are what the reports say of the file besides its rows, as JSON-able lists. `taken_up`
+        are rows of earlier batches whose work rows of this one take up (`WorkMatcher`).
         """
         query = (
             select(rows.c.record)
@@ -63,6 +67,7 @@ class Lifecycle(LedgerPart):
         with self.engine.write() as connection:
             hold_reading(connection, batch_id)
             self.engine.memory.look(connection)
+            self.open_work.carry_over(connection, taken_up)
             waiting = connection.execute(query).scalars()
             canary = list(itertools.islice(waiting, canary_rows))
             parts = itertools.chain(

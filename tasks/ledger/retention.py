@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from sqlalchemy import and_, exists, func, or_, select, update
+from sqlalchemy import and_, delete, exists, func, or_, select, update
 
-from tasks.ledger.schema import batches, rows
+from tasks.ledger.schema import batches, customer_pages, rows
 from tasks.ledger.scope import LedgerPart
 from tasks.models import BatchState, Reason, RowState, decode_reasons, encode_reasons
 
@@ -57,6 +57,7 @@ class Retention(LedgerPart):
             return 0
         count = sum(self._drop_page(batch_id, first, first + _PAGE - 1) for first in range(1, (last or 0) + 1, _PAGE))
         with self.engine.write() as connection:
+            connection.execute(delete(customer_pages).where(customer_pages.c.batch_id == batch_id))
             connection.execute(
                 update(batches)
                 .where(batches.c.id == batch_id)

@@ -81,7 +81,8 @@ batches = Table(
 #: complete list first lacked its source since then. `yielded` is true of a row that does not own its identity (refused,
 #: skipped): an index that asked for the state would be written anew, in a random place, with every step of every row.
 #: `spelling` is a digest of how the identity was written, NULL where that is its folded form (`models.spelling_of`) and
-#: for rows that were never to be sent.
+#: for rows that were never to be sent. `intended_identity` is the identity that an invalid row would have, where its
+#: keys can be read.
 rows = Table(
     "rows",
     metadata,
@@ -118,6 +119,7 @@ rows = Table(
     Column("ended_at", Float(53)),
     Column("absent_at", Float(53)),
     Column("spelling", LargeBinary(8)),
+    Column("intended_identity", LargeBinary(16)),
     PrimaryKeyConstraint("batch_id", "record"),
     sqlite_with_rowid=False,
 )
@@ -171,6 +173,45 @@ sources = Table(
     Column("batch_id", _Id, nullable=False),
     Column("record", Integer, nullable=False),
     sqlite_with_rowid=False,
+)
+
+#: The row of a later batch that took up the work of a row which needed a person: a corrected row, or the same row
+#: brought once more. It always names the last of several, so that whoever asks need not follow a chain.
+carried_over = Table(
+    "carried_over",
+    metadata,
+    Column("batch_id", _Id, nullable=False),
+    Column("record", Integer, nullable=False),
+    Column("by_batch", _Id, nullable=False),
+    Column("by_record", Integer, nullable=False),
+    PrimaryKeyConstraint("batch_id", "record"),
+    sqlite_with_rowid=False,
+)
+Index("carried_over_by", carried_over.c.by_batch, carried_over.c.by_record)
+
+#: A row that needed a person and that somebody has set aside, and why.
+dismissals = Table(
+    "dismissals",
+    metadata,
+    Column("batch_id", _Id, nullable=False),
+    Column("record", Integer, nullable=False),
+    Column("at", Float(53), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("who", Text, nullable=False),
+    PrimaryKeyConstraint("batch_id", "record"),
+    sqlite_with_rowid=False,
+)
+
+#: Finds the rows of a customer over all batches (`tasks/ledger/finder.py`): pages of sorted numbers, each made of a
+#: digest of a customer id and a record. Filled once a batch: a line for each row would slow the reading of files by a
+#: seventh, an index on the customer id by far more.
+customer_pages = Table(
+    "customer_pages",
+    metadata,
+    Column("batch_id", _Id, nullable=False),
+    Column("first_number", BigInteger, nullable=False),
+    Column("numbers", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("batch_id", "first_number"),
 )
 
 #: A range of records, the work of one message. `due_at` is when its message is to be sent (again); NULL: nothing to do.

@@ -18,7 +18,7 @@ from tasks.accept.subprocess_reader import BESIDE_BYTES, read_rows_beside
 from tasks.errors import UnusableFile
 from tasks.files.file_store import FileStore, accepted_name
 from tasks.gc_tuning import collector_at_rest
-from tasks.ledger import Ledger
+from tasks.ledger import CustomerIndex, Ledger
 from tasks.models import Batch, BatchState, NewRow, RowState, StopCode
 from tasks.operations.batch_lifecycle import GOES_ON, end_dead_workers, resume
 from tasks.operations.file_policies import refusal
@@ -258,20 +258,29 @@ def _read_into(
     """Add every record of the file to its batch, and start it. Raises UnusableFile."""
     warnings = Warnings()
     invalid = records = 0
+    matcher, customers = ledger.work_matching.matcher(batch_id), CustomerIndex()
     chunks = _reader(opened)(copy, opened, rules.intake, warnings=warnings)
     with collector_at_rest(), contextlib.closing(chunks):
         for chunk in chunks:
             records += len(chunk)
             invalid += [row.state for row in chunk].count(RowState.INVALID)
             ledger.rows.add(batch_id, chunk, again=rules.again, own_spellings=rules.own_spellings)
+            matcher.look_at(chunk)
+            customers.add(chunk)
             ledger.workers.renew(reader, rules.lease_seconds)
             rules.progress(chunk[-1].record)
     share, needs_one = rules.max_invalid_share, rules.require_valid_row
     if refused := refusal(invalid, records, max_invalid_share=share, require_valid_row=needs_one):
         raise refused
+    ledger.finder.file(batch_id, customers)
     warned = [[each.code, each.column, each.count, each.first_line, each.detail] for each in warnings]
     ledger.lifecycle.start(
-        batch_id, rules.slice_rows, canary_rows=rules.canary_rows, warnings=warned, sample=not rules.verify
+        batch_id,
+        rules.slice_rows,
+        canary_rows=rules.canary_rows,
+        warnings=warned,
+        sample=not rules.verify,
+        taken_up=matcher.taken_up(),
     )
     return warnings
 

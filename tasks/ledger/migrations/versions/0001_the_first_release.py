@@ -100,6 +100,33 @@ def upgrade() -> None:
         sa.UniqueConstraint("once"),
     )
     op.create_table(
+        "carried_over",
+        sa.Column("batch_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("record", sa.Integer(), nullable=False),
+        sa.Column("by_batch", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("by_record", sa.Integer(), nullable=False),
+        sa.PrimaryKeyConstraint("batch_id", "record"),
+        sqlite_with_rowid=False,
+    )
+    op.create_index("carried_over_by", "carried_over", ["by_batch", "by_record"], unique=False)
+    op.create_table(
+        "dismissals",
+        sa.Column("batch_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("record", sa.Integer(), nullable=False),
+        sa.Column("at", sa.Float(precision=53), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("who", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("batch_id", "record"),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
+        "customer_pages",
+        sa.Column("batch_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("first_number", sa.BigInteger(), nullable=False),
+        sa.Column("numbers", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("batch_id", "first_number"),
+    )
+    op.create_table(
         "own_spellings",
         sa.Column("identity", sa.LargeBinary(length=16), nullable=False),
         sa.Column("spelling", sa.LargeBinary(length=8), nullable=False),
@@ -141,6 +168,7 @@ def upgrade() -> None:
         sa.Column("ended_at", sa.Float(precision=53), nullable=True),
         sa.Column("absent_at", sa.Float(precision=53), nullable=True),
         sa.Column("spelling", sa.LargeBinary(length=8), nullable=True),
+        sa.Column("intended_identity", sa.LargeBinary(length=16), nullable=True),
         sa.CheckConstraint(
             "yielded IS NULL OR (state NOT IN ('claimed', 'created', 'sending', 'unclear', 'waiting'))",
             name="rows_owners_do_not_yield",

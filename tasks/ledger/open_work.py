@@ -1,0 +1,283 @@
+"""Rows that need a person, over all batches: carried over to the row that took their work up, set aside, or open."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    and_,
+    bindparam,
+    case,
+    delete,
+    exists,
+    func,
+    insert,
+    literal,
+    or_,
+    select,
+    tuple_,
+    update,
+)
+
+from tasks.errors import LedgerError
+from tasks.ledger.conditions import GIVEN_UP, UNDECIDED
+from tasks.ledger.history import History
+from tasks.ledger.schema import batches, carried_over, dismissals, rows
+from tasks.ledger.scope import LedgerPart
+from tasks.models import BatchState, RowState
+
+#: Rows that are asked for by one statement.
+_PAGE = 500
+
+#: What a person must settle: corrected, retried, decided, or set aside.
+_CANCELLED = (
+    exists().where(batches.c.id == rows.c.batch_id, batches.c.state == BatchState.CANCELLED).correlate_except(batches)
+)
+NEEDS_PERSON = or_(
+    rows.c.state.in_([RowState.INVALID, RowState.REFUSED]),
+    UNDECIDED,
+    and_(rows.c.state == RowState.WAITING, _CANCELLED),
+)
+#: Of these another row can take the work up. An unclear row is decided itself.
+CAN_BE_CARRIED = or_(
+    rows.c.state.in_([RowState.INVALID, RowState.REFUSED]), and_(rows.c.state == RowState.WAITING, _CANCELLED)
+)
+_STATES_THAT_NEED = (RowState.INVALID, RowState.REFUSED, RowState.UNCLEAR, RowState.WAITING)
+
+Key = tuple[int, int]
+"""Batch and record."""
+
+
+class TakenUp(NamedTuple):
+    """A row whose work another row takes up."""
+
+    row: Key
+    by: Key
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What became of the rows of a batch that needed a person; `needed` is the sum of all others."""
+
+    open: int = 0
+    dismissed: int = 0  #: set aside by a person, who may have given a row up
+    resolved: Mapping[int, int] = field(default_factory=dict)  #: batch -> rows whose source stands there
+    under_way: Mapping[int, int] = field(default_factory=dict)  #: batch -> rows that are still to be sent there
+    carried_over: Mapping[int, int] = field(default_factory=dict)  #: batch -> rows that need a person there
+
+    @property
+    def needed(self) -> int:
+        """Rows that needed a person."""
+        others = (self.resolved, self.under_way, self.carried_over)
+        return self.open + self.dismissed + sum(sum(each.values()) for each in others)
+
+
+class OpenRow(NamedTuple):
+    """A row that needs a person now."""
+
+    batch_id: int
+    record: int
+    line: int
+    state: str
+    customer_id: str
+    payment_method: str
+    code: str
+    parameter: str
+    reasons: bytes | None
+    since: float  #: when the first batch was accepted in which its work was open
+
+
+@dataclass(frozen=True, slots=True)
+class OpenWork(LedgerPart):
+    """Links rows that need a person to the rows that take their work up, and counts what is left."""
+
+    history: History
+
+    def carry_over(self, connection: Connection, taken_up: Iterable[TakenUp]) -> int:
+        """Note which rows take up the work of others; return how many rows are carried over.
+
+        A row that was carried over before carries that on, if it needs a person itself. A row that was skipped because
+        its identity has an owner stands for that owner.
+        """
+        links = dict(taken_up)
+        count = 0
+        for page in pages(list(links)):
+            last = _last_of(connection, page)
+            owners = _owners(connection, [links[row] for row in page])
+            pairs = {last[row]: owners.get(links[row], links[row]) for row in page}
+            needing = _that_can_be_carried(connection, list(pairs))
+            values = [
+                {"batch_id": row[0], "record": row[1], "by_batch": by[0], "by_record": by[1]}
+                for row, by in pairs.items()
+                if row in needing and row != by
+            ]
+            if values:
+                connection.execute(insert(carried_over), values)
+                moved = [dict(zip(_MOVED, each.values(), strict=True)) for each in values]
+                self.engine.execute_many(connection, _MOVE_ON, moved)
+            count += len(values)
+        return count
+
+    def of_batch(self, batch_id: int) -> Work:
+        """Return what became of the rows of a batch that needed a person."""
+        query = (
+            select(_WHAT_BECAME, carried_over.c.by_batch, func.count())
+            .select_from(_ROWS_AND_SUCCESSORS)
+            .where(rows.c.batch_id == batch_id, rows.c.state.in_(_STATES_THAT_NEED), NEEDS_PERSON)
+            .group_by(_WHAT_BECAME, carried_over.c.by_batch)
+        )
+        count: dict[str, dict[int, int]] = defaultdict(lambda: defaultdict(int))
+        with self.engine.read() as connection:
+            for what, by_batch, rows_of in connection.execute(query):
+                count[what][by_batch or 0] += rows_of
+        return Work(
+            open=sum(count["open"].values()),
+            dismissed=sum(count["dismissed"].values()),
+            resolved=dict(count["resolved"]),
+            under_way=dict(count["under_way"]),
+            carried_over=dict(count["carried_over"]),
+        )
+
+    def open_rows(self, batch_id: int | None = None) -> Iterator[OpenRow]:
+        """Yield the rows of this account that need a person now, in the order of batch and record."""
+        query = (
+            select(
+                rows.c.batch_id,
+                rows.c.record,
+                rows.c.line,
+                rows.c.state,
+                func.coalesce(rows.c.customer_id, ""),
+                func.coalesce(rows.c.payment_method, ""),
+                func.coalesce(rows.c.code, ""),
+                func.coalesce(rows.c.parameter, ""),
+                rows.c.reasons,
+                _SINCE,
+            )
+            .where(rows.c.state.in_(_STATES_THAT_NEED), NEEDS_PERSON, ~IS_CARRIED, ~IS_DISMISSED)
+            .where(rows.c.code.is_distinct_from(GIVEN_UP), self.scope.of_account)
+            .join(batches, batches.c.id == rows.c.batch_id)
+            .order_by(rows.c.batch_id, rows.c.record)
+            .execution_options(yield_per=5000)
+        )
+        if batch_id is not None:
+            query = query.where(rows.c.batch_id == batch_id)
+        with self.engine.read() as connection:
+            yield from map(OpenRow._make, connection.execute(query))
+
+    def dismiss(self, batch_id: int, records: Sequence[int], reason: str, who: str) -> None:
+        """Set rows aside that need a person, with the reason; all or none. Raises LedgerError if one is not open."""
+        with self.engine.write() as connection:
+            for page in pages([(batch_id, record) for record in records]):
+                query = select(rows.c.record).where(
+                    tuple_(rows.c.batch_id, rows.c.record).in_(page), NEEDS_PERSON, ~IS_CARRIED, ~IS_DISMISSED
+                )
+                is_open = set(connection.execute(query).scalars())
+                for _, record in page:
+                    if record not in is_open:
+                        raise LedgerError(f"record {record} of batch {batch_id} does not need a person")
+                values = {"batch_id": batch_id, "at": self.engine.now(), "reason": reason, "who": who}
+                connection.execute(insert(dismissals), [{**values, "record": record} for _, record in page])
+                for _, record in page:
+                    self.history.add(connection, batch_id, record, f"dismissed: {reason}", who)
+
+    def take_back_dismissal(self, batch_id: int, record: int, who: str) -> None:
+        """Let a row that was set aside need a person again. Raises LedgerError if it was not set aside."""
+        with self.engine.write() as connection:
+            gone = connection.execute(
+                delete(dismissals).where(dismissals.c.batch_id == batch_id, dismissals.c.record == record)
+            ).rowcount
+            if not gone:
+                raise LedgerError(f"record {record} of batch {batch_id} was not dismissed")
+            self.history.add(connection, batch_id, record, "dismissal taken back", who)
+
+
+_successor = rows.alias("successor")
+_dismissed_later = dismissals.alias("dismissed_later")
+IS_CARRIED = exists().where(carried_over.c.batch_id == rows.c.batch_id, carried_over.c.record == rows.c.record)
+IS_DISMISSED = exists().where(dismissals.c.batch_id == rows.c.batch_id, dismissals.c.record == rows.c.record)
+_ROWS_AND_SUCCESSORS = (
+    rows.outerjoin(
+        carried_over, and_(carried_over.c.batch_id == rows.c.batch_id, carried_over.c.record == rows.c.record)
+    )
+    .outerjoin(
+        _successor,
+        and_(_successor.c.batch_id == carried_over.c.by_batch, _successor.c.record == carried_over.c.by_record),
+    )
+    .outerjoin(dismissals, and_(dismissals.c.batch_id == rows.c.batch_id, dismissals.c.record == rows.c.record))
+    .outerjoin(
+        _dismissed_later,
+        and_(
+            _dismissed_later.c.batch_id == carried_over.c.by_batch,
+            _dismissed_later.c.record == carried_over.c.by_record,
+        ),
+    )
+)
+_successor_batch = batches.alias("successor_batch")
+_GOES_ON_LATER = exists().where(
+    _successor_batch.c.id == _successor.c.batch_id, _successor_batch.c.state != BatchState.CANCELLED
+)
+_WHAT_BECAME: ColumnElement[str] = case(
+    (or_(dismissals.c.at.is_not(None), _dismissed_later.c.at.is_not(None)), literal("dismissed")),
+    (and_(carried_over.c.by_batch.is_(None), rows.c.code == GIVEN_UP), literal("dismissed")),
+    (carried_over.c.by_batch.is_(None), literal("open")),
+    (_successor.c.state.in_([RowState.CREATED, RowState.SKIPPED]), literal("resolved")),
+    (_successor.c.code == GIVEN_UP, literal("dismissed")),
+    (_successor.c.state.in_([RowState.INVALID, RowState.REFUSED]), literal("carried_over")),
+    (and_(_successor.c.state == RowState.UNCLEAR, _successor.c.not_before.is_(None)), literal("carried_over")),
+    (_GOES_ON_LATER, literal("under_way")),
+    else_=literal("carried_over"),
+)
+_first = batches.alias("first")
+_SINCE = func.coalesce(
+    select(func.min(_first.c.created_at))
+    .join(carried_over, carried_over.c.batch_id == _first.c.id)
+    .where(carried_over.c.by_batch == rows.c.batch_id, carried_over.c.by_record == rows.c.record)
+    .correlate(rows)
+    .scalar_subquery(),
+    batches.c.created_at,
+)
+"""When the first of the rows that were carried over to a row was accepted, or the row itself."""
+
+
+def pages(items: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    """Yield some items in as many as one statement asks for."""
+    return (items[start : start + _PAGE] for start in range(0, len(items), _PAGE))
+
+
+def _last_of(connection: Connection, keys: Sequence[Key]) -> dict[Key, Key]:
+    """Return the row that carries on the work of each row now: itself, unless it was carried over."""
+    query = select(carried_over).where(tuple_(carried_over.c.batch_id, carried_over.c.record).in_(keys))
+    there = {(row.batch_id, row.record): (row.by_batch, row.by_record) for row in connection.execute(query)}
+    return {key: there.get(key, key) for key in keys}
+
+
+def _owners(connection: Connection, keys: Sequence[Key]) -> dict[Key, Key]:
+    """Return, of those rows that were skipped, the row that owns their identity."""
+    owner = rows.alias()
+    query = (
+        select(rows.c.batch_id, rows.c.record, owner.c.batch_id, owner.c.record)
+        .join(owner, and_(owner.c.identity == rows.c.identity, owner.c.yielded.is_(None)))
+        .where(tuple_(rows.c.batch_id, rows.c.record).in_(keys), rows.c.state == RowState.SKIPPED)
+        .order_by(owner.c.generation)
+    )
+    return {(row[0], row[1]): (row[2], row[3]) for row in connection.execute(query)}
+
+
+def _that_can_be_carried(connection: Connection, keys: Sequence[Key]) -> set[Key]:
+    query = select(rows.c.batch_id, rows.c.record).where(
+        tuple_(rows.c.batch_id, rows.c.record).in_(keys), CAN_BE_CARRIED, ~IS_CARRIED
+    )
+    return {(batch_id, record) for batch_id, record in connection.execute(query)}
+
+
+_MOVED = ("of_batch", "of_record", "to_batch", "to_record")
+_MOVE_ON = (
+    update(carried_over)
+    .where(carried_over.c.by_batch == bindparam("of_batch"), carried_over.c.by_record == bindparam("of_record"))
+    .values(by_batch=bindparam("to_batch"), by_record=bindparam("to_record"))
+)

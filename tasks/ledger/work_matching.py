@@ -1,0 +1,146 @@
+"""Which rows of earlier batches, open until now, the rows of a new batch take up."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Row, select, tuple_
+
+from tasks.identities import reference_of
+from tasks.ledger.open_work import CAN_BE_CARRIED, IS_CARRIED, IS_DISMISSED, Key, TakenUp, pages
+from tasks.ledger.schema import OWNING, batches, rows
+from tasks.ledger.scope import LedgerPart
+from tasks.models import NewRow, RowState
+from tasks.spelling import fold
+
+
+@dataclass(frozen=True, slots=True)
+class WorkMatching(LedgerPart):
+    """Answers what the matcher of a batch asks; changes nothing."""
+
+    def matcher(self, batch_id: int) -> WorkMatcher:
+        """Return what looks at the rows of a batch while they are read."""
+        return WorkMatcher(self, batch_id)
+
+    def open_rows_before(self, batch_id: int) -> Iterator[Any]:
+        """Yield the rows of earlier batches that are open, and whose work another row can take up."""
+        query = (
+            select(
+                rows.c.batch_id,
+                rows.c.record,
+                rows.c.identity,
+                rows.c.intended_identity,
+                rows.c.customer_id,
+                rows.c.payment_method,
+            )
+            .join(batches, batches.c.id == rows.c.batch_id)
+            .where(batches.c.id < batch_id, rows.c.state.in_([RowState.INVALID, RowState.REFUSED, RowState.WAITING]))
+            .where(CAN_BE_CARRIED, ~IS_CARRIED, ~IS_DISMISSED, self.scope.of_account)
+            .execution_options(yield_per=5000)
+        )
+        with self.engine.read() as connection:
+            yield from connection.execute(query)
+
+    def named(self, keys: Sequence[Key]) -> Iterator[Row[Any]]:
+        """Yield those of some rows whose work another row can take up."""
+        with self.engine.read() as connection:
+            for page in pages(keys):
+                query = (
+                    select(rows)
+                    .join(batches, batches.c.id == rows.c.batch_id)
+                    .where(tuple_(rows.c.batch_id, rows.c.record).in_(page), CAN_BE_CARRIED, self.scope.of_account)
+                )
+                yield from connection.execute(query)
+
+    def owners(self, identities: Sequence[bytes], up_to_batch: int) -> Iterator[tuple[bytes, Key]]:
+        """Yield the rows that own some identities, those of later generations last."""
+        with self.engine.read() as connection:
+            for page in pages(identities):
+                query = (
+                    select(rows.c.identity, rows.c.batch_id, rows.c.record)
+                    .where(rows.c.identity.in_(page), OWNING, rows.c.batch_id <= up_to_batch)
+                    .order_by(rows.c.generation)
+                )
+                for identity, batch_id, record in connection.execute(query):
+                    yield bytes(identity), (batch_id, record)
+
+    def skipped(self, keys: Sequence[Key]) -> set[Key]:
+        """Return those of some rows that were skipped."""
+        found: set[Key] = set()
+        with self.engine.read() as connection:
+            for page in pages(keys):
+                query = select(rows.c.batch_id, rows.c.record).where(
+                    tuple_(rows.c.batch_id, rows.c.record).in_(page), rows.c.state == RowState.SKIPPED
+                )
+                found.update((batch_id, record) for batch_id, record in connection.execute(query))
+        return found
+
+
+class WorkMatcher:
+    """Looks at the rows of a batch as they are read, and says in the end what they take up.
+
+    A record that names its origin takes up that row. Whatever the file says, a row takes up an open one of its
+    identity; and an invalid one whose identity cannot be read by customer and method, if as many rows have these as are
+    open. It holds what is open, and what was found, in memory.
+    """
+
+    def __init__(self, matching: WorkMatching, batch_id: int) -> None:
+        self._matching, self._batch_id = matching, batch_id
+        self._by_identity: dict[bytes, list[Key]] = defaultdict(list)
+        self._by_customer: dict[tuple[str | None, str | None], list[Key]] = defaultdict(list)
+        for row in matching.open_rows_before(batch_id):
+            identity = row.intended_identity or row.identity
+            if identity is not None:
+                self._by_identity[bytes(identity)].append((row.batch_id, row.record))
+            elif row.customer_id and row.payment_method:
+                self._by_customer[row.customer_id, row.payment_method].append((row.batch_id, row.record))
+        self._candidates: dict[tuple[str | None, str | None], list[Key]] = defaultdict(list)
+        self._found: list[TakenUp] = []
+
+    def look_at(self, new_rows: Sequence[NewRow]) -> None:
+        """Look at some more rows of the batch."""
+        self._found += self._corrections(new_rows)
+        for row in new_rows if self._by_identity else ():
+            if row.intended_identity in self._by_identity:  # as wrong as before
+                self._take_up(row.intended_identity or b"", (self._batch_id, row.record))
+        for row in new_rows if self._by_customer else ():
+            if (row.customer_id, row.payment_method) in self._by_customer:
+                self._candidates[row.customer_id, row.payment_method].append((self._batch_id, row.record))
+
+    def _corrections(self, new_rows: Sequence[NewRow]) -> Iterator[TakenUp]:
+        named = {(row.origin.batch_id, row.origin.record): row for row in new_rows if row.origin is not None}
+        for old in self._matching.named(list(named)) if named else ():
+            key = (old.batch_id, old.record)
+            if _is_meant(old, named[key]):
+                yield TakenUp(key, (self._batch_id, named[key].record))
+
+    def taken_up(self) -> list[TakenUp]:
+        """Return which rows are taken up, once all rows of the batch are in the ledger."""
+        for identity, owner in self._matching.owners(list(self._by_identity), self._batch_id):
+            self._take_up(identity, owner)
+        skipped = self._matching.skipped([key for keys in self._candidates.values() for key in keys])
+        for names, candidates in self._candidates.items():
+            old, new = self._by_customer[names], [key for key in candidates if key not in skipped]
+            if len(old) == len(new):  # else nobody knows which is which
+                self._found += map(TakenUp, sorted(old), new)
+        return self._found
+
+    def _take_up(self, identity: bytes, by: Key) -> None:
+        self._found += [TakenUp(row, by) for row in self._by_identity[identity] if row[0] < by[0]]
+
+
+def _is_meant(old: Row[Any], new: NewRow) -> bool:
+    """Return whether a row is the one that a record says it corrects; the record may be of another ledger's report.
+
+    It must have the line, the reference and (where its customer id was sound) the customer that the record says.
+    """
+    origin = new.origin
+    assert origin is not None
+    reference = reference_of(bytes(old.identity), old.generation) if old.identity else ""
+    if (old.line, reference) != (origin.line, origin.reference):
+        return False
+    is_unsound = old.state != RowState.INVALID or not old.customer_id or new.customer_id is None
+    return is_unsound or fold(old.customer_id) == fold(new.customer_id or "")
