@@ -7,6 +7,8 @@ import hashlib
 
 from tasks.spelling import fold
 
+IDENTITY_BYTES = 16
+
 
 def identity_of(customer_id: str, payment_method: str, resource: str, reference: str, live: bool = False) -> bytes:
     """Return the 16 bytes that name what one row is about, however it is spelled, in test or in live mode.
@@ -17,7 +19,7 @@ def identity_of(customer_id: str, payment_method: str, resource: str, reference:
     key = f"{mode}\x1f{customer_id}\x1f{payment_method}\x1f{resource}\x1f{reference}"
     if not key.isascii():
         key = "\x1f".join((mode, *map(fold, (customer_id, payment_method, resource, reference))))
-    return hashlib.blake2b(key.encode(), digest_size=16).digest()
+    return hashlib.blake2b(key.encode(), digest_size=IDENTITY_BYTES).digest()
 
 
 def spelling_of(customer_id: str, payment_method: str, resource: str, reference: str) -> bytes | None:
@@ -33,7 +35,7 @@ def own_identity_of(identity: bytes, spelling: bytes | None) -> bytes:
 
     It is no folded identity, also for the folded spelling.
     """
-    return hashlib.blake2b(identity + (spelling or b""), digest_size=16).digest()
+    return hashlib.blake2b(identity + (spelling or b""), digest_size=IDENTITY_BYTES).digest()
 
 
 #: Base 32 by ten bits at a time, twice as quick as `base64.b32encode`.

@@ -170,7 +170,7 @@ class NewRow(NamedTuple):
     content: bytes | None  #: 8 bytes, a digest of `request`: same identity, other content is flagged `changed`
     reasons: bytes | None  #: JSON list of `Reason` lists; all of them, for invalid rows (and warnings)
     spelling: bytes | None = None  #: see `spelling_of`
-    intended_identity: bytes | None = None  #: of an invalid row whose keys can be read: the identity it would have
+    intended_identity: bytes | None = None  #: of an invalid row; see `ledger/schema.py`
     origin: Origin | None = None  #: no column of the ledger's `rows`
 
 

@@ -314,24 +314,26 @@ def _values(chunk: Chunk, frame: pd.DataFrame, target: str) -> list[str]:
     return [""] * len(frame) if column is None else frame[column.at].tolist()
 
 
-def _identity_at(keys: Sequence[Sequence[str]], at: int, *, live: bool) -> bytes:
-    customer, method, resource, reference = (values[at] for values in keys)
-    return identity_of(customer, method, resource, reference, live)
-
-
 def _invalid_rows(chunk: Chunk, catalogue: Catalogue, *, live: bool) -> Iterator[tuple[int, NewRow]]:
     """Yield the rows that are not sent, with their positions; what is sound of their keys is kept, for the reports.
 
-    A row all of whose keys are sound keeps the identity that it would have, by which a corrected one is recognised.
+    A row keeps what it says as well, by which the same row of a later file is recognised.
     """
     values = [_values(chunk, chunk.frame, target) for target in (*REQUIRED, "reference")]
     customers, methods, resources, _ = values
     keys = {column.name for target in (*REQUIRED, "reference") if (column := chunk.column(target))}
+    of_the_file = [column.at for column in chunk.columns if column.target != "own"]
     column = chunk.column("customer_id")
     for at, reasons in chunk.reasons.items():
         broken = at in chunk.broken
         faulty = broken or column is None or any(reason.column == column.name for reason in reasons)
         sound = not broken and at not in chunk.more and keys.isdisjoint(reason.column for reason in reasons)
+        fields = chunk.batch.fields[at]
+        said = (
+            [each[at] for each in values]
+            if not faulty
+            else [fields[place] for place in of_the_file if place < len(fields)]
+        )
         yield (
             at,
             NewRow(
@@ -345,6 +347,17 @@ def _invalid_rows(chunk: Chunk, catalogue: Catalogue, *, live: bool) -> Iterator
                 request=None,
                 content=None,
                 reasons=encode_reasons(reasons),
-                intended_identity=_identity_at(values, at, live=live) if sound else None,
+                intended_identity=_intended(said, sound=sound, live=live),
             ),
         )
+
+
+def _intended(said: Sequence[str], *, sound: bool, live: bool) -> bytes:
+    """Return the identity of an invalid row whose keys are sound; of any other a digest of what it says.
+
+    That is its keys as they stand, or all of its fields if even the customer cannot be read.
+    """
+    if sound:
+        customer, method, resource, reference = said
+        return identity_of(customer, method, resource, reference, live)
+    return hashlib.blake2b("\x1f".join(said).encode(), digest_size=8).digest()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ from tasks.ledger.conditions import NOT_SETTLED, some_not_settled
 from tasks.ledger.dispatch import Dispatch
 from tasks.ledger.held_sources import HeldSources
 from tasks.ledger.history import History
-from tasks.ledger.open_work import OpenWork, TakenUp
+from tasks.ledger.open_work import Key, OpenWork
 from tasks.ledger.outbox import Outbox
 from tasks.ledger.sampling import Sampling
 from tasks.ledger.schema import batches, rows, slices
@@ -46,7 +46,7 @@ class Lifecycle(LedgerPart):
         canary_rows: int = 0,
         warnings: Sequence[Sequence[Any]] = (),
         sample: bool = False,
-        taken_up: Iterable[TakenUp] = (),
+        taken_up: Mapping[Key, Key] | None = None,
     ) -> None:
         """Cut the batch's waiting rows into slices that are due now, and let it run.
 
@@ -67,7 +67,7 @@ class Lifecycle(LedgerPart):
         with self.engine.write() as connection:
             hold_reading(connection, batch_id)
             self.engine.memory.look(connection)
-            self.open_work.carry_over(connection, taken_up)
+            self.open_work.carry_over(connection, taken_up or {})
             waiting = connection.execute(query).scalars()
             canary = list(itertools.islice(waiting, canary_rows))
             parts = itertools.chain(

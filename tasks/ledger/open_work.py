@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -27,9 +27,10 @@ from sqlalchemy import (
 from tasks.errors import LedgerError
 from tasks.ledger.conditions import GIVEN_UP, UNDECIDED
 from tasks.ledger.history import History
+from tasks.ledger.queries import REPORTED, report_row_of
 from tasks.ledger.schema import batches, carried_over, dismissals, rows
 from tasks.ledger.scope import LedgerPart
-from tasks.models import BatchState, RowState
+from tasks.models import BatchState, ReportRow, RowState
 
 #: Rows that are asked for by one statement.
 _PAGE = 500
@@ -81,15 +82,9 @@ class OpenRow(NamedTuple):
     """A row that needs a person now."""
 
     batch_id: int
-    record: int
-    line: int
-    state: str
     customer_id: str
-    payment_method: str
-    code: str
-    parameter: str
-    reasons: bytes | None
     since: float  #: when the first batch was accepted in which its work was open
+    row: ReportRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,13 +93,12 @@ class OpenWork(LedgerPart):
 
     history: History
 
-    def carry_over(self, connection: Connection, taken_up: Iterable[TakenUp]) -> int:
+    def carry_over(self, connection: Connection, links: Mapping[Key, Key]) -> int:
         """Note which rows take up the work of others; return how many rows are carried over.
 
         A row that was carried over before carries that on, if it needs a person itself. A row that was skipped because
         its identity has an owner stands for that owner.
         """
-        links = dict(taken_up)
         count = 0
         for page in pages(list(links)):
             last = _last_of(connection, page)
@@ -146,18 +140,7 @@ class OpenWork(LedgerPart):
     def open_rows(self, batch_id: int | None = None) -> Iterator[OpenRow]:
         """Yield the rows of this account that need a person now, in the order of batch and record."""
         query = (
-            select(
-                rows.c.batch_id,
-                rows.c.record,
-                rows.c.line,
-                rows.c.state,
-                func.coalesce(rows.c.customer_id, ""),
-                func.coalesce(rows.c.payment_method, ""),
-                func.coalesce(rows.c.code, ""),
-                func.coalesce(rows.c.parameter, ""),
-                rows.c.reasons,
-                _SINCE,
-            )
+            select(rows.c.batch_id, func.coalesce(rows.c.customer_id, ""), _SINCE, *REPORTED)
             .where(rows.c.state.in_(_STATES_THAT_NEED), NEEDS_PERSON, ~IS_CARRIED, ~IS_DISMISSED)
             .where(rows.c.code.is_distinct_from(GIVEN_UP), self.scope.of_account)
             .join(batches, batches.c.id == rows.c.batch_id)
@@ -167,7 +150,8 @@ class OpenWork(LedgerPart):
         if batch_id is not None:
             query = query.where(rows.c.batch_id == batch_id)
         with self.engine.read() as connection:
-            yield from map(OpenRow._make, connection.execute(query))
+            for batch_id, customer_id, since, *row in connection.execute(query):
+                yield OpenRow(batch_id, customer_id, float(since), report_row_of(row))
 
     def dismiss(self, batch_id: int, records: Sequence[int], reason: str, who: str) -> None:
         """Set rows aside that need a person, with the reason; all or none. Raises LedgerError if one is not open."""

@@ -161,23 +161,23 @@ class Queries(LedgerPart):
 
     def report_row(self, batch_id: int, record: int) -> ReportRow:
         """Return one row as the reports show it."""
-        query = select(*_REPORTED).where(rows.c.batch_id == batch_id, rows.c.record == record)
+        query = select(*REPORTED).where(rows.c.batch_id == batch_id, rows.c.record == record)
         with self.engine.read() as connection:
-            return _report_row(connection.execute(query).one())
+            return report_row_of(connection.execute(query).one())
 
     def report_rows(self, batch_id: int, page: int = 5000) -> Iterator[ReportRow]:
         """Yield every row of a batch in the order of records, page by page, holding no transaction meanwhile."""
         last = 0
         while True:
             query = (
-                select(*_REPORTED)
+                select(*REPORTED)
                 .where(rows.c.batch_id == batch_id, rows.c.record > last)
                 .order_by(rows.c.record)
                 .limit(page)
             )
             with self.engine.read() as connection:
                 found = connection.execute(query).all()
-            yield from map(_report_row, found)
+            yield from map(report_row_of, found)
             if len(found) < page:
                 return
             last = found[-1].record
@@ -206,8 +206,8 @@ _UNDECIDED_OF_BATCH = (
 )
 
 
-#: What `_report_row` takes, in its order: a name for each value of a million rows would take seconds.
-_REPORTED: tuple[Any, ...] = (
+#: What `report_row_of` takes, in its order: a name for each value of a million rows would take seconds.
+REPORTED: tuple[Any, ...] = (
     rows.c.record,
     rows.c.line,
     rows.c.state,
@@ -226,7 +226,8 @@ _REPORTED: tuple[Any, ...] = (
 )
 
 
-def _report_row(row: Sequence[Any]) -> ReportRow:
+def report_row_of(row: Sequence[Any]) -> ReportRow:
+    """Return a row as the reports show it, from the values of `REPORTED`."""
     record, line, state, identity, generation, method, source, status, adopted, code, parameter, request = row[:12]
     attempts, reasons, not_before = row[12:]
     return ReportRow(

@@ -81,8 +81,9 @@ batches = Table(
 #: complete list first lacked its source since then. `yielded` is true of a row that does not own its identity (refused,
 #: skipped): an index that asked for the state would be written anew, in a random place, with every step of every row.
 #: `spelling` is a digest of how the identity was written, NULL where that is its folded form (`models.spelling_of`) and
-#: for rows that were never to be sent. `intended_identity` is the identity that an invalid row would have, where its
-#: keys can be read.
+#: for rows that were never to be sent. `intended_identity` is, of an invalid row whose keys are sound, the identity
+#: that it would have, of any other invalid row 8 bytes that stand for what it says, and of a row of a cancelled batch
+#: the identity that it gave up.
 rows = Table(
     "rows",
     metadata,

@@ -9,12 +9,15 @@ from typing import Any
 
 from sqlalchemy import Row, select, tuple_
 
-from tasks.identities import reference_of
+from tasks.identities import IDENTITY_BYTES, reference_of
 from tasks.ledger.open_work import CAN_BE_CARRIED, IS_CARRIED, IS_DISMISSED, Key, TakenUp, pages
 from tasks.ledger.schema import OWNING, batches, rows
 from tasks.ledger.scope import LedgerPart
-from tasks.models import NewRow, RowState
+from tasks.models import NewRow, RowState, decode_reasons
 from tasks.spelling import fold
+
+_Names = tuple[str | None, str | None]
+"""Customer and payment method."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +38,7 @@ class WorkMatching(LedgerPart):
                 rows.c.intended_identity,
                 rows.c.customer_id,
                 rows.c.payment_method,
+                rows.c.reasons,
             )
             .join(batches, batches.c.id == rows.c.batch_id)
             .where(batches.c.id < batch_id, rows.c.state.in_([RowState.INVALID, RowState.REFUSED, RowState.WAITING]))
@@ -82,33 +86,37 @@ class WorkMatching(LedgerPart):
 class WorkMatcher:
     """Looks at the rows of a batch as they are read, and says in the end what they take up.
 
-    A record that names its origin takes up that row. Whatever the file says, a row takes up an open one of its
-    identity; and an invalid one whose identity cannot be read by customer and method, if as many rows have these as are
-    open. It holds what is open, and what was found, in memory.
+    1. a record that names its origin takes up that row
+    2. whatever the file says, a row takes up an open one of its identity, or an invalid one that says the same
+    3. an invalid row whose keys cannot all be read is taken up by customer and method (for a misspelt one the method
+       that is meant), if as many rows of the batch have these as are open: else nobody knows which is which
+
+    It holds what is open, and what was found, in memory.
     """
 
     def __init__(self, matching: WorkMatching, batch_id: int) -> None:
         self._matching, self._batch_id = matching, batch_id
-        self._by_identity: dict[bytes, list[Key]] = defaultdict(list)
-        self._by_customer: dict[tuple[str | None, str | None], list[Key]] = defaultdict(list)
+        self._open: dict[bytes, list[Key]] = defaultdict(list)  # by identity, or by what they say
+        self._unsound: dict[_Names, list[Key]] = defaultdict(list)
         for row in matching.open_rows_before(batch_id):
-            identity = row.intended_identity or row.identity
+            key, identity = (row.batch_id, row.record), row.intended_identity or row.identity
             if identity is not None:
-                self._by_identity[bytes(identity)].append((row.batch_id, row.record))
-            elif row.customer_id and row.payment_method:
-                self._by_customer[row.customer_id, row.payment_method].append((row.batch_id, row.record))
-        self._candidates: dict[tuple[str | None, str | None], list[Key]] = defaultdict(list)
+                self._open[bytes(identity)].append(key)
+            if len(identity or b"") != IDENTITY_BYTES and row.customer_id and (method := _method_of(row)):
+                self._unsound[row.customer_id, method].append(key)
+        self._same: dict[bytes, list[Key]] = defaultdict(list)
+        self._named: dict[_Names, list[Key]] = defaultdict(list)
         self._found: list[TakenUp] = []
 
     def look_at(self, new_rows: Sequence[NewRow]) -> None:
         """Look at some more rows of the batch."""
         self._found += self._corrections(new_rows)
-        for row in new_rows if self._by_identity else ():
-            if row.intended_identity in self._by_identity:  # as wrong as before
-                self._take_up(row.intended_identity or b"", (self._batch_id, row.record))
-        for row in new_rows if self._by_customer else ():
-            if (row.customer_id, row.payment_method) in self._by_customer:
-                self._candidates[row.customer_id, row.payment_method].append((self._batch_id, row.record))
+        for row in new_rows if self._open else ():
+            if row.intended_identity in self._open:
+                self._same[row.intended_identity or b""].append((self._batch_id, row.record))
+        for row in new_rows if self._unsound else ():
+            if (row.customer_id, row.payment_method) in self._unsound:
+                self._named[row.customer_id, row.payment_method].append((self._batch_id, row.record))
 
     def _corrections(self, new_rows: Sequence[NewRow]) -> Iterator[TakenUp]:
         named = {(row.origin.batch_id, row.origin.record): row for row in new_rows if row.origin is not None}
@@ -117,19 +125,25 @@ class WorkMatcher:
             if _is_meant(old, named[key]):
                 yield TakenUp(key, (self._batch_id, named[key].record))
 
-    def taken_up(self) -> list[TakenUp]:
-        """Return which rows are taken up, once all rows of the batch are in the ledger."""
-        for identity, owner in self._matching.owners(list(self._by_identity), self._batch_id):
-            self._take_up(identity, owner)
-        skipped = self._matching.skipped([key for keys in self._candidates.values() for key in keys])
-        for names, candidates in self._candidates.items():
-            old, new = self._by_customer[names], [key for key in candidates if key not in skipped]
-            if len(old) == len(new):  # else nobody knows which is which
-                self._found += map(TakenUp, sorted(old), new)
-        return self._found
+    def taken_up(self) -> dict[Key, Key]:
+        """Return which rows are taken up, and by which, once all rows of the batch are in the ledger."""
+        skipped = self._matching.skipped([key for keys in self._named.values() for key in keys])
+        found: dict[Key, Key] = {}
+        for names, keys in self._named.items():
+            old, new = self._unsound[names], [key for key in keys if key not in skipped]
+            if len(old) == len(new):
+                found.update(zip(sorted(old), new, strict=True))
+        for said, keys in self._same.items():
+            found.update(zip(sorted(self._open[said]), keys, strict=False))
+        for identity, owner in self._matching.owners(list(self._open), self._batch_id):
+            found.update((key, owner) for key in self._open[identity] if key[0] < owner[0])
+        return found | dict(self._found)
 
-    def _take_up(self, identity: bytes, by: Key) -> None:
-        self._found += [TakenUp(row, by) for row in self._by_identity[identity] if row[0] < by[0]]
+
+def _method_of(row: Any) -> str | None:
+    """Return the payment method of an invalid row, or the one that is probably meant by what it says."""
+    meant = (each.detail for each in decode_reasons(row.reasons) if each.code == "unknown_payment_method")
+    return row.payment_method or next(meant, None)
 
 
 def _is_meant(old: Row[Any], new: NewRow) -> bool:

@@ -13,6 +13,8 @@ approve              the rest of a batch is sent after its canary rows
 cancel               a batch is given up
 retry                what may pass now is tried again
 resolve              an unclear row is settled by a person's word, after elepay was asked
+open_work            what needs a person over all batches, each row once; set aside
+find                 a customer, a source or a reference over all batches
 show_row             one row and its history
 status               the newest batches, one batch, the fleet's rate
 report               the reports of a batch

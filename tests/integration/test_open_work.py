@@ -53,7 +53,7 @@ def send_all(ledger: Ledger, batch: int, state: RowState = RowState.CREATED, cod
 
 
 def open_keys(ledger: Ledger) -> list[tuple[int, int]]:
-    return [(row.batch_id, row.record) for row in ledger.open_work.open_rows()]
+    return [(each.batch_id, each.row.record) for each in ledger.open_work.open_rows()]
 
 
 def test_a_corrected_report_resolves_the_rows_that_it_names(ledger: Ledger) -> None:
@@ -90,7 +90,7 @@ def test_a_later_dump_resolves_by_identity_and_repeats_nothing(ledger: Ledger) -
     send_all(ledger, second)
     assert ledger.open_work.of_batch(first) == Work(open=1, carried_over={second: 1}, resolved={second: 1})
     assert open_keys(ledger) == [(first, 3), (second, 1)]
-    since = {(row.batch_id, row.record): row.since for row in ledger.open_work.open_rows()}
+    since = {(each.batch_id, each.row.record): each.since for each in ledger.open_work.open_rows()}
     assert since[second, 1] == ledger.batches.get(first).created_at
     send_all(ledger, accepted(ledger, new_row(1), new_row(2), new_row(3)))
     assert open_keys(ledger) == []

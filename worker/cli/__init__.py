@@ -7,6 +7,7 @@ the program: nothing is lost.
 ==============  ===========================================================
 sending         run, check
 reporting       status, report, follow-up, audit
+reviewing       open, dismiss, find
 decisions       pause, resume, approve, cancel, retry, resolve, show
 installation    doctor, ledger
 processes       beat, worker, watch
@@ -29,7 +30,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from tasks.memory_limits import NO_MEMORY, OUT_OF_MEMORY, is_too_small, save_address_space
-from worker.cli import decisions, installation, processes, rehearsal, reporting, sending
+from worker.cli import decisions, installation, processes, rehearsal, reporting, reviewing, sending
 from worker.cli.command_runner import fail_by
 from worker.cli.options import ALL_DONE
 from worker.cli.usage_errors import COMPLETES, Commands
@@ -50,7 +51,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
-for group in (sending, reporting, decisions, installation, processes, rehearsal):
+for group in (sending, reporting, reviewing, decisions, installation, processes, rehearsal):
     app.add_typer(group.commands)
 app.add_typer(installation.ledger, name="ledger")
 

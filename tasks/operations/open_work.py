@@ -1,0 +1,141 @@
+"""Open work over all batches: what needs a person, each row once, grouped by what one action solves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from itertools import groupby
+from pathlib import Path
+from typing import NamedTuple
+
+from tasks.csv_records import FileFormat
+from tasks.errors import LedgerError
+from tasks.ledger import OpenRow
+from tasks.models import Batch, Reason, RowState
+from tasks.operations.batch_status import batch_stands, require_account
+from tasks.reason_texts import Situation, situation_of
+from tasks.reports.aggregates import TaskKey, key_of
+from tasks.reports.open_work_csv import OpenWorkFiles
+from tasks.reports.report_data import ReportFacts
+from tasks.reports.row_texts import RowTextWriter
+from tasks.services import Services
+
+#: So many rows of a group are listed.
+SHOWN = 5
+
+
+class OpenLine(NamedTuple):
+    """An open row as a person looks for it."""
+
+    batch_id: int
+    line: int
+    customer_id: str
+
+
+@dataclass(slots=True)
+class OpenGroup:
+    """Open rows that one action solves, of whatever batch."""
+
+    key: TaskKey
+    example: Reason
+    situation: Situation  #: of its first row, for the hint
+    rows: int = 0
+    since: float = 0.0  #: when the oldest of them was first open
+    batches: dict[int, int] = field(default_factory=dict)  #: batch -> rows
+    lines: list[OpenLine] = field(default_factory=list)  #: the first ones
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenFiles:
+    """Files with open rows that can be corrected and run."""
+
+    files: Mapping[Path, int]  #: file -> rows
+    to_be_resolved: int  #: unclear rows, which no file solves
+    dropped: int  #: rows of files that were dropped (ONBOARD_KEEP_DAYS)
+
+
+def list_open_work(services: Services, batch_id: int | None = None) -> tuple[OpenGroup, ...]:
+    """Return all open work of this account, or what is left of one batch, the largest group first."""
+    groups: dict[TaskKey, OpenGroup] = {}
+    explainers = _Explainers(services)
+    for each in services.ledger.open_work.open_rows(batch_id):
+        reason = explainers.first_reason(each)
+        key = key_of(each.row, reason)
+        group = groups.get(key)
+        if group is None:
+            group = groups[key] = OpenGroup(key, reason, explainers.situation(each), since=each.since)
+        group.rows += 1
+        group.since = min(group.since, each.since)
+        group.batches[each.batch_id] = group.batches.get(each.batch_id, 0) + 1
+        if len(group.lines) < SHOWN:
+            group.lines.append(OpenLine(each.batch_id, each.row.line, each.customer_id))
+    return tuple(sorted(groups.values(), key=lambda group: (-group.rows, group.key)))
+
+
+def write_open_work(services: Services, path: Path, *, lang: str | None = None) -> WrittenFiles:
+    """Write the open rows that a corrected file solves, with the columns of failures.csv.
+
+    Rows of batches whose files have the same columns and dialect go to one file: `path`, and if there are others, files
+    numbered behind its name. Raises LedgerError if one of them is there already; OSError.
+    """
+    to_be_resolved = dropped = 0
+    try:
+        with OpenWorkFiles(path, lang or services.settings.lang) as files:
+            for batch_id, rows in groupby(services.ledger.open_work.open_rows(), lambda each: each.batch_id):
+                batch = services.ledger.batches.get(batch_id)
+                found = {each.row.record: each.row for each in rows}
+                wanted = {record: row for record, row in found.items() if row.state != RowState.UNCLEAR}
+                to_be_resolved += len(found) - len(wanted)
+                if services.dropped(batch):
+                    dropped += len(wanted)
+                elif wanted:
+                    files.add(_facts(services, batch, with_file=True), wanted)
+    except FileExistsError as error:
+        raise LedgerError(f"{error.filename} is there already, and may have been edited: give another name") from error
+    return WrittenFiles(files.written, to_be_resolved, dropped)
+
+
+def dismiss(services: Services, batch_id: int, lines: tuple[int, ...], reason: str, *, who: str) -> None:
+    """Set rows aside that need a person, by the lines on which they start, with a reason; all or none.
+
+    Raises LedgerError if a row is not open, or no record starts on a line.
+    """
+    ledger = services.ledger
+    require_account(services, ledger.batches.get(batch_id))
+    records = [ledger.resolution.record_at(batch_id, line) for line in lines]
+    ledger.open_work.dismiss(batch_id, records, reason, who)
+
+
+def take_back_dismissal(services: Services, batch_id: int, line: int, *, who: str) -> None:
+    """Let a row need a person again that was set aside. Raises LedgerError if it was not."""
+    ledger = services.ledger
+    require_account(services, ledger.batches.get(batch_id))
+    ledger.open_work.take_back_dismissal(batch_id, ledger.resolution.record_at(batch_id, line), who)
+
+
+class _Explainers:
+    """Knows of each batch what its rows' reasons and hints depend on."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._batch = cache(services.ledger.batches.get)
+        self._writer = cache(lambda batch_id: RowTextWriter(_facts(services, self._batch(batch_id)), "en"))
+        self._stands = cache(lambda batch_id: batch_stands(services, self._batch(batch_id)))
+
+    def first_reason(self, each: OpenRow) -> Reason:
+        return next(iter(self._writer(each.batch_id).explain(each.row).reasons), Reason("unknown_code"))
+
+    def situation(self, each: OpenRow) -> Situation:
+        row = each.row
+        stands = self._stands(each.batch_id)
+        return situation_of(row.state, needs_person=row.needs_person, batch_stands=stands, number=each.batch_id)
+
+
+def _facts(services: Services, batch: Batch, *, with_file: bool = False) -> ReportFacts:
+    return ReportFacts(
+        batch,
+        services.ledger.queries.counts(batch.id),
+        services.kept_file(batch) if with_file else None,
+        FileFormat.from_dict(batch.file_format) if with_file else None,
+    )
