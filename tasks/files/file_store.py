@@ -49,6 +49,7 @@ class Publication(Protocol):
     """A set of files on its way into its store."""
 
     names: list[str]  #: of the files, in the order in which they were begun
+    edited: dict[str, Path]  #: files of the earlier set that somebody has edited, by name: where they are now
 
     @property
     def workshop(self) -> Path:
@@ -61,9 +62,10 @@ class Publication(Protocol):
         """Put every file in its place and the manifest last; return where each can be read.
 
         1. All are on disk, with their checksums, before any old one is touched.
-        2. The old manifest goes: from here on the set is incomplete.
-        3. The files come; `known` ones of an earlier set that were not written again go.
-        4. The manifest comes.
+        2. Files of the earlier set that somebody has edited get another name.
+        3. The old manifest goes: from here on the set is incomplete.
+        4. The files come; `known` ones of an earlier set that were not written again go.
+        5. The manifest comes.
 
         An error in step 1 leaves the old set, a later one leaves no manifest.
         """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
+import itertools
 import os
 import shutil
 import tempfile
@@ -19,6 +20,8 @@ from tasks.files.atomic_write import UNFINISHED, atomic_write, sync_file, sync_f
 from tasks.files.file_store import MANIFEST
 
 _WRITING = ".writing-"
+#: While the files of a set are exchanged: the manifest of the earlier set, and of the one to come.
+_BEFORE, _NEXT = f"{_WRITING}manifest-before.json", f"{_WRITING}manifest-next.json"
 
 
 class LocalFolder:
@@ -95,6 +98,7 @@ class FolderPublication:
         self._folder = folder
         self._workshop = workshop
         self.names: list[str] = []  #: of the files, in the order in which they were begun
+        self.edited: dict[str, Path] = {}
 
     @property
     def workshop(self) -> Path:
@@ -112,16 +116,45 @@ class FolderPublication:
         text = orjson.dumps({**manifest, "files": files}, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
         (self._workshop / MANIFEST).write_bytes(text)
         sync_file(self._workshop / MANIFEST)
-        (self._folder / MANIFEST).unlink(missing_ok=True)
+        self._keep_edited({*known, *self.names})
+        (self._workshop / MANIFEST).replace(self._folder / _NEXT)
+        with contextlib.suppress(FileNotFoundError):
+            (self._folder / MANIFEST).rename(self._folder / _BEFORE)
         sync_folder(self._folder)
         for name in self.names:
             (self._workshop / name).replace(self._folder / name)
         for name in set(known) - set(self.names):
             (self._folder / name).unlink(missing_ok=True)
         sync_folder(self._folder)
-        (self._workshop / MANIFEST).replace(self._folder / MANIFEST)
+        (self._folder / _NEXT).replace(self._folder / MANIFEST)
+        (self._folder / _BEFORE).unlink(missing_ok=True)
         sync_folder(self._folder)
         return {name: self._folder / name for name in (*self.names, MANIFEST)}
+
+    def _keep_edited(self, names: Iterable[str]) -> None:
+        """Rename files that are as no publication has written them: somebody has edited them."""
+        published = _published(self._folder)
+        for name in sorted(names):
+            path = self._folder / name
+            if path.is_file() and (name, _digest(path)) not in published:
+                path.rename(kept := _free(path.with_stem(f"{path.stem}-edited")))
+                self.edited[name] = kept
+
+
+def _published(folder: Path) -> set[tuple[str, str]]:
+    """Return names and checksums of what is or was published, by publications that were cut off as well."""
+    found: set[tuple[str, str]] = set()
+    for manifest in (MANIFEST, _BEFORE, _NEXT):
+        with contextlib.suppress(FileNotFoundError, orjson.JSONDecodeError):
+            files = orjson.loads((folder / manifest).read_bytes())["files"]
+            found.update((name, file["sha256"]) for name, file in files.items())
+    return found
+
+
+def _free(path: Path) -> Path:
+    """Return a path at which nothing is, numbered if need be."""
+    others = (path.with_stem(f"{path.stem}-{number}") for number in itertools.count(2))
+    return next(each for each in itertools.chain([path], others) if not each.exists())
 
 
 @contextlib.contextmanager
@@ -137,6 +170,9 @@ def _locked(folder: Path) -> Iterator[None]:
 def _seal(path: Path) -> dict[str, Any]:
     """Bring a file to the disk; return its size and checksum."""
     sync_file(path)
+    return {"bytes": path.stat().st_size, "sha256": _digest(path)}
+
+
+def _digest(path: Path) -> str:
     with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-        return {"bytes": file.tell(), "sha256": digest}
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -60,6 +60,8 @@ def write_reports(
 ) -> dict[str, Path]:
     """Write the reports of a batch into `target`, in place of earlier ones; return report -> path.
 
+    A report that somebody has edited since stays beside, as `REPORT_edited` of what is returned.
+
     `rows` gives every row in the order of records. Without a readable file there are no CSV reports. Raises
     `ReconciliationError` if file, rows and counts disagree, `OSError` if the disk does not take the reports;
     `file_store.Publication.publish` says what is left then.
@@ -88,7 +90,9 @@ def write_reports(
                 workbook.finish(contents)
         _write_pages(contents, reports, formats)
         paths = reports.publish(_manifest(facts, aggregates), FILES.values())
-    return {**{key: paths[name] for key, name in FILES.items() if name in paths}, "manifest": paths[MANIFEST]}
+    written = {key: paths[name] for key, name in FILES.items() if name in paths}
+    edited = {f"{key}_edited": reports.edited[name] for key, name in FILES.items() if name in reports.edited}
+    return {**written, "manifest": paths[MANIFEST], **edited}
 
 
 def _csv_sinks(facts: ReportFacts, reports: Publication, *, excel_safe: bool) -> list[Sink]:

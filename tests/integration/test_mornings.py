@@ -71,6 +71,23 @@ def test_what_is_dismissed_is_open_no_more_until_that_is_taken_back(tmp_path: Pa
     assert onboard.json("dismiss", "1", "2", "--undo")["work"]["open"] == 2
 
 
+def test_a_report_that_is_written_again_leaves_what_somebody_has_corrected(
+    tmp_path: Path, simulator: Simulator
+) -> None:
+    onboard = Command(tmp_path, simulator)
+    done = onboard.json("run", write(tmp_path, "a.csv", "cus_1,creditcart,ios"))
+    failures = Path(done["reports"]["failures"])
+    corrected = failures.read_text(encoding="utf-8").replace("creditcart", "creditcard")
+    failures.write_text(corrected, encoding="utf-8")
+    again = onboard.json("report", "1")
+    beside = Path(again["reports"]["failures_edited"])
+    assert (beside.name, beside.read_text(encoding="utf-8")) == ("failures-edited.csv", corrected)
+    assert "creditcart" in failures.read_text(encoding="utf-8")
+    assert "failures-edited.csv" in again["stderr"]
+    assert onboard.json("run", beside)["exit"] == 0
+    assert "failures_edited" not in onboard.json("report", "1")["reports"]
+
+
 def test_a_customer_is_found_over_all_batches(tmp_path: Path, simulator: Simulator) -> None:
     onboard = Command(tmp_path, simulator)
     onboard.json("run", write(tmp_path, "a.csv", "cus_1,creditcard,ios", "cus_2,creditcard,ios"))

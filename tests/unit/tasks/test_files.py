@@ -94,6 +94,20 @@ def test_a_set_takes_the_place_of_the_former_one(store: FileStore) -> None:
     assert read(store, "b") == b"two"
 
 
+def test_a_file_that_somebody_has_edited_stays_beside(store: FileStore) -> None:
+    for number in ("", "-2"):
+        publish(store, a="1", b="2")
+        put(store, "a", f"corrected{number}".encode())
+        with store.publication() as publication:
+            publication.path("b").write_text("two", encoding="utf-8")
+            publication.publish({"format": 1}, ["a", "b"])
+            assert {name: path.name for name, path in publication.edited.items()} == {"a": f"a-edited{number}"}
+        assert read(store, f"a-edited{number}") == f"corrected{number}".encode()
+    assert is_whole(store)
+    publish(store, a="1")
+    assert store.list() == ["a", "a-edited", "a-edited-2", MANIFEST]
+
+
 def test_a_set_that_was_not_published_leaves_the_former_one(store: FileStore) -> None:
     publish(store, a="1")
     with pytest.raises(RuntimeError), store.publication() as publication:  # noqa: PT012 - the error comes in the block
@@ -161,3 +175,4 @@ def test_wherever_a_writer_dies_every_file_is_whole_and_a_manifest_tells_the_tru
     assert seen == {(True, b"old"), (True, b"new"), (False, b"new")}, "a killed one leaves each of these once"
     publish(store, a="1")
     assert not list(tmp_path.glob(".writing-*")), "what the killed ones left is gone"
+    assert not list(tmp_path.glob("*-edited*")), "nobody has edited anything"
