@@ -46,7 +46,7 @@ class Resolution(LedgerPart):
     history: History
     held_sources: HeldSources
 
-    def unclear_rows(self, batch_id: int | None = None, limit: int = 1000) -> list[UnclearRow]:
+    def unclear_rows(self, batch_id: int | None = None, limit: int | None = 1000) -> list[UnclearRow]:
         """Return rows that nothing but a person can settle, in the order of batch and record."""
         query = (
             select(rows)

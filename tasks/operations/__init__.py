@@ -15,6 +15,7 @@ retry                what may pass now is tried again
 resolve              an unclear row is settled by a person's word, after elepay was asked
 open_work            what needs a person over all batches, each row once; set aside
 find                 a customer, a source or a reference over all batches
+bulk_resolve         many unclear rows settled by a file of decisions
 show_row             one row and its history
 status               the newest batches, one batch, the fleet's rate
 report               the reports of a batch

@@ -34,9 +34,11 @@ class Resolved:
     answer: SourceAnswer | None = None  #: for a row that is created
 
 
-def list_unclear(services: Services, batch_id: int | None = None) -> tuple[UnclearRow, ...]:
-    """Return the unclear rows that wait for a person, of one batch or of all."""
-    return tuple(services.ledger.resolution.unclear_rows(batch_id))
+def list_unclear(
+    services: Services, batch_id: int | None = None, *, limit: int | None = 1000
+) -> tuple[UnclearRow, ...]:
+    """Return the unclear rows that wait for a person, of one batch or of all, the first `limit` (None: all)."""
+    return tuple(services.ledger.resolution.unclear_rows(batch_id, limit))
 
 
 def resolve_as_created(services: Services, batch_id: int, line: int, source_id: str, *, who: str) -> Resolved:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 from typing import Any
 
@@ -103,3 +104,42 @@ def test_a_customer_is_found_over_all_batches(tmp_path: Path, simulator: Simulat
     nothing = onboard("find", "cus_9")
     assert nothing.returncode == 1
     assert "cus_9" in nothing.stdout
+
+
+def decide(path: Path, decisions: dict[str, tuple[str, str]], encoding: str = "utf-8-sig") -> None:
+    """Fill in a file of decisions, by line, as a person does in a spreadsheet."""
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        rows = list(csv.DictReader(file))
+    with path.open("w", encoding=encoding, newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        for row in rows:
+            row["decision"], row["source_id"] = decisions.get(row["line"], ("", ""))
+            writer.writerow(row)
+
+
+def test_many_unclear_rows_are_decided_by_a_file_and_each_is_checked(tmp_path: Path, simulator: Simulator) -> None:
+    onboard = Command(tmp_path, simulator, ONBOARD_LOOK_UPS="1")
+    simulator.control(commit_then_drop_connection=1.0, list_500=1.0, max_faults_per_key=1000)
+    lines = [f"cus_{number},creditcard,ios" for number in range(1, 5)]
+    batch = onboard.json("run", write(tmp_path, "u.csv", *lines))["batch"]
+    simulator.control(commit_then_drop_connection=0.0, list_500=0.0)
+    assert onboard.json("resolve", "--csv", "decide.csv")["unclear"] == 4
+    assert onboard.json("resolve", "--csv", "decide.csv")["exit"] == 2, "it may have been filled in"
+    source_of = {row["reference"]: row["id"] for row in simulator.sources()}
+    with (tmp_path / "decide.csv").open(encoding="utf-8-sig", newline="") as file:
+        sources = {row["line"]: source_of[row["reference"]] for row in csv.DictReader(file)}
+    decide(tmp_path / "decide.csv", {"2": ("created", sources["2"]), "3": ("sometimes", "")})
+    said = onboard.json("resolve", "--from", "decide.csv")
+    assert (said["exit"], said["error"]["code"], said["error"]["line"]) == (2, "decision_unknown", 3)
+    decisions = {"2": ("Created", sources["2"]), "3": ("give_up", ""), "4": ("absent", ""), "5": ("created", "src_x")}
+    decide(tmp_path / "decide.csv", decisions, encoding="cp932")
+    done = onboard.json("resolve", "--from", "decide.csv")
+    assert (done["exit"], done["taken"], done["failed"], done["undecided"]) == (1, 2, 2, 0)
+    assert [each["error"] is None for each in done["results"]] == [True, True, False, False]
+    books = onboard.json("status", batch)["books"]
+    assert (books["created"], books["unclear"]) == (1, 3)
+    assert [row["line"] for row in onboard.json("resolve")["unclear"]] == [4, 5]
+    assert onboard.json("open")["open"] == 2
+    again = onboard.json("resolve", "--from", "decide.csv")
+    assert (again["taken"], again["failed"]) == (0, 4), "nothing is decided twice"

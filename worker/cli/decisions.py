@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from worker.cli.command_runner import leave, with_notifications
+from worker.cli.command_runner import fail, leave, with_notifications
 from worker.cli.options import (
     BatchArgument,
     ExcelSafeOption,
@@ -128,11 +129,29 @@ def resolve(
     created: Annotated[str | None, typer.Option(help="The source exists: its id.", show_default=False)] = None,
     absent: Annotated[bool, typer.Option("--absent", help="There is no source: send the row again.")] = False,
     give_up: Annotated[bool, typer.Option("--give-up", help="Leave the row as it is.")] = False,
+    csv: Annotated[
+        Path | None, typer.Option(help="Write the list to a file in which decisions are filled in.", show_default=False)
+    ] = None,
+    from_file: Annotated[
+        Path | None, typer.Option("--from", help="Take the decisions of that file.", show_default=False)
+    ] = None,
     json_output: JsonOption = False,
 ) -> None:
-    """List the unclear rows that wait for a person, or settle one of them."""
-    from worker.commands import rows
+    """List the unclear rows that wait for a person, or settle one of them, or many by a file."""
+    from worker.commands import bulk_resolve, rows
 
+    single = line is not None or created is not None or absent or give_up
+    if (csv is not None) + (from_file is not None) + single > 1 or (from_file is not None and batch is not None):
+        fail("--csv FILE writes a list, --from FILE takes its decisions: each by itself", json_output=json_output)
+    if csv is not None:
+        path = csv
+        leave(
+            lambda services, screen: bulk_resolve.write_unclear(services, batch, screen, path=path),
+            json_output=json_output,
+        )
+    if from_file is not None:
+        path = from_file
+        leave(lambda services, screen: bulk_resolve.resolve_from(services, screen, path=path), json_output=json_output)
     leave(
         lambda services, screen: rows.resolve(
             services, batch, line, screen, created=created, absent=absent, give_up=give_up

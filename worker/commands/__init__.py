@@ -7,6 +7,7 @@ check            `onboard check`: everything but the sending
 status           `onboard status`, `report`: what the ledger knows
 batch_decisions  `onboard pause`, `resume`, `approve`, `cancel`
 rows             `onboard resolve`, `show`
+bulk_resolve     `onboard resolve --csv`, `--from`
 open_work        `onboard open`, `dismiss`, `find`
 follow_up        `onboard follow-up`, `report follow-up`
 audit            `onboard audit`
