@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from typing import NamedTuple
 from zlib import crc32
 
-from sqlalchemy import Select, and_, func, insert, select, tuple_
+from sqlalchemy import Select, and_, func, insert, select
 
 from tasks.identities import identity_and_generation, reference_of
 from tasks.ledger.batches import hold_reading
+from tasks.ledger.open_work import these
 from tasks.ledger.schema import batches, customer_pages, rows, sources
 from tasks.ledger.scope import LedgerPart
 from tasks.models import BatchState, NewRow, RowState
@@ -94,8 +95,9 @@ class Finder(LedgerPart):
                 page = array("Q", numbers)
                 at = bisect_left(page, first)
                 keys += [(batch_id, number - first) for number in page[at : bisect_left(page, first + _RECORDS)]]
-        here = tuple_(rows.c.batch_id, rows.c.record).in_(keys[:_MOST])
-        return self._found(self._rows.where(here, rows.c.customer_id == customer_id)) if keys else []
+        named = self._rows.where(rows.c.customer_id == customer_id)
+        found = [row for here in these(rows, keys[:_MOST]) for row in self._found(named.where(here))]
+        return sorted(found, key=lambda row: (-row.batch_id, row.record))
 
     def by_reference(self, reference: str) -> list[FoundRow]:
         """Return the rows of a reference, skipped and refused ones included, newest batch first."""

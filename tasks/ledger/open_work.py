@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from sqlalchemy import (
     ColumnElement,
     Connection,
+    Table,
     and_,
     bindparam,
     case,
@@ -20,7 +21,6 @@ from sqlalchemy import (
     literal,
     or_,
     select,
-    tuple_,
     update,
 )
 
@@ -61,6 +61,13 @@ class TakenUp(NamedTuple):
     by: Key
 
 
+class Successor(NamedTuple):
+    """What became of a row that needed a person."""
+
+    what: str  #: resolved, under_way, carried_over or dismissed
+    batch_id: int | None  #: where; None: it was dismissed
+
+
 @dataclass(frozen=True, slots=True)
 class Work:
     """What became of the rows of a batch that needed a person; `needed` is the sum of all others."""
@@ -99,23 +106,20 @@ class OpenWork(LedgerPart):
         A row that was carried over before carries that on, if it needs a person itself. A row that was skipped because
         its identity has an owner stands for that owner.
         """
-        count = 0
-        for page in pages(list(links)):
-            last = _last_of(connection, page)
-            owners = _owners(connection, [links[row] for row in page])
-            pairs = {last[row]: owners.get(links[row], links[row]) for row in page}
-            needing = _that_can_be_carried(connection, list(pairs))
-            values = [
-                {"batch_id": row[0], "record": row[1], "by_batch": by[0], "by_record": by[1]}
-                for row, by in pairs.items()
-                if row in needing and row != by
-            ]
-            if values:
-                connection.execute(insert(carried_over), values)
-                moved = [dict(zip(_MOVED, each.values(), strict=True)) for each in values]
-                self.engine.execute_many(connection, _MOVE_ON, moved)
-            count += len(values)
-        return count
+        last = _last_of(connection, list(links))
+        owners = _owners(connection, list(links.values()))
+        pairs = {last[row]: owners.get(by, by) for row, by in links.items()}
+        needing = _that_can_be_carried(connection, list(pairs))
+        values = [
+            {"batch_id": row[0], "record": row[1], "by_batch": by[0], "by_record": by[1]}
+            for row, by in pairs.items()
+            if row in needing and row != by
+        ]
+        if values:
+            connection.execute(insert(carried_over), values)
+            moved = [dict(zip(_MOVED, each.values(), strict=True)) for each in values]
+            self.engine.execute_many(connection, _MOVE_ON, moved)
+        return len(values)
 
     def of_batch(self, batch_id: int) -> Work:
         """Return what became of the rows of a batch that needed a person."""
@@ -137,6 +141,17 @@ class OpenWork(LedgerPart):
             carried_over=dict(count["carried_over"]),
         )
 
+    def successors(self, batch_id: int) -> dict[int, Successor]:
+        """Return the records of a batch that needed a person and need none here any more: what became of them."""
+        query = (
+            select(rows.c.record, _WHAT_BECAME, carried_over.c.by_batch)
+            .select_from(_ROWS_AND_SUCCESSORS)
+            .where(rows.c.batch_id == batch_id, rows.c.state.in_(_STATES_THAT_NEED), NEEDS_PERSON)
+            .where(or_(carried_over.c.by_batch.is_not(None), dismissals.c.at.is_not(None), rows.c.code == GIVEN_UP))
+        )
+        with self.engine.read() as connection:
+            return {record: Successor(what, by_batch) for record, what, by_batch in connection.execute(query)}
+
     def open_rows(self, batch_id: int | None = None) -> Iterator[OpenRow]:
         """Yield the rows of this account that need a person now, in the order of batch and record."""
         query = (
@@ -156,17 +171,17 @@ class OpenWork(LedgerPart):
     def dismiss(self, batch_id: int, records: Sequence[int], reason: str, who: str) -> None:
         """Set rows aside that need a person, with the reason; all or none. Raises LedgerError if one is not open."""
         with self.engine.write() as connection:
-            for page in pages([(batch_id, record) for record in records]):
+            for page in pages(records):
                 query = select(rows.c.record).where(
-                    tuple_(rows.c.batch_id, rows.c.record).in_(page), NEEDS_PERSON, ~IS_CARRIED, ~IS_DISMISSED
+                    rows.c.batch_id == batch_id, rows.c.record.in_(page), NEEDS_PERSON, ~IS_CARRIED, ~IS_DISMISSED
                 )
                 is_open = set(connection.execute(query).scalars())
-                for _, record in page:
+                for record in page:
                     if record not in is_open:
                         raise LedgerError(f"record {record} of batch {batch_id} does not need a person")
                 values = {"batch_id": batch_id, "at": self.engine.now(), "reason": reason, "who": who}
-                connection.execute(insert(dismissals), [{**values, "record": record} for _, record in page])
-                for _, record in page:
+                connection.execute(insert(dismissals), [{**values, "record": record} for record in page])
+                for record in page:
                     self.history.add(connection, batch_id, record, f"dismissed: {reason}", who)
 
     def take_back_dismissal(self, batch_id: int, record: int, who: str) -> None:
@@ -228,6 +243,19 @@ _SINCE = func.coalesce(
 """When the first of the rows that were carried over to a row was accepted, or the row itself."""
 
 
+def these(table: Table, keys: Iterable[Key]) -> Iterator[ColumnElement[bool]]:
+    """Yield the conditions that name some lines of a table, each for one statement.
+
+    SQLite finds no index for pairs of columns in a list.
+    """
+    by_batch: dict[int, list[int]] = defaultdict(list)
+    for batch_id, record in keys:
+        by_batch[batch_id].append(record)
+    for batch_id, records in by_batch.items():
+        for page in pages(records):
+            yield and_(table.c.batch_id == batch_id, table.c.record.in_(page))
+
+
 def pages(items: Sequence[Any]) -> Iterator[Sequence[Any]]:
     """Yield some items in as many as one statement asks for."""
     return (items[start : start + _PAGE] for start in range(0, len(items), _PAGE))
@@ -235,28 +263,34 @@ def pages(items: Sequence[Any]) -> Iterator[Sequence[Any]]:
 
 def _last_of(connection: Connection, keys: Sequence[Key]) -> dict[Key, Key]:
     """Return the row that carries on the work of each row now: itself, unless it was carried over."""
-    query = select(carried_over).where(tuple_(carried_over.c.batch_id, carried_over.c.record).in_(keys))
-    there = {(row.batch_id, row.record): (row.by_batch, row.by_record) for row in connection.execute(query)}
+    there: dict[Key, Key] = {}
+    for here in these(carried_over, keys):
+        query = select(carried_over).where(here)
+        there |= {(row.batch_id, row.record): (row.by_batch, row.by_record) for row in connection.execute(query)}
     return {key: there.get(key, key) for key in keys}
 
 
 def _owners(connection: Connection, keys: Sequence[Key]) -> dict[Key, Key]:
     """Return, of those rows that were skipped, the row that owns their identity."""
     owner = rows.alias()
-    query = (
-        select(rows.c.batch_id, rows.c.record, owner.c.batch_id, owner.c.record)
-        .join(owner, and_(owner.c.identity == rows.c.identity, owner.c.yielded.is_(None)))
-        .where(tuple_(rows.c.batch_id, rows.c.record).in_(keys), rows.c.state == RowState.SKIPPED)
-        .order_by(owner.c.generation)
-    )
-    return {(row[0], row[1]): (row[2], row[3]) for row in connection.execute(query)}
+    found: dict[Key, Key] = {}
+    for here in these(rows, keys):
+        query = (
+            select(rows.c.batch_id, rows.c.record, owner.c.batch_id, owner.c.record)
+            .join(owner, and_(owner.c.identity == rows.c.identity, owner.c.yielded.is_(None)))
+            .where(here, rows.c.state == RowState.SKIPPED)
+            .order_by(owner.c.generation)
+        )
+        found |= {(row[0], row[1]): (row[2], row[3]) for row in connection.execute(query)}
+    return found
 
 
 def _that_can_be_carried(connection: Connection, keys: Sequence[Key]) -> set[Key]:
-    query = select(rows.c.batch_id, rows.c.record).where(
-        tuple_(rows.c.batch_id, rows.c.record).in_(keys), CAN_BE_CARRIED, ~IS_CARRIED
-    )
-    return {(batch_id, record) for batch_id, record in connection.execute(query)}
+    found: set[Key] = set()
+    for here in these(rows, keys):
+        query = select(rows.c.batch_id, rows.c.record).where(here, CAN_BE_CARRIED, ~IS_CARRIED)
+        found.update((batch_id, record) for batch_id, record in connection.execute(query))
+    return found
 
 
 _MOVED = ("of_batch", "of_record", "to_batch", "to_record")

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Row, select, tuple_
+from sqlalchemy import Row, select
 
 from tasks.identities import IDENTITY_BYTES, reference_of
-from tasks.ledger.open_work import CAN_BE_CARRIED, IS_CARRIED, IS_DISMISSED, Key, TakenUp, pages
+from tasks.ledger.open_work import CAN_BE_CARRIED, IS_CARRIED, IS_DISMISSED, Key, TakenUp, pages, these
 from tasks.ledger.schema import OWNING, batches, rows
 from tasks.ledger.scope import LedgerPart
 from tasks.models import NewRow, RowState, decode_reasons
@@ -51,11 +51,11 @@ class WorkMatching(LedgerPart):
     def named(self, keys: Sequence[Key]) -> Iterator[Row[Any]]:
         """Yield those of some rows whose work another row can take up."""
         with self.engine.read() as connection:
-            for page in pages(keys):
+            for here in these(rows, keys):
                 query = (
                     select(rows)
                     .join(batches, batches.c.id == rows.c.batch_id)
-                    .where(tuple_(rows.c.batch_id, rows.c.record).in_(page), CAN_BE_CARRIED, self.scope.of_account)
+                    .where(here, CAN_BE_CARRIED, self.scope.of_account)
                 )
                 yield from connection.execute(query)
 
@@ -75,10 +75,8 @@ class WorkMatching(LedgerPart):
         """Return those of some rows that were skipped."""
         found: set[Key] = set()
         with self.engine.read() as connection:
-            for page in pages(keys):
-                query = select(rows.c.batch_id, rows.c.record).where(
-                    tuple_(rows.c.batch_id, rows.c.record).in_(page), rows.c.state == RowState.SKIPPED
-                )
+            for here in these(rows, keys):
+                query = select(rows.c.batch_id, rows.c.record).where(here, rows.c.state == RowState.SKIPPED)
                 found.update((batch_id, record) for batch_id, record in connection.execute(query))
         return found
 
