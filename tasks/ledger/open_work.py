@@ -178,7 +178,9 @@ class OpenWork(LedgerPart):
                 is_open = set(connection.execute(query).scalars())
                 for record in page:
                     if record not in is_open:
-                        raise LedgerError(f"record {record} of batch {batch_id} does not need a person")
+                        raise LedgerError(
+                            "record {record} of batch {batch} does not need a person", record=record, batch=batch_id
+                        )
                 values = {"batch_id": batch_id, "at": self.engine.now(), "reason": reason, "who": who}
                 connection.execute(insert(dismissals), [{**values, "record": record} for record in page])
                 for record in page:
@@ -191,7 +193,7 @@ class OpenWork(LedgerPart):
                 delete(dismissals).where(dismissals.c.batch_id == batch_id, dismissals.c.record == record)
             ).rowcount
             if not gone:
-                raise LedgerError(f"record {record} of batch {batch_id} was not dismissed")
+                raise LedgerError("record {record} of batch {batch} was not dismissed", record=record, batch=batch_id)
             self.history.add(connection, batch_id, record, "dismissal taken back", who)
 
 

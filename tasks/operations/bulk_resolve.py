@@ -51,7 +51,7 @@ class DecidedFile:
 def write_unclear(services: Services, batch_id: int | None, path: Path, *, lang: str | None = None) -> int:
     """Write the unclear rows that wait for a person, of one batch or of all; return how many. Raises LedgerError."""
     if path.exists():
-        raise LedgerError(f"{path} is there already, and may have been filled in: give another name")
+        raise LedgerError("{file} is there already, and may have been edited: give another name", file=path)
     texts = Texts(lang or services.settings.lang, services.settings.time_zone)
     rows = list_unclear(services, batch_id, limit=None)
     return write_list(

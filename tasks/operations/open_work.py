@@ -92,7 +92,9 @@ def write_open_work(services: Services, path: Path, *, lang: str | None = None) 
                 elif wanted:
                     files.add(_facts(services, batch, with_file=True), wanted)
     except FileExistsError as error:
-        raise LedgerError(f"{error.filename} is there already, and may have been edited: give another name") from error
+        raise LedgerError(
+            "{file} is there already, and may have been edited: give another name", file=error.filename
+        ) from error
     return WrittenFiles(files.written, to_be_resolved, dropped)
 
 

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from tasks.error_texts import Sentence
 from worker.cli.command_runner import fail, leave, with_notifications
 from worker.cli.options import (
     BatchArgument,
@@ -142,7 +143,8 @@ def resolve(
 
     single = line is not None or created is not None or absent or give_up
     if (csv is not None) + (from_file is not None) + single > 1 or (from_file is not None and batch is not None):
-        fail("--csv FILE writes a list, --from FILE takes its decisions: each by itself", json_output=json_output)
+        apart = Sentence("--csv FILE writes a list, --from FILE takes its decisions: each by itself")
+        fail(apart, json_output=json_output)
     if csv is not None:
         path = csv
         leave(
