@@ -373,3 +373,27 @@ class RowCounts:
     def need_a_person(self) -> int:
         """Rows that somebody must look at."""
         return self.invalid + self.refused + self.unclear + self.open
+
+
+class Successor(NamedTuple):
+    """What became of a row that needed a person."""
+
+    what: str  #: resolved, under_way, carried_over or dismissed
+    batch_id: int | None  #: where; None: it was dismissed
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What became of the rows of a batch that needed a person; `needed` is the sum of all others."""
+
+    open: int = 0
+    dismissed: int = 0  #: set aside by a person, who may have given a row up
+    resolved: Mapping[int, int] = field(default_factory=dict)  #: batch -> rows whose source stands there
+    under_way: Mapping[int, int] = field(default_factory=dict)  #: batch -> rows that are still to be sent there
+    carried_over: Mapping[int, int] = field(default_factory=dict)  #: batch -> rows that need a person there
+
+    @property
+    def needed(self) -> int:
+        """Rows that needed a person."""
+        others = (self.resolved, self.under_way, self.carried_over)
+        return self.open + self.dismissed + sum(sum(each.values()) for each in others)

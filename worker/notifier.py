@@ -25,6 +25,7 @@ from tasks.errors import LedgerError, UnusableFile
 from tasks.ledger import ClaimedDelivery, Ledger
 from tasks.models import Batch, BatchState, Notification, NotificationKind, Stop, StopCode
 from tasks.operations import batch_lifecycle
+from tasks.operations.batch_status import batch_status
 from tasks.reports.i18n import Texts
 from tasks.reports.notification_message import Message, compose
 from tasks.services import Services
@@ -245,9 +246,17 @@ def message_of(services: Services, notification: Notification) -> Message:
     batch_id, ledger = notification.batch_id, services.ledger
     if batch_id is None:
         return compose(notification, texts, batch=None, counts=None, codes={}, link="")
-    batch, counts = ledger.batches.get(batch_id), ledger.queries.counts(batch_id)
+    status = batch_status(services, batch_id)
     codes = ledger.queries.count_codes(batch_id)
-    return compose(notification, texts, batch=batch, counts=counts, codes=codes, link=_link(services, batch))
+    return compose(
+        notification,
+        texts,
+        batch=status.batch,
+        counts=status.counts,
+        work=status.work,
+        codes=codes,
+        link=_link(services, status.batch),
+    )
 
 
 def _link(services: Services, batch: Batch) -> str:

@@ -13,7 +13,8 @@ from rich.text import Text
 
 from tasks import stop_texts
 from tasks.ledger import LookUpsToCome
-from tasks.models import Account, Batch, BatchState, Reason, RowCounts, RowState, StopCode
+from tasks.models import Account, Batch, BatchState, Reason, RowState, StopCode
+from tasks.operations.batch_status import BatchStatus
 from tasks.reason_texts import sentence
 from tasks.reports import recommendations
 from tasks.reports.i18n import Texts
@@ -125,23 +126,20 @@ def batch_state(texts: Texts, state: BatchState) -> str:
     return texts(f"batch_{state}")
 
 
-def verdict(texts: Texts, batch: Batch, counts: RowCounts, skipped: Mapping[str, int] | None = None) -> str:
-    """Return the headline of every report: what came out, and whether somebody is needed.
-
-    `skipped` are the skipped rows by code; without it only their number is given.
-    """
-    standing = recommendations.Standing(skipped=skipped)
-    headline = recommendations.verdict(batch.state, counts, texts, standing).text
+def verdict(texts: Texts, status: BatchStatus) -> str:
+    """Return the headline of every report: what came out, and whether somebody is needed."""
+    counts, standing = status.counts, recommendations.Standing(skipped=status.skipped, work=status.work)
+    headline = recommendations.verdict(status.batch.state, counts, texts, standing).text
     return headline if counts.balance else texts("verdict_between").join([headline, texts("counts_differ")])
 
 
-def exit_code(batch: Batch, counts: RowCounts) -> int:
+def exit_code(status: BatchStatus) -> int:
     """Return the exit code that a batch deserves (`worker/cli/options.py`)."""
-    if not counts.balance:
+    if not status.counts.balance:
         return 1
-    if batch.state is not BatchState.FINISHED:
+    if status.batch.state is not BatchState.FINISHED:
         return 3
-    return 1 if counts.need_a_person else 0
+    return 1 if status.work.open else 0
 
 
 def print_place(screen: Screen, account: Account, ledger: str) -> None:
@@ -158,19 +156,12 @@ def print_trouble(screen: Screen, sentence: str) -> None:
         screen.say("trouble", style="bold red", says=sentence)
 
 
-def print_counts(
-    screen: Screen,
-    batch: Batch,
-    counts: RowCounts,
-    *,
-    skipped: Mapping[str, int] | None = None,
-    seconds: float | None = None,
-) -> None:
+def print_counts(screen: Screen, status: BatchStatus, *, seconds: float | None = None) -> None:
     """Print verdict and counts."""
-    texts = screen.texts
-    well = counts.need_a_person == 0 and counts.balance and batch.state is not BatchState.UNUSABLE
+    texts, batch, counts = screen.texts, status.batch, status.counts
+    well = status.work.open == counts.open == 0 and counts.balance and batch.state is not BatchState.UNUSABLE
     colour = "green" if well else "yellow"
-    screen.console.print(wrapped(Text(verdict(texts, batch, counts, skipped), style=f"bold {colour}")))
+    screen.console.print(wrapped(Text(verdict(texts, status), style=f"bold {colour}")))
     if said := _how_it_stands(texts, batch):
         screen.console.print(Text(said, style="red"), soft_wrap=True)
     table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)

@@ -53,7 +53,7 @@ from tasks.ledger.follow_up import FollowUpRow, SourceLine, StatusObservation
 from tasks.ledger.held_sources import SharedSource
 from tasks.ledger.leases import MarkResult
 from tasks.ledger.ledger import Ledger
-from tasks.ledger.open_work import OpenRow, Work
+from tasks.ledger.open_work import OpenRow
 from tasks.ledger.outbox import ClaimedDelivery
 from tasks.ledger.queries import LookUpsToCome, Overview
 from tasks.ledger.resolution import UnclearRow
@@ -83,5 +83,4 @@ __all__ = [
     "SourceLine",
     "StatusObservation",
     "UnclearRow",
-    "Work",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from sqlalchemy import (
@@ -30,7 +30,7 @@ from tasks.ledger.history import History
 from tasks.ledger.queries import REPORTED, report_row_of
 from tasks.ledger.schema import batches, carried_over, dismissals, rows
 from tasks.ledger.scope import LedgerPart
-from tasks.models import BatchState, ReportRow, RowState
+from tasks.models import BatchState, ReportRow, RowState, Successor, Work
 
 #: Rows that are asked for by one statement.
 _PAGE = 500
@@ -59,30 +59,6 @@ class TakenUp(NamedTuple):
 
     row: Key
     by: Key
-
-
-class Successor(NamedTuple):
-    """What became of a row that needed a person."""
-
-    what: str  #: resolved, under_way, carried_over or dismissed
-    batch_id: int | None  #: where; None: it was dismissed
-
-
-@dataclass(frozen=True, slots=True)
-class Work:
-    """What became of the rows of a batch that needed a person; `needed` is the sum of all others."""
-
-    open: int = 0
-    dismissed: int = 0  #: set aside by a person, who may have given a row up
-    resolved: Mapping[int, int] = field(default_factory=dict)  #: batch -> rows whose source stands there
-    under_way: Mapping[int, int] = field(default_factory=dict)  #: batch -> rows that are still to be sent there
-    carried_over: Mapping[int, int] = field(default_factory=dict)  #: batch -> rows that need a person there
-
-    @property
-    def needed(self) -> int:
-        """Rows that needed a person."""
-        others = (self.resolved, self.under_way, self.carried_over)
-        return self.open + self.dismissed + sum(sum(each.values()) for each in others)
 
 
 class OpenRow(NamedTuple):

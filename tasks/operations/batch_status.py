@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from tasks.error_texts import Said, Sentence, Words
 from tasks.errors import LedgerError
-from tasks.models import Account, Batch, BatchState, RowCounts
+from tasks.models import Account, Batch, BatchState, RowCounts, Work
 from tasks.reason_texts import stands
 from tasks.services import Services
 
@@ -18,6 +18,7 @@ class BatchStatus:
 
     batch: Batch
     counts: RowCounts
+    work: Work  #: what became of its rows that needed a person
     #: The skipped ones by code, where they were counted.
     skipped: Mapping[str, int] | None = field(default=None, compare=False)
 
@@ -26,7 +27,15 @@ def batch_status(services: Services, batch_id: int, *, count_skipped: bool = Fal
     """Return a batch as it is now. Raises LedgerError if there is none."""
     ledger = services.ledger
     skipped = ledger.queries.count_skipped(batch_id) if count_skipped else None
-    return BatchStatus(ledger.batches.get(batch_id), ledger.queries.counts(batch_id), skipped)
+    return BatchStatus(
+        ledger.batches.get(batch_id), ledger.queries.counts(batch_id), ledger.open_work.of_batch(batch_id), skipped
+    )
+
+
+def status_of(services: Services, batch: Batch) -> BatchStatus:
+    """Return a batch that was just read, with its counts."""
+    queries = services.ledger.queries
+    return BatchStatus(batch, queries.counts(batch.id), services.ledger.open_work.of_batch(batch.id))
 
 
 def batch_stands(services: Services, batch: Batch) -> str:

@@ -136,6 +136,8 @@ def gather(services: Services, batch: Batch, target: FileStore | None = None) ->
         time_zone=settings.time_zone,
         goes_on_at=waits_for_next_night(services, batch),
         waits_for_approval=waits,
+        work=ledger.open_work.of_batch(batch.id),
+        successors=ledger.open_work.successors(batch.id),
         commands=_commands(batch, waits, target or _target(services, batch, None)),
     )
 

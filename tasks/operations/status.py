@@ -9,7 +9,7 @@ from tasks.errors import RateLimitUnavailable
 from tasks.ledger import LookUpsToCome
 from tasks.models import BatchState
 from tasks.operations import batch_lifecycle
-from tasks.operations.batch_status import BatchStatus, batch_status
+from tasks.operations.batch_status import BatchStatus, batch_status, status_of
 from tasks.services import Services
 
 
@@ -61,16 +61,14 @@ def list_batches(services: Services) -> BatchList:
     rate = fleet_rate(services)
     batch_lifecycle.end_dead_workers(services.ledger)
     ledger = services.ledger
-    return BatchList(
-        tuple(BatchStatus(batch, ledger.queries.counts(batch.id)) for batch in ledger.batches.newest()), rate
-    )
+    return BatchList(tuple(status_of(services, batch) for batch in ledger.batches.newest()), rate)
 
 
 def list_left_alone(services: Services, but: Collection[int]) -> tuple[BatchStatus, ...]:
     """Return the unfinished batches, oldest first, that nobody works on, but for some."""
     ledger = services.ledger
     return tuple(
-        BatchStatus(batch, ledger.queries.counts(batch.id))
+        status_of(services, batch)
         for batch in ledger.batches.unfinished()
         if batch.id not in but and not batch.is_worked_on
     )

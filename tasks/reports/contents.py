@@ -48,5 +48,5 @@ def _headline(facts: ReportFacts, aggregates: Aggregates, texts: Texts) -> Headl
     if facts.check is not None:
         skipped = {code: count for (state, code), count in aggregates.codes_by_state.items() if state == "skipped"}
         return check_headline(facts.check, aggregates.counts, skipped, texts)
-    standing = Standing(facts.stands, facts.batch.id, aggregates.changed, goes_on_at=facts.goes_on_at)
+    standing = Standing(facts.stands, facts.batch.id, aggregates.changed, goes_on_at=facts.goes_on_at, work=facts.work)
     return verdict(facts.batch.state, aggregates.counts, texts, standing)

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from tasks import stop_texts
-from tasks.models import Batch, BatchState, Notification, NotificationKind, RowCounts, Stop
+from tasks.models import Batch, BatchState, Notification, NotificationKind, RowCounts, Stop, Work
 from tasks.reason_texts import hint, stands, title
 from tasks.reports.i18n import Texts
 from tasks.reports.recommendations import Standing, verdict
@@ -54,8 +54,12 @@ def compose(
     counts: RowCounts | None,
     codes: Mapping[str, int],
     link: str,
+    work: Work | None = None,
 ) -> Message:
-    """Put a message together; `codes` is code -> rows, `link` where the reports are."""
+    """Put a message together; `codes` is code -> rows, `link` where the reports are.
+
+    `work` is what became of the rows that needed a person.
+    """
     head = texts(f"news_{notification.kind}")
     facts: dict[str, Any] = {"event": notification.kind.value, "at": notification.at}
     if batch is None or counts is None:
@@ -65,7 +69,7 @@ def compose(
         says = "\n".join(lines)
         return Message(head, says, {**facts, "why": notification.why, "code": notification.code, "text": says})
     stop = Stop.decode(notification.why) if notification.kind in _STOPS else None
-    standing = Standing(stands(batch), batch.id, changed=codes.get("changed", 0), listed_below=False)
+    standing = Standing(stands(batch), batch.id, changed=codes.get("changed", 0), listed_below=False, work=work)
     said = verdict(_STATES.get(notification.kind, batch.state), counts, texts, standing)
     repeats = notification.kind is NotificationKind.REPEATED
     reasons = [(code, rows) for code, rows in codes.items() if code not in _NO_REASONS and rows]

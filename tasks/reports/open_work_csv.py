@@ -37,7 +37,7 @@ class OpenWorkFiles:
         """Write some rows of a batch, by their records. Raises OSError, FileExistsError among them."""
         assert facts.file_path is not None
         assert facts.file_format is not None
-        lines = ExactLines(FileColumns(facts.file_format), facts.batch.id)
+        lines = ExactLines(FileColumns(facts.file_format), str(facts.batch.id))
         path, file = self._file_of(facts.file_path, facts.file_format, lines)
         explain = RowTextWriter(facts, self._lang).explain
         for raw in read_raw(facts.file_path, facts.file_format):

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from tasks.models import BatchState, RowCounts, RowState
+from tasks.models import BatchState, RowCounts, RowState, Work
 from tasks.reason_texts import go_on_command, hint, sentence, title
 from tasks.reports.aggregates import Task
 from tasks.reports.i18n import Texts
@@ -42,12 +42,14 @@ class Standing:
     skipped: Mapping[str, int] | None = None  #: skipped rows by code, where the headline is to say them one by one
     goes_on_at: float | None = None  #: its rows wait for the nightly window to open
     listed_below: bool = True  #: what to do follows the headline
+    work: Work | None = None  #: what became of its rows that needed a person; None: all of them need one still
 
 
 def verdict(state: BatchState, counts: RowCounts, texts: Texts, standing: Standing) -> Headline:
     """Return how a batch stands, in words."""
-    need = counts.invalid + counts.refused + counts.unclear
-    kind = _KINDS.get(state) or ("needs_you" if counts.need_a_person else "done")
+    work = standing.work
+    need = counts.invalid + counts.refused + counts.unclear if work is None else work.open
+    kind = _KINDS.get(state) or ("needs_you" if need or (work is None and counts.open) else "done")
     if kind == "unusable" and not counts.created:
         head = texts("verdict_unusable")
     elif counts.records and counts.created == counts.records:
@@ -58,10 +60,25 @@ def verdict(state: BatchState, counts: RowCounts, texts: Texts, standing: Standi
     parts = [
         *(skipped or [("verdict_skipped", counts.skipped)]),
         ("verdict_open", counts.open),
-        ("verdict_need", need),
     ]
-    text = texts("verdict_between").join([head, *(texts(key, count=count) for key, count in parts if count)])
-    return Headline(kind, text, _more(kind, state, counts, texts, standing))
+    said = [head, *(texts(key, count=count) for key, count in parts if count)]
+    if work is not None and work.needed != work.open:
+        said.append(texts("verdict_needed", count=work.needed, parts=texts("list_between").join(_became(work, texts))))
+    elif need:
+        said.append(texts("verdict_need", count=need))
+    return Headline(kind, texts("verdict_between").join(said), _more(kind, state, counts, texts, standing))
+
+
+def _became(work: Work, texts: Texts) -> list[str]:
+    """Return what became of rows that needed a person, in words."""
+    elsewhere = {"resolved": work.resolved, "under_way": work.under_way, "carried_over": work.carried_over}
+    said = [
+        texts(f"work_{what}", count=count, batch=str(batch))
+        for what, counts in elsewhere.items()
+        for batch, count in sorted(counts.items())
+    ]
+    here = (("work_dismissed", work.dismissed), ("work_open", work.open))
+    return said + [texts(key, count=count) for key, count in here if count]
 
 
 def _more(kind: str, state: BatchState, counts: RowCounts, texts: Texts, standing: Standing) -> str:

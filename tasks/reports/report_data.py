@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from tasks.csv_records import FileFormat
 from tasks.errors import OnboardingError, UnusableFile
-from tasks.models import Batch, BatchState, RowCounts
+from tasks.models import Batch, BatchState, RowCounts, Successor, Work
 from tasks.reason_texts import Situation, situation_of, stands
 
 
@@ -86,6 +86,8 @@ class ReportFacts:
     goes_on_at: float | None = None  #: the nightly window is closed until then, and rows wait for it
     waits_for_approval: bool = False  #: its canary rows have run
     commands: Commands = field(default_factory=Commands)
+    work: Work | None = None  #: what became of its rows that needed a person
+    successors: Mapping[int, Successor] = field(default_factory=dict)  #: record -> what became of it
     check: CheckFacts | None = None  #: the file was only checked: the batch is none of the ledger, nothing was sent
 
     @property

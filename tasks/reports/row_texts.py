@@ -51,7 +51,7 @@ class RowTextWriter:
         self._facts = facts
         self._settled = facts.settled
         self._lang = lang
-        self._known: dict[tuple[str, str, str, tuple[Reason, ...], bool, bool, bool], RowTexts] = {}
+        self._known: dict[tuple[str, str, str, tuple[Reason, ...], bool, bool, bool, bool], RowTexts] = {}
 
     def explain(self, row: ReportRow) -> RowTexts:
         """Return what is said about a row."""
@@ -63,6 +63,7 @@ class RowTextWriter:
             row.needs_person,
             row.attempts > 0,
             bool(row.source_id),
+            row.record in self._facts.successors,
         )
         found = self._known.get(key)
         if found is None:
@@ -73,7 +74,8 @@ class RowTextWriter:
 
     def _explain(self, row: ReportRow) -> RowTexts:
         reasons = self._reasons(row)
-        failure = row.state in _FAILURES or (self._settled and row.state in OPEN_STATES)
+        needed = row.state in _FAILURES or (self._settled and row.state in OPEN_STATES)
+        failure = needed and row.record not in self._facts.successors
         to_do = failure or any(each.code == "changed" for each in reasons)
         situation = self._facts.situation(row.state, needs_person=row.needs_person)
         return RowTexts(reasons, failure, to_do, self._lang, situation)

@@ -8,6 +8,8 @@ check              true: the file was only checked and nothing was sent; `open` 
 batch              id (null for a check), name, state (`checked` for a check), state_reason, live, parent, parent_id
 verdict            kind (done, needs_you, running, stopped, cancelled, unusable, check), text, more
 books              records, created, skipped, invalid, refused, unclear, open, balance, need_a_person
+work               what became of rows that needed a person: open, dismissed, and by batch resolved, under_way,
+                   carried_over; null for a check
 times              accepted_at, started_at, finished_at, written_at, seconds (of the run), goes_on_at (rows wait for the
                    nightly window; else null)
 rate               limit_requests_per_second, rows_per_second, throttled
@@ -52,6 +54,7 @@ def summarise(contents: ReportContents, reports: Mapping[str, str]) -> bytes:
         "batch": _batch(facts, contents.texts.lang),
         "verdict": contents.verdict._asdict(),
         "books": counts_of(aggregates, facts),
+        "work": None if facts.work is None else asdict(facts.work),
         "times": _times(facts, contents.written_at),
         "rate": _rate(facts),
         "codes": contents.codes,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,18 @@ def write(folder: Path, name: str, *lines: str, header: str = HEADER) -> str:
 
 def open_in(listed: dict[str, Any]) -> dict[tuple[str, str], dict[str, int]]:
     return {(group["state"], group["code"]): group["batches"] for group in listed["groups"]}
+
+
+def said_of(onboard: Command, batch: int) -> str:
+    """The headline of a batch, the same in status, reports and failures.csv."""
+    status = onboard.json("status", batch)
+    reported = onboard.json("report", batch)
+    assert status["verdict"].partition(";")[0] == reported["verdict"].partition(";")[0]
+    summary = json.loads(Path(reported["reports"]["summary"]).read_bytes())
+    failures = Path(reported["reports"]["failures"]).read_text(encoding="utf-8").splitlines()
+    assert len(failures) - 1 == status["work"]["open"] == sum(group["rows"] for group in summary["to_do"])
+    verdict: str = status["verdict"]
+    return verdict
 
 
 def test_three_nights_end_with_nothing_open_and_every_source_once(tmp_path: Path, simulator: Simulator) -> None:
@@ -41,6 +54,8 @@ def test_three_nights_end_with_nothing_open_and_every_source_once(tmp_path: Path
         ("invalid", "unknown_payment_method"): {"2": 1},
         ("invalid", "missing_value"): {"1": 1},
     }
+    assert "4 needed attention: 2 resolved in batch 2, 1 carried over to batch 2, 1 open" in said_of(onboard, 1)
+    assert "1 needs attention" in said_of(onboard, 2)
     # the source system corrects one row, and dumps everything again
     onboard.json("run", write(tmp_path, "tuesday.csv", "cus_0,creditcard,ios", "cus_2,creditcard,ios", *wrong[3:]))
     assert open_in(onboard.json("open")) == {("invalid", "missing_value"): {"3": 1}}
@@ -55,6 +70,10 @@ def test_three_nights_end_with_nothing_open_and_every_source_once(tmp_path: Path
     assert "open.csv is there already" in again["stderr"]
     onboard.json("run", "open.csv")
     assert onboard.json("open")["open"] == 0
+    for batch in range(1, 5):
+        assert onboard.json("status", batch)["exit"] == 0
+        assert "open" not in said_of(onboard, batch)
+    assert [each["work"]["open"] for each in onboard.json("status")["batches"]] == [0] * 4
     counted = simulator.statistics()["references"]
     assert (counted["total"], counted["doubled_count"]) == (5, 0)
 

@@ -8,8 +8,7 @@ from factories import answer, new_row, new_worker, whole
 from tasks.errors import LedgerError
 from tasks.identities import identity_of
 from tasks.ledger import CustomerIndex, Ledger
-from tasks.ledger.open_work import Work
-from tasks.models import BatchState, NewRow, Origin, RowState
+from tasks.models import BatchState, NewRow, Origin, RowState, Work
 
 KEYS = ("creditcard", "ios", "")
 

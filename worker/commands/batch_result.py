@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +25,13 @@ def batch_json(
         "file": batch.name,
         "state": batch.state,
         "state_reason": stop_texts.sentence(batch.stop, screen.texts.lang),
-        "verdict": terminal.verdict(screen.texts, batch, counts, status.skipped),
+        "verdict": terminal.verdict(screen.texts, status),
         "books": {
             "records": counts.records,
             **{name: getattr(counts, name) for name in ("created", "skipped", "invalid", "refused", "unclear", "open")},
             "balance": counts.balance,
         },
+        "work": asdict(status.work),
         **({} if status.skipped is None else {"skipped": dict(status.skipped)}),
         "warnings": [
             {"code": code, "column": column, "count": count, "line": line}

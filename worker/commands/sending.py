@@ -128,14 +128,14 @@ def show_result(
     if REHEARSAL in os.environ and ending is Ending.INTERRUPTED:
         status = replace(status, batch=replace(status.batch, stop=Stop(StopCode.REHEARSAL)))
     screen.console.print()
-    terminal.print_counts(screen, status.batch, status.counts, skipped=status.skipped, seconds=seconds)
+    terminal.print_counts(screen, status, seconds=seconds)
     waits = report.waits_for_next_night(services, status.batch)
     if waits:
         _print_next_night(screen, status, waits)
     _print_reports(screen, paths, failed)
     if ending is Ending.LEFT:
         screen.say("watcher_has_ended", batch=str(batch_id))
-    code = max(terminal.exit_code(status.batch, status.counts), 1 if failed else 0)
+    code = max(terminal.exit_code(status), 1 if failed else 0)
     goes_on = {"goes_on_at": waits} if waits else {}
     return code, {**batch_json(screen, status, paths, seconds), **goes_on, **({"error": failed} if failed else {})}
 

@@ -96,14 +96,14 @@ class _Shown:
 
 def _show(services: Services, batch_id: int, screen: Screen) -> tuple[int, dict[str, Any]]:
     shown = show_batch(services, batch_id)
-    batch, counts = shown.status.batch, shown.status.counts
+    batch = shown.status.batch
     screen.say("status_of", batch=str(batch.id), name=batch.name, state=_state(screen.texts, batch))
-    terminal.print_counts(screen, batch, counts, skipped=shown.status.skipped)
+    terminal.print_counts(screen, shown.status)
     if shown.look_ups_to_come:
         to_come = terminal.look_ups_to_come(screen.texts, batch_id, shown.look_ups_to_come)
         screen.console.print(Text(to_come), soft_wrap=True)
     more = {"worked_on": batch.is_worked_on, "rate": _rate_json(shown.rate)}
-    return terminal.exit_code(batch, counts), {**batch_json(screen, shown.status), **more}
+    return terminal.exit_code(shown.status), {**batch_json(screen, shown.status), **more}
 
 
 def _list(services: Services, screen: Screen) -> tuple[int, dict[str, Any]]:
@@ -113,9 +113,7 @@ def _list(services: Services, screen: Screen) -> tuple[int, dict[str, Any]]:
         batch, counts = each.batch, each.counts
         since = screen.clock_time(batch.finished_at or batch.created_at)
         created = f"{counts.created:,}/{counts.records:,}"
-        lines.append(
-            (str(batch.id), batch.name, _state(screen.texts, batch), since, created, f"{counts.need_a_person:,}")
-        )
+        lines.append((str(batch.id), batch.name, _state(screen.texts, batch), since, created, f"{each.work.open:,}"))
     if lines:
         heads = ("batch", "file", "state", "since", "created", "need_attention")
         terminal.print_columns(screen, heads, lines, right=("batch", "created", "need_attention"))
@@ -151,8 +149,7 @@ def report(
 ) -> tuple[int, dict[str, Any]]:
     """Write a batch's reports as it is now."""
     written = write_report(services, batch_id, folder=folder, lang=lang, excel_safe=excel_safe)
-    batch, counts = written.status.batch, written.status.counts
     terminal.print_trouble(screen, services.ledger.replaced)
-    terminal.print_counts(screen, batch, counts, skipped=written.status.skipped)
+    terminal.print_counts(screen, written.status)
     terminal.print_reports(screen, written.reports)
-    return terminal.exit_code(batch, counts), batch_json(screen, written.status, written.reports)
+    return terminal.exit_code(written.status), batch_json(screen, written.status, written.reports)

@@ -13,6 +13,7 @@ from tasks.files.local_folder import LocalFolder
 from tasks.ledger import Ledger
 from tasks.models import Batch, BatchState, NotificationKind
 from tasks.operations import report
+from tasks.operations.batch_status import batch_status
 from tasks.reports import FILES, Notice, write_notice
 from tasks.services import Services
 from worker import terminal
@@ -87,7 +88,7 @@ class ClaimCloser:
     def _archive(self, claim: Claim, batch: Batch) -> None:
         self._publish_reports(claim, batch, name_of_reports(batch.id, claim.name))
         self._on_closed(self._inbox.archive(claim, str(batch.id)))
-        self._summary.raise_exit_code(terminal.exit_code(batch, self._ledger.queries.counts(batch.id)))
+        self._summary.raise_exit_code(terminal.exit_code(batch_status(self._services, batch.id)))
         self._summary.archived += 1
         log.info("file archived", claim=claim.id, batch=batch.id)
 
@@ -110,7 +111,7 @@ class ClaimCloser:
         self._inbox.publish(claim, name)
 
     def _archive_repeat(self, claim: Claim, batch: Batch) -> None:
-        need = self._ledger.queries.counts(batch.id).need_a_person
+        need = self._ledger.open_work.of_batch(batch.id).open
         self._write_notice(claim, Notice("already_onboarded", claim.name, claim.id, batch=batch, need_a_person=need))
         self._inbox.publish(claim, f"{name_of_reports(batch.id, claim.name)}-again-{claim.id}")
         self._ledger.outbox.add(
