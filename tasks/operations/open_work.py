@@ -14,6 +14,7 @@ from tasks.errors import LedgerError
 from tasks.ledger import OpenRow
 from tasks.models import Batch, Reason, RowState
 from tasks.operations.batch_status import batch_stands, require_account
+from tasks.operations.find_record import find_record
 from tasks.reason_texts import Situation, situation_of
 from tasks.reports.aggregates import TaskKey, key_of
 from tasks.reports.open_work_csv import OpenWorkFiles
@@ -105,7 +106,7 @@ def dismiss(services: Services, batch_id: int, lines: tuple[int, ...], reason: s
     """
     ledger = services.ledger
     require_account(services, ledger.batches.get(batch_id))
-    records = [ledger.resolution.record_at(batch_id, line) for line in lines]
+    records = [find_record(services, batch_id, line).record for line in lines]
     ledger.open_work.dismiss(batch_id, records, reason, who)
 
 
@@ -113,7 +114,7 @@ def take_back_dismissal(services: Services, batch_id: int, line: int, *, who: st
     """Let a row need a person again that was set aside. Raises LedgerError if it was not."""
     ledger = services.ledger
     require_account(services, ledger.batches.get(batch_id))
-    ledger.open_work.take_back_dismissal(batch_id, ledger.resolution.record_at(batch_id, line), who)
+    ledger.open_work.take_back_dismissal(batch_id, find_record(services, batch_id, line).record, who)
 
 
 class _Explainers:

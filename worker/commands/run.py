@@ -99,8 +99,8 @@ def _hand_over(services: Services, options: Options, screen: Screen) -> tuple[in
         screen.say("handed_over", batch=str(status.batch.id), count=status.counts.open)
         print_when(services, status.batch.id, screen)
         return 0, batch_json(screen, status)
-    terminal.print_counts(screen, status.batch, status.counts, skipped=status.skipped)
-    return terminal.exit_code(status.batch, status.counts), batch_json(screen, status)
+    terminal.print_counts(screen, status)
+    return terminal.exit_code(status), batch_json(screen, status)
 
 
 def _accept(services: Services, options: Options, interrupts: Interrupts, progress: Progress) -> Accepted:
