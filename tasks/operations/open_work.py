@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -34,17 +35,38 @@ class OpenLine(NamedTuple):
     customer_id: str
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class OpenGroup:
     """Open rows that one action solves, of whatever batch."""
 
     key: TaskKey
     example: Reason
     situation: Situation  #: of its first row, for the hint
-    rows: int = 0
-    since: float = 0.0  #: when the oldest of them was first open
-    batches: dict[int, int] = field(default_factory=dict)  #: batch -> rows
-    lines: list[OpenLine] = field(default_factory=list)  #: the first ones
+    rows: int
+    since: float  #: when the oldest of them was first open
+    batches: Mapping[int, int]  #: batch -> rows
+    lines: tuple[OpenLine, ...]  #: the first ones
+
+
+@dataclass(slots=True)
+class _Group:
+    """An `OpenGroup` while rows are counted."""
+
+    example: Reason
+    situation: Situation
+    since: float
+    batches: Counter[int] = field(default_factory=Counter)
+    lines: list[OpenLine] = field(default_factory=list)
+
+    def add(self, each: OpenRow) -> None:
+        self.since = min(self.since, each.since)
+        self.batches[each.batch_id] += 1
+        if len(self.lines) < SHOWN:
+            self.lines.append(OpenLine(each.batch_id, each.row.line, each.customer_id))
+
+    def seen(self, key: TaskKey) -> OpenGroup:
+        counted = self.batches.total(), self.since, dict(self.batches), tuple(self.lines)
+        return OpenGroup(key, self.example, self.situation, *counted)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,20 +80,17 @@ class WrittenFiles:
 
 def list_open_work(services: Services, batch_id: int | None = None) -> tuple[OpenGroup, ...]:
     """Return all open work of this account, or what is left of one batch, the largest group first."""
-    groups: dict[TaskKey, OpenGroup] = {}
+    groups: dict[TaskKey, _Group] = {}
     explainers = _Explainers(services)
     for each in services.ledger.open_work.open_rows(batch_id):
         reason = explainers.first_reason(each)
         key = key_of(each.row, reason)
         group = groups.get(key)
         if group is None:
-            group = groups[key] = OpenGroup(key, reason, explainers.situation(each), since=each.since)
-        group.rows += 1
-        group.since = min(group.since, each.since)
-        group.batches[each.batch_id] = group.batches.get(each.batch_id, 0) + 1
-        if len(group.lines) < SHOWN:
-            group.lines.append(OpenLine(each.batch_id, each.row.line, each.customer_id))
-    return tuple(sorted(groups.values(), key=lambda group: (-group.rows, group.key)))
+            group = groups[key] = _Group(reason, explainers.situation(each), each.since)
+        group.add(each)
+    seen = [group.seen(key) for key, group in groups.items()]
+    return tuple(sorted(seen, key=lambda group: (-group.rows, group.key)))
 
 
 def write_open_work(services: Services, path: Path, *, lang: str | None = None) -> WrittenFiles:

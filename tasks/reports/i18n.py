@@ -7,11 +7,13 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 from tasks.reason_texts import LANGUAGES
-from tasks.reports.aggregates import Task
+
+if TYPE_CHECKING:
+    from tasks.reports.aggregates import Task
 
 
 class Texts:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from tasks.models import OPEN_STATES, Reason, ReportRow, RowState
+from tasks.models import OPEN_STATES, Reason, ReportRow, RowState, Successor
 from tasks.reason_texts import Situation, hint, sentence
+from tasks.reports.i18n import Texts
 from tasks.reports.report_data import ReportFacts
 
 #: Between several reasons in one cell; code, column, message and hint have as many parts, in the same order.
@@ -23,6 +24,7 @@ class RowTexts:
     to_do: bool  #: a failure, or something else that a person should see
     lang: str
     situation: Situation
+    successor: Successor | None = None  #: what became of a row that needed a person and needs none here any more
     cells: tuple[str, str, str, str] = field(init=False)  #: code, column, message, hint
 
     def __post_init__(self) -> None:
@@ -40,7 +42,9 @@ class RowTexts:
             BETWEEN.join(reason.code for reason in self.reasons),
             BETWEEN.join(columns) if any(columns) else "",
             BETWEEN.join(sentence(reason, lang) for reason in self.reasons),
-            BETWEEN.join(hint(reason, lang, self.situation) for reason in self.reasons),
+            BETWEEN.join(hint(reason, lang, self.situation) for reason in self.reasons)
+            if self.successor is None
+            else Texts(lang, "UTC")(f"successor_{self.successor.what}", batch=str(self.successor.batch_id)),
         )
 
 
@@ -51,7 +55,7 @@ class RowTextWriter:
         self._facts = facts
         self._settled = facts.settled
         self._lang = lang
-        self._known: dict[tuple[str, str, str, tuple[Reason, ...], bool, bool, bool, bool], RowTexts] = {}
+        self._known: dict[tuple[str, str, str, tuple[Reason, ...], bool, bool, bool, Successor | None], RowTexts] = {}
 
     def explain(self, row: ReportRow) -> RowTexts:
         """Return what is said about a row."""
@@ -63,7 +67,7 @@ class RowTextWriter:
             row.needs_person,
             row.attempts > 0,
             bool(row.source_id),
-            row.record in self._facts.successors,
+            self._facts.successors.get(row.record),
         )
         found = self._known.get(key)
         if found is None:
@@ -75,10 +79,11 @@ class RowTextWriter:
     def _explain(self, row: ReportRow) -> RowTexts:
         reasons = self._reasons(row)
         needed = row.state in _FAILURES or (self._settled and row.state in OPEN_STATES)
-        failure = needed and row.record not in self._facts.successors
+        successor = self._facts.successors.get(row.record)
+        failure = needed and successor is None
         to_do = failure or any(each.code == "changed" for each in reasons)
         situation = self._facts.situation(row.state, needs_person=row.needs_person)
-        return RowTexts(reasons, failure, to_do, self._lang, situation)
+        return RowTexts(reasons, failure, to_do, self._lang, situation, successor)
 
     def _reasons(self, row: ReportRow) -> tuple[Reason, ...]:
         """Return why the row is not `created`; never nothing for a failure."""
