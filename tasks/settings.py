@@ -90,7 +90,11 @@ class Settings(SettingFields):
     @classmethod
     def _time_of_day(cls, value: str) -> str:
         if value.strip():
-            time_of_day(value)
+            try:
+                time_of_day(value)
+            except BadValue:
+                short = value.strip() if len(value) <= 8 else ""  # a longer value may be a secret in the wrong place
+                raise BadValue("{text!r} is not a time of day such as 01:00", text=short or "…") from None
         return value.strip()
 
     @field_validator("secret_key", mode="before")

@@ -206,3 +206,5 @@ def print_reports(screen: Screen, reports: Mapping[str, Path]) -> None:
     """Print where the reports are."""
     for name, path in reports.items():
         screen.console.print(Text(f"  {name:<13} "), Text(str(path)), sep="", soft_wrap=True)
+    if any(name.endswith("_edited") for name in reports):
+        screen.say("reports_edited", style="yellow")

@@ -197,3 +197,11 @@ def test_an_inbox_at_the_former_default_is_never_passed_over(tmp_path: Path) -> 
 
 def test_every_setting_has_a_sentence() -> None:
     assert all(sentence.endswith(".") for sentence in setting_names().values())
+
+
+def test_a_secret_in_the_place_of_a_time_is_not_repeated() -> None:
+    for name in ("ONBOARD_EXPECT_FILE_BY", "ONBOARD_NOT_BEFORE"):
+        with pytest.raises(SettingsError) as caught:
+            load_settings({"ELEPAY_SECRET_KEY": "sk_test_0123456789", name: "http://user:hunter2@host/"})
+        assert name in str(caught.value)
+        assert "hunter2" not in str(caught.value)
