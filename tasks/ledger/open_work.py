@@ -48,7 +48,28 @@ NEEDS_PERSON = or_(
 CAN_BE_CARRIED = or_(
     rows.c.state.in_([RowState.INVALID, RowState.REFUSED]), and_(rows.c.state == RowState.WAITING, _CANCELLED)
 )
-_STATES_THAT_NEED = (RowState.INVALID, RowState.REFUSED, RowState.UNCLEAR, RowState.WAITING)
+
+
+def need_a_person(batch_id: int, state: str) -> ColumnElement[bool]:
+    """Return the condition of the rows of a batch in a state that need a person.
+
+    It looks at waiting rows only where they need one: a running batch may have a million.
+    """
+    states = [RowState.INVALID, RowState.REFUSED, RowState.UNCLEAR]
+    if state == BatchState.CANCELLED:
+        states.append(RowState.WAITING)
+    return and_(rows.c.batch_id == batch_id, rows.c.state.in_(states), NEEDS_PERSON)
+
+
+def batches_where(connection: Connection, here: ColumnElement[bool]) -> list[tuple[int, str]]:
+    """Return number and state of some batches, in their order."""
+    query = select(batches.c.id, batches.c.state).where(here).order_by(batches.c.id)
+    return [(number, state) for number, state in connection.execute(query)]
+
+
+def _state_of(connection: Connection, batch_id: int) -> str:
+    return str(connection.execute(select(batches.c.state).where(batches.c.id == batch_id)).scalar_one())
+
 
 Key = tuple[int, int]
 """Batch and record."""
@@ -84,7 +105,7 @@ class OpenWork(LedgerPart):
         """
         last = _last_of(connection, list(links))
         owners = _owners(connection, list(links.values()))
-        pairs = {last[row]: owners.get(by, by) for row, by in links.items()}
+        pairs = {last[row]: owner for row, by in links.items() if (owner := owners.get(by, by)) is not None}
         needing = _that_can_be_carried(connection, list(pairs))
         values = [
             {"batch_id": row[0], "record": row[1], "by_batch": by[0], "by_record": by[1]}
@@ -102,12 +123,12 @@ class OpenWork(LedgerPart):
         query = (
             select(_WHAT_BECAME, carried_over.c.by_batch, func.count())
             .select_from(_ROWS_AND_SUCCESSORS)
-            .where(rows.c.batch_id == batch_id, rows.c.state.in_(_STATES_THAT_NEED), NEEDS_PERSON)
             .group_by(_WHAT_BECAME, carried_over.c.by_batch)
         )
         count: dict[str, dict[int, int]] = defaultdict(lambda: defaultdict(int))
         with self.engine.read() as connection:
-            for what, by_batch, rows_of in connection.execute(query):
+            needing = need_a_person(batch_id, _state_of(connection, batch_id))
+            for what, by_batch, rows_of in connection.execute(query.where(needing)):
                 count[what][by_batch or 0] += rows_of
         return Work(
             open=sum(count["open"].values()),
@@ -122,27 +143,27 @@ class OpenWork(LedgerPart):
         query = (
             select(rows.c.record, _WHAT_BECAME, carried_over.c.by_batch)
             .select_from(_ROWS_AND_SUCCESSORS)
-            .where(rows.c.batch_id == batch_id, rows.c.state.in_(_STATES_THAT_NEED), NEEDS_PERSON)
             .where(or_(carried_over.c.by_batch.is_not(None), dismissals.c.at.is_not(None), rows.c.code == GIVEN_UP))
         )
         with self.engine.read() as connection:
-            return {record: Successor(what, by_batch) for record, what, by_batch in connection.execute(query)}
+            needing = need_a_person(batch_id, _state_of(connection, batch_id))
+            found = connection.execute(query.where(needing))
+            return {record: Successor(what, by_batch) for record, what, by_batch in found}
 
     def open_rows(self, batch_id: int | None = None) -> Iterator[OpenRow]:
         """Yield the rows of this account that need a person now, in the order of batch and record."""
         query = (
             select(rows.c.batch_id, func.coalesce(rows.c.customer_id, ""), _SINCE, *REPORTED)
-            .where(rows.c.state.in_(_STATES_THAT_NEED), NEEDS_PERSON, ~IS_CARRIED, ~IS_DISMISSED)
-            .where(rows.c.code.is_distinct_from(GIVEN_UP), self.scope.of_account)
             .join(batches, batches.c.id == rows.c.batch_id)
-            .order_by(rows.c.batch_id, rows.c.record)
+            .where(~IS_CARRIED, ~IS_DISMISSED, rows.c.code.is_distinct_from(GIVEN_UP))
+            .order_by(rows.c.record)
             .execution_options(yield_per=5000)
         )
-        if batch_id is not None:
-            query = query.where(rows.c.batch_id == batch_id)
+        here = self.scope.of_account if batch_id is None else and_(self.scope.of_account, batches.c.id == batch_id)
         with self.engine.read() as connection:
-            for batch_id, customer_id, since, *row in connection.execute(query):
-                yield OpenRow(batch_id, customer_id, float(since), report_row_of(row))
+            for batch, state in batches_where(connection, here):
+                for number, customer_id, since, *row in connection.execute(query.where(need_a_person(batch, state))):
+                    yield OpenRow(number, customer_id, float(since), report_row_of(row))
 
     def dismiss(self, batch_id: int, records: Sequence[int], reason: str, who: str) -> None:
         """Set rows aside that need a person, with the reason; all or none. Raises LedgerError if one is not open."""
@@ -248,18 +269,19 @@ def _last_of(connection: Connection, keys: Sequence[Key]) -> dict[Key, Key]:
     return {key: there.get(key, key) for key in keys}
 
 
-def _owners(connection: Connection, keys: Sequence[Key]) -> dict[Key, Key]:
-    """Return, of those rows that were skipped, the row that owns their identity."""
+def _owners(connection: Connection, keys: Sequence[Key]) -> dict[Key, Key | None]:
+    """Return, of those rows that were skipped, the row that owns their identity; None: no row does any more."""
     owner = rows.alias()
-    found: dict[Key, Key] = {}
+    found: dict[Key, Key | None] = {}
     for here in these(rows, keys):
         query = (
             select(rows.c.batch_id, rows.c.record, owner.c.batch_id, owner.c.record)
-            .join(owner, and_(owner.c.identity == rows.c.identity, owner.c.yielded.is_(None)))
+            .outerjoin(owner, and_(owner.c.identity == rows.c.identity, owner.c.yielded.is_(None)))
             .where(here, rows.c.state == RowState.SKIPPED)
             .order_by(owner.c.generation)
         )
-        found |= {(row[0], row[1]): (row[2], row[3]) for row in connection.execute(query)}
+        for batch_id, record, by_batch, by_record in connection.execute(query):
+            found[batch_id, record] = None if by_batch is None else (by_batch, by_record)
     return found
 
 

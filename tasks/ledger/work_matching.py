@@ -7,10 +7,20 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Row, select
+from sqlalchemy import Row, and_, select
 
 from tasks.identities import IDENTITY_BYTES, reference_of
-from tasks.ledger.open_work import CAN_BE_CARRIED, IS_CARRIED, IS_DISMISSED, Key, TakenUp, pages, these
+from tasks.ledger.open_work import (
+    CAN_BE_CARRIED,
+    IS_CARRIED,
+    IS_DISMISSED,
+    Key,
+    TakenUp,
+    batches_where,
+    need_a_person,
+    pages,
+    these,
+)
 from tasks.ledger.schema import OWNING, batches, rows
 from tasks.ledger.scope import LedgerPart
 from tasks.models import NewRow, RowState, decode_reasons
@@ -40,13 +50,12 @@ class WorkMatching(LedgerPart):
                 rows.c.payment_method,
                 rows.c.reasons,
             )
-            .join(batches, batches.c.id == rows.c.batch_id)
-            .where(batches.c.id < batch_id, rows.c.state.in_([RowState.INVALID, RowState.REFUSED, RowState.WAITING]))
-            .where(CAN_BE_CARRIED, ~IS_CARRIED, ~IS_DISMISSED, self.scope.of_account)
+            .where(CAN_BE_CARRIED, ~IS_CARRIED, ~IS_DISMISSED)
             .execution_options(yield_per=5000)
         )
         with self.engine.read() as connection:
-            yield from connection.execute(query)
+            for batch, state in batches_where(connection, and_(self.scope.of_account, batches.c.id < batch_id)):
+                yield from connection.execute(query.where(need_a_person(batch, state)))
 
     def named(self, keys: Sequence[Key]) -> Iterator[Row[Any]]:
         """Yield those of some rows whose work another row can take up."""
