@@ -163,6 +163,7 @@ def _accept_file(path: Path, ledger: Ledger, files: FileStore, rules: AcceptRule
     opened = open_file(path, rules.intake)
     _discard_dead_readings(ledger)
     if going_on := _going_on(ledger, opened, rules):
+        keep_file(path, files, opened.sha256)  # another machine may have accepted it: the reports are made here, too
         return going_on
     copy = keep_file(path, files, opened.sha256)
     reader = register_process(ledger, rules.lease_seconds)

@@ -266,3 +266,17 @@ def test_batches_are_listed_with_their_counts_and_those_left_alone(services: Ser
 def test_nothing_is_tidied_where_everything_is_kept(make: Callable[..., Services]) -> None:
     with pytest.raises(SettingsError, match="ONBOARD_KEEP_DAYS"):
         tidy(make(ONBOARD_KEEP_DAYS="0"))
+
+
+def test_a_machine_that_goes_on_with_the_file_of_another_can_write_its_reports(
+    make: Callable[..., Services], tmp_path: Path
+) -> None:
+    file = write_csv(tmp_path / "a.csv", 2)
+    first = make()
+    batch = accept(first, file, who="ops", brought_by="run").batch
+    (tmp_path / "other").mkdir()
+    ledger_url = f"sqlite:///{tmp_path / 'home' / 'ledger.db'}"
+    other = make(ONBOARD_HOME=str(tmp_path / "other"), LEDGER_URL=ledger_url)
+    accepted = accept(other, file, who="ops", brought_by="run")
+    assert (accepted.batch.id, accepted.goes_on) == (batch.id, True)
+    assert other.kept_file(batch).read_bytes() == file.read_bytes()
