@@ -83,6 +83,8 @@ class RowTextWriter:
         failure = needed and successor is None
         to_do = failure or any(each.code == "changed" for each in reasons)
         situation = self._facts.situation(row.state, needs_person=row.needs_person)
+        if row.code == "given_up":  # it can still be called created
+            successor = None
         return RowTexts(reasons, failure, to_do, self._lang, situation, successor)
 
     def _reasons(self, row: ReportRow) -> tuple[Reason, ...]:
