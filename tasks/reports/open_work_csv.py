@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
+from types import TracebackType
 from typing import BinaryIO
 
 from tasks.csv_records import FileFormat, read_raw
+from tasks.files.atomic_write import atomic_write
 from tasks.models import ReportRow
 from tasks.reports.csv_reports import ExactLines, FileColumns
 from tasks.reports.report_data import ReportFacts
@@ -18,7 +22,8 @@ from tasks.reports.row_texts import RowTextWriter
 class OpenWorkFiles:
     """Writes rows batch by batch; batches whose files have the same columns and dialect share a file.
 
-    The first file is the one that was named, further ones are numbered behind its name.
+    The first file is the one that was named, further ones are numbered behind its name. They are for their owner only,
+    and are there at the end of the block: after an error none is.
     """
 
     def __init__(self, path: Path, lang: str) -> None:
@@ -30,8 +35,10 @@ class OpenWorkFiles:
         self._stack = ExitStack()
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._stack.close()
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.__exit__(kind, error, trace)
 
     def add(self, facts: ReportFacts, rows: Mapping[int, ReportRow]) -> None:
         """Write some rows of a batch, by their records. Raises OSError, FileExistsError among them."""
@@ -50,7 +57,9 @@ class OpenWorkFiles:
         if key not in self._files:
             number = len(self._files) + 1
             path = self._path if number == 1 else self._path.with_stem(f"{self._path.stem}-{number}")
-            file = self._stack.enter_context(path.open("xb"))
+            if path.exists():
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
+            file = self._stack.enter_context(atomic_write(path))
             file.write(lines.header(original))
             self._files[key] = path, file
             self.written[path] = 0

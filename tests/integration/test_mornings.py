@@ -78,6 +78,25 @@ def test_three_nights_end_with_nothing_open_and_every_source_once(tmp_path: Path
     assert (counted["total"], counted["doubled_count"]) == (5, 0)
 
 
+def test_open_rows_are_written_for_their_owner_only_and_to_all_files_or_to_none(
+    tmp_path: Path, simulator: Simulator
+) -> None:
+    onboard = Command(tmp_path, simulator)
+    onboard.json("run", write(tmp_path, "a.csv", "cus_1,creditcart,ios"))
+    other = "payment_method,customer_id,resource\n"
+    onboard.json("run", write(tmp_path, "b.csv", "creditcart,cus_2,ios", header=other))
+    (tmp_path / "open-2.csv").write_text("mine")
+    refused = onboard.json("open", "--csv", "open.csv")
+    assert (refused["exit"], "open-2.csv is there already" in refused["stderr"]) == (2, True)
+    assert sorted(path.name for path in tmp_path.glob("*open*")) == ["open-2.csv"]
+    (tmp_path / "open-2.csv").unlink()
+    written = onboard.json("open", "--csv", "open.csv")["files"]
+    assert list(written.values()) == [1, 1]
+    for name, header in (("open.csv", HEADER), ("open-2.csv", other)):
+        assert (tmp_path / name).stat().st_mode & 0o777 == 0o600
+        assert (tmp_path / name).read_text(encoding="utf-8").startswith(header.strip())
+
+
 def test_what_is_dismissed_is_open_no_more_until_that_is_taken_back(tmp_path: Path, simulator: Simulator) -> None:
     onboard = Command(tmp_path, simulator)
     onboard.json("run", write(tmp_path, "a.csv", "cus_1,creditcart,ios", "cus_2,creditcart,ios"))
