@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import io
 import time
 import tomllib
@@ -30,11 +29,6 @@ class Screen:
     def say(self, key: str, *, style: str = "", **values: object) -> None:
         """Print a text; commands, ids and paths within it are never broken by the width of the terminal."""
         self.console.print(Text(self.texts(key, **values), style=style), soft_wrap=True)
-
-    def why(self, error: OSError) -> str:
-        """Return why the system refused something, in words."""
-        key = f"system_{errno.errorcode.get(error.errno or 0, '')}"
-        return self.texts(key) if key in _terminal_texts() else error.strerror or type(error).__name__
 
     def drawn(self, draw: Callable[[Screen], Result]) -> tuple[Result, Text]:
         """Return what `draw` returns, and what it prints, as wide and as colourful as here."""

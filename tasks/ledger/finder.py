@@ -100,7 +100,7 @@ class Finder(LedgerPart):
         return sorted(found, key=lambda row: (-row.batch_id, row.record))
 
     def by_reference(self, reference: str) -> list[FoundRow]:
-        """Return the rows of a reference, skipped and refused ones included, newest batch first."""
+        """Return the row that owns the identity of a reference."""
         named = identity_and_generation(reference)
         if named is None:
             return []

@@ -32,8 +32,10 @@ from tasks.ledger.schema import batches, carried_over, dismissals, rows
 from tasks.ledger.scope import LedgerPart
 from tasks.models import BatchState, ReportRow, RowState, Successor, Work
 
-#: Rows that are asked for by one statement.
+#: Rows that are named in one statement.
 _PAGE = 500
+#: Rows that are read by one.
+_ROWS_AT_ONCE = 5000
 
 #: What a person must settle: corrected, retried, decided, or set aside.
 _CANCELLED = (
@@ -75,13 +77,6 @@ Key = tuple[int, int]
 """Batch and record."""
 
 
-class TakenUp(NamedTuple):
-    """A row whose work another row takes up."""
-
-    row: Key
-    by: Key
-
-
 class OpenRow(NamedTuple):
     """A row that needs a person now."""
 
@@ -97,8 +92,8 @@ class OpenWork(LedgerPart):
 
     history: History
 
-    def carry_over(self, connection: Connection, links: Mapping[Key, Key]) -> int:
-        """Note which rows take up the work of others; return how many rows are carried over.
+    def carry_over(self, connection: Connection, links: Mapping[Key, Key]) -> None:
+        """Note which rows (the keys) are taken up, and by which.
 
         A row that was carried over before carries that on, if it needs a person itself. A row that was skipped because
         its identity has an owner stands for that owner.
@@ -116,7 +111,6 @@ class OpenWork(LedgerPart):
             connection.execute(insert(carried_over), values)
             moved = [dict(zip(_MOVED, each.values(), strict=True)) for each in values]
             self.engine.execute_many(connection, _MOVE_ON, moved)
-        return len(values)
 
     def of_batch(self, batch_id: int) -> Work:
         """Return what became of the rows of a batch that needed a person."""
@@ -151,24 +145,38 @@ class OpenWork(LedgerPart):
             return {record: Successor(what, by_batch) for record, what, by_batch in found}
 
     def open_rows(self, batch_id: int | None = None) -> Iterator[OpenRow]:
-        """Yield the rows of this account that need a person now, in the order of batch and record."""
-        query = (
-            select(rows.c.batch_id, func.coalesce(rows.c.customer_id, ""), _SINCE, *REPORTED)
-            .join(batches, batches.c.id == rows.c.batch_id)
-            .where(~IS_CARRIED, ~IS_DISMISSED, rows.c.code.is_distinct_from(GIVEN_UP))
-            .order_by(rows.c.record)
-            .execution_options(yield_per=5000)
-        )
+        """Yield the rows of this account that need a person now, in the order of batch and record.
+
+        It holds no transaction meanwhile.
+        """
         here = self.scope.of_account if batch_id is None else and_(self.scope.of_account, batches.c.id == batch_id)
         with self.engine.read() as connection:
-            for batch, state in batches_where(connection, here):
-                for number, customer_id, since, *row in connection.execute(query.where(need_a_person(batch, state))):
-                    yield OpenRow(number, customer_id, float(since), report_row_of(row))
+            found = batches_where(connection, here)
+        for number, state in found:
+            yield from self._open_rows(number, state)
+
+    def _open_rows(self, batch_id: int, state: str) -> Iterator[OpenRow]:
+        query = (
+            select(func.coalesce(rows.c.customer_id, ""), _SINCE, *REPORTED)
+            .join(batches, batches.c.id == rows.c.batch_id)
+            .where(need_a_person(batch_id, state), ~IS_CARRIED, ~IS_DISMISSED, rows.c.code.is_distinct_from(GIVEN_UP))
+            .order_by(rows.c.record)
+            .limit(_ROWS_AT_ONCE)
+        )
+        last = 0
+        while True:
+            with self.engine.read() as connection:
+                page = connection.execute(query.where(rows.c.record > last)).all()
+            for customer_id, since, *row in page:
+                yield OpenRow(batch_id, customer_id, float(since), report_row_of(row))
+            if len(page) < _ROWS_AT_ONCE:
+                return
+            last = page[-1].record
 
     def dismiss(self, batch_id: int, records: Sequence[int], reason: str, who: str) -> None:
         """Set rows aside that need a person, with the reason; all or none. Raises LedgerError if one is not open."""
         with self.engine.write() as connection:
-            for page in pages(records):
+            for page in pages(list(dict.fromkeys(records))):
                 query = select(rows.c.record).where(
                     rows.c.batch_id == batch_id, rows.c.record.in_(page), NEEDS_PERSON, ~IS_CARRIED, ~IS_DISMISSED
                 )
@@ -183,15 +191,18 @@ class OpenWork(LedgerPart):
                 for record in page:
                     self.history.add(connection, batch_id, record, f"dismissed: {reason}", who)
 
-    def take_back_dismissal(self, batch_id: int, record: int, who: str) -> None:
-        """Let a row that was set aside need a person again. Raises LedgerError if it was not set aside."""
+    def take_back_dismissals(self, batch_id: int, records: Sequence[int], who: str) -> None:
+        """Let rows that were set aside need a person again; all or none. Raises LedgerError if one was not."""
         with self.engine.write() as connection:
-            gone = connection.execute(
-                delete(dismissals).where(dismissals.c.batch_id == batch_id, dismissals.c.record == record)
-            ).rowcount
-            if not gone:
-                raise LedgerError("record {record} of batch {batch} was not dismissed", record=record, batch=batch_id)
-            self.history.add(connection, batch_id, record, "dismissal taken back", who)
+            for record in dict.fromkeys(records):
+                gone = connection.execute(
+                    delete(dismissals).where(dismissals.c.batch_id == batch_id, dismissals.c.record == record)
+                ).rowcount
+                if not gone:
+                    raise LedgerError(
+                        "record {record} of batch {batch} was not dismissed", record=record, batch=batch_id
+                    )
+                self.history.add(connection, batch_id, record, "dismissal taken back", who)
 
 
 _successor = rows.alias("successor")
@@ -223,7 +234,7 @@ _WHAT_BECAME: ColumnElement[str] = case(
     (or_(dismissals.c.at.is_not(None), _dismissed_later.c.at.is_not(None)), literal("dismissed")),
     (and_(carried_over.c.by_batch.is_(None), rows.c.code == GIVEN_UP), literal("dismissed")),
     (carried_over.c.by_batch.is_(None), literal("open")),
-    (_successor.c.state.in_([RowState.CREATED, RowState.SKIPPED]), literal("resolved")),
+    (_successor.c.state == RowState.CREATED, literal("resolved")),
     (_successor.c.code == GIVEN_UP, literal("dismissed")),
     (_successor.c.state.in_([RowState.INVALID, RowState.REFUSED]), literal("carried_over")),
     (and_(_successor.c.state == RowState.UNCLEAR, _successor.c.not_before.is_(None)), literal("carried_over")),

@@ -15,7 +15,6 @@ from tasks.ledger.open_work import (
     IS_CARRIED,
     IS_DISMISSED,
     Key,
-    TakenUp,
     batches_where,
     need_a_person,
     pages,
@@ -113,11 +112,11 @@ class WorkMatcher:
                 self._unsound[row.customer_id, method].append(key)
         self._same: dict[bytes, list[Key]] = defaultdict(list)
         self._named: dict[_Names, list[Key]] = defaultdict(list)
-        self._found: list[TakenUp] = []
+        self._corrected: dict[Key, Key] = {}
 
     def look_at(self, new_rows: Sequence[NewRow]) -> None:
         """Look at some more rows of the batch."""
-        self._found += self._corrections(new_rows)
+        self._corrected.update(self._corrections(new_rows))
         for row in new_rows if self._open else ():
             if row.intended_identity in self._open:
                 self._same[row.intended_identity or b""].append((self._batch_id, row.record))
@@ -125,12 +124,12 @@ class WorkMatcher:
             if (row.customer_id, row.payment_method) in self._unsound:
                 self._named[row.customer_id, row.payment_method].append((self._batch_id, row.record))
 
-    def _corrections(self, new_rows: Sequence[NewRow]) -> Iterator[TakenUp]:
+    def _corrections(self, new_rows: Sequence[NewRow]) -> Iterator[tuple[Key, Key]]:
         named = {(row.origin.batch_id, row.origin.record): row for row in new_rows if row.origin is not None}
         for old in self._matching.named(list(named)) if named else ():
             key = (old.batch_id, old.record)
             if _is_meant(old, named[key]):
-                yield TakenUp(key, (self._batch_id, named[key].record))
+                yield key, (self._batch_id, named[key].record)
 
     def taken_up(self) -> dict[Key, Key]:
         """Return which rows are taken up, and by which, once all rows of the batch are in the ledger."""
@@ -144,7 +143,7 @@ class WorkMatcher:
             found.update(zip(sorted(self._open[said]), keys, strict=False))
         for identity, owner in self._matching.owners(list(self._open), self._batch_id):
             found.update((key, owner) for key in self._open[identity] if key[0] < owner[0])
-        return found | dict(self._found)
+        return found | self._corrected
 
 
 def _method_of(row: Any) -> str | None:

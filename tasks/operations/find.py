@@ -9,7 +9,7 @@ from tasks.services import Services
 def find(services: Services, wanted: str) -> tuple[FoundRow, ...]:
     """Return the rows of this account that are about a customer, a source or a reference, newest batch first."""
     finder, wanted = services.ledger.finder, wanted.strip()
-    for look in (finder.by_reference, finder.by_source, finder.by_customer):
+    for look in (finder.by_reference, finder.by_customer, finder.by_source):  # the last one may look at each row
         if found := look(wanted):
             return tuple(found)
     return ()

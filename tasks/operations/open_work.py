@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import groupby
@@ -13,7 +13,7 @@ from typing import NamedTuple
 from tasks.csv_records import FileFormat
 from tasks.errors import LedgerError
 from tasks.ledger import OpenRow
-from tasks.models import Batch, Reason, RowState
+from tasks.models import Batch, Reason, RowCounts, RowState, Work
 from tasks.operations.batch_status import batch_stands, require_account
 from tasks.operations.find_record import find_record
 from tasks.reason_texts import Situation, situation_of
@@ -118,29 +118,31 @@ def write_open_work(services: Services, path: Path, *, lang: str | None = None) 
     return WrittenFiles(files.written, to_be_resolved, dropped)
 
 
-def dismiss(services: Services, batch_id: int, lines: tuple[int, ...], reason: str, *, who: str) -> None:
-    """Set rows aside that need a person, by the lines on which they start, with a reason; all or none.
+def dismiss(services: Services, batch_id: int, lines: Sequence[int], reason: str, *, who: str) -> Work:
+    """Set rows aside that need a person, by a line of each, with a reason; all or none.
 
-    Raises LedgerError if a row is not open, or no record starts on a line.
+    Returns what became of the batch's rows that needed a person. Raises LedgerError if a row is not open, or no record
+    is on a line.
     """
-    ledger = services.ledger
-    require_account(services, ledger.batches.get(batch_id))
-    records = [find_record(services, batch_id, line).record for line in lines]
-    ledger.open_work.dismiss(batch_id, records, reason, who)
+    services.ledger.open_work.dismiss(batch_id, _records(services, batch_id, lines), reason, who)
+    return services.ledger.open_work.of_batch(batch_id)
 
 
-def take_back_dismissal(services: Services, batch_id: int, line: int, *, who: str) -> None:
-    """Let a row need a person again that was set aside. Raises LedgerError if it was not."""
-    ledger = services.ledger
-    require_account(services, ledger.batches.get(batch_id))
-    ledger.open_work.take_back_dismissal(batch_id, find_record(services, batch_id, line).record, who)
+def take_back_dismissals(services: Services, batch_id: int, lines: Sequence[int], *, who: str) -> Work:
+    """Let rows need a person again that were set aside; as `dismiss`. Raises LedgerError if one was not."""
+    services.ledger.open_work.take_back_dismissals(batch_id, _records(services, batch_id, lines), who)
+    return services.ledger.open_work.of_batch(batch_id)
+
+
+def _records(services: Services, batch_id: int, lines: Sequence[int]) -> list[int]:
+    require_account(services, services.ledger.batches.get(batch_id))
+    return [find_record(services, batch_id, line).record for line in lines]
 
 
 class _Explainers:
     """Knows of each batch what its rows' reasons and hints depend on."""
 
     def __init__(self, services: Services) -> None:
-        self._services = services
         self._batch = cache(services.ledger.batches.get)
         self._writer = cache(lambda batch_id: RowTextWriter(_facts(services, self._batch(batch_id)), "en"))
         self._stands = cache(lambda batch_id: batch_stands(services, self._batch(batch_id)))
@@ -157,7 +159,7 @@ class _Explainers:
 def _facts(services: Services, batch: Batch, *, with_file: bool = False) -> ReportFacts:
     return ReportFacts(
         batch,
-        services.ledger.queries.counts(batch.id),
+        RowCounts(batch.records),  # nothing counts on them: the rows are looked at one by one
         services.kept_file(batch) if with_file else None,
         FileFormat.from_dict(batch.file_format) if with_file else None,
     )

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from tasks.models import BatchState, RowCounts, RowState, Work
 from tasks.reason_texts import go_on_command, hint, sentence, title
-from tasks.reports.aggregates import Task
+from tasks.reports.aggregates import Task, TaskKey
 from tasks.reports.i18n import Texts
 from tasks.reports.report_data import ReportFacts
 
@@ -112,7 +112,7 @@ def advise(facts: ReportFacts, tasks: list[Task], texts: Texts) -> list[Recommen
     return [
         Recommendations(
             task,
-            _title(task, texts),
+            title_of(task.key, texts),
             hint(task.example, texts.lang, facts.situation(task.key.state, needs_person=_undecided(task))),
             sentence(task.example, texts.lang),
             _command(facts, task),
@@ -121,9 +121,10 @@ def advise(facts: ReportFacts, tasks: list[Task], texts: Texts) -> list[Recommen
     ]
 
 
-def _title(task: Task, texts: Texts) -> str:
-    words = title(task.key.code, texts.lang)
-    return texts("title_of_column", title=words, column=task.key.column) if task.key.column else words
+def title_of(key: TaskKey, texts: Texts) -> str:
+    """Return a few words for what one action solves."""
+    words = title(key.code, texts.lang)
+    return texts("title_of_column", title=words, column=key.column) if key.column else words
 
 
 def _command(facts: ReportFacts, task: Task) -> str:

@@ -154,13 +154,16 @@ def test_rows_of_a_cancelled_batch_are_open_until_another_file_brings_them(ledge
 
 def test_what_is_dismissed_stays_visible_and_comes_back(ledger: Ledger) -> None:
     first = accepted(ledger, invalid(1), invalid(2))
-    ledger.open_work.dismiss(first, [1], "customer left", "ops")
+    ledger.open_work.dismiss(first, [1, 1], "customer left", "ops")
     assert ledger.open_work.of_batch(first) == Work(open=1, dismissed=1)
     assert open_keys(ledger) == [(first, 2)]
     with pytest.raises(LedgerError, match="does not need a person"):
         ledger.open_work.dismiss(first, [2, 1], "again", "ops")
     assert open_keys(ledger) == [(first, 2)]
-    ledger.open_work.take_back_dismissal(first, 1, "ops")
+    with pytest.raises(LedgerError, match="was not dismissed"):
+        ledger.open_work.take_back_dismissals(first, [1, 2], "ops")
+    assert open_keys(ledger) == [(first, 2)], "all or none"
+    ledger.open_work.take_back_dismissals(first, [1, 1], "ops")
     assert open_keys(ledger) == [(first, 1), (first, 2)]
     assert [line["what"] for line in ledger.history.lines(first, 1)] == [
         "dismissed: customer left",

@@ -8,11 +8,9 @@ from typing import Any
 from tasks.operations import bulk_resolve
 from tasks.operations.bulk_resolve import Decided
 from tasks.services import Services
-from worker.interrupts import Interrupts
+from worker.interrupts import STOPPED, Interrupts
 from worker.operator_identity import who
 from worker.screen import Screen
-
-STOPPED = 3
 
 
 def write_unclear(
@@ -46,7 +44,7 @@ def resolve_from(services: Services, screen: Screen, *, path: Path) -> tuple[int
         "taken": len(done.decided) - failed,
         "failed": failed,
         "undecided": done.undecided,
-        "results": [_json(each) for each in done.decided],
+        "results": [_json(each, screen.texts.lang) for each in done.decided],
     }
 
 
@@ -59,12 +57,12 @@ def _print(screen: Screen, decided: Decided) -> None:
         screen.say("decision_failed", style="red", why=error, **values)
 
 
-def _json(decided: Decided) -> dict[str, Any]:
+def _json(decided: Decided, lang: str) -> dict[str, Any]:
     decision, error = decided
     return {
         "line_of_file": decision.line_of_file,
         "batch": decision.batch_id,
         "line": decision.line,
         "decision": decision.decision,
-        "error": None if error is None else str(error),
+        "error": None if error is None else error.in_language(lang),
     }

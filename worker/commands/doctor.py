@@ -11,6 +11,7 @@ from typing import Any
 from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 
+from tasks.error_texts import system_reason
 from tasks.errors import OnboardingError
 from tasks.models import Notification, NotificationKind, Reason
 from tasks.operations.installation_checks import Finding, check_installation, ledger_place
@@ -77,7 +78,7 @@ def _shown(screen: Screen, value: object) -> object:
     texts = screen.texts
     match value:
         case OSError():
-            return screen.why(value)
+            return system_reason(value)
         case list():
             return texts("list_between").join(map(str, value))
         case dict():
@@ -164,7 +165,7 @@ def _trouble(channel: Channel, screen: Screen) -> str:
     trouble = channel.trouble()
     if trouble is None:
         return ""
-    why = "" if trouble.error is None else screen.why(trouble.error)
+    why = "" if trouble.error is None else system_reason(trouble.error)
     return screen.texts(f"channel_{trouble.code}", port=trouble.port, why=why)
 
 

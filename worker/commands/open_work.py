@@ -14,6 +14,7 @@ from tasks.errors import SettingsError
 from tasks.operations import find as finding
 from tasks.operations import open_work
 from tasks.operations.open_work import OpenGroup
+from tasks.reports.recommendations import title_of
 from tasks.services import Services
 from worker import terminal
 from worker.operator_identity import who
@@ -44,10 +45,10 @@ def list_open(
 
 def _print_group(screen: Screen, group: OpenGroup) -> None:
     lang, texts = screen.texts.lang, screen.texts
-    words = reason_texts.title(group.key.code, lang)
-    title = texts("title_of_column", title=words, column=group.key.column) if group.key.column else words
     age = texts.duration(max(0.0, time.time() - group.since))
-    head = texts("open_group", title=title, count=group.rows, state=texts(f"state_{group.key.state}"))
+    head = texts(
+        "open_group", title=title_of(group.key, texts), count=group.rows, state=texts(f"state_{group.key.state}")
+    )
     screen.console.print(Text(head, style="bold"), soft_wrap=True)
     hint = reason_texts.hint(group.example, lang, group.situation)
     screen.console.print(Text(f"  {hint}"))
@@ -79,23 +80,19 @@ def dismiss(
     """Set rows aside with a reason, or take that back."""
     if undo == (reason is not None):
         raise SettingsError("say why: --reason TEXT; or --undo, if the row was dismissed and needs a person again")
-    if undo:
-        for line in lines:
-            open_work.take_back_dismissal(services, batch_id, line, who=who())
+    if reason is None:
+        work = open_work.take_back_dismissals(services, batch_id, lines, who=who())
     else:
-        assert reason is not None
-        open_work.dismiss(services, batch_id, lines, reason, who=who())
+        work = open_work.dismiss(services, batch_id, lines, reason, who=who())
     screen.say("dismissal_taken_back" if undo else "dismissed", batch=batch_id, count=len(lines))
-    left = asdict(services.ledger.open_work.of_batch(batch_id))
-    return 0, {"batch": batch_id, "lines": list(lines), "work": left}
+    return 0, {"batch": batch_id, "lines": list(lines), "work": asdict(work)}
 
 
 def find(services: Services, wanted: str, screen: Screen) -> tuple[int, dict[str, Any]]:
     """Show every row about a customer, a source or a reference; 1 if there is none."""
     found = finding.find(services, wanted)
     if found:
-        titles = [screen.texts(f"found_{name}") for name in ("batch", "file", "line", "state", "customer", "method")]
-        titles += [screen.texts(f"found_{name}") for name in ("reference", "source", "status", "code")]
+        heads = ("batch", "file", "line", "state", "customer", "method", "reference", "source_id", "status", "code")
         lines = [
             (
                 str(row.batch_id),
@@ -111,7 +108,7 @@ def find(services: Services, wanted: str, screen: Screen) -> tuple[int, dict[str
             )
             for row in found
         ]
-        terminal.print_table(screen, titles, lines, right=(titles[0], titles[2]))
+        terminal.print_columns(screen, heads, lines, right=("batch", "line"))
     else:
         screen.say("found_nothing", wanted=wanted)
     return (0 if found else 1), {"found": [row._asdict() for row in found]}

@@ -28,6 +28,7 @@ from tasks.reason_texts import LANGUAGES
 from tasks.services import Services
 from tasks.settings import Settings, given_settings, load_settings, without_settings
 from worker.embedded_redis import die_with_parent
+from worker.interrupts import STOPPED
 from worker.screen import Screen
 from worker.worker_pool import PARENT, REHEARSAL, RUNNER
 
@@ -47,7 +48,6 @@ KEPT = (
 _NOT_INHERITED = ("CELERY_", PARENT, RUNNER)
 #: As fast as a rehearsal sends: twice as much as the profile `rough_night` takes.
 REQUESTS_PER_SECOND = 300
-_STOPPED = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +164,7 @@ def _run(options: Options, environment: Mapping[str, str], home: Path, *, json_o
     if process.returncode < 0:  # by a signal that came before the run could take it
         raise KeyboardInterrupt
     result: dict[str, Any] = json.loads(said.splitlines()[-1]) if said else {}
-    return Ran(process.returncode, result, interrupted=bool(signals) and process.returncode == _STOPPED)
+    return Ran(process.returncode, result, interrupted=bool(signals) and process.returncode == STOPPED)
 
 
 def _start(words: Sequence[str], environment: Mapping[str, str], **more: Any) -> subprocess.Popen[str]:

@@ -11,6 +11,7 @@ from typing import Any
 
 from rich.text import Text
 
+from tasks.error_texts import system_reason
 from tasks.models import Stop, StopCode
 from tasks.operations import report
 from tasks.operations.batch_status import BatchStatus, batch_stands, batch_status
@@ -156,7 +157,7 @@ def _write_reports(
             commands=NO_COMMANDS if REHEARSAL in os.environ else None,
         )
     except OSError as error:
-        return {}, screen.texts("reports_failed", why=screen.why(error), batch=str(status.batch.id))
+        return {}, screen.texts("reports_failed", why=system_reason(error), batch=str(status.batch.id))
     return paths, ""
 
 

@@ -16,6 +16,7 @@ from tasks.services import Services
 from worker.command_runtime import AtWork, reading_until_interrupted
 from worker.health_server import Pulse
 from worker.inboxes.protocol import Inbox
+from worker.interrupts import STOPPED
 from worker.operator_identity import who
 from worker.watcher.closing import ClaimCloser
 from worker.watcher.expected_file import ExpectedFile
@@ -36,8 +37,6 @@ IDLE_SECONDS = 1.0
 HEARTBEAT_SECONDS = 5.0
 #: Closed claims are checked for late uploads every so many times ONBOARD_SCAN_SECONDS.
 LATE_UPLOAD_SCANS = 6
-#: Exit code when files are unfinished, as of `onboard run`.
-STOPPED = 3
 
 
 @dataclass(frozen=True, slots=True)
