@@ -174,3 +174,17 @@ def simulator() -> Iterator[Simulator]:
     """elepay on localhost without faults; `simulator.control(...)` adds some."""
     with Simulator() as running:
         yield running
+
+
+@pytest.fixture(scope="module")
+def shared_simulator() -> Iterator[Simulator]:
+    """One simulator for a file; starting one for each test would take most of the time."""
+    with Simulator() as running:
+        yield running
+
+
+@pytest.fixture
+def reset_simulator(shared_simulator: Simulator) -> Simulator:
+    """It as if just started."""
+    shared_simulator.post("reset", profile="clean", seed=1)
+    return shared_simulator

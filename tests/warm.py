@@ -20,7 +20,7 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Protocol
 
 ROOT = Path(__file__).parent.parent
 # whatever this shell wants: else every process of every run compiles the modules of the tests, and the program's
@@ -47,7 +47,29 @@ def can_start(environment: Mapping[str, str]) -> bool:
     return all(environment.get(name) == _ENVIRONMENT.get(name) for name in names)
 
 
-class Process:
+class Signalled(Protocol):
+    """A process that takes signals as `subprocess.Popen` does."""
+
+    pid: int
+
+    def poll(self) -> int | None:
+        """Return its exit code; None: it still runs."""
+
+    def send_signal(self, number: int) -> None:
+        """Send a signal, if it still runs."""
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def terminate(self) -> None:
+        """Send SIGTERM."""
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """Send SIGKILL."""
+        self.send_signal(signal.SIGKILL)
+
+
+class Process(Signalled):
     """A started process, with what `subprocess.Popen` has that tests use."""
 
     def __init__(self, connection: socket.socket, pid: int, args: Sequence[str], pipes: Sequence[int | None]) -> None:
@@ -97,19 +119,6 @@ class Process:
         self.wait(None if ends is None else max(0.0, ends - time.monotonic()))
         out, err = (b"".join(parts).decode("utf-8", "replace") for parts in self._read.values())
         return out, err
-
-    def send_signal(self, number: int) -> None:
-        """Send a signal, if it still runs."""
-        if self.poll() is None:
-            os.kill(self.pid, number)
-
-    def terminate(self) -> None:
-        """Send SIGTERM."""
-        self.send_signal(signal.SIGTERM)
-
-    def kill(self) -> None:
-        """Send SIGKILL."""
-        self.send_signal(signal.SIGKILL)
 
     def __enter__(self) -> Process:
         return self

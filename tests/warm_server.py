@@ -28,7 +28,7 @@ from typing import Any, ClassVar
 
 import apprise
 
-from tests.warm import PATCH, ROOT, ask, can_start
+from tests.warm import PATCH, ROOT, Signalled, ask, can_start
 
 #: Imported once. What reads settings as it is imported is not among it.
 IMPORTED = (
@@ -233,7 +233,7 @@ def _clone() -> int:
     return pid
 
 
-class _Cloned:
+class _Cloned(Signalled):
     """A cloned process, with what `subprocess.Popen` has that our program uses of it."""
 
     def __init__(self, args: Sequence[str], pid: int, stdin: int | None, stdout: int | None, text: bool) -> None:
@@ -268,16 +268,6 @@ class _Cloned:
         said = None if self.stdout is None else self.stdout.read()
         self.wait(timeout)
         return said, None
-
-    def send_signal(self, number: int) -> None:
-        if self.poll() is None:
-            os.kill(self.pid, number)
-
-    def terminate(self) -> None:
-        self.send_signal(signal.SIGTERM)
-
-    def kill(self) -> None:
-        self.send_signal(signal.SIGKILL)
 
 
 class _Popen(subprocess.Popen[bytes]):

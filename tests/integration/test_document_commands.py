@@ -13,7 +13,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -128,16 +128,10 @@ PUT_IN = {
 }
 
 
-@pytest.fixture(scope="module")
-def running() -> Iterator[Simulator]:
-    with Simulator() as running:
-        yield running
-
-
 @pytest.fixture
-def simulator(running: Simulator) -> Simulator:
-    running.post("reset", profile="clean", seed=1)
-    return running
+def simulator(reset_simulator: Simulator) -> Simulator:
+    """The one of this file, as if just started."""
+    return reset_simulator
 
 
 @pytest.fixture

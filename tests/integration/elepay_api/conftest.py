@@ -35,15 +35,7 @@ def calls() -> Iterator[Callable[..., Any]]:
         one.close()
 
 
-@pytest.fixture(scope="module")
-def running() -> Iterator[Simulator]:
-    """One simulator for this file; starting one for each test would take most of the time."""
-    with Simulator() as running:
-        yield running
-
-
 @pytest.fixture
-def simulator(running: Simulator) -> Simulator:
-    """It as if just started."""
-    running.post("reset", profile="clean", seed=1)
-    return running
+def simulator(reset_simulator: Simulator) -> Simulator:
+    """The one of this file, as if just started."""
+    return reset_simulator
