@@ -38,7 +38,9 @@ _OF_REPORTS = tuple(path for path in REPORTS.iterdir() if path.suffix in (".py",
 _OF_WORKER = tuple(path for path in PYTHON if WORKER in path.parents)
 REPORT_TEXTS = Catalogue(REPORTS / "i18n.toml", (*_OF_REPORTS, *_OPERATIONS, *_OF_WORKER))
 TERMINAL_TEXTS = Catalogue(WORKER / "terminal_texts.toml", (*_OF_WORKER, *_OPERATIONS))
-CATALOGUES = {"reports": REPORT_TEXTS, "terminal": TERMINAL_TEXTS}
+CONSOLE = WORKER / "console"
+CONSOLE_TEXTS = Catalogue(CONSOLE / "texts.toml", tuple(p for p in CONSOLE.rglob("*") if p.suffix in (".py", ".j2")))
+CATALOGUES = {"reports": REPORT_TEXTS, "terminal": TERMINAL_TEXTS, "console": CONSOLE_TEXTS}
 ALL_KEYS = [(name, key) for name, catalogue in CATALOGUES.items() for key in catalogue.texts]
 #: Names and addresses, the same in every language.
 ONE_WORD = {"column_reference", "subject_elepay", "subject_redis", "head_elepay"}
@@ -80,13 +82,15 @@ def test_every_text_that_is_said_exists() -> None:
     """Keys given to `t`, `texts` and `say` as they stand; those that are put together are met by running commands."""
     keys, both = set(REPORT_TEXTS.texts), set(REPORT_TEXTS.texts) | set(TERMINAL_TEXTS.texts)
     said = re.compile(r"""(?:\bt|texts|_texts|\bsay|announce)\(\s*["']([a-z_0-9]+)["'][,)]""")
-    for path in {*REPORT_TEXTS.speakers, *TERMINAL_TEXTS.speakers}:
+    for path in {*REPORT_TEXTS.speakers, *TERMINAL_TEXTS.speakers, *CONSOLE_TEXTS.speakers}:
         used = set(said.findall(path.read_text("utf-8")))
-        assert used <= (both if WORKER in path.parents else keys), path
+        more = set(CONSOLE_TEXTS.texts) if CONSOLE in path.parents else set()
+        assert used <= (both if WORKER in path.parents else keys) | more, path
 
 
-def test_no_key_stands_in_both_catalogues() -> None:
-    assert set(REPORT_TEXTS.texts) & set(TERMINAL_TEXTS.texts) == set()
+@pytest.mark.parametrize("further", [TERMINAL_TEXTS, CONSOLE_TEXTS], ids=["terminal", "console"])
+def test_no_key_stands_in_both_catalogues(further: Catalogue) -> None:
+    assert set(REPORT_TEXTS.texts) & set(further.texts) == set()
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ command_runtime        a Redis and workers for the length of a command
 progress               how far a run has come, live on a terminal
 operator_identity      who gives a command, for the ledger's history
 watcher                `onboard watch`: brings dropped files to their end
+console                `onboard console`: the review pages
 inboxes                where dropped files arrive: the drop folder, behind a protocol for other stores
 failures               what is said about whatever was raised
 worker_pool            the workers of a run: started, watched, stopped; the lock of a home folder

@@ -34,10 +34,14 @@ _SERVERS = {
     "requests": Sentence("elepay cannot be asked: check ELEPAY_BASE_URL and the proxy with `onboard doctor`"),
     "urllib3": Sentence("elepay cannot be asked: check ELEPAY_BASE_URL and the proxy with `onboard doctor`"),
 }
+_CONSOLE = Sentence("the review console is an extra: install `elepay-onboarding[console]`")
 #: Packages that an installation may lack, by the names of their modules.
 _EXTRAS = {
     "psycopg": Sentence("LEDGER_URL names PostgreSQL, and its driver is missing: install psycopg[binary]"),
     "apprise": Sentence("ONBOARD_NOTIFY_URLS is set, and apprise is missing: install it, or leave the setting empty"),
+    "starlette": _CONSOLE,
+    "uvicorn": _CONSOLE,
+    "python_multipart": _CONSOLE,
 }
 _NO_ROOM = {
     errno.ENOSPC: Words("the disk is full"),

@@ -10,7 +10,7 @@ reporting       status, report, follow-up, audit
 reviewing       open, dismiss, find
 decisions       pause, resume, approve, cancel, retry, resolve, show
 installation    doctor, ledger
-processes       beat, worker, watch
+processes       beat, worker, watch, console
 rehearsal       rehearse, simulator
 command_runner  from settings to exit code; errors become sentences
 help_texts      the help of every command in Japanese

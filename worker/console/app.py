@@ -1,0 +1,66 @@
+"""The application: routes of the pages, middleware of the safety, and a sentence for whatever was raised."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+import structlog
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
+
+from tasks.errors import OnboardingError
+from tasks.services import Services
+from worker.console.page_texts import page, texts_of
+from worker.console.pages import static, tonight
+from worker.console.people import NotAllowed, Person, Role
+from worker.console.safety.strangers import EverybodyLooks
+from worker.failures import failure_of
+
+log = structlog.get_logger("onboard")
+
+
+def build_app(services: Services) -> Starlette:
+    """Return the application that shows what these services know."""
+    app = Starlette(
+        routes=[route for pages in (tonight, static) for route in pages.ROUTES],
+        middleware=[Middleware(EverybodyLooks)],
+        exception_handlers={
+            HTTPException: _no_such_page,
+            NotAllowed: _not_allowed,
+            OnboardingError: _refused,
+            Exception: _failed,
+        },
+    )
+    app.state.services = services
+    return app
+
+
+def _sorry(request: Request, status: int, sentence: str) -> Response:
+    if not hasattr(request.state, "person"):  # it failed before anybody knew who asks
+        request.state.person = Person("", Role.VIEWER)
+    return page(request, "sorry.html.j2", status=status, sentence=sentence)
+
+
+def _no_such_page(request: Request, error: Exception) -> Response:
+    status = error.status_code if isinstance(error, HTTPException) else HTTPStatus.NOT_FOUND
+    return _sorry(request, status, texts_of(request)("no_such_page"))
+
+
+def _not_allowed(request: Request, error: Exception) -> Response:
+    texts = texts_of(request)
+    needed = error.needed if isinstance(error, NotAllowed) else Role.APPROVER
+    return _sorry(request, HTTPStatus.FORBIDDEN, texts("not_allowed", role=texts(f"role_{needed}")))
+
+
+def _refused(request: Request, error: Exception) -> Response:
+    sentence = failure_of(error).message.in_language(texts_of(request).lang)
+    return _sorry(request, HTTPStatus.CONFLICT, sentence)
+
+
+def _failed(request: Request, error: Exception) -> Response:
+    failure = failure_of(error)
+    log.error("page failed", path=request.url.path, error=failure.code)
+    return _sorry(request, HTTPStatus.INTERNAL_SERVER_ERROR, failure.message.in_language(texts_of(request).lang))

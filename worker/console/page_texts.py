@@ -1,0 +1,113 @@
+"""A page in the language of whoever asked for it: its words, its template, the messages above it."""
+
+from __future__ import annotations
+
+import time
+import tomllib
+from collections.abc import Mapping
+from functools import cache
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+
+from tasks.reason_texts import LANGUAGES
+from tasks.reports.i18n import Texts
+from tasks.services import Services
+from worker.console.people import Role
+
+#: The cookie that keeps the language somebody chose; it says nothing about them.
+LANGUAGE_COOKIE = "onboard_lang"
+_YEAR_SECONDS = 365 * 86_400
+
+
+def services_of(request: Request) -> Services:
+    """Return what this console works with."""
+    services: Services = request.app.state.services
+    return services
+
+
+def texts_of(request: Request) -> Texts:
+    """Return the words of the pages, in the language of whoever asked."""
+    return Texts(_language(request), services_of(request).settings.time_zone, _console_texts())
+
+
+def _language(request: Request) -> str:
+    """Return the language that was chosen on the page, else before, else the first that the browser names."""
+    for chosen in (request.query_params.get("lang"), request.cookies.get(LANGUAGE_COOKIE)):
+        if chosen in LANGUAGES:
+            return str(chosen)
+    for named in request.headers.get("accept-language", "").split(","):
+        if (short := named.strip()[:2].lower()) in LANGUAGES:
+            return short
+    return LANGUAGES[0]
+
+
+def page(request: Request, template: str, *, status: int = HTTPStatus.OK, **values: Any) -> Response:
+    """Return a page made from a template, which is given `values` beside what every page shows."""
+    texts = texts_of(request)
+    said = request.query_params.get("said", "")
+    shown = (
+        _environment()
+        .get_template(template)
+        .render(
+            t=texts,
+            person=request.state.person,
+            Role=Role,
+            live=services_of(request).settings.live,
+            address=services_of(request).account.address,
+            path=request.url.path,
+            other_language=_in_other_language(request, texts.lang),
+            now=time.time(),
+            said=f"said_{said}" if f"said_{said}" in _console_texts() else "",
+            said_count=_whole_number(request.query_params.get("count")),
+            **values,
+        )
+    )
+    response = HTMLResponse(shown, status)
+    if request.query_params.get("lang") in LANGUAGES:
+        response.set_cookie(
+            LANGUAGE_COOKIE,
+            texts.lang,
+            max_age=_YEAR_SECONDS,
+            httponly=True,
+            samesite="lax",
+            secure=request.url.scheme == "https",
+        )
+    return response
+
+
+def back_to(path: str, said: str, **values: object) -> Response:
+    """Send somebody back to a page after what they did, with a message: the text `said_SAID`."""
+    query = urlencode({"said": said, **values})
+    return RedirectResponse(f"{path}?{query}", HTTPStatus.SEE_OTHER)
+
+
+def _in_other_language(request: Request, lang: str) -> str:
+    """Return the address of the same page in the other language."""
+    other = next(each for each in LANGUAGES if each != lang)
+    return str(request.url.include_query_params(lang=other).replace(scheme="", netloc=""))
+
+
+def _whole_number(text: str | None) -> int:
+    return int(text) if text and text.isascii() and text.isdigit() and len(text) < 10 else 0
+
+
+@cache
+def _console_texts() -> Mapping[str, list[str]]:
+    return tomllib.loads(Path(__file__).with_name("texts.toml").read_text("utf-8"))
+
+
+@cache
+def _environment() -> Environment:
+    return Environment(
+        loader=FileSystemLoader(Path(__file__).with_name("templates")),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
