@@ -212,6 +212,18 @@ class LedgerEngine:
         if seen is not None:
             self.memory.keep(seen)
 
+    def end_frozen_sessions(self) -> int:
+        """End the sessions of processes that fell asleep in a transaction, and return how many; their locks are free.
+
+        On SQLite nothing can be done: whoever is frozen with its lock file holds up all others on its machine.
+        """
+        if self.is_sqlite:
+            return 0
+        from tasks.ledger.postgres import END_FROZEN_SESSIONS
+
+        with _ledger_errors(), self._engine.connect().execution_options(alone=True) as connection:
+            return len(connection.execute(END_FROZEN_SESSIONS).all())
+
     def execute_many(self, connection: Connection, statement: Update, values: Sequence[Mapping[str, Any]]) -> int:
         """Execute a statement that is a constant of its module for each of `values`; return how many rows it changed.
 

@@ -3,6 +3,9 @@
 - A server that is silent for too long (a half-open connection, a frozen machine) is left: its connection is closed, and
   the call fails as it does when a connection is lost. Timeouts of the operating system do not notice a proxy that
   takes everything and answers nothing.
+- PostgreSQL's own limit for an idle transaction does not hold in the middle of a pipeline (`executemany`): there a
+  session counts as active until its client says that it is complete. A process that is frozen there would keep its
+  locks for as long as it sleeps, so the reaper ends such sessions (`END_FROZEN_SESSIONS`).
 - Limits are set within each transaction, in the statement that begins it: behind a pooler such as pgbouncer a session
   is somebody else's in the next transaction, and what was set there is lost, or is left to strangers.
 - Statements are prepared only where the session is ours: a pooler would run them where they were never prepared, or
@@ -19,7 +22,7 @@ from collections.abc import Generator
 from typing import Any, Final, TypeVar
 
 import psycopg
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import URL, ExceptionContext
 from sqlalchemy.engine.interfaces import DBAPIConnection, Dialect
 from sqlalchemy.pool import ConnectionPoolEntry
@@ -41,6 +44,17 @@ _BEGIN = (
     f"BEGIN; SET LOCAL idle_in_transaction_session_timeout = '{IDLE_IN_TRANSACTION_SECONDS}s';"
     f" SET LOCAL lock_timeout = '{LOCK_SECONDS}s'"
 )
+#: Ends sessions that have written to a batch's rows and whose client has neither sent nor read anything for so long;
+#: pg_stat_activity shows a role its own sessions, and it may end them.
+END_FROZEN_SESSIONS = text("""
+select pg_terminate_backend(pid) from pg_stat_activity
+where datname = current_database() and usename = current_user and pid <> pg_backend_pid()
+  and wait_event in ('ClientRead', 'ClientWrite')
+  and state_change < clock_timestamp() - make_interval(secs => :idle_seconds)
+  and pid in (
+    select pid from pg_locks where relation = 'rows'::regclass and mode = 'RowExclusiveLock' and granted
+  )
+""").bindparams(idle_seconds=IDLE_IN_TRANSACTION_SECONDS)
 #: "cannot execute … in a read-only transaction" (PostgreSQL, appendix A).
 _READ_ONLY: Final = "25006"
 _Result = TypeVar("_Result")

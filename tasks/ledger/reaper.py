@@ -54,6 +54,7 @@ class Reaper(LedgerPart):
             ).scalar_one()
         if not anything:
             return 0
+        self.engine.end_frozen_sessions()
         nobodys = rows.c.worker.not_in(known)
         with self.engine.write() as connection:
             reaped = self._take_back(

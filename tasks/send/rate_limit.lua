@@ -79,11 +79,11 @@ local rate = limit
 if base then rate = math.min(limit, base + limit * GROWTH * (now - cut_at) / 1000000) end
 
 -- neither a clock that goes forward nor a value that somebody has written ends a pause or a cut, or gives a place twice
-local free_at, paused_until = now + tonumber(ARGV[9]), now + tonumber(ARGV[7])
+local free_in, pause = tonumber(ARGV[9]), tonumber(ARGV[7])
 local knows_better = false
 if not is_new then
-  if free_at > tat + SLACK then tat, knows_better = free_at, true end
-  if paused_until > not_before + SLACK then not_before, knows_better = paused_until, true end
+  if free_in > 0 and now + free_in > tat + SLACK then tat, knows_better = now + free_in, true end
+  if pause > 0 and now + pause > not_before + SLACK then not_before, knows_better = now + pause, true end
   if known > 0 and known < rate - GROWTH * limit then base, cut_at, rate, knows_better = known, now, known, true end
 end
 if knows_better and put_right == 0 then put_right = 3 end

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import signal
 import subprocess
@@ -119,6 +120,33 @@ def test_limits_hold_in_every_transaction_and_outside_of_none(postgres_url: str)
     with ledger.engine.sqlalchemy_engine.connect().execution_options(alone=True) as connection:
         assert connection.exec_driver_sql(show).scalar_one() == "0 0"
     ledger.close()
+
+
+@pytest.mark.resilience
+@pytest.mark.representative
+def test_a_process_that_is_frozen_in_the_middle_of_a_pipeline_keeps_no_rows(postgres_url: str) -> None:
+    """PostgreSQL's own limit for idle transactions does not hold there: the session counts as active."""
+    ledger = Ledger.open(postgres_url)
+    batch = running_batch(ledger, 10)
+    worker = new_worker(ledger, lease_seconds=0.5, longest_request_seconds=0.5)
+    assert len(ledger.leases.claim(whole(batch), worker.number)) == 10
+    frozen = psycopg.pq.PGconn.connect(postgres_url.replace("+psycopg", "").encode())
+    frozen.exec_(b"begin; set local idle_in_transaction_session_timeout = '10s'")
+    frozen.enter_pipeline_mode()
+    frozen.send_query_params(b"update rows set attempts = attempts", [])
+    frozen.send_flush_request()  # and nothing more: the pipeline is not complete
+    frozen.flush()
+    wait_until(lambda: reaped(ledger) == 10, 45, "the rows of the worker")
+    assert len(ledger.leases.claim(whole(batch), new_worker(ledger).number)) == 10
+    frozen.finish()
+    ledger.close()
+
+
+def reaped(ledger: Ledger) -> int:
+    """Take back what dead workers hold, if nobody has locked it; return how many rows."""
+    with contextlib.suppress(LedgerError):
+        return ledger.reaper.reap(look_up_delay_seconds=0)
+    return 0
 
 
 def test_a_server_that_was_made_read_only_is_left_for_one_that_writes(postgres_url: str, postgres_folder: str) -> None:

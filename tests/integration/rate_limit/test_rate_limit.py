@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 
 import pytest
@@ -88,6 +89,19 @@ def test_looking_takes_no_place(limiter_of: Callable[[float], RateLimit], redis:
         assert limiter.current() == (100.0, 100.0, 0.0)
     assert redis.hget(KEY, "tat") is None
     assert limiter.reserve(1).wait_seconds == 0
+
+
+def test_an_allowance_that_nobody_uses_needs_no_mending(
+    limiter_of: Callable[[float], RateLimit], capsys: pytest.CaptureFixture[str]
+) -> None:
+    user, onlooker = limiter_of(100), limiter_of(100)
+    user.reserve(5)
+    for _ in range(3):
+        time.sleep(0.3)
+        onlooker.current()
+    time.sleep(0.3)
+    user.reserve(5)
+    assert "put right" not in capsys.readouterr().out
 
 
 def test_what_is_not_used_any_more_leaves_redis(limiter_of: Callable[[float], RateLimit], redis: Redis) -> None:
