@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import ssl
 import threading
-from collections.abc import Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any, Literal
 
 Mode = Literal["pass", "silent", "cut", "slow", "lost"]
+Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 class Proxy:
@@ -24,7 +26,8 @@ class Proxy:
     def __init__(self, target: int | str, secured: ssl.SSLContext | None = None) -> None:
         self._target, self._secured = target, secured
         self._mode: Mode = "pass"
-        self._writers: set[asyncio.StreamWriter] = set()
+        self._open: set[asyncio.StreamWriter] = set()  #: both sides of each connection
+        self._serving: set[asyncio.Task[None]] = set()  #: one for each connection
         self._loop = asyncio.new_event_loop()
         self._passes = asyncio.Event()
         self._passes.set()
@@ -67,29 +70,51 @@ class Proxy:
             self._lost_before = self.connections
 
     async def _listen(self) -> int:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self._secured)
-        return int(self._server.sockets[0].getsockname()[1])
+        # not by asyncio's server: what it accepts just before it is closed, it leaves unclosed
+        self._listening = socket.create_server(("127.0.0.1", 0), backlog=100)
+        self._listening.setblocking(False)
+        self._loop.add_reader(self._listening, self._accept)
+        return int(self._listening.getsockname()[1])
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):  # who asked is gone again
+            accepted, _ = self._listening.accept()
+            task = self._loop.create_task(self._serve(accepted))
+            self._serving.add(task)
+            task.add_done_callback(self._serving.discard)
 
     async def _end(self) -> None:
-        self._server.close()
-        await asyncio.sleep(0.05)  # connections that were just accepted have a task that has not begun
-        self._close()
-        others = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in others:
+        self._loop.remove_reader(self._listening)
+        self._listening.close()
+        await asyncio.sleep(0)  # all have begun: from here on each task closes what it opened, whatever happens to it
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*others, return_exceptions=True)
-        await asyncio.sleep(0.05)  # what was aborted is closed by the loop's next rounds
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.sleep(0)  # what was aborted is closed by the loop's next round
 
     def _close(self) -> None:
-        for writer in list(self._writers):
+        for writer in list(self._open):
             writer.transport.abort()
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._writers.add(writer)
-        with contextlib.suppress(asyncio.CancelledError):  # else asyncio writes a traceback about it
-            await self._bring(reader, writer)
-        writer.transport.abort()
-        self._writers.discard(writer)
+    async def _serve(self, accepted: socket.socket) -> None:
+        accepted.setblocking(False)
+        with contextlib.suppress(OSError):
+            async with self._streams(self._loop.connect_accepted_socket, accepted, ssl=self._secured) as here:
+                await self._bring(*here)
+
+    @contextlib.asynccontextmanager
+    async def _streams(self, connect: Callable[..., Any], *where: Any, **more: Any) -> AsyncIterator[Streams]:
+        reader = asyncio.StreamReader()
+        protocol = asyncio.StreamReaderProtocol(reader)
+        transport, _ = await connect(lambda: protocol, *where, **more)
+        writer = asyncio.StreamWriter(transport, protocol, reader, self._loop)
+        self._open.add(writer)
+        try:
+            yield reader, writer
+        finally:
+            transport.abort()
+            self._open.discard(writer)
 
     async def _bring(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
@@ -97,21 +122,11 @@ class Proxy:
         if self._mode == "cut":
             return
         await self._passes.wait()
-        try:
-            there = await (
-                asyncio.open_unix_connection(self._target)
-                if isinstance(self._target, str)
-                else asyncio.open_connection("127.0.0.1", self._target)
-            )
-        except OSError:
-            return
-        self._writers.add(there[1])
-        try:
-            with contextlib.suppress(OSError):
-                await asyncio.gather(self._pass(number, reader, there[1]), self._pass(number, there[0], writer))
-        finally:
-            there[1].transport.abort()
-            self._writers.discard(there[1])
+        to_socket_file = isinstance(self._target, str)
+        connect = self._loop.create_unix_connection if to_socket_file else self._loop.create_connection
+        where = (self._target,) if to_socket_file else ("127.0.0.1", self._target)
+        async with self._streams(connect, *where) as there:
+            await asyncio.gather(self._pass(number, reader, there[1]), self._pass(number, there[0], writer))
 
     async def _pass(self, number: int, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
         while data := await source.read(65536):
