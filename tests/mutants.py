@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
-LEDGER, EVIDENCE = "tests/integration/test_ledger.py", "tests/integration/test_evidence.py"
+LEDGER, EVIDENCE = "tests/integration/ledger", "tests/integration/test_evidence.py"
 INTERLEAVINGS = "tests/integration/test_interleavings.py"
 UNIT = "tests/unit/tasks"
 

@@ -1,17 +1,12 @@
 from __future__ import annotations
 
-import csv
-import io
-import json
 import time
 import tracemalloc
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
-from factories import examples
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from accepted import HEADER, read, reasons_of, write
 
 from tasks.accept import (
     AcceptanceChecks,
@@ -22,36 +17,13 @@ from tasks.accept import (
     read_rows,
     request_of,
 )
-from tasks.accept.blanks import trim
 from tasks.accept.file_warnings import shown
 from tasks.accept.record_chunk import MOST_REASONS
 from tasks.accept.request_codec import content_of
-from tasks.csv_records import detect_format, read_records
-from tasks.csv_records.records import Record
 from tasks.elepay.catalogue import load_catalogue
 from tasks.errors import SettingsError, UnusableFile
 from tasks.identities import identity_of
 from tasks.models import NewRow, Reason, decode_reasons
-
-HEADER = "customer_id,payment_method,resource,description,reference,extra.frontUrl,metadata.branch,metadata.note"
-relaxed = settings(
-    max_examples=examples(150), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
-
-
-def write(folder: Path, content: str | bytes, name: str = "file.csv") -> Path:
-    path = folder / name
-    path.write_bytes(content.encode() if isinstance(content, str) else content)
-    return path
-
-
-def read(path: Path, rules: AcceptanceChecks | None = None, warnings: Warnings | None = None) -> list[NewRow]:
-    rules = rules or AcceptanceChecks()
-    return [row for chunk in read_rows(path, open_file(path, rules), rules, 7, warnings) for row in chunk]
-
-
-def reasons_of(row: NewRow) -> list[str]:
-    return [f"{reason.code} {reason.column}".strip() for reason in decode_reasons(row.reasons)]
 
 
 def test_a_row_is_what_its_record_says(tmp_path: Path) -> None:
@@ -91,100 +63,11 @@ def test_what_is_known_of_an_invalid_record_is_kept_for_the_reports(tmp_path: Pa
     ]
 
 
-TEXT = st.text(st.characters(codec="utf-8"), max_size=12)
-CELLS = st.one_of(
-    TEXT, st.sampled_from(["", "cus_1", "creditcard", "paypay", "web", "ios", "auto", "cpm", "..", "\x00", "x" * 300])
-)
-
-
-def rows_and_records(path: Path) -> list[tuple[NewRow, Record]]:
-    """Return each row of a file with its record; none if the file is unusable."""
-    try:
-        found = read(path)
-    except UnusableFile:
-        return []
-    records = list(read_records(path, detect_format(path)))
-    assert [(row.record, row.line) for row in found] == [(record.record, record.line) for record in records]
-    return list(zip(found, records, strict=True))
-
-
-@relaxed
-@given(rows=st.lists(st.lists(CELLS, min_size=1, max_size=10), min_size=1, max_size=20), quote=st.booleans())
-def test_whatever_the_cells_hold_each_record_comes_out_once(tmp_path: Path, rows: list[list[str]], quote: bool) -> None:
-    text = io.StringIO(newline="")
-    csv.writer(text, quoting=csv.QUOTE_ALL if quote else csv.QUOTE_MINIMAL).writerows([HEADER.split(","), *rows])
-    for row, record in rows_and_records(write(tmp_path, text.getvalue())):
-        if row.state == "waiting":
-            _assert_says_what_the_record_says(row, record.fields)
-        else:
-            assert decode_reasons(row.reasons)
-
-
-STARTS = [HEADER, HEADER + ",,", "\ufeff" + HEADER, f"Table 1\n\n{HEADER}", HEADER.replace(",", "|"), "sep=;", "{", ""]
-PIECES = st.one_of(
-    st.sampled_from(
-        [b",", b",", b",", b"\n", b"\r\n", b'"', b"cus_1", b"creditcard", b"paypay", b"web", b"auto", b"\x00"]
-    ),
-    st.sampled_from(
-        [b"\t", b" ", b"4111111111111111", b"1E+5", "\u3000".encode(), "ｗｅｂ".encode(), b"\x95\x5c", b"\xff"]
-    ),
-    st.sampled_from(["\u2003", "\u200b", "合計", "100.0", '="7"', "'7", "#N/A", "\x85", "，"]).map(str.encode),
-    st.binary(max_size=3),
-)
-
-
-@relaxed
-@given(start=st.sampled_from(STARTS), pieces=st.lists(PIECES, max_size=80))
-def test_whatever_the_bytes_are_intake_answers_with_rows_or_one_clear_error(
-    tmp_path: Path, start: str, pieces: list[bytes]
-) -> None:
-    for row, _ in rows_and_records(write(tmp_path, start.encode() + b"\n" + b"".join(pieces))):
-        assert (row.state == "waiting") == (row.identity is not None) == (row.reasons is None)
-
-
 def test_test_and_live_mode_have_identities_of_their_own(tmp_path: Path) -> None:
     path = write(tmp_path, f"{HEADER}\ncus_1,paypay,web,,,,,\n")
     ((test,), (live,)) = (read(path, AcceptanceChecks(live=mode)) for mode in (False, True))
     assert live.identity == identity_of("cus_1", "paypay", "web", "", live=True)
     assert test.identity == identity_of("cus_1", "paypay", "web", "") != live.identity
-
-
-def _assert_says_what_the_record_says(row: NewRow, fields: list[str]) -> None:
-    """The plain way to make a row, against which the vectorised one is held."""
-    cells = dict(zip(HEADER.split(","), [*fields, *[""] * 8], strict=False))
-
-    assert row.customer_id == trim(cells["customer_id"])
-    assert row.identity == identity_of(
-        str(row.customer_id), str(row.payment_method), str(row.resource), trim(cells["reference"])
-    )
-    assert row.request == request_of(
-        cells["description"],
-        {"frontUrl": cells["extra.frontUrl"]},
-        {"branch": cells["metadata.branch"], "note": cells["metadata.note"]},
-    )
-    assert row.content == content_of(row.request or b"")
-    assert json.loads(row.request or b"") is not None
-
-
-KEYS = ["branch", "note", "a%b", 'q"k', "ключ", *(f"k{number:02d}" for number in range(14))]
-
-
-@relaxed
-@given(
-    st.lists(
-        st.lists(st.sampled_from(["", "", "x", '"', "\n", "%s", "é\u2028"]), min_size=22, max_size=22), max_size=30
-    )
-)
-def test_requests_composed_by_column_are_those_composed_by_row(tmp_path: Path, rows: list[list[str]]) -> None:
-    text = io.StringIO(newline="")
-    titles = ["customer_id", "payment_method", "resource", "description", "extra.tel", "extra.frontUrl"]
-    writer = csv.writer(text)
-    writer.writerow([*titles, *(f"metadata.{key}" for key in KEYS)])
-    writer.writerows([f"cus_{number}", "paidy", "ios", *cells] for number, cells in enumerate([["x"] * 22, *rows]))
-    found = read(write(tmp_path, text.getvalue()))
-    for row, cells in zip(found, [["x"] * 22, *rows], strict=True):
-        extra = {"tel": cells[1], "frontUrl": cells[2]}
-        assert row.request == request_of(cells[0], extra, dict(zip(KEYS, cells[3:], strict=True)))
 
 
 def test_many_patterns_of_empty_cells_make_the_same_requests(tmp_path: Path) -> None:

@@ -1,0 +1,58 @@
+"""What the ledger says when it fails, its numbers, and transactions that do not end."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+
+import pytest
+from factories import new_worker, running_batch, whole
+from sqlalchemy import text
+
+from tasks.errors import LedgerError
+from tasks.ledger import Ledger
+from tasks.ledger.postgres import IDLE_IN_TRANSACTION_SECONDS
+
+
+def test_a_ledger_error_quotes_neither_statement_nor_values(ledger: Ledger) -> None:
+    running_batch(ledger, 1)
+    with pytest.raises(LedgerError) as caught, ledger.engine.write() as connection:
+        connection.execute(text("select secret_column from nowhere where name = 'TARO YAMADA'"))
+    assert "TARO" not in str(caught.value)
+
+
+def test_an_unreachable_ledger_is_one_sentence() -> None:
+    with pytest.raises(LedgerError, match="the ledger failed"):
+        Ledger.open("postgresql+psycopg://nobody@127.0.0.1:9/none")
+    with pytest.raises(LedgerError, match="LEDGER_URL"):
+        Ledger.open("not a url")
+    with pytest.raises(LedgerError, match="memory"):
+        Ledger.open("sqlite://")
+
+
+def test_no_number_is_given_twice_not_even_after_its_line_was_deleted(ledger: Ledger) -> None:
+    """A process that wakes after its line was deleted must not pass for another one."""
+    first = ledger.workers.add("host", 1, "", 30)
+    ledger.workers.end(first)
+    ledger.reaper.reap(look_up_delay_seconds=1)
+    assert ledger.workers.processes() == []
+    second = ledger.workers.add("host", 2, "", 30)
+    assert second != first
+    told = {"name": "f.csv", "sha256": "0" * 64, "file_format": {}, "reader": second, "parent_id": None}
+    batch = ledger.batches.add(**told)
+    ledger.batches.discard(batch)
+    assert ledger.batches.add(**told) != batch
+
+
+def test_a_process_frozen_in_a_transaction_does_not_hold_up_the_fleet(postgres_url: str) -> None:
+    """PostgreSQL takes its locks away after a while; by itself it would wait until the process wakes."""
+    ledger, frozen = Ledger.open(postgres_url), Ledger.open(postgres_url)
+    batch = running_batch(ledger, 5)
+    with contextlib.suppress(LedgerError), frozen.engine.write() as connection:
+        connection.execute(text("update rows set code = 'held'"))
+        started = time.monotonic()
+        assert len(ledger.leases.claim(whole(batch), new_worker(ledger).number)) == 5
+        assert time.monotonic() - started > IDLE_IN_TRANSACTION_SECONDS / 2, "it had to wait"
+    assert ledger.queries.report_row(batch, 1).code == "", "what the frozen one had written is undone"
+    frozen.close()
+    ledger.close()
