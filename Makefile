@@ -19,7 +19,7 @@ $(STAMP): requirements.lock pyproject.toml
 	@touch $(STAMP)
 
 demo: install    ## a rough night against the bundled simulator, start to reports
-	@$(BIN)/python -m worker.demo
+	@$(BIN)/onboard demo
 
 secrets:         ## secrets/ for docker compose: a password for the ledger, a key for the demo; overwrites nothing
 	@mkdir -p secrets && chmod 700 secrets  # so nobody else gets in, and in the containers the files can be read

@@ -121,7 +121,7 @@ _SHOWN_BY = {"print", "Text", "add_row", "assemble", "echo"}
 _SCREENS = [
     path
     for path in _OF_WORKER
-    if path.name in ("terminal.py", "progress.py", "batch_wait.py", "command_runtime.py", "screen.py", "demo.py")
+    if path.name in ("terminal.py", "progress.py", "batch_wait.py", "command_runtime.py", "screen.py")
     or (path.parent.name == "commands" and path.name not in _NOT_YET)
     or path == WORKER / "watcher" / "command.py"
 ]

@@ -2,7 +2,6 @@
 
 =====================  ====================================================================
 cli                    the commands people type
-demo                   `make demo`: a rehearsal of the sample file
 commands               what each command parses, and shows
 batch_wait             waits for batches: feeds workers, shows progress, pauses at Ctrl-C
 command_runtime        a Redis and workers for the length of a command

@@ -11,7 +11,7 @@ reviewing       open, dismiss, find
 decisions       pause, resume, approve, cancel, retry, resolve, show
 installation    doctor, ledger
 processes       beat, worker, watch, console
-rehearsal       rehearse, simulator
+rehearsal       rehearse, demo, simulator
 command_runner  from settings to exit code; errors become sentences
 help_texts      the help of every command in Japanese
 usage_errors    what is said about a command line that no command understands

@@ -1,4 +1,4 @@
-"""`onboard rehearse` and `onboard simulator`: elepay on localhost."""
+"""`onboard rehearse`, `demo` and `simulator`: elepay on localhost."""
 
 from __future__ import annotations
 
@@ -52,6 +52,17 @@ def rehearse(
         lang=lang,
         settings_from=rehearse.defaults,
     )
+
+
+@commands.command(epilog="Example:  onboard demo --lang ja")
+def demo(lang: LangOption = None) -> None:
+    """Rehearse a sample file of a thousand customers on a rough night: throttling, lost answers, refusals.
+
+    Takes half a minute. Neither elepay nor an installation of yours is reached.
+    """
+    from worker.commands import demo, rehearse
+
+    leave(lambda _, screen: (demo.demo(screen), {}), json_output=False, lang=lang, settings_from=rehearse.defaults)
 
 
 @commands.command(epilog="Example:  onboard simulator --port 8130 --profile rough_night --seed 7")

@@ -14,6 +14,7 @@ audit            `onboard audit`
 ledger           `onboard ledger create`, `upgrade`, `accept`, `tidy`
 doctor           `onboard doctor`: is everything there that a run needs?
 rehearse         `onboard rehearse`: a whole run against the simulator
+demo             `onboard demo`: the same with the sample file
 sending          what every command does that sends: waits for batches, shows the result
 batch_result     what is shown of a batch, and its JSON
 ===============  =====================================================================
