@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help install secrets demo test resilience mutants bench check lock tools clean
+.PHONY: wheel help install secrets demo test resilience mutants bench check lock tools clean
 
 help:            ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1|/p' Makefile | column -t -s '|'
@@ -38,6 +38,10 @@ resilience: install ## every disaster, and searches at full length; notes which 
 
 mutants: install    ## break what the guarantees rest on, place by place: do the tests notice?
 	@$(BIN)/python tests/mutants.py
+
+wheel: install   ## dist/: the wheel, built with the locked tools
+	@rm -rf dist
+	$(BIN)/uv build --quiet --wheel --no-build-isolation --out-dir dist .
 
 bench: install   ## speed, side by side with what people would use instead; BENCH=--quick for a minute of it
 	@$(BIN)/python -m benchmarks.bench $(BENCH)

@@ -96,7 +96,10 @@ def test_no_key_stands_in_both_catalogues(further: Catalogue) -> None:
 @pytest.mark.parametrize(
     ("prefix", "values"),
     [
-        ("subject_", {"settings", "secret_key", "elepay", "redis", "ledger", "memory", "folders", "disk", "clocks"}),
+        (
+            "subject_",
+            {"packages", "settings", "secret_key", "elepay", "redis", "ledger", "memory", "folders", "disk", "clocks"},
+        ),
         ("doctor_", set()),
     ],
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 from tasks.errors import ElepayError, LedgerError, NotSent, OnboardingError
@@ -20,6 +21,9 @@ LEAST_FREE_BYTES = 500_000_000
 _PROBE = ".doctor"
 #: Clocks that differ by more than this are reported; the ledger's is the one that counts.
 MOST_SKEW_SECONDS = 30.0
+#: Under this name pip knows the program; its top-level packages have names that others use, too.
+DISTRIBUTION = "elepay-onboarding"
+PACKAGES = ("tasks", "worker", "simulator")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +40,7 @@ def check_installation(services: Services) -> tuple[Finding, ...]:
     """Examine what any door needs; nothing is changed but folders that are missing."""
     redis = [check_redis(services)] if services.settings.redis_url is not None else []
     return (
+        check_packages(),
         check_key(services),
         check_elepay(services),
         *redis,
@@ -45,6 +50,15 @@ def check_installation(services: Services) -> tuple[Finding, ...]:
         check_disk(services),
         check_clocks(services),
     )
+
+
+def check_packages() -> Finding:
+    """Examine whether another distribution in this environment has packages of the same names: one hides the other."""
+    installed = packages_distributions()
+    others = sorted({other for package in PACKAGES for other in installed.get(package, ())} - {DISTRIBUTION})
+    if others:
+        return Finding("packages", False, "packages_clash", {"others": others, "packages": list(PACKAGES)})
+    return Finding("packages", True, "packages_alone")
 
 
 def ledger_place(services: Services) -> str:

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from factories import KEY, Command, Simulator, new_worker, wait_until, write_csv
+from factories import KEY, ROOT, Command, Simulator, new_worker, wait_until, write_csv
 from listeners import MailServer, free_port
 
 from tasks.ledger import Ledger
@@ -167,6 +167,19 @@ def test_doctor_says_what_is_wrong_and_what_to_do(tmp_path: Path, simulator: Sim
     assert ill["exit"] == 2
     assert {finding["subject"] for finding in ill["findings"] if not finding["ok"]} == {"elepay", "redis"}
     assert KEY not in json.dumps(ill)
+
+
+def test_doctor_notices_a_distribution_whose_packages_have_the_same_names(tmp_path: Path, simulator: Simulator) -> None:
+    other = tmp_path / "site" / "todo_list-1.0.dist-info"
+    other.mkdir(parents=True)
+    (other / "METADATA").write_text("Metadata-Version: 2.1\nName: todo-list\nVersion: 1.0\n")
+    (other / "top_level.txt").write_text("tasks\n")
+    command = Command(tmp_path, simulator)
+    command.source = f"{ROOT}:{other.parent}"
+    ill = command.json("doctor")
+    (finding,) = [finding for finding in ill["findings"] if not finding["ok"]]
+    assert (ill["exit"], finding["subject"]) == (2, "packages")
+    assert "todo-list" in finding["says"]
 
 
 def test_doctor_looks_at_channels_port_disk_and_clocks_and_sends_a_test(

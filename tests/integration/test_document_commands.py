@@ -28,11 +28,13 @@ FIRST, JA, README = "docs/start/first-file.md", "docs/ja/start.md", "README.md"
 REHEARSE, SIMULATED = "docs/start/rehearse.md", "docs/reference/simulator.md"
 COMMANDS, UNCLEAR = "docs/reference/commands.md", "docs/ja/night.md"
 LOST, AFTER, CONTAINERS = "docs/3am/lost.md", "docs/run/follow-up-and-audit.md", "docs/run/containers.md"
+INSTALL = "docs/run/install.md"
 SYSTEMD, NOTIFY, SAMPLES = "docs/run/systemd.md", "docs/run/notify.md", "sample_data/README.md"
 
 INSTALLS = "installs this program; CI and every developer have done it before this test"
 DOCKER = "there is no Docker where tests run; tests/test_deployment.py checks the compose file"
 MACHINE = "changes users, services and folders of a machine; tests/test_deployment.py checks the units"
+WHEEL = "needs a package index; tests/integration/test_installed_package.py builds the wheel and runs what is in it"
 #: What is not run, by page: by its beginning, with the reason.
 NOT_RUN: dict[str, dict[str, str]] = {
     README: {
@@ -44,6 +46,10 @@ NOT_RUN: dict[str, dict[str, str]] = {
     },
     FIRST: {"make install": INSTALLS, "source .venv": INSTALLS},
     JA: {"make install": INSTALLS, "source .venv": INSTALLS},
+    INSTALL: dict.fromkeys(
+        ["make wheel", "pipx ", "uv tool", "uvx ", "python3 -m venv", "/opt/onboard", "onboard demo", "onboard doctor"],
+        WHEEL,
+    ),
     LOST: {"docker compose exec": DOCKER},
     CONTAINERS: {"docker compose": DOCKER},
     SYSTEMD: dict.fromkeys(

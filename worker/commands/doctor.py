@@ -29,6 +29,7 @@ from worker.screen import Screen
 
 #: The subjects in the order in which they are shown.
 _ORDER = (
+    "packages",
     "settings",
     "secret key",
     "elepay",
