@@ -118,6 +118,7 @@ class NotificationKind(StrEnum):
     UNATTENDED = "unattended"  #: rows of a batch are due, and for long nobody has taken one
     NOT_TAKEN = "not_taken"  #: dropped files cannot be taken out of the inbox
     WENT_ON = "went_on"  #: a dropped file changed after it was read
+    DIGEST = "digest"  #: what is open over all batches, once a day (ONBOARD_DIGEST_AT)
     TEST = "test"  #: `onboard doctor --notify`
 
 
@@ -129,7 +130,7 @@ class Notification:
     kind: NotificationKind
     at: float
     batch_id: int | None = None
-    code: str = ""  #: why a file was rejected
+    code: str = ""  #: why a file was rejected; of a digest: whose (`Account.key`)
     #: Why the batch stopped (`Stop.encode`); when a file should have come; what the log calls a file that was
     #: rejected; the name of a repeated one, and of one that changed after it was read; which cannot be taken, and why.
     why: str = ""

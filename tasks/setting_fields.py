@@ -248,6 +248,11 @@ class SettingFields(BaseSettings):
         gt=0,
         le=14_400,
     )
+    digest_at: str = _field(
+        "ONBOARD_DIGEST_AT",
+        "",
+        "HH:MM in ONBOARD_TIME_ZONE; once a day from then on the channels are sent what is open; empty: never.",
+    )
     reports_url: str = _field(
         "ONBOARD_REPORTS_URL",
         "",

@@ -86,7 +86,7 @@ class Settings(SettingFields):
             raise BadValue("{value} is not an IANA time zone such as Asia/Tokyo", value=_shown(value)) from None
         return value
 
-    @field_validator("not_before", "until", "expect_file_by")
+    @field_validator("not_before", "until", "expect_file_by", "digest_at")
     @classmethod
     def _time_of_day(cls, value: str) -> str:
         if value.strip():

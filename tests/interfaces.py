@@ -131,15 +131,14 @@ def night() -> dict[str, str]:
 
 def metrics() -> str:
     """Return name, type, labels and sentence of every metric of ours."""
-    from tasks.ledger import Overview
+    from tasks.ledger import OpenCounts, Overview
     from tasks.metrics_registry import counters
     from tasks.send.rate_limit import CurrentRate
     from worker.metrics import Observation, render
 
-    overview = Overview(rows={}, batches={}, oldest_open_at=None, undecided=0, last_finished_at=None, failing=0)
-    page = render(
-        Observation(counters.read(), overview, 0, CurrentRate(1.0, 1.0, 0.0), {"ledger": True}, {"wave": 1.0})
-    ).decode()
+    overview = Overview(rows={}, batches={}, oldest_open_at=None, last_finished_at=None, failing=0)
+    rate, open_work = CurrentRate(1.0, 1.0, 0.0), OpenCounts({}, None)
+    page = render(Observation(counters.read(), overview, 0, rate, {"ledger": True}, {"wave": 1.0}, open_work)).decode()
     found = []
     for family in text_string_to_metric_families(page):
         if family.name.startswith("onboard"):

@@ -43,7 +43,7 @@ CONSOLE_TEXTS = Catalogue(CONSOLE / "texts.toml", tuple(p for p in CONSOLE.rglob
 CATALOGUES = {"reports": REPORT_TEXTS, "terminal": TERMINAL_TEXTS, "console": CONSOLE_TEXTS}
 ALL_KEYS = [(name, key) for name, catalogue in CATALOGUES.items() for key in catalogue.texts]
 #: Names and addresses, the same in every language.
-ONE_WORD = {"column_reference", "subject_elepay", "subject_redis", "head_elepay"}
+ONE_WORD = {"column_reference", "subject_elepay", "subject_redis", "head_elepay", "news_title"}
 
 
 @pytest.mark.parametrize(("name", "key"), ALL_KEYS)

@@ -37,13 +37,14 @@ from tasks.settings import load_settings
 
 def metric_names() -> set[str]:
     """Return every metric, as the page that Prometheus reads names it."""
-    from tasks.ledger import Overview
+    from tasks.ledger import OpenCounts, Overview
     from tasks.metrics_registry import Counters
     from tasks.send.rate_limit import CurrentRate
     from worker.metrics import Observation, families
 
-    overview = Overview({}, {}, 1.0, 1, 1.0, 1)
-    observed = Observation(Counters().read(), overview, 0, CurrentRate(1, 1, 1), {"ledger": True}, {"sweep": 1.0})
+    overview, open_work = Overview({}, {}, 1.0, 1.0, 1), OpenCounts({}, None)
+    rate = CurrentRate(1, 1, 1)
+    observed = Observation(Counters().read(), overview, 0, rate, {"ledger": True}, {"sweep": 1.0}, open_work)
     return {sample.name for family in families(observed) for sample in family.samples}
 
 

@@ -1,4 +1,4 @@
-"""`onboard beat`: the clock of a fleet, Celery's own; it sends messages and does no work."""
+"""`onboard beat`: the clock of a fleet, Celery's own; it sends messages, notifies people, and does no other work."""
 
 from __future__ import annotations
 
@@ -13,11 +13,14 @@ from tasks.settings import Settings
 
 def beat(settings: Settings) -> int:
     """Send the scheduled messages until stopped. Raises SettingsError without a fleet, or beside another beat."""
+    from tasks import celery_tasks
+    from worker import notifier
     from worker.celery_app import Clock, app
 
     if settings.redis_url is None:
         raise SettingsError("REDIS_URL is not set: beat sends its messages to a fleet's workers through Redis")
     with _only_one(settings.home / "beat.lock"):
+        notifier.start(celery_tasks.built_services(), digests=True)  # of a fleet without any worker nobody else tells
         app.Beat(scheduler=Clock, schedule=str(settings.home / "beat-schedule"), loglevel="WARNING", quiet=True).run()
     return 0
 

@@ -18,6 +18,7 @@ import structlog
 
 from tasks.ledger import Overview
 from tasks.metrics_registry import counters
+from tasks.operations.open_work import count_open_work
 from tasks.send.rate_limit import CurrentRate
 from tasks.services import Services
 from worker.metrics import Observation, render
@@ -29,6 +30,8 @@ POLL_SECONDS = 5.0
 PAUSE_SHARE = 20
 #: An answer that is older does not count.
 STALE_SECONDS = 60.0
+#: The same for what people have to do, which is counted the more rarely the more there is.
+OPEN_WORK_STALE_SECONDS = 600.0
 #: A client that sends nothing for so long is disconnected.
 CLIENT_SECONDS = 5.0
 
@@ -54,10 +57,10 @@ class Pulse:
 
 
 class _Poll(Generic[T]):
-    """A question that a thread asks repeatedly; keeps the last answer."""
+    """A question that a thread asks repeatedly; keeps the last answer, which counts for `stale_seconds`."""
 
-    def __init__(self, name: str, ask: Callable[[], T]) -> None:
-        self._ask = ask
+    def __init__(self, name: str, ask: Callable[[], T], stale_seconds: float = STALE_SECONDS) -> None:
+        self._ask, self._stale_seconds = ask, stale_seconds
         self._answer: T | None = None
         self._answered_at = 0.0
         self._succeeded = False
@@ -71,7 +74,7 @@ class _Poll(Generic[T]):
     @property
     def is_well(self) -> bool:
         """Whether the last poll was answered, and recently."""
-        return self._succeeded and time.monotonic() - self._answered_at < STALE_SECONDS
+        return self._succeeded and time.monotonic() - self._answered_at < self._stale_seconds
 
     def _run(self) -> None:
         while True:
@@ -82,7 +85,7 @@ class _Poll(Generic[T]):
             except Exception:  # noqa: BLE001 - the door of a thread: whatever it is, there is no answer
                 self._succeeded = False
             took = time.monotonic() - started
-            time.sleep(min(max(POLL_SECONDS, PAUSE_SHARE * took), STALE_SECONDS / 2))
+            time.sleep(min(max(POLL_SECONDS, PAUSE_SHARE * took), self._stale_seconds / 2))
 
 
 class HealthServer:
@@ -97,6 +100,7 @@ class HealthServer:
         self._trouble = trouble
         self._pulses = dict(pulses or {})
         self._ledger = _Poll("ledger", partial(_ask_ledger, services))
+        self._open_work = _Poll("open work", partial(count_open_work, services), OPEN_WORK_STALE_SECONDS)
         self._redis = _Poll("redis", partial(_ask_redis, services))
 
     def metrics(self) -> tuple[int, bytes]:
@@ -110,6 +114,7 @@ class HealthServer:
                 self._redis.answer,
                 self._ready(),
                 {name: pulse.at for name, pulse in self._pulses.items()},
+                self._open_work.answer,
             )
         )
 

@@ -10,13 +10,15 @@ from prometheus_client import CollectorRegistry, ProcessCollector, generate_late
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from tasks.ledger import Overview
+from tasks.ledger import OpenCounts, Overview
 from tasks.metrics_registry import LATENCY_SECONDS, Counted
-from tasks.models import BatchState, RowState
+from tasks.models import BatchState, RowState, counted_as
 from tasks.send.rate_limit import CurrentRate
 
 #: States of batches that are shown: those that are unfinished.
 _BATCH_STATES = (BatchState.READING, BatchState.RUNNING, BatchState.PAUSED, BatchState.HALTED)
+#: States of rows that need a person; `waiting`, shown as open: those of cancelled batches.
+_OPEN_WORK_STATES = (RowState.INVALID, RowState.REFUSED, RowState.UNCLEAR, RowState.WAITING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +31,7 @@ class Observation:
     rate: CurrentRate | None = None
     ready: Mapping[str, bool] = field(default_factory=dict)
     pulses: Mapping[str, float] = field(default_factory=dict)  #: part -> when it last came round, epoch seconds
+    open_work: OpenCounts | None = None
 
 
 def render(observed: Observation) -> bytes:
@@ -58,12 +61,27 @@ def families(observed: Observation) -> Iterator[Metric]:
         yield from _of_the_rate(observed.rate)
     if observed.overview is not None:
         yield from _of_the_ledger(observed.overview)
+    if observed.open_work is not None:
+        yield from _of_open_work(observed.open_work)
     if observed.unattended is not None:
         yield GaugeMetricFamily(
             "onboard_unattended_batches",
             "Batches whose command is gone, or with rows that are due and that nobody takes.",
             observed.unattended,
         )
+
+
+def _of_open_work(counts: OpenCounts) -> Iterator[Metric]:
+    rows = {counted_as(state): counts.by_state.get(state, 0) for state in _OPEN_WORK_STATES}
+    yield _gauge("onboard_open_work_rows", "Rows that need a person, over all batches, each once.", "state", rows)
+    yield GaugeMetricFamily(
+        "onboard_open_work_oldest_timestamp_seconds",
+        "Since when the oldest of them has needed a person; 0: there is none.",
+        counts.since or 0.0,
+    )
+    yield GaugeMetricFamily(
+        "onboard_undecided_rows", "Unclear rows that only a person can settle.", rows[RowState.UNCLEAR.value]
+    )
 
 
 def _of_this_process(observed: Observation) -> Iterator[Metric]:
@@ -96,7 +114,6 @@ def _of_the_ledger(overview: Overview) -> Iterator[Metric]:
         "When the oldest unfinished batch with an open row was accepted; 0: there is none.",
         overview.oldest_open_at or 0.0,
     )
-    yield GaugeMetricFamily("onboard_undecided_rows", "Unclear rows that only a person can settle.", overview.undecided)
     yield GaugeMetricFamily(
         "onboard_last_finished_timestamp_seconds",
         "When a batch last came to its end; 0: none did yet.",

@@ -32,6 +32,8 @@ SEND_SECONDS = 30.0
 MOST_BYTES = 2**30
 #: A server that is looked at without sending has so long to answer.
 REACH_SECONDS = 3.0
+#: Kinds that send mails, which can hold a table.
+_MAILS = frozenset({"mailto", "mailtos", "mailgun", "sendgrid", "sparkpost", "postmark", "smtp2go", "ses", "resend"})
 #: Kinds whose host is what stands after `//`; elsewhere a token may stand there, which must not be looked up.
 _WITH_A_HOST = ("mailto", "json", "form", "xml", "mmost", "rocket", "ntfy", "gotify")
 _PORTS = {"mailto": 587, "mailtos": 587}
@@ -109,8 +111,12 @@ def _service(url: str) -> Any:
         return None
     if service is not None:
         service.request_rate_per_sec = 0  # the ledger decides when something is sent
-        service.notify_format = "text"  # as HTML a mail would lose its lines
     return service
+
+
+def _takes_html(kind: str, service: Any) -> bool:
+    """Return whether a service sends mails, and its address does not ask for plain text (`format=text`)."""
+    return kind in _MAILS and service.resolve_format("html") == "html"
 
 
 def _run(words: Sequence[str], given: bytes) -> bool:
@@ -143,7 +149,15 @@ class Apprise:
 
     def send(self, message: Message) -> bool:
         """Tell a message."""
-        given = orjson.dumps({"url": self._url, "title": message.title, "text": message.text})
+        given = orjson.dumps(
+            {
+                "url": self._url,
+                "title": message.title,
+                "text": message.text,
+                "html": message.html if _takes_html(self.name.partition("-")[0], self._service) else "",
+                "severity": message.severity,
+            }
+        )
         return _run([sys.executable, "-P", "-m", "worker.notification_channels"], given)
 
     def trouble(self) -> Trouble | None:
@@ -182,7 +196,16 @@ def _speak() -> int:
     resource.setrlimit(resource.RLIMIT_AS, (MOST_BYTES, MOST_BYTES))
     given = orjson.loads(sys.stdin.buffer.read())
     service = _service(given["url"])
-    delivered = service.notify(title=given["title"], body=given["text"], notify_type="info", body_format="text")
+    said = {"title": given["title"], "notify_type": given["severity"]}
+    if given["html"]:
+        from apprise.plugins.email import base
+
+        # what stands beside the HTML: our own text, not what is left of a table without its lines
+        base.convert_between = lambda *_: given["text"]  # type: ignore[attr-defined]
+        delivered = service.notify(body=given["html"], body_format="html", **said)
+    else:
+        service.notify_format = "text"  # as HTML a text would lose its lines
+        delivered = service.notify(body=given["text"], body_format="text", **said)
     return 0 if delivered else 1
 
 

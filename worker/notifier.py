@@ -17,7 +17,9 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
 from urllib.parse import quote
+from zoneinfo import ZoneInfo
 
 import structlog
 
@@ -26,8 +28,12 @@ from tasks.ledger import ClaimedDelivery, Ledger
 from tasks.models import Batch, BatchState, Notification, NotificationKind, Stop, StopCode
 from tasks.operations import batch_lifecycle
 from tasks.operations.batch_status import batch_status
+from tasks.operations.digest import digest
+from tasks.operations.open_work import count_open_work, list_open_work
+from tasks.reports.digest_message import compose_digest
 from tasks.reports.i18n import Texts
-from tasks.reports.notification_message import Message, compose
+from tasks.reports.notification_message import BatchNews, Message, compose
+from tasks.send_window import time_of_day
 from tasks.services import Services
 from worker.inboxes.names import name_of_reports
 from worker.notification_channels import Channel, open_channels
@@ -54,20 +60,25 @@ HURRY_SECONDS = 2.0
 
 
 class Notifier:
-    """Delivers notifications through channels, in threads, until `finish`."""
+    """Delivers notifications through channels, in threads, until `finish`; `digests`: adds the one of each day too."""
 
     def __init__(
         self,
         services: Services,
         channels: list[Channel],
         *,
+        digests: bool = False,
         lease_seconds: float = LEASE_SECONDS,
         settle_seconds: float = SETTLE_SECONDS,
         look_seconds: float = LOOK_SECONDS,
+        attend_seconds: float = ATTEND_SECONDS,
     ) -> None:
         self._services = services
         self._names = [channel.name for channel in channels]
         self._lease_seconds, self._settle_seconds, self._look_seconds = lease_seconds, settle_seconds, look_seconds
+        self._attend_seconds = attend_seconds
+        self._digest_of = ""  # the day whose digest was added, by whoever it was
+        self._digest_at = services.settings.digest_at if digests else ""
         self._started = time.monotonic()
         self._finishing = threading.Event()
         self._threads = [
@@ -109,11 +120,22 @@ class Notifier:
         ledger.outbox.register_channels(self._names, ledger.now() - (time.monotonic() - self._started))
 
     def _attend(self) -> None:
-        """Add notifications about batches that nobody works on any more."""
-        unattended = UnattendedBatches(self._services.ledger)
-        while not self._finishing.wait(ATTEND_SECONDS):
+        """Add notifications about batches that nobody works on any more, and the digest of the day."""
+        unattended: UnattendedBatches | None = None
+        while not self._finishing.wait(self._attend_seconds):
             with contextlib.suppress(LedgerError):  # the channels' threads log it
+                unattended = unattended or UnattendedBatches(self._services.ledger)
+                self._add_digest_if_due()
                 unattended.notify()
+
+    def _add_digest_if_due(self) -> None:
+        """Add the latest digest that is due, whichever process is first; late, if nobody was there in time."""
+        if self._digest_at:
+            ledger = self._services.ledger
+            day = latest_day(self._digest_at, self._services.settings.time_zone, ledger.now())
+            if day != self._digest_of and ledger.outbox.add_digest(day):
+                log.info("digest due", day=day)
+            self._digest_of = day
 
     def _deliver_due(self, channel: Channel, *, at_once: bool) -> None:
         """Deliver all that is due for a channel now; `at_once`: without waiting for it to settle."""
@@ -211,13 +233,22 @@ class UnattendedBatches:
             log.warning("rows are due and nobody takes them", batch=batch.id)
 
 
+def latest_day(text: str, zone: str, now: float) -> str:
+    """Return the day (YYYY-MM-DD) on which it was last so late (HH:MM) in a time zone."""
+    today = datetime.fromtimestamp(now, ZoneInfo(zone)).date()
+    due_at = datetime.combine(today, time_of_day(text), ZoneInfo(zone)).timestamp()  # where clocks go back: the first
+    return str(today if now >= due_at else today - timedelta(days=1))
+
+
 @contextlib.contextmanager
-def notifying(services: Services, patience_seconds: float = PATIENCE_SECONDS) -> Iterator[None]:
+def notifying(
+    services: Services, patience_seconds: float = PATIENCE_SECONDS, *, digests: bool = False
+) -> Iterator[None]:
     """Deliver notifications during the block, and at its end those that are left.
 
     Does nothing without channels. Raises SettingsError for a malformed one.
     """
-    notifier = start(services)
+    notifier = start(services, digests=digests)
     if notifier is None:
         yield
         return
@@ -229,38 +260,45 @@ def notifying(services: Services, patience_seconds: float = PATIENCE_SECONDS) ->
     notifier.finish(HURRY_SECONDS if services.ledger.hurries else patience_seconds)
 
 
-def start(services: Services) -> Notifier | None:
-    """Deliver notifications in threads until this process ends; None if there is no channel."""
+def start(services: Services, *, digests: bool = False) -> Notifier | None:
+    """Deliver notifications in threads until this process ends; None if there is no channel.
+
+    `digests`: add the one of each day as well, as every process does that is there all day.
+    """
     channels = open_channels(services.settings)
     if not channels:
         return None
-    notifier = Notifier(services, channels)
+    notifier = Notifier(services, channels, digests=digests)
     notifier.start()
     return notifier
 
 
 def message_of(services: Services, notification: Notification) -> Message:
-    """Build the message of a notification from what the ledger says now."""
+    """Build the message of a notification from what the ledger says now. Raises LedgerError: then nothing is said."""
     settings = services.settings
     texts = Texts(settings.lang, settings.time_zone)
-    batch_id, ledger = notification.batch_id, services.ledger
-    if batch_id is None:
-        return compose(notification, texts, batch=None, counts=None, codes={}, link="")
-    status = batch_status(services, batch_id)
-    codes = ledger.queries.count_codes(batch_id)
-    return compose(
-        notification,
-        texts,
-        batch=status.batch,
-        counts=status.counts,
-        work=status.work,
-        codes=codes,
-        link=_link(services, status.batch),
+    if notification.kind is NotificationKind.DIGEST:
+        return compose_digest(notification, texts, digest(services), live=settings.live)
+    batch_id = notification.batch_id
+    of = None if batch_id is None else _batch_news(services, batch_id)
+    return compose(notification, texts, live=settings.live, of=of)
+
+
+def _batch_news(services: Services, batch_id: int) -> BatchNews:
+    status = batch_status(services, batch_id, count_skipped=True)
+    return BatchNews(
+        status.batch,
+        status.counts,
+        status.work,
+        (status.skipped or {}).get("changed", 0),
+        list_open_work(services, batch_id),
+        count_open_work(services).rows - status.work.open,
+        _link(services, status.batch),
     )
 
 
 def _link(services: Services, batch: Batch) -> str:
-    """Return where the reports are: an address, a folder on this machine, or the command that writes them."""
+    """Return where the reports are: an address, a folder on this machine, or what to type."""
     if batch.state is BatchState.UNUSABLE:
         return f"onboard status {batch.id}"
     url, name = services.settings.reports_url, name_of_reports(batch.id, batch.name)
@@ -271,6 +309,6 @@ def _link(services: Services, batch: Batch) -> str:
     published = services.settings.drop_folder / "outbox" / name
     if published.is_dir():
         return str(published.absolute())
-    if services.reports.list():
+    if str(batch.id) in services.reports.list():
         return services.reports.folder(str(batch.id)).location
     return f"onboard report {batch.id}"

@@ -57,7 +57,7 @@ def work(name: str) -> int:
         threading.Thread(target=_reap, args=(REAP_SECONDS, reaped), name="reaper", daemon=True).start()
         from worker import notifier
 
-        notifier.start(services)
+        notifier.start(services, digests=True)
     _start_send_loop()
     threading.Thread(target=_watch, name="watchdog", daemon=True).start()
     threading.Thread(target=_ensure_end, args=(told_to_end,), name="end", daemon=True).start()

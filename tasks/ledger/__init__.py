@@ -53,7 +53,7 @@ from tasks.ledger.follow_up import FollowUpRow, SourceLine, StatusObservation
 from tasks.ledger.held_sources import SharedSource
 from tasks.ledger.leases import MarkResult
 from tasks.ledger.ledger import Ledger
-from tasks.ledger.open_work import OpenRow
+from tasks.ledger.open_work import OpenCounts, OpenRow
 from tasks.ledger.outbox import ClaimedDelivery
 from tasks.ledger.queries import LookUpsToCome, Overview
 from tasks.ledger.resolution import UnclearRow
@@ -76,6 +76,7 @@ __all__ = [
     "Ledger",
     "LookUpsToCome",
     "MarkResult",
+    "OpenCounts",
     "OpenRow",
     "Overview",
     "SampledRow",

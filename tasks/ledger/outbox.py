@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, exists, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, exists, func, or_, select, update
 
 from tasks.ledger.schema import batches, channels, deliveries, notifications
 from tasks.ledger.scope import LedgerPart
@@ -37,6 +37,22 @@ class Outbox(LedgerPart):
         )
         return connection.execute(statement).one_or_none() is not None
 
+    def add_digest(self, day: str) -> bool:
+        """Add this account's digest of a day; False if it was added before."""
+        key = self.scope.account.key
+        return self.add(NotificationKind.DIGEST, once=f"digest {day} {key}", code=key)
+
+    def undelivered(self) -> int:
+        """Return how many deliveries to this account's channels have failed and are tried again."""
+        query = (
+            select(func.count())
+            .select_from(deliveries)
+            .join(notifications, notifications.c.id == deliveries.c.news_id)
+            .where(deliveries.c.due_at.is_not(None), deliveries.c.tries > 1, self._of_account())
+        )
+        with self.engine.read() as connection:
+            return int(connection.execute(query).scalar_one())
+
     def register_channels(self, names: Sequence[str], since: float) -> None:
         """Remember channels that are new: they deliver what happens from `since` on, and nothing of before."""
         with self.engine.read() as connection:
@@ -48,7 +64,7 @@ class Outbox(LedgerPart):
     def unplanned(self, channel: str, newest_at: float, oldest_at: float) -> list[Notification]:
         """Return notifications between these times for which this channel has no delivery yet, oldest first.
 
-        Those about batches of another account are left to the processes of that account.
+        Those about batches of another account, and its digests, are left to the processes of that account.
         """
         since = select(channels.c.since).where(channels.c.name == channel).scalar_subquery()
         planned = exists().where(deliveries.c.news_id == notifications.c.id, deliveries.c.channel == channel)
@@ -68,7 +84,11 @@ class Outbox(LedgerPart):
 
     def _of_account(self) -> ColumnElement[bool]:
         of_account = select(batches.c.id).where(self.scope.of_account)
-        return or_(notifications.c.batch_id.is_(None), notifications.c.batch_id.in_(of_account))
+        of_nobody = and_(notifications.c.batch_id.is_(None), notifications.c.kind != NotificationKind.DIGEST)
+        own_digest = and_(
+            notifications.c.kind == NotificationKind.DIGEST, notifications.c.code == self.scope.account.key
+        )
+        return or_(of_nobody, own_digest, notifications.c.batch_id.in_(of_account))
 
     def plan(self, channel: str, notification_ids: Iterable[int]) -> None:
         """Make deliveries of these notifications due for a channel; those that exist are left alone."""

@@ -9,12 +9,11 @@ from typing import Any, NamedTuple
 from sqlalchemy import (
     exists,
     func,
-    or_,
     select,
 )
 
 from tasks.identities import reference_of
-from tasks.ledger.conditions import GENERATION, GIVEN_UP
+from tasks.ledger.conditions import GENERATION
 from tasks.ledger.schema import batches, deliveries, rows
 from tasks.ledger.scope import LedgerPart
 from tasks.models import OPEN_STATES, BatchState, ReportRow, RowCounts, RowState, decode_reasons
@@ -29,7 +28,6 @@ class Overview(NamedTuple):
     batches: Mapping[BatchState, int]  #: unfinished batches by state
     rows: Mapping[RowState, int]  #: their rows by state
     oldest_open_at: float | None  #: when the oldest of them that has an open row was accepted
-    undecided: int  #: unclear rows that only a person can settle, of all batches
     last_finished_at: float | None  #: when a batch last came to its end
     failing: int  #: deliveries whose first try failed and that wait for another
 
@@ -46,7 +44,7 @@ class Queries(LedgerPart):
     """Counts and pages; changes nothing."""
 
     def overview(self) -> Overview:
-        """Count what is unfinished, and what waits for a person; by the indexes, but a million rows take a while."""
+        """Count what is unfinished, by the indexes; a million rows take a while."""
         unfinished = (
             select(batches.c.id, batches.c.state, batches.c.created_at)
             .where(batches.c.state.in_([state.value for state in _UNFINISHED]))
@@ -66,11 +64,10 @@ class Queries(LedgerPart):
             last = connection.execute(
                 select(func.max(batches.c.finished_at)).where(batches.c.state == BatchState.FINISHED)
             ).scalar_one()
-            undecided = sum(connection.execute(select(_UNDECIDED_OF_BATCH).select_from(batches)).scalars())
             failing = connection.execute(
                 select(func.count()).where(deliveries.c.due_at.is_not(None), deliveries.c.tries > 0)
             ).scalar_one()
-        return Overview(by_state, by_row, oldest, int(undecided), last, int(failing))
+        return Overview(by_state, by_row, oldest, last, int(failing))
 
     def count_states(self, batch_id: int) -> dict[RowState, int]:
         """Return how many rows of a batch are in each state (states without rows are left out)."""
@@ -110,21 +107,6 @@ class Queries(LedgerPart):
     def _records(self, batch_id: int) -> int:
         with self.engine.read() as connection:
             return int(connection.execute(select(batches.c.records).where(batches.c.id == batch_id)).scalar_one())
-
-    def count_codes(self, batch_id: int) -> dict[str, int]:
-        """Return how many rows of a batch carry each code; an invalid row counts once for each of its reasons."""
-        query = (
-            select(rows.c.code, rows.c.reasons)
-            .where(rows.c.batch_id == batch_id, rows.c.state != RowState.CREATED, rows.c.state != RowState.SKIPPED)
-            .execution_options(yield_per=5000)
-        )
-        codes: dict[str, int] = {}
-        with self.engine.read() as connection:
-            for code, reasons in connection.execute(query):
-                for name in {reason.code for reason in decode_reasons(reasons)} or {code}:
-                    if name:
-                        codes[name] = codes.get(name, 0) + 1
-        return codes | self.count_skipped(batch_id)
 
     def count_skipped(self, batch_id: int) -> dict[str, int]:
         """Return how many skipped rows of a batch carry each code, the most frequent first."""
@@ -181,29 +163,6 @@ class Queries(LedgerPart):
             if len(found) < page:
                 return
             last = found[-1].record
-
-
-_unclear = rows.alias()
-#: Rows of a batch that wait for a person (`conditions.UNDECIDED`), found by the index of states: left to itself SQLite
-#: looks at every row of the batch.
-_UNDECIDED_OF_BATCH = (
-    select(func.count())
-    .where(
-        rows.c.batch_id == batches.c.id,
-        rows.c.record.in_(
-            select(_unclear.c.record)
-            .where(_unclear.c.batch_id == batches.c.id, _unclear.c.state == RowState.UNCLEAR)
-            .correlate(batches)
-            .limit(10_000)
-        ),
-        rows.c.state == RowState.UNCLEAR,
-        rows.c.worker.is_(None),
-        or_(rows.c.not_before.is_(None), batches.c.state == BatchState.CANCELLED),
-        rows.c.code.is_distinct_from(GIVEN_UP),
-    )
-    .correlate(batches)
-    .scalar_subquery()
-)
 
 
 #: What `report_row_of` takes, in its order: a name for each value of a million rows would take seconds.

@@ -8,16 +8,16 @@ from dataclasses import dataclass, field
 from functools import cache
 from itertools import groupby
 from pathlib import Path
-from typing import NamedTuple
 
 from tasks.csv_records import FileFormat
 from tasks.errors import LedgerError
-from tasks.ledger import OpenRow
+from tasks.ledger import OpenCounts, OpenRow
 from tasks.models import Batch, Reason, RowCounts, RowState, Work
 from tasks.operations.batch_status import batch_stands, require_account
 from tasks.operations.find_record import find_record
 from tasks.reason_texts import Situation, situation_of
 from tasks.reports.aggregates import TaskKey, key_of
+from tasks.reports.open_groups import OpenGroup, OpenLine
 from tasks.reports.open_work_csv import OpenWorkFiles
 from tasks.reports.report_data import ReportFacts
 from tasks.reports.row_texts import RowTextWriter
@@ -25,27 +25,6 @@ from tasks.services import Services
 
 #: So many rows of a group are listed.
 SHOWN = 5
-
-
-class OpenLine(NamedTuple):
-    """An open row as a person looks for it."""
-
-    batch_id: int
-    line: int
-    customer_id: str
-
-
-@dataclass(frozen=True, slots=True)
-class OpenGroup:
-    """Open rows that one action solves, of whatever batch."""
-
-    key: TaskKey
-    example: Reason
-    situation: Situation  #: of its first row, for the hint
-    rows: int
-    since: float  #: when the oldest of them was first open
-    batches: Mapping[int, int]  #: batch -> rows
-    lines: tuple[OpenLine, ...]  #: the first ones
 
 
 @dataclass(slots=True)
@@ -91,6 +70,11 @@ def list_open_work(services: Services, batch_id: int | None = None) -> tuple[Ope
         group.add(each)
     seen = [group.seen(key) for key, group in groups.items()]
     return tuple(sorted(seen, key=lambda group: (-group.rows, group.key)))
+
+
+def count_open_work(services: Services) -> OpenCounts:
+    """Count what `list_open_work` lists of all batches, at a fraction of its cost."""
+    return services.ledger.open_work.count()
 
 
 def write_open_work(services: Services, path: Path, *, lang: str | None = None) -> WrittenFiles:

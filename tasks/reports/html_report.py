@@ -48,7 +48,7 @@ def render(contents: ReportContents, reports: Mapping[str, str]) -> str:
     style = Path(__file__).with_name("report.css").read_text("utf-8")
     run = timeline(contents.facts.timeline, contents.facts.requests_per_second)
     return (
-        _environment()
+        template_environment()
         .get_template("report.html.j2")
         .render(
             t=texts,
@@ -78,7 +78,8 @@ def render(contents: ReportContents, reports: Mapping[str, str]) -> str:
 
 
 @cache
-def _environment() -> Environment:
+def template_environment() -> Environment:
+    """Return what makes HTML of the templates here; its filter `commands` shows what stands in backticks as code."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,

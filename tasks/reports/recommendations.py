@@ -92,7 +92,7 @@ def _more(kind: str, state: BatchState, counts: RowCounts, texts: Texts, standin
     where = "" if standing.listed_below else "_elsewhere"
     if kind == "done" and standing.changed:
         return texts(f"verdict_more_changed{where}", count=standing.changed)
-    return texts(f"verdict_more_{kind}{where if kind == 'needs_you' else ''}")
+    return texts(f"verdict_more_{kind}{where if kind in ('done', 'needs_you') else ''}")
 
 
 @dataclass(frozen=True, slots=True)

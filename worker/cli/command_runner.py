@@ -90,13 +90,13 @@ def fail_by(error: Exception, *, json_output: bool, lang: str | None = None) -> 
     fail(message, code=code, exit_code=exit_code, json_output=json_output, lang=lang)
 
 
-def with_notifications(command: Any) -> Any:
-    """Deliver notifications while a command runs, if there is a channel."""
+def with_notifications(command: Any, *, digests: bool = False) -> Any:
+    """Deliver notifications while a command runs, if there is a channel; `digests`: it is there all day."""
 
     def run_and_notify(services: Services, screen: Screen) -> Any:
         from worker.notifier import notifying
 
-        with notifying(services):
+        with notifying(services, digests=digests):
             return command(services, screen)
 
     return run_and_notify

@@ -97,7 +97,7 @@ def watch(
         once=once,
     )
     leave(
-        with_notifications(lambda services, screen: command.watch(services, options, screen)),
+        with_notifications(lambda services, screen: command.watch(services, options, screen), digests=not once),
         json_output=json_output,
         lang=lang,
     )

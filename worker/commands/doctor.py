@@ -151,7 +151,7 @@ def _test_channels(services: Services, screen: Screen) -> Finding:
     """Send a test through every channel."""
     texts = screen.texts
     notification = Notification(0, NotificationKind.TEST, time.time())
-    test = compose(notification, texts, batch=None, counts=None, codes={}, link="")
+    test = compose(notification, texts, live=services.settings.live, of=None)
 
     def failure(channel: Channel) -> str:
         try:

@@ -9,11 +9,10 @@ from typing import Any
 
 from rich.text import Text
 
-from tasks import reason_texts
 from tasks.errors import SettingsError
 from tasks.operations import find as finding
 from tasks.operations import open_work
-from tasks.operations.open_work import OpenGroup
+from tasks.reports.open_groups import OpenGroup
 from tasks.reports.recommendations import title_of
 from tasks.services import Services
 from worker import terminal
@@ -44,14 +43,13 @@ def list_open(
 
 
 def _print_group(screen: Screen, group: OpenGroup) -> None:
-    lang, texts = screen.texts.lang, screen.texts
+    texts = screen.texts
     age = texts.duration(max(0.0, time.time() - group.since))
     head = texts(
         "open_group", title=title_of(group.key, texts), count=group.rows, state=texts(f"state_{group.key.state}")
     )
     screen.console.print(Text(head, style="bold"), soft_wrap=True)
-    hint = reason_texts.hint(group.example, lang, group.situation)
-    screen.console.print(Text(f"  {hint}"))
+    screen.console.print(Text(f"  {group.hint(screen.texts.lang)}"))
     lines = [texts("open_line", batch=batch, line=line, customer=customer) for batch, line, customer in group.lines]
     if more := group.rows - len(lines):
         lines.append(texts("open_more", count=more))

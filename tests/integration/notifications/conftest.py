@@ -43,8 +43,15 @@ def start_notifier() -> Iterator[Any]:
     """Start a notifier that delivers at once; it ends with the test."""
     started: list[Notifier] = []
 
-    def start(services: Services) -> Notifier:
-        new = Notifier(services, open_channels(services.settings), settle_seconds=0.0, look_seconds=0.02)
+    def start(services: Services, *, digests: bool = False) -> Notifier:
+        new = Notifier(
+            services,
+            open_channels(services.settings),
+            digests=digests,
+            settle_seconds=0.0,
+            look_seconds=0.02,
+            attend_seconds=0.1,
+        )
         new.start()
         started.append(new)
         return new

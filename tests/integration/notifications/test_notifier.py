@@ -38,9 +38,8 @@ def test_mail_webhook_and_command_each_receive_it_once(services_with: Any, start
         (mailed,) = mail.texts()
         (posted,) = webhook.posted
         (received,) = received_by_hook(tmp_path)
-    assert mailed.startswith("Finished: f.csv (Batch 1, test)")
-    assert "0 of 1,234 created; 1,234 need attention" in mailed
-    assert "1,234 × " in mailed
+    assert mailed.startswith("[onboard TEST] f.csv: 0 of 1,234 created; 1,234 need attention\n")
+    assert "1,234 rows: " in mailed
     assert "(missing_value)" in mailed
     assert "onboard report 1" in mailed
     assert posted["path"] == f"/hooks/{TOKEN}"
@@ -80,7 +79,7 @@ def test_the_words_are_japanese_if_people_want_that_and_the_link_is_the_address_
     first, second = received_by_hook(tmp_path)
     assert first["verdict"] == "2 件中 0 件を登録しました、要対応 2 件"
     assert first["link"] == "https://reports.example/onboard/1"
-    assert first["title"].startswith("完了：f.csv（バッチ 1、テスト）")
+    assert first["title"] == "【onboard テスト】f.csv：2 件中 0 件を登録しました、要対応 2 件"
     assert second["event"] == "nothing_arrived"
     assert "2026-11-26 02:00" in second["text"]
 
