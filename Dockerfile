@@ -11,6 +11,7 @@ COPY tasks /src/tasks
 COPY worker /src/worker
 COPY simulator /src/simulator
 COPY sample_data/clean.csv /src/sample_data/clean.csv
+COPY deploy/sbom.cdx.json /src/deploy/sbom.cdx.json
 # Nothing but the checked wheels can be installed.
 RUN python -m venv --without-pip /opt/onboard \
  && pip --python /opt/onboard/bin/python install --no-cache-dir --no-index --find-links /wheels "/src[postgres,simulator]"

@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: wheel help install secrets demo test resilience mutants bench check lock tools clean
+.PHONY: sbom wheel help install secrets demo test resilience mutants bench check lock tools clean
 
 help:            ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1|/p' Makefile | column -t -s '|'
@@ -38,6 +38,9 @@ resilience: install ## every disaster, and searches at full length; notes which 
 
 mutants: install    ## break what the guarantees rest on, place by place: do the tests notice?
 	@$(BIN)/python tests/mutants.py
+
+sbom: install    ## deploy/sbom.cdx.json: what an installation consists of, with licences
+	$(BIN)/python deploy/sbom.py
 
 wheel: install   ## dist/: the wheel, built with the locked tools
 	@rm -rf dist

@@ -20,7 +20,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     source = tmp_path_factory.mktemp("source")
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
-    for name in ("tasks", "worker", "simulator", "sample_data"):
+    for name in ("tasks", "worker", "simulator", "sample_data", "deploy"):
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
     subprocess.run(
         [sys.executable, "-m", "hatchling", "build", "-t", "wheel"], cwd=source, check=True, capture_output=True
@@ -60,6 +60,7 @@ def test_nothing_that_is_data_is_missing_in_the_wheel(wheel: Path) -> None:
     }
     assert needed <= packed
     assert "worker/sample.csv" in packed
+    assert any(name.endswith(".dist-info/sboms/sbom.cdx.json") for name in packed)
     assert {name.partition("/")[0] for name in packed if ".dist-info" not in name} == {"tasks", "worker", "simulator"}
 
 
