@@ -12,6 +12,7 @@ ledger           the ledger as a whole: opened, made, upgraded, closed
 scope            what every part is given: database, account, whose batches these are
 engine           one database: connections, transactions, the clock that leases are measured by
 timeouts         how long a server may be silent
+write_lock       one writer at a time, on SQLite: a lock file
 postgres         PostgreSQL: every call ends, every transaction has limits, only a server that writes is used
 memory           is it the ledger of before, and as new: its id, its counter, and their copy in the home
 schema           tables and constraints, the same on SQLite and PostgreSQL

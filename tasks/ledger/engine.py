@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -34,6 +32,7 @@ from tasks.error_texts import Said, Words, system_reason
 from tasks.errors import LedgerError
 from tasks.ledger.memory import Memory, copy_of
 from tasks.ledger.timeouts import ANSWER_SECONDS, Timeouts
+from tasks.ledger.write_lock import WriteLock
 
 #: What drivers raise for a value that the database cannot hold: a NUL, a lone surrogate, a number that is too large.
 BAD_VALUES = (DataError, UnicodeError, OverflowError)
@@ -54,7 +53,7 @@ class LedgerEngine:
         #: `insert` of the database's own dialect, which knows `on_conflict_do_nothing`.
         self.insert: Any = sqlite.insert if self.is_sqlite else postgresql.insert
         self._engine, self._patience = engine, patience
-        self._lock_path, self._lock = lock_path, threading.Lock()
+        self._write_lock = None if lock_path is None else WriteLock(lock_path, patience)
         self._ahead = 0.0  # how far the ledger's clock is ahead of this machine's
         self._compared_until = 0.0
         self._compiled: dict[Update, SQLCompiler] = {}
@@ -174,9 +173,8 @@ class LedgerEngine:
         seen = None
         self._compare_clocks_if_due()
         with contextlib.ExitStack() as stack, _ledger_errors():
-            if self.is_sqlite:
-                stack.enter_context(self._lock)
-                stack.enter_context(_file_lock(self._lock_path))
+            if self._write_lock is not None:
+                stack.enter_context(self._write_lock.held())
             connection = stack.enter_context(self._engine.connect().execution_options(writes=True))
             with connection.begin():
                 yield connection
@@ -215,7 +213,7 @@ class LedgerEngine:
     def end_frozen_sessions(self) -> int:
         """End the sessions of processes that fell asleep in a transaction, and return how many; their locks are free.
 
-        On SQLite nothing can be done: whoever is frozen with its lock file holds up all others on its machine.
+        On SQLite nobody else can: who is frozen with the lock file of a ledger keeps it, and the others say so.
         """
         if self.is_sqlite:
             return 0
@@ -250,16 +248,6 @@ def new_id(result: CursorResult[Any]) -> int:
     if result.inserted_primary_key is None:
         raise LedgerError("the ledger did not number a new line")
     return int(result.inserted_primary_key[0])
-
-
-@contextlib.contextmanager
-def _file_lock(path: Path | None) -> Iterator[None]:
-    if path is None:
-        yield
-        return
-    with path.open("ab") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield  # closing the file releases the lock
 
 
 @contextlib.contextmanager

@@ -29,6 +29,7 @@ from proxy import Proxy
 
 from tasks.errors import LedgerError
 from tasks.ledger import Ledger
+from tasks.models import BatchState
 from tasks.services import Services
 from tasks.settings import load_settings
 from worker.embedded_redis import EmbeddedRedis
@@ -120,6 +121,46 @@ def test_limits_hold_in_every_transaction_and_outside_of_none(postgres_url: str)
     with ledger.engine.sqlalchemy_engine.connect().execution_options(alone=True) as connection:
         assert connection.exec_driver_sql(show).scalar_one() == "0 0"
     ledger.close()
+
+
+def test_a_process_that_is_stopped_while_it_writes_to_sqlite_is_named_by_those_who_wait(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tasks.ledger.engine.ANSWER_SECONDS", 1.0)
+    url = f"sqlite:///{tmp_path / 'ledger.db'}"
+    ledger = Ledger.open(url)
+    batch = running_batch(ledger, 10)
+    program = """
+import fcntl, sys, time
+with open(sys.argv[1], "ab") as file:
+    fcntl.flock(file, fcntl.LOCK_EX)
+    print("has it", flush=True)
+    time.sleep(60)
+"""
+    holder = subprocess.Popen([sys.executable, "-c", program, tmp_path / "ledger.db.lock"], stdout=subprocess.PIPE)
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == b"has it\n"
+    holder.send_signal(signal.SIGSTOP)
+    started = time.monotonic()
+    waiting = [threading.Thread(target=expect_late, args=(ledger, holder.pid)) for _ in range(3)]
+    for thread in waiting:
+        thread.start()
+    for thread in waiting:
+        thread.join(20)
+    assert time.monotonic() - started < 10
+    assert ledger.batches.get(batch).state is BatchState.RUNNING, "it can be read"
+    holder.kill()
+    holder.communicate(timeout=10)
+    assert len(ledger.leases.claim(whole(batch), new_worker(ledger).number)) == 10, "whoever gave up keeps nothing"
+    ledger.close()
+
+
+def expect_late(ledger: Ledger, holder: int) -> None:
+    """Write, which fails."""
+    with pytest.raises(
+        LedgerError, match=rf"kept the ledger from being written for 1 seconds \(process ({holder}|\?)\)"
+    ):
+        new_worker(ledger)
 
 
 @pytest.mark.resilience
