@@ -49,6 +49,12 @@ def sentence(stop: Stop | None, lang: str = "en") -> str:
     return text.format(**values)
 
 
+def templates() -> dict[str, list[str]]:
+    """Return the sentence of each code, with names in braces, in every language."""
+    stops: dict[str, list[str]] = _texts()["stop"]
+    return stops
+
+
 def stop_of_file(error: UnusableFile) -> Stop:
     """Return why the batch of a file that cannot be used has no rows."""
     return Stop(

@@ -35,6 +35,7 @@ follow_up        what became of created sources
 work_matching    which open rows the rows of a new batch take up
 open_work        rows that need a person, over all batches
 finder           rows by customer, source or reference
+listing          batches and rows page by page, for people who look through them
 audit_rows       what an audit compares with elepay
 acceptance       a ledger that somebody accepts as it is
 retention        personal data of batches that ended long ago
@@ -54,10 +55,11 @@ from tasks.ledger.follow_up import FollowUpRow, SourceLine, StatusObservation
 from tasks.ledger.held_sources import SharedSource
 from tasks.ledger.leases import MarkResult
 from tasks.ledger.ledger import Ledger
+from tasks.ledger.listing import BatchFilter, ListedRow, RowFilter
 from tasks.ledger.open_work import OpenCounts, OpenRow
 from tasks.ledger.outbox import ClaimedDelivery
 from tasks.ledger.queries import LookUpsToCome, Overview
-from tasks.ledger.resolution import UnclearRow
+from tasks.ledger.resolution import DoubtTimes, UnclearRow
 from tasks.ledger.sampling import SampledRow
 from tasks.models import ENDED_STATUSES, SETTLED_STATUSES
 
@@ -68,18 +70,22 @@ __all__ = [
     "SETTLED_STATUSES",
     "WATCH",
     "AuditedRow",
+    "BatchFilter",
     "ClaimedDelivery",
     "ClosedMethod",
     "ControlSource",
     "CustomerIndex",
+    "DoubtTimes",
     "FollowUpRow",
     "FoundRow",
     "Ledger",
+    "ListedRow",
     "LookUpsToCome",
     "MarkResult",
     "OpenCounts",
     "OpenRow",
     "Overview",
+    "RowFilter",
     "SampledRow",
     "SharedSource",
     "SourceLine",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import orjson
-from sqlalchemy import Connection, Row, Select, and_, delete, exists, insert, or_, select
+from sqlalchemy import ColumnElement, Connection, Row, Select, and_, delete, exists, insert, or_, select
 
 from tasks.errors import LedgerError
 from tasks.ledger.engine import new_id
@@ -100,6 +100,12 @@ class Batches(LedgerPart):
         """Return the newest batches, newest first."""
         with self.engine.read() as connection:
             return [_batch(row) for row in connection.execute(self._all.order_by(batches.c.id.desc()).limit(limit))]
+
+    def matching(self, wanted: ColumnElement[bool], limit: int) -> list[Batch]:
+        """Return the batches of which a condition is true, newest first."""
+        query = self._all.where(wanted).order_by(batches.c.id.desc()).limit(limit)
+        with self.engine.read() as connection:
+            return [_batch(row) for row in connection.execute(query)]
 
     def unfinished(self, limit: int = 50) -> list[Batch]:
         """Return the batches of this account that have not come to their end, oldest first."""

@@ -24,6 +24,7 @@ from tasks.ledger.history import History
 from tasks.ledger.insert_rows import InsertRows
 from tasks.ledger.leases import Leases
 from tasks.ledger.lifecycle import Lifecycle
+from tasks.ledger.listing import Listing
 from tasks.ledger.memory import Seen, name_ledger
 from tasks.ledger.open_work import OpenWork
 from tasks.ledger.outbox import Outbox
@@ -64,6 +65,7 @@ class Ledger:
             scope, self.dispatch, self.held_sources, self.sampling, self.history, self.outbox, self.open_work
         )
         self.finder = Finder(scope)
+        self.listing = Listing(scope, self.batches)
         self.rows = InsertRows(scope)
         self.workers = WorkerLeases(scope)
         self.leases = Leases(scope, self.workers, OutcomeWrites(scope, self.held_sources))

@@ -38,6 +38,14 @@ class UnclearRow(NamedTuple):
     sent_at: float | None
 
 
+class DoubtTimes(NamedTuple):
+    """When what happened that put a row in doubt."""
+
+    sent_at: float | None
+    ended_at: float | None  #: when its request ended, whose outcome is unclear
+    absent_at: float | None  #: when a complete list first lacked its source since then
+
+
 @dataclass(frozen=True, slots=True)
 class Resolution(LedgerPart):
     """Rows that wait for the decision of a person."""
@@ -79,12 +87,28 @@ class Resolution(LedgerPart):
         return None if found is None else (int(found.record), int(found.line))
 
     def customer_of(self, batch_id: int, record: int) -> str:
-        """Return the customer id of a record."""
+        """Return the customer id of a record; "" if it has none, or it was dropped."""
         query = select(rows.c.customer_id).where(rows.c.batch_id == batch_id, rows.c.record == record)
         with self.engine.read() as connection:
-            return str(connection.execute(query).scalar_one())
+            return str(connection.execute(query).scalar_one() or "")
 
-    def resolve(self, batch_id: int, record: int, state: RowState, *, source_id: str | None, who: str) -> None:
+    def doubt_times(self, batch_id: int, record: int) -> DoubtTimes:
+        """Return when a row was sent, and what was seen since."""
+        query = select(rows.c.sent_at, rows.c.ended_at, rows.c.absent_at)
+        with self.engine.read() as connection:
+            found = connection.execute(query.where(rows.c.batch_id == batch_id, rows.c.record == record)).one()
+        return DoubtTimes(*found)
+
+    def resolve(
+        self,
+        batch_id: int,
+        record: int,
+        state: RowState,
+        *,
+        source_id: str | None,
+        who: str,
+        reason: str = "",
+    ) -> None:
         """Settle an unclear row by a person's word: created (with its source), waiting (send it again), or given up.
 
         A row that is given up stays `unclear` and keeps its identity: a source may exist, so no later file may bring
@@ -116,6 +140,7 @@ class Resolution(LedgerPart):
             if source_id is not None:
                 self.held_sources.refile(connection, source_id, Holder(batch_id, record, adopted=True))
             line = f"resolved: {values['code'] or state}" + (f", source {source_id}" if source_id else "")
+            line += f", because: {reason}" if reason else ""
             self.history.add(connection, batch_id, record, line, who)
             if state is RowState.WAITING:
                 self.dispatch.reopen(connection, batch_id)

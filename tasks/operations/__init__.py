@@ -15,6 +15,13 @@ retry                what may pass now is tried again
 resolve              an unclear row is settled by a person's word, after elepay was asked
 open_work            what needs a person over all batches, each row once; set aside
 find                 a customer, a source or a reference over all batches
+evidence             what elepay has of an unclear row now
+browse               batches and rows, page by page
+record_cells         the cells of some records of a file
+review_batch         what somebody has to see of a batch before they decide
+batch_pace           how fast a batch was sent and answered
+uploads              a file that somebody uploads: kept, checked, accepted
+upload_check         an uploaded file checked in a process of its own
 bulk_resolve         many unclear rows settled by a file of decisions
 show_row             one row and its history
 status               the newest batches, one batch, the fleet's rate

@@ -129,7 +129,7 @@ def gather(services: Services, batch: Batch, target: FileStore | None = None) ->
         finished_at=finished,
         requests_per_second=settings.requests_per_second or None,
         rows_per_second=round(sum(sent.values()) / seconds, 1) if seconds > 0 else None,
-        timeline=_timeline(ledger, batch.id, sent),
+        timeline=timeline_points(ledger, batch.id, sent),
         latency_histogram=histogram,
         warnings=tuple(FileWarning(*each) for each in batch.warnings),
         versions=program_versions(),
@@ -159,7 +159,7 @@ def _commands(batch: Batch, waits_for_approval: bool, target: FileStore) -> Comm
     )
 
 
-def _timeline(ledger: Ledger, batch_id: int, sent: Mapping[int, int]) -> tuple[TimelinePoint, ...]:
+def timeline_points(ledger: Ledger, batch_id: int, sent: Mapping[int, int]) -> tuple[TimelinePoint, ...]:
     """Return one point for each second in which something was sent or throttled."""
     throttled: dict[int, int] = {}
     for code in ("M005000", "http_429"):

@@ -14,6 +14,16 @@ from tasks.operations.find_record import FoundRecord, find_record
 from tasks.send.retry_policy import retrying_look_up
 from tasks.services import Services
 
+__all__ = [
+    "Resolved",
+    "SourceAnswer",
+    "UnclearRow",
+    "give_up",
+    "list_unclear",
+    "resolve_as_absent",
+    "resolve_as_created",
+]
+
 
 @dataclass(frozen=True, slots=True)
 class SourceAnswer:
@@ -52,23 +62,23 @@ def resolve_as_created(services: Services, batch_id: int, line: int, source_id: 
     return _resolved(services, batch_id, found, RowState.CREATED, who, source_id=source_id, answer=answer)
 
 
-def resolve_as_absent(services: Services, batch_id: int, line: int, *, who: str) -> Resolved:
-    """Say that a row has no source, and is to be sent again.
+def resolve_as_absent(services: Services, batch_id: int, line: int, *, who: str, reason: str = "") -> Resolved:
+    """Say that a row has no source, and is to be sent again; `reason` is for the history.
 
     A wrong word would make a second source, so elepay must list the customer's sources without it first. Raises
     LedgerError if elepay has the source or does not answer, or if the row does not wait for a person.
     """
     found = _found(services, batch_id, line)
     _require_absence(services, batch_id, found.record)
-    return _resolved(services, batch_id, found, RowState.WAITING, who)
+    return _resolved(services, batch_id, found, RowState.WAITING, who, reason=reason)
 
 
-def give_up(services: Services, batch_id: int, line: int, *, who: str) -> Resolved:
+def give_up(services: Services, batch_id: int, line: int, *, who: str, reason: str = "") -> Resolved:
     """Leave a row unclear for good; its identity is not sent by another file either, for its source may exist.
 
-    Raises LedgerError if the row does not wait for a person.
+    `reason` is for the history. Raises LedgerError if the row does not wait for a person.
     """
-    return _resolved(services, batch_id, _found(services, batch_id, line), RowState.UNCLEAR, who)
+    return _resolved(services, batch_id, _found(services, batch_id, line), RowState.UNCLEAR, who, reason=reason)
 
 
 def _found(services: Services, batch_id: int, line: int) -> FoundRecord:
@@ -87,8 +97,9 @@ def _resolved(
     *,
     source_id: str | None = None,
     answer: SourceAnswer | None = None,
+    reason: str = "",
 ) -> Resolved:
-    services.ledger.resolution.resolve(batch_id, found.record, state, source_id=source_id, who=who)
+    services.ledger.resolution.resolve(batch_id, found.record, state, source_id=source_id, who=who, reason=reason)
     batch_lifecycle.close_finished_batch(services.ledger, batch_id)
     return Resolved(batch_status(services, batch_id), found.record, found.line, state, answer)
 

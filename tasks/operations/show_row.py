@@ -18,6 +18,7 @@ class ShownRow:
     """A row as the reports show it, with its history, oldest first."""
 
     batch_id: int
+    customer_id: str  #: "": it was dropped (ONBOARD_KEEP_DAYS), or the row has none that can be read
     row: ReportRow
     situation: Situation  #: what a hint about it has to know
     history: tuple[Mapping[str, Any], ...]
@@ -27,7 +28,7 @@ def show_row(services: Services, batch_id: int, line: int) -> ShownRow:
     """Return the row on a physical line of a batch's file. Raises LedgerError if no record is there."""
     ledger = services.ledger
     record = find_record(services, batch_id, line).record
-    row = ledger.queries.report_row(batch_id, record)
+    row, customer_id = ledger.queries.report_row(batch_id, record), ledger.resolution.customer_of(batch_id, record)
     standing = batch_stands(services, ledger.batches.get(batch_id))
     situation = situation_of(row.state, needs_person=row.needs_person, batch_stands=standing, number=batch_id)
-    return ShownRow(batch_id, row, situation, tuple(ledger.history.lines(batch_id, record)))
+    return ShownRow(batch_id, customer_id, row, situation, tuple(ledger.history.lines(batch_id, record)))

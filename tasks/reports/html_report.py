@@ -21,6 +21,7 @@ from tasks import stop_texts
 from tasks.models import counted_as
 from tasks.reason_texts import title
 from tasks.reports.contents import ReportContents
+from tasks.reports.i18n import Texts
 from tasks.reports.latency_chart import bars
 from tasks.reports.run_facts import run_facts, state_counts, warnings_in_words
 from tasks.reports.timeline_chart import Timeline, timeline
@@ -66,7 +67,7 @@ def render(contents: ReportContents, reports: Mapping[str, str]) -> str:
             methods=_methods(contents),
             states=[(state, name) for state, name, count in counts if count],
             run=run,
-            run_in_words=_in_words(run, contents) if run else "",
+            run_in_words=timeline_in_words(run, contents.texts) if run else "",
             latency=bars(contents.facts.latency_histogram),
             shown=contents.aggregates.shown,
             failures=contents.aggregates.failures,
@@ -87,11 +88,11 @@ def template_environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["commands"] = _commands
+    environment.filters["commands"] = commands_marked
     return environment
 
 
-def _commands(text: str) -> Markup:
+def commands_marked(text: str) -> Markup:
     """Return text as HTML, with what stands in backticks as something to type."""
     pieces = text.split("`")
     if len(pieces) % 2 == 0:  # a backtick without a second one
@@ -157,9 +158,8 @@ def _methods(contents: ReportContents) -> list[MethodLine]:
     return sorted(lines, key=lambda line: (-line.total, line.method))[:_MOST_METHODS]
 
 
-def _in_words(run: Timeline, contents: ReportContents) -> str:
+def timeline_in_words(run: Timeline, texts: Texts) -> str:
     """Return what the timeline shows, for those who do not see it."""
-    texts = contents.texts
     values: dict[str, Any] = {
         "start": texts.time(run.steps[0].at, "%H:%M:%S"),
         "end": texts.time(run.end, "%H:%M:%S"),

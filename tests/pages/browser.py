@@ -103,9 +103,17 @@ class Browser:
 
     @contextmanager
     def page(
-        self, path: Path, *, width: int = 1280, height: int = 900, dark: bool = False, media: str = "screen"
+        self,
+        path: Path | str,
+        *,
+        width: int = 1280,
+        height: int = 900,
+        dark: bool = False,
+        media: str = "screen",
+        lang: str = "",
+        scripts: bool = True,
     ) -> Iterator[Page]:
-        """Open a file as a person would see it."""
+        """Open a file, or an address, as a person would see it who reads `lang` first."""
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
         session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         page = Page(self, session)
@@ -116,10 +124,12 @@ class Browser:
         )
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         page.call("Emulation.setEmulatedMedia", media=media, features=[scheme])
-        self.events.clear()
+        if lang:
+            page.call("Network.setExtraHTTPHeaders", headers={"Accept-Language": lang})
+        if not scripts:
+            page.call("Emulation.setScriptExecutionDisabled", value=True)
         try:
-            page.call("Page.navigate", url=path.absolute().as_uri())
-            self.wait_for("Page.loadEventFired")
+            page.open(path if isinstance(path, str) else path.absolute().as_uri())
             yield page
         finally:
             self.call("Target.closeTarget", targetId=target)
@@ -135,6 +145,18 @@ class Page:
     def call(self, method: str, **parameters: Any) -> dict[str, Any]:
         """Call a method of the debugging protocol on this page."""
         return self._browser.call(method, self._session, **parameters)
+
+    def open(self, address: str) -> None:
+        """Go to an address, and wait until it is there."""
+        self._browser.events.clear()
+        self.call("Page.navigate", url=address)
+        self._browser.wait_for("Page.loadEventFired")
+
+    def leave_by(self, expression: str) -> None:
+        """Do something that leads to another page, and wait until that is there."""
+        self._browser.events.clear()
+        self.value(expression)
+        self._browser.wait_for("Page.loadEventFired")
 
     def value(self, expression: str) -> Any:
         """Return what a JavaScript expression comes to; it runs beside the page, whose policy does not bind it."""

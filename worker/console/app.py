@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from http import HTTPStatus
 
 import structlog
@@ -13,8 +14,9 @@ from starlette.responses import Response
 
 from tasks.errors import OnboardingError
 from tasks.services import Services
+from worker.console.kept_answers import KeptAnswers
 from worker.console.page_texts import page, texts_of
-from worker.console.pages import static, tonight
+from worker.console.pages import batch, batches, decide, find, me, open_work, rows, static, tonight, upload
 from worker.console.people import NotAllowed, Person, Role
 from worker.console.safety.strangers import EverybodyLooks
 from worker.failures import failure_of
@@ -22,11 +24,14 @@ from worker.failures import failure_of
 log = structlog.get_logger("onboard")
 
 
-def build_app(services: Services) -> Starlette:
-    """Return the application that shows what these services know."""
+_PAGES = (tonight, batches, batch, rows, decide, find, open_work, upload, me, static)
+
+
+def build_app(services: Services, middleware: Sequence[Middleware] = (Middleware(EverybodyLooks),)) -> Starlette:
+    """Return the application that shows what these services know; `middleware` says who asks."""
     app = Starlette(
-        routes=[route for pages in (tonight, static) for route in pages.ROUTES],
-        middleware=[Middleware(EverybodyLooks)],
+        routes=[route for pages in _PAGES for route in pages.ROUTES],
+        middleware=middleware,
         exception_handlers={
             HTTPException: _no_such_page,
             NotAllowed: _not_allowed,
@@ -35,6 +40,7 @@ def build_app(services: Services) -> Starlette:
         },
     )
     app.state.services = services
+    app.state.kept = KeptAnswers()
     return app
 
 
@@ -57,7 +63,10 @@ def _not_allowed(request: Request, error: Exception) -> Response:
 
 def _refused(request: Request, error: Exception) -> Response:
     sentence = failure_of(error).message.in_language(texts_of(request).lang)
-    return _sorry(request, HTTPStatus.CONFLICT, sentence)
+    if request.method == "POST":
+        return _sorry(request, HTTPStatus.CONFLICT, sentence)
+    out_of_reach = error.__cause__ is not None  # what a driver or the system has raised
+    return _sorry(request, HTTPStatus.SERVICE_UNAVAILABLE if out_of_reach else HTTPStatus.NOT_FOUND, sentence)
 
 
 def _failed(request: Request, error: Exception) -> Response:

@@ -15,10 +15,15 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from tasks.reason_texts import LANGUAGES
+import tasks.reports
+from tasks.models import counted_as
+from tasks.reason_texts import LANGUAGES, hint, title
+from tasks.reports.html_report import commands_marked
 from tasks.reports.i18n import Texts
+from tasks.reports.recommendations import title_of
 from tasks.services import Services
-from worker.console.people import Role
+from worker.console.kept_answers import KeptAnswers
+from worker.console.people import Person, Role, masked
 
 #: The cookie that keeps the language somebody chose; it says nothing about them.
 LANGUAGE_COOKIE = "onboard_lang"
@@ -29,6 +34,18 @@ def services_of(request: Request) -> Services:
     """Return what this console works with."""
     services: Services = request.app.state.services
     return services
+
+
+def kept_of(request: Request) -> KeptAnswers:
+    """Return the answers that this console keeps for a moment."""
+    kept: KeptAnswers = request.app.state.kept
+    return kept
+
+
+def person_of(request: Request) -> Person:
+    """Return who asks."""
+    person: Person = request.state.person
+    return person
 
 
 def texts_of(request: Request) -> Texts:
@@ -56,15 +73,17 @@ def page(request: Request, template: str, *, status: int = HTTPStatus.OK, **valu
         .get_template(template)
         .render(
             t=texts,
-            person=request.state.person,
+            person=person_of(request),
+            masked=lambda text: masked(person_of(request), text),
             Role=Role,
             live=services_of(request).settings.live,
             address=services_of(request).account.address,
             path=request.url.path,
             other_language=_in_other_language(request, texts.lang),
             now=time.time(),
+            state_class=counted_as,
             said=f"said_{said}" if f"said_{said}" in _console_texts() else "",
-            said_count=_whole_number(request.query_params.get("count")),
+            said_count=whole_number(request.query_params.get("count")),
             **values,
         )
     )
@@ -81,19 +100,24 @@ def page(request: Request, template: str, *, status: int = HTTPStatus.OK, **valu
     return response
 
 
-def back_to(path: str, said: str, **values: object) -> Response:
+def back_to(request: Request, path: str, said: str, **values: object) -> Response:
     """Send somebody back to a page after what they did, with a message: the text `said_SAID`."""
+    kept_of(request).forget()
     query = urlencode({"said": said, **values})
     return RedirectResponse(f"{path}?{query}", HTTPStatus.SEE_OTHER)
 
 
 def _in_other_language(request: Request, lang: str) -> str:
-    """Return the address of the same page in the other language."""
+    """Return the address of the same page in the other language, relative to it: no path can lead elsewhere."""
+    kept = [
+        (name, value) for name, value in request.query_params.multi_items() if name not in ("lang", "said", "count")
+    ]
     other = next(each for each in LANGUAGES if each != lang)
-    return str(request.url.include_query_params(lang=other).replace(scheme="", netloc=""))
+    return f"?{urlencode([*kept, ('lang', other)])}"
 
 
-def _whole_number(text: str | None) -> int:
+def whole_number(text: str | None) -> int:
+    """Return a number that somebody has typed or a link carries; 0 for whatever is none."""
     return int(text) if text and text.isascii() and text.isdigit() and len(text) < 10 else 0
 
 
@@ -104,10 +128,14 @@ def _console_texts() -> Mapping[str, list[str]]:
 
 @cache
 def _environment() -> Environment:
-    return Environment(
-        loader=FileSystemLoader(Path(__file__).with_name("templates")),
+    reports = Path(tasks.reports.__file__).parent  # bars and charts are the same as in the reports
+    environment = Environment(
+        loader=FileSystemLoader([Path(__file__).with_name("templates"), reports]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["commands"] = commands_marked
+    environment.globals.update(title_of=title_of, title=title, hint=hint)
+    return environment

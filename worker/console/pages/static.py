@@ -17,6 +17,8 @@ _STYLE, _SCRIPT = "text/css", "text/javascript"
 _FILES = {
     "report.css": (_REPORTS / "report.css", _STYLE),
     "console.css": (_OWN / "console.css", _STYLE),
+    "console.js": (_OWN / "console.js", _SCRIPT),
+    "htmx-4.0.1.min.js": (_OWN / "htmx-4.0.1.min.js", _SCRIPT),
 }
 
 

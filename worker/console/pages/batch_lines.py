@@ -1,0 +1,83 @@
+"""What lists of batches show of each: its counts, its headline, when it will be done."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from starlette.requests import Request
+
+from tasks import stop_texts
+from tasks.models import Batch, BatchState
+from tasks.operations.batch_status import BatchStatus, batch_status
+from tasks.operations.review_batch import Forecast, forecast
+from tasks.reports.html_report import Part, parts
+from tasks.reports.i18n import Texts
+from tasks.reports.recommendations import Headline, Standing, verdict
+from worker.console.page_texts import kept_of, services_of, texts_of
+
+#: Our words for the lines of the reconciliation.
+COUNTED = ("created", "skipped", "invalid", "refused", "unclear", "open")
+
+
+class BatchLine(NamedTuple):
+    """One batch of a list."""
+
+    batch: Batch
+    status: BatchStatus
+    counts: list[tuple[str, str, int]]  #: our word for the state, its name for people, rows
+    parts: list[Part]  #: of its bar
+    why: str  #: why it does not go on
+    forecast: Forecast | None
+
+    @property
+    def is_unusable(self) -> bool:
+        """True of a file that could not be read: it has no rows."""
+        return self.batch.state is BatchState.UNUSABLE
+
+
+def status_of(request: Request, batch_id: int) -> BatchStatus:
+    """Return a batch with its counts, at most a moment old."""
+    services = services_of(request)
+    return kept_of(request).get(("status", batch_id), lambda: batch_status(services, batch_id, count_skipped=True))
+
+
+def lines_of(request: Request, batches: Iterable[Batch]) -> list[BatchLine]:
+    """Return the lines of some batches."""
+    return [line_of(request, status_of(request, batch.id)) for batch in batches]
+
+
+def line_of(request: Request, status: BatchStatus) -> BatchLine:
+    """Return what is shown of one batch."""
+    texts = texts_of(request)
+    counts = counts_of(status, texts)
+    why = stop_texts.sentence(status.batch.stop, texts.lang)
+    return BatchLine(status.batch, status, counts, parts(counts), why, forecast(services_of(request), status))
+
+
+def counts_of(status: BatchStatus, texts: Texts) -> list[tuple[str, str, int]]:
+    """Return the lines of the reconciliation."""
+    return [(state, texts(f"state_{state}"), int(getattr(status.counts, state))) for state in COUNTED]
+
+
+def headline_of(status: BatchStatus, texts: Texts) -> Headline:
+    """Return how a batch stands, in the words of its reports."""
+    standing = Standing(number=status.batch.id, skipped=status.skipped, work=status.work, listed_below=False)
+    return verdict(status.batch.state, status.counts, texts, standing)
+
+
+def forecast_in_words(found: Forecast | None, texts: Texts) -> str:
+    """Return when a batch will be done, in words; nothing for one that does not run."""
+    if found is None:
+        return ""
+    if found.goes_on_at is not None:
+        return texts("forecast_night", count=found.rows, time=texts.time(found.goes_on_at, texts("time_minute_zone")))
+    if found.seconds is None or found.rate is None:
+        return texts("forecast_without_limit", count=found.rows)
+    return texts(
+        "forecast",
+        count=found.rows,
+        rate=texts.rate(found.rate),
+        time=texts.time(time.time() + found.seconds, texts("time_minute_zone")),
+    )
