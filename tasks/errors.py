@@ -6,7 +6,8 @@
     ├── SettingsError            stop at the start; the message names the setting
     ├── UnusableFile             reject the file as a whole; the message says where and what to do
     ├── LedgerError              the ledger is not usable (missing, newer than the code, locked)
-    │   └── LedgerReplaced       it is another one, or older, than before: send nothing, ask a person
+    │   ├── LedgerReplaced       it is another one, or older, than before: send nothing, ask a person
+    │   └── SecondPersonNeeded   somebody else has to do it (four eyes): nothing was done
     ├── RateLimitUnavailable     Redis is gone: send nothing, keep the rows
     └── ElepayError              elepay, or the way to it, did not create the source
         ├── NotSent              certainly never executed: try again
@@ -95,6 +96,10 @@ class LedgerError(OnboardingError):
 
 class LedgerReplaced(LedgerError):
     """The ledger has forgotten what was sent: it is another one, or older, than was worked with before."""
+
+
+class SecondPersonNeeded(LedgerError):
+    """Somebody else has to do this, or somebody whom the program knows (ONBOARD_FOUR_EYES)."""
 
 
 class RateLimitUnavailable(OnboardingError):

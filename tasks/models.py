@@ -65,6 +65,7 @@ class StopCode(StrEnum):
     INTERRUPT = "interrupt"  #: Ctrl-C or SIGTERM ended the command that ran it
     DEADLINE = "deadline"  #: its time was over
     CANARY = "canary"  #: its canary rows have run: `onboard approve`
+    APPROVAL = "approval"  #: none of its rows is sent before somebody approves it (ONBOARD_FOUR_EYES)
     BREAKER = "breaker"  #: too many of the last answers were refusals
     FORGOTTEN = "forgotten"  #: elepay has sources of its new rows that the ledger does not know
     GUARD = "guard"  #: its first answers all say "does not exist"
@@ -86,6 +87,16 @@ class StopCode(StrEnum):
     REHEARSAL = "rehearsal"  #: a rehearsal was interrupted; never stored
     COMMAND_ENDED = "command_ended"  #: the command that sent it has ended; only in notifications
     UNATTENDED = "unattended"  #: nobody takes its rows; only in notifications
+
+
+#: `Batch.canary` of a batch none of whose rows is sent before somebody approves it.
+HOLDS_ALL = -1
+
+
+class ShellName(str):
+    """The name of a user of a machine, `user@host`: nobody that is known, unless ONBOARD_SHELL_NAMES says who it is."""
+
+    __slots__ = ()
 
 
 class Stop(NamedTuple):
@@ -260,7 +271,14 @@ class Batch:
     is_worked_on: bool = False  #: its command, or else a fleet or a watcher, is at work for it
     verify: bool = False  #: its rows are looked up before they are sent
     dropped_at: float | None = None  #: when its file and personal data were dropped (ONBOARD_KEEP_DAYS)
-    canary: int = 0  #: last record that runs before a person approves the rest; 0: none, or approved
+    #: Last record that runs before a person approves the rest; 0: none, or approved; `HOLDS_ALL`: no record does.
+    canary: int = 0
+    who: str = ""  #: who gave the command that accepted it
+    person: str = (
+        ""  #: that person, as four eyes compare them (`operations.four_eyes.person_key`); "": nobody that is known
+    )
+    four_eyes: bool = False  #: two people stand behind it: who brought it does not decide about it alone
+    first_approver: str = ""  #: of two who have to approve it, the one who has
     warnings: tuple[tuple[Any, ...], ...] = ()  #: (code, column, count, first line, detail) of each oddity of the file
 
     @property

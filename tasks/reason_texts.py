@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from tasks.error_texts import Words
 from tasks.errors import UnusableFile
-from tasks.models import OPEN_STATES, Batch, BatchState, Reason, RowState, StopCode
+from tasks.models import HOLDS_ALL, OPEN_STATES, Batch, BatchState, Reason, RowState, StopCode
 
 #: In the order in which `reason_texts.toml` lists them.
 LANGUAGES = ("en", "ja")
@@ -55,6 +55,7 @@ class Situation(NamedTuple):
 _GO_ON = {
     "stopped": "onboard resume {batch}",
     "canary": "onboard approve {batch}",
+    "approval": "onboard approve {batch}",
     "forgotten": "onboard resume {batch} --verify-first",
 }
 _NOWHERE = Situation()
@@ -66,6 +67,8 @@ def stands(batch: Batch, *, waits_for_approval: bool = False) -> str:
     `waits_for_approval` is `Ledger.waits_for_approval`: whatever has paused it then, only `onboard approve` works.
     """
     match batch.state:
+        case BatchState.PAUSED if batch.canary == HOLDS_ALL:
+            return "approval"
         case BatchState.READING | BatchState.RUNNING:
             return "running"
         case BatchState.PAUSED if waits_for_approval or batch.stop_code is StopCode.CANARY:

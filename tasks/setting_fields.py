@@ -162,6 +162,19 @@ class SettingFields(BaseSettings):
         " (as it is).",
     )
 
+    # people that decide
+    four_eyes: bool = _field(
+        "ONBOARD_FOUR_EYES",
+        False,
+        "Every batch waits until somebody else than who brought it has approved it, at most ONBOARD_CANARY rows"
+        " excepted.",
+    )
+    shell_names: Names = _field(
+        "ONBOARD_SHELL_NAMES",
+        (),
+        "Which person a user of a machine is, for ONBOARD_FOUR_EYES: taro@pay1=taro.yamada, comma-separated.",
+    )
+
     # the night
     not_before: str = _field(
         "ONBOARD_NOT_BEFORE",
@@ -229,6 +242,60 @@ class SettingFields(BaseSettings):
         le=65_535,
     )
     metrics_host: str = _field("ONBOARD_METRICS_HOST", "127.0.0.1", "The address of that port.")
+
+    # the review console
+    console_url: str = _field(
+        "ONBOARD_CONSOLE_URL",
+        "",
+        "Where browsers reach the console, besides loopback: https://review.example.jp; other names are refused.",
+    )
+    console_socket: str = _field(
+        "ONBOARD_CONSOLE_SOCKET", "", "A socket file on which the console is served, instead of an address and a port."
+    )
+    console_upload_megabytes: int = _field(
+        "ONBOARD_CONSOLE_UPLOAD_MEGABYTES", 300, "The largest file that the console takes.", ge=1, le=10_000
+    )
+    console_sign_in: Literal["password", "proxy", "oidc"] = _field(
+        "ONBOARD_CONSOLE_SIGN_IN",
+        "password",
+        "How people sign in: password (`onboard console add-user`), proxy (it names them) or oidc (OpenID Connect).",
+    )
+    console_viewers: Names = _field(
+        "ONBOARD_CONSOLE_VIEWERS", (), "Groups whose members may look, with personal data masked, comma-separated."
+    )
+    console_operators: Names = _field(
+        "ONBOARD_CONSOLE_OPERATORS", (), "Groups whose members may also pause, cancel, retry and upload."
+    )
+    console_approvers: Names = _field(
+        "ONBOARD_CONSOLE_APPROVERS", (), "Groups whose members may also approve, resume and decide."
+    )
+    console_proxies: Names = _field(
+        "ONBOARD_CONSOLE_PROXIES", (), "Addresses or networks of the proxy that signs people in, comma-separated."
+    )
+    console_name_header: str = _field(
+        "ONBOARD_CONSOLE_NAME_HEADER", "X-Forwarded-User", "The header in which that proxy names somebody."
+    )
+    console_groups_header: str = _field(
+        "ONBOARD_CONSOLE_GROUPS_HEADER", "X-Forwarded-Groups", "The header in which it names their groups."
+    )
+    console_oidc_issuer: str = _field(
+        "ONBOARD_CONSOLE_OIDC_ISSUER", "", "The issuer of OpenID Connect, as it writes itself."
+    )
+    console_oidc_client_id: str = _field("ONBOARD_CONSOLE_OIDC_CLIENT_ID", "", "Under which id it knows the console.")
+    console_oidc_client_secret: SecretStr | None = _field(
+        "ONBOARD_CONSOLE_OIDC_CLIENT_SECRET", None, "The console's secret there, if it has one."
+    )
+    console_oidc_scopes: str = _field(
+        "ONBOARD_CONSOLE_OIDC_SCOPES", "profile", "Scopes besides openid that bring name and groups, with blanks."
+    )
+    console_oidc_name_claim: str = _field(
+        "ONBOARD_CONSOLE_OIDC_NAME_CLAIM",
+        "preferred_username",
+        "The claim with somebody's name; it must name one person for ever.",
+    )
+    console_oidc_groups_claim: str = _field(
+        "ONBOARD_CONSOLE_OIDC_GROUPS_CLAIM", "groups", "The claim with their groups; without it nobody gets in."
+    )
 
     # notifications
     notify_urls: SecretStr | None = _field(

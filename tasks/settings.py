@@ -46,10 +46,28 @@ class Settings(SettingFields):
     former_home: Path | None = None
     former_drop_folder: Path | None = None
 
-    @field_validator("encodings", "extra_payment_methods", "extra_resources", mode="before")
+    @field_validator("encodings", "extra_payment_methods", "extra_resources", "shell_names", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
-        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+        return _parts(value)
+
+    @field_validator("console_viewers", "console_operators", "console_approvers", "console_proxies", mode="before")
+    @classmethod
+    def _split_console(cls, value: object) -> object:
+        return _parts(value)
+
+    @field_validator("console_url", "console_oidc_issuer")
+    @classmethod
+    def _encrypted(cls, value: str) -> str:
+        if not value:
+            return value
+        parts = _split_url(value)
+        near = parts.hostname in ("localhost", "::1") or (parts.hostname or "").startswith("127.")
+        if parts.scheme != "https" and not (parts.scheme == "http" and near):
+            raise BadValue("must start with https:// (plain http only on loopback)")
+        if not parts.hostname or parts.username or parts.password or parts.query or parts.fragment:
+            raise BadValue("must be an address such as https://review.example.jp, without user, query or fragment")
+        return value
 
     @field_validator("follow_up_hours", mode="before")
     @classmethod
@@ -61,6 +79,16 @@ class Settings(SettingFields):
     def _gaps(cls, value: tuple[float, ...]) -> tuple[float, ...]:
         if not value or not all(0 < hours < 10_000 for hours in value):
             raise BadValue("must be hours above 0, comma-separated, e.g. 1,6,24,72,168")
+        return value
+
+    @field_validator("shell_names")
+    @classmethod
+    def _pairs_of_names(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        pairs = [pair.split("=", 1) for pair in value]
+        if not all(len(pair) == 2 and "@" in pair[0] and all(map(str.strip, pair)) for pair in pairs):
+            raise BadValue("must be pairs such as taro@pay1=taro.yamada, comma-separated")
+        if len({shell.strip() for shell, _ in pairs}) < len(pairs):
+            raise BadValue("names a user of a machine twice")
         return value
 
     @field_validator("encodings")
@@ -111,7 +139,7 @@ class Settings(SettingFields):
             raise BadValue("its words cannot be told apart: {why}", why=Words(error)) from None
         return value
 
-    @field_validator("redis_url", "ledger_url", "notify_urls", mode="before")
+    @field_validator("redis_url", "ledger_url", "notify_urls", "console_oidc_client_secret", mode="before")
     @classmethod
     def _empty_is_none(cls, value: object) -> object:
         return value or None
@@ -168,6 +196,12 @@ class Settings(SettingFields):
     def window(self) -> Window:
         """When sending is allowed."""
         return Window.of(self.not_before, self.until, self.time_zone)
+
+    @property
+    def people_of_shells(self) -> dict[str, str]:
+        """User of a machine (`user@host`) -> name of the person."""
+        pairs = (pair.split("=", 1) for pair in self.shell_names)
+        return {shell.strip(): person.strip() for shell, person in pairs}
 
     @property
     def address(self) -> str:
@@ -316,6 +350,10 @@ def _user_home(environment: Mapping[str, str]) -> Path:
             " folder for the ledger, accepted files and reports"
         )
     return home
+
+
+def _parts(value: object) -> object:
+    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
 
 def _shown(value: str) -> str:

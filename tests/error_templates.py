@@ -15,6 +15,7 @@ TAKERS = frozenset(
         "LedgerReplaced",
         "OnboardingError",
         "RateLimitUnavailable",
+        "SecondPersonNeeded",
         "Sentence",
         "SettingsError",
         "UnwritableValue",

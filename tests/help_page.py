@@ -42,7 +42,7 @@ def page(*, japanese: bool = False) -> str:
 
 def _commands(command: click.Command, words: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], click.Command]]:
     children = getattr(command, "commands", {})
-    if not children:
+    if not children or (command.callback and getattr(command, "invoke_without_command", False)):
         yield words, command
     for name in sorted(children):
         yield from _commands(children[name], (*words, name))

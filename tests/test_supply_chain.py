@@ -17,7 +17,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 SBOM: dict[str, Any] = json.loads((ROOT / "deploy" / "sbom.cdx.json").read_text("utf-8"))
 #: Whoever installs the program may do so under each of these, and pass it on inside of a company or in an image.
 LICENCES = {
-    *("MIT", "BSD-2-Clause", "BSD-3-Clause", "0BSD", "Apache-2.0", "ISC", "PSF-2.0", "Zlib", "CC0-1.0"),
+    *("MIT", "MIT-0", "BSD-2-Clause", "BSD-3-Clause", "0BSD", "Apache-2.0", "ISC", "PSF-2.0", "Zlib", "CC0-1.0"),
     *("MPL-2.0", "LGPL-3.0-only"),  # for changes to their own files only; we change none
 }
 

@@ -6,8 +6,10 @@ import os
 import pwd
 import socket
 
+from tasks.models import ShellName
 
-def who() -> str:
+
+def who() -> ShellName:
     """Return `user@host`: the name of the real user id, or its number if it has no name.
 
     LOGNAME, USER and their like are not believed: anybody can set them.
@@ -17,4 +19,4 @@ def who() -> str:
         user = pwd.getpwuid(uid).pw_name
     except KeyError:  # a container's user id need not have a name
         user = str(uid)
-    return f"{user}@{socket.gethostname()}"
+    return ShellName(f"{user}@{socket.gethostname()}")

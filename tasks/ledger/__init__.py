@@ -41,6 +41,7 @@ acceptance       a ledger that somebody accepts as it is
 retention        personal data of batches that ended long ago
 history          what happened to batches and rows, and who did it
 queries          counting and paging
+sessions         who is signed in to the console
 outbox           notifications: each delivered once through each channel
 ===============  ==================================================================
 """
@@ -55,12 +56,14 @@ from tasks.ledger.follow_up import FollowUpRow, SourceLine, StatusObservation
 from tasks.ledger.held_sources import SharedSource
 from tasks.ledger.leases import MarkResult
 from tasks.ledger.ledger import Ledger
+from tasks.ledger.lifecycle import Approval
 from tasks.ledger.listing import BatchFilter, ListedRow, RowFilter
 from tasks.ledger.open_work import OpenCounts, OpenRow
 from tasks.ledger.outbox import ClaimedDelivery
 from tasks.ledger.queries import LookUpsToCome, Overview
 from tasks.ledger.resolution import DoubtTimes, UnclearRow
 from tasks.ledger.sampling import SampledRow
+from tasks.ledger.sessions import Session
 from tasks.models import ENDED_STATUSES, SETTLED_STATUSES
 
 __all__ = [
@@ -69,6 +72,7 @@ __all__ = [
     "ENDED_STATUSES",
     "SETTLED_STATUSES",
     "WATCH",
+    "Approval",
     "AuditedRow",
     "BatchFilter",
     "ClaimedDelivery",
@@ -87,6 +91,7 @@ __all__ = [
     "Overview",
     "RowFilter",
     "SampledRow",
+    "Session",
     "SharedSource",
     "SourceLine",
     "StatusObservation",

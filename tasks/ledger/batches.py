@@ -39,11 +39,14 @@ class Batches(LedgerPart):
         window: str = "",
         deadline_at: float | None = None,
         verify: bool = False,
+        who: str = "",
+        person: str | None = None,
+        four_eyes: bool = False,
     ) -> int:
         """Add a batch in state `reading`, for this process's command or fleet; `reader` is who will add its rows.
 
         It is sent in its `window` only (as `window.Window` writes it). The rows of a batch that `verify`s are looked up
-        before they are sent.
+        before they are sent. `who`, `person` and `four_eyes` are as in `Batch`.
         """
         with self.engine.write() as connection:
             result = connection.execute(
@@ -62,6 +65,9 @@ class Batches(LedgerPart):
                     parent_id=parent_id,
                     deadline_at=deadline_at,
                     verify=verify,
+                    who=who,
+                    person=person,
+                    four_eyes=four_eyes,
                 )
             )
             return new_id(result)
@@ -214,6 +220,10 @@ def _batch(row: Row[Any]) -> Batch:
         file_format=orjson.loads(row.file_format),
         deadline_at=row.deadline_at,
         canary=row.canary,
+        who=row.who,
+        person=row.person or "",
+        four_eyes=row.four_eyes,
+        first_approver=row.first_approver or "",
         window=row.window,
         runner=row.runner,
         brought_by=row.brought_by,

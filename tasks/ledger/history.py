@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +21,18 @@ class History(LedgerPart):
         connection.execute(
             insert(history).values(batch_id=batch_id, record=record, at=self.engine.now(), what=what, who=who or None)
         )
+
+    def note(self, batch_id: int, record: int, what: str, who: str = "") -> None:
+        """Add a line by itself: nothing else happened."""
+        with self.engine.write() as connection:
+            self.add(connection, batch_id, record, what, who)
+
+    def note_each(self, batch_id: int, records: Sequence[int], what: str, who: str) -> None:
+        """Add a line to each of some rows by itself."""
+        line = {"batch_id": batch_id, "at": self.engine.now(), "what": what, "who": who or None}
+        if records:
+            with self.engine.write() as connection:
+                connection.execute(insert(history), [{**line, "record": record} for record in records])
 
     def lines(self, batch_id: int, record: int | None = None) -> list[dict[str, Any]]:
         """Return the history of a row, or of the whole batch, oldest first."""

@@ -36,6 +36,7 @@ from tasks.ledger.retention import Retention
 from tasks.ledger.sampling import Sampling
 from tasks.ledger.schema import VERSION, created_for, ledger_identity
 from tasks.ledger.scope import Scope
+from tasks.ledger.sessions import Sessions
 from tasks.ledger.work_matching import WorkMatching
 from tasks.ledger.worker_leases import WorkerLeases
 from tasks.models import NO_ACCOUNT, Account
@@ -78,6 +79,7 @@ class Ledger:
         self.acceptance = Acceptance(scope, self.dispatch, self.history)
         self.retention = Retention(scope)
         self.queries = Queries(scope)
+        self.sessions = Sessions(scope, self.history)
 
     @property
     def account(self) -> Account:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum, auto
+from types import EllipsisType
 from typing import Any
 
 import orjson
-from sqlalchemy import and_, exists, func, insert, or_, select, update
+from sqlalchemy import and_, exists, func, insert, or_, select, true, update
 
 from tasks import stop_texts
 from tasks.ledger.batches import WATCH, hold_reading, stop_columns
@@ -21,10 +23,19 @@ from tasks.ledger.outbox import Outbox
 from tasks.ledger.sampling import Sampling
 from tasks.ledger.schema import batches, rows, slices
 from tasks.ledger.scope import LedgerPart
-from tasks.models import BatchState, NotificationKind, RowState, Stop, StopCode
+from tasks.models import HOLDS_ALL, BatchState, NotificationKind, RowState, Stop, StopCode
 
 #: What people are notified of when a batch gets into this state.
 _NOTIFIED_OF = {BatchState.PAUSED: NotificationKind.PAUSED, BatchState.HALTED: NotificationKind.HALTED}
+
+
+class Approval(Enum):
+    """What became of an approval."""
+
+    GIVEN = auto()  #: the batch goes on
+    FIRST = auto()  #: it is stored; the batch goes on when somebody else approves it, too
+    REPEATED = auto()  #: the same person gave the first one
+    NOT_WAITED_FOR = auto()  #: the batch does not wait for approval
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,15 +58,17 @@ class Lifecycle(LedgerPart):
         warnings: Sequence[Sequence[Any]] = (),
         sample: bool = False,
         taken_up: Mapping[Key, Key] | None = None,
+        needs_approval: bool = False,
     ) -> None:
         """Cut the batch's waiting rows into slices that are due now, and let it run.
 
         With `sample` some of its rows are to be looked up before any is sent, if it has enough of them
         (`tasks/send/sampling.py`). Raises LedgerReplaced.
 
-        With `canary_rows` the first so many rows are a slice of their own, and only that one is due before
-        `approve`. `warnings` are what the reports say of the file besides its rows, as JSON-able lists. `taken_up`
-        are rows of earlier batches whose work rows of this one take up (`WorkMatcher`).
+        With `canary_rows` the first so many rows are a slice of their own, and only that one is due before `approve`;
+        with `needs_approval` a batch without canary rows waits for it before its first row, and so does one all of
+        whose rows would be canary rows. `warnings` are what the reports say of the file besides its rows, as JSON-able
+        lists. `taken_up` are rows of earlier batches whose work rows of this one take up (`WorkMatcher`).
         """
         query = (
             select(rows.c.record)
@@ -82,6 +95,10 @@ class Lifecycle(LedgerPart):
                 }
                 for part in parts
             ]
+            canary_end = canary[-1] if canary and len(ranges) > 1 else 0
+            holds = needs_approval and bool(ranges) and not canary_end
+            if holds:
+                ranges = [{**each, "due_at": None} for each in ranges]
             if ranges:
                 connection.execute(insert(slices).values(rung=False), ranges)
             records = connection.execute(select(func.count()).where(rows.c.batch_id == batch_id)).scalar_one()
@@ -89,14 +106,17 @@ class Lifecycle(LedgerPart):
                 update(batches)
                 .where(batches.c.id == batch_id, batches.c.state == BatchState.READING)
                 .values(
-                    state=BatchState.RUNNING,
+                    state=BatchState.PAUSED if holds else BatchState.RUNNING,
+                    **stop_columns(stop := Stop(StopCode.APPROVAL, {"batch": batch_id}) if holds else None),
                     records=records,
                     reader=None,
-                    canary=canary[-1] if canary and len(ranges) > 1 else 0,
+                    canary=HOLDS_ALL if holds else canary_end,
                     sample_due_at=now if sample and self.sampling.is_worthwhile(connection, batch_id) else None,
                     warnings=orjson.dumps(list(warnings)).decode(),
                 )
             )
+            if stop is not None:
+                self.outbox.enqueue(connection, NotificationKind.PAUSED, batch_id, why=stop.encode())
 
     def change_window(self, batch_id: int, window: str, who: str) -> None:
         """Give a batch another window, as `window.Window` writes it."""
@@ -120,33 +140,50 @@ class Lifecycle(LedgerPart):
         """Pause a running batch whose canary rows have all come to an end; True for the one caller that did it."""
         if not self.waits_for_approval(batch_id):
             return False
-        return self.pause(batch_id, Stop(StopCode.CANARY, {"batch": batch_id}))
+        with self.engine.read() as connection:
+            canary = connection.execute(select(batches.c.canary).where(batches.c.id == batch_id)).scalar_one()
+        code = StopCode.APPROVAL if canary == HOLDS_ALL else StopCode.CANARY
+        return self.pause(batch_id, Stop(code, {"batch": batch_id}))
 
     def waits_for_approval(self, batch_id: int) -> bool:
         """Return whether all canary rows of a batch have come to an end, and nobody has approved the others."""
         canary = select(batches.c.canary).where(batches.c.id == batch_id).scalar_subquery()
         left = exists().where(rows.c.batch_id == batch_id, rows.c.record <= canary, NOT_SETTLED)
         with self.engine.read() as connection:
-            return bool(connection.execute(select(and_(canary > 0, ~left))).scalar_one())
+            return bool(connection.execute(select(and_(canary != 0, ~left))).scalar_one())
 
-    def approve(self, batch_id: int, who: str) -> bool:
-        """Let this process's command, or the fleet, go on with a batch after its canary rows.
+    def approve(self, batch_id: int, who: str, *, one_of_two: str | None = None) -> Approval:
+        """Let this process's command, or the fleet, go on with a batch after its canary rows, or before its first row.
 
-        False if it does not wait for that.
+        With `one_of_two`, the key of a person, two people have to approve: the first approval is only stored. Whatever
+        two people do at the same time, each step is a compare-and-set.
         """
+        waits = update(batches).where(
+            batches.c.id == batch_id,
+            batches.c.canary != 0,
+            batches.c.state == BatchState.PAUSED,
+            or_(batches.c.sample_due_at.is_(None), batches.c.canary == HOLDS_ALL),
+        )
         with self.engine.write(remembered=True) as connection:
             self.engine.memory.look(connection)
+            if one_of_two is not None:
+                first = waits.where(batches.c.first_approver.is_(None)).values(first_approver=one_of_two)
+                if connection.execute(first).rowcount:
+                    self.history.add(connection, batch_id, 0, "approved by the first of two people", who)
+                    return Approval.FIRST
+                repeated = waits.where(batches.c.first_approver == one_of_two).values(first_approver=one_of_two)
+                if connection.execute(repeated).rowcount:
+                    return Approval.REPEATED
             approved = connection.execute(
-                update(batches)
-                .where(batches.c.id == batch_id, batches.c.canary > 0, batches.c.state == BatchState.PAUSED)
-                .where(batches.c.sample_due_at.is_(None))
-                .values(canary=0, state=BatchState.RUNNING, state_reason="", stop_code=None, runner=self.scope.runner)
+                waits.values(
+                    canary=0, state=BatchState.RUNNING, state_reason="", stop_code=None, runner=self.scope.runner
+                )
             ).rowcount
             if approved:
                 self.dispatch.forget_messages(connection, [batch_id])
                 self.dispatch.make_due(connection, batch_id)
                 self.history.add(connection, batch_id, 0, "approved", who)
-        return approved == 1
+        return Approval.GIVEN if approved else Approval.NOT_WAITED_FOR
 
     def pause_overdue(self) -> list[int]:
         """Pause every running batch whose deadline has passed; return them. What was not sent goes on waiting."""
@@ -160,18 +197,20 @@ class Lifecycle(LedgerPart):
         """Pause a running batch; False if it does not run."""
         return self.change_state(batch_id, BatchState.PAUSED, stop, only_from=[BatchState.RUNNING], who=who)
 
-    def resume(self, batch_id: int, who: str) -> bool:
+    def resume(self, batch_id: int, who: str, *, stopped_by: StopCode | EllipsisType | None = ...) -> bool:
         """Let this process's command, or the fleet, go on with a batch that is stopped, or that nobody works on.
 
-        False if it is neither. Its slices are due at once. Raises LedgerReplaced.
+        False if it is neither, or if it is not stopped for the reason `stopped_by`, where that is given. Its slices are
+        due at once. Raises LedgerReplaced.
         """
+        expected = true() if stopped_by is ... else batches.c.stop_code.is_not_distinct_from(stopped_by)
         stopped = batches.c.state.in_([BatchState.PAUSED.value, BatchState.HALTED.value])
         abandoned = and_(batches.c.state == BatchState.RUNNING, ~self.scope.is_worked_on)
         with self.engine.write(remembered=True) as connection:
             self.engine.memory.look(connection)
             resumed = connection.execute(
                 update(batches)
-                .where(batches.c.id == batch_id, self.scope.of_account, or_(stopped, abandoned))
+                .where(batches.c.id == batch_id, self.scope.of_account, or_(stopped, abandoned), expected)
                 .values(state=BatchState.RUNNING, state_reason="", stop_code=None, runner=self.scope.runner)
             ).rowcount
             if resumed:

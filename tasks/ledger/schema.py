@@ -37,13 +37,15 @@ VERSION = "0001"
 _Id = BigInteger().with_variant(Integer, "sqlite")
 
 #: One accepted file. `reader` is the worker that reads it into the ledger while it is `reading`; `canary` the number of
-#: rows that run before a person approves the rest (0: none, or approved). `verify`: its rows are looked up before they
-#: are sent; `sample_due_at`: when some of its rows are to be looked up before the first of all is sent (NULL: done, or
-#: not asked for). `dropped_at`: when its file and personal data were dropped.
-#: Its orders: `live` and `address` say where it is sent, `window` when (as `window.Window` writes it), and `runner` by
-#: whose workers: those of one command (`workers.runner`), or (NULL) those of the fleet and of watchers. `brought_by` is
-#: the command that accepted it, and `stop_code` why it does not go on (`models.StopCode`), with
-#: the values of its sentence as JSON in `state_reason`.
+#: rows that run before a person approves the rest (0: none, or approved; -1: none runs before). `verify`: its rows are
+#: looked up before they are sent; `sample_due_at`: when some of its rows are to be looked up before the first of all is
+#: sent (NULL: done, or not asked for). `dropped_at`: when its file and personal data were dropped. Its orders: `live`
+#: and `address` say where it is sent, `window` when (as `window.Window` writes it), and `runner` by whose workers:
+#: those of one command (`workers.runner`), or (NULL) those of the fleet and of watchers. `brought_by` is the command
+#: that accepted it, and `stop_code` why it does not go on (`models.StopCode`), with the values of its sentence as JSON
+#: in `state_reason`. `who` is who gave that command, and `person` the same person as people are compared
+#: (`operations/four_eyes.py`; NULL: nobody that is known). With `four_eyes` that person does not decide alone;
+#: `first_approver` is, where two have to approve, the one who has.
 batches = Table(
     "batches",
     metadata,
@@ -70,6 +72,10 @@ batches = Table(
     Column("brought_by", String(16), nullable=False, server_default=""),
     Column("stop_code", String(16)),
     Column("sample_due_at", Float(53)),
+    Column("who", Text, nullable=False, server_default=""),
+    Column("person", Text),
+    Column("four_eyes", Boolean, nullable=False, server_default=false()),
+    Column("first_approver", Text),
     sqlite_autoincrement=True,
 )
 
@@ -331,3 +337,15 @@ deliveries = Table(
 )
 _UNDELIVERED = deliveries.c.due_at.is_not(None)
 Index("tellings_due", deliveries.c.due_at, sqlite_where=_UNDELIVERED, postgresql_where=_UNDELIVERED)
+
+#: Who is signed in to the console: a digest of the secret that their browser has, their name as it is shown, and as
+#: people are compared (`operations/four_eyes.py`).
+console_sessions = Table(
+    "console_sessions",
+    metadata,
+    Column("digest", LargeBinary(32), primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("person", Text, nullable=False),
+    Column("role", String(16), nullable=False),
+    Column("ends_at", Float(53), nullable=False),
+)

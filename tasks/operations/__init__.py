@@ -32,6 +32,9 @@ audit                the ledger compared with elepay
 retention            what is dropped of batches that ended long ago
 ledger_setup         the ledger created, upgraded, accepted as it is
 installation_checks  whether there is what a run needs
+sign_in              somebody signs in to the console, and out
+console_users        who may sign in to the console with a password
+access_history       who saw personal data, took files away, or wanted what they may not
 batch_lifecycle      a batch dispatched, sent, reaped, closed, and the changes of its state
 foreseen_rows        what would become of the rows of a file that is only checked
 file_policies        when a file is refused because of its invalid records
@@ -39,5 +42,6 @@ sendable_methods     which payment methods this key can register a source for
 find_record          the record on a line that a person has typed
 audit_comparison     one customer's rows compared with what elepay lists: pure
 batch_status         a batch and its rows counted by state
+four_eyes            what needs a second person
 ===================  ==========================================================================
 """

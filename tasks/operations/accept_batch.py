@@ -7,7 +7,7 @@ import hashlib
 import os
 import shutil
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,13 +15,14 @@ import structlog
 
 from tasks.accept import AcceptanceChecks, OpenedFile, Warnings, load_mapping, open_file, read_rows
 from tasks.accept.subprocess_reader import BESIDE_BYTES, read_rows_beside
-from tasks.errors import UnusableFile
+from tasks.errors import SettingsError, UnusableFile
 from tasks.files.file_store import FileStore, accepted_name
 from tasks.gc_tuning import collector_at_rest
-from tasks.ledger import CustomerIndex, Ledger
+from tasks.ledger import WATCH, CustomerIndex, Ledger
 from tasks.models import Batch, BatchState, NewRow, RowState, StopCode
 from tasks.operations.batch_lifecycle import GOES_ON, end_dead_workers, resume
 from tasks.operations.file_policies import refusal
+from tasks.operations.four_eyes import Deed, FourEyes
 from tasks.operations.sendable_methods import sendable_methods
 from tasks.services import Services, register_process
 from tasks.stop_texts import stop_of_file
@@ -62,6 +63,7 @@ class AcceptRules:
     require_valid_row: bool = False
     refuse_finished_file: bool = False
     parent_id: int | None = None  #: the batch that this one retries; else what the file says
+    four_eyes: FourEyes = field(default_factory=FourEyes)
     progress: Callable[[int], None] = field(default=lambda _records: None)  #: called with the records read so far
     sleep: Callable[[float], None] = time.sleep
 
@@ -84,7 +86,7 @@ def accept(
 
     `brought_by` is the command that brings it, `canary` how many rows run before a person approves the rest (None: as
     the settings say). Whatever `progress` raises ends the reading, and leaves nothing of the file in the ledger.
-    Raises UnusableFile; SettingsError for a malformed mapping or a key that elepay does not take.
+    Raises UnusableFile; SettingsError for a malformed mapping or a key that elepay does not take; SecondPersonNeeded.
     """
     settings = services.settings
     rules = AcceptRules(
@@ -103,6 +105,7 @@ def accept(
         require_valid_row=settings.require_valid_row,
         refuse_finished_file=settings.refuse_finished_file,
         parent_id=parent_id,
+        four_eyes=FourEyes.of(settings),
         progress=progress,
     )
     return accept_file(path, ledger=services.ledger, files=services.files, rules=rules)
@@ -144,8 +147,9 @@ def accept_file(path: Path, *, ledger: Ledger, files: FileStore, rules: AcceptRu
     Raises UnusableFile; of such a file only a batch in state `unusable` stays in the ledger. A reader that dies in the
     middle leaves a batch that the next call discards.
     """
+    person = _person(ledger, rules)
     try:
-        return _accept_file(path, ledger, files, rules)
+        return _accept_file(path, ledger, files, rules, person)
     except UnusableFile as error:
         with contextlib.suppress(OSError), path.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
@@ -159,7 +163,20 @@ def _name_of(path: Path) -> str:
     return os.fsencode(path.name).decode("utf-8", "backslashreplace")
 
 
-def _accept_file(path: Path, ledger: Ledger, files: FileStore, rules: AcceptRules) -> Accepted:
+def _person(ledger: Ledger, rules: AcceptRules) -> str | None:
+    """Return the key of who brings a file; None of a drop folder's. Raises SecondPersonNeeded, SettingsError."""
+    rule = rules.four_eyes
+    if rule.is_on and rules.canary_rows > rule.most_canary_rows:
+        raise SettingsError(
+            "with ONBOARD_FOUR_EYES at most {most} rows run before somebody has approved: ONBOARD_CANARY says how many",
+            most=rule.most_canary_rows,
+        )
+    if rules.brought_by == WATCH:
+        return None
+    return rule.require_person(ledger, Deed.BRING, rules.who) if rule.is_on else rule.person(rules.who)
+
+
+def _accept_file(path: Path, ledger: Ledger, files: FileStore, rules: AcceptRules, person: str | None) -> Accepted:
     opened = open_file(path, rules.intake)
     _discard_dead_readings(ledger)
     if going_on := _going_on(ledger, opened, rules):
@@ -178,6 +195,9 @@ def _accept_file(path: Path, ledger: Ledger, files: FileStore, rules: AcceptRule
             window=rules.window,
             deadline_at=rules.deadline_at,
             verify=rules.verify,
+            who=rules.who,
+            person=person,
+            four_eyes=rules.four_eyes.is_on,
         )
         try:
             _wait_for_turn(ledger, batch_id, reader, rules)
@@ -215,12 +235,14 @@ def _going_on(ledger: Ledger, opened: OpenedFile, rules: AcceptRules) -> Accepte
                 " exactly the missing ones.",
             )
         if _goes_on(ledger, batch):
+            verified = batch.stop_code is StopCode.FORGOTTEN and rules.verify
+            if verified:
+                rules.four_eyes.require_resumer(ledger, batch, rules.who)
             ledger.lifecycle.set_deadline(batch.id, rules.deadline_at)
             if rules.verify:
                 ledger.lifecycle.verify_from_now_on(batch.id)
-            verified = batch.stop_code is StopCode.FORGOTTEN and rules.verify
             if verified or batch.stop_code in _STOPS_OF_PEOPLE:
-                resume(ledger, batch.id, rules.who)
+                resume(ledger, batch.id, rules.who, stopped_by=batch.stop_code)
             else:
                 ledger.lifecycle.take(batch.id)
             return Accepted(ledger.batches.get(batch.id), goes_on=True, warnings=Warnings())
@@ -263,6 +285,8 @@ def _read_into(
     chunks = _reader(opened)(copy, opened, rules.intake, warnings=warnings)
     with collector_at_rest(), contextlib.closing(chunks):
         for chunk in chunks:
+            if rules.again and rules.four_eyes.is_on:
+                _require_stranger_to(ledger, chunk, rules)
             records += len(chunk)
             invalid += [row.state for row in chunk].count(RowState.INVALID)
             ledger.rows.add(batch_id, chunk, again=rules.again, own_spellings=rules.own_spellings)
@@ -282,8 +306,15 @@ def _read_into(
         warnings=warned,
         sample=not rules.verify,
         taken_up=matcher.taken_up(),
+        needs_approval=rules.four_eyes.is_on,
     )
     return warnings
+
+
+def _require_stranger_to(ledger: Ledger, chunk: Sequence[NewRow], rules: AcceptRules) -> None:
+    """Raise SecondPersonNeeded if who would give rows one more source has brought them before."""
+    for batch_id in sorted({batch_id for batch_id, _ in ledger.rows.holders_of(chunk)}):
+        rules.four_eyes.require_other(ledger, ledger.batches.get(batch_id), Deed.AGAIN, rules.who)
 
 
 def keep_file(path: Path, files: FileStore, sha256: str) -> Path:

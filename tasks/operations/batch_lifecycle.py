@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import EllipsisType
 
 import structlog
 
@@ -99,9 +100,12 @@ def pause(ledger: Ledger, batch_id: int, who: str = "") -> bool:
     return paused
 
 
-def resume(ledger: Ledger, batch_id: int, who: str = "") -> bool:
-    """Go on with a batch that is stopped, or that nobody works on, from this process; False if it is neither."""
-    resumed = ledger.lifecycle.resume(batch_id, who)
+def resume(ledger: Ledger, batch_id: int, who: str = "", *, stopped_by: StopCode | EllipsisType | None = ...) -> bool:
+    """Go on with a batch that is stopped, or that nobody works on, from this process; False if it is neither.
+
+    With `stopped_by` also if it is no longer stopped for that reason.
+    """
+    resumed = ledger.lifecycle.resume(batch_id, who, stopped_by=stopped_by)
     if resumed:
         log.info("batch goes on", batch=batch_id)
     return resumed

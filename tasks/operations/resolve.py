@@ -11,6 +11,7 @@ from tasks.models import RowState
 from tasks.operations import batch_lifecycle
 from tasks.operations.batch_status import BatchStatus, batch_status, require_account
 from tasks.operations.find_record import FoundRecord, find_record
+from tasks.operations.four_eyes import Deed, FourEyes
 from tasks.send.retry_policy import retrying_look_up
 from tasks.services import Services
 
@@ -66,9 +67,12 @@ def resolve_as_absent(services: Services, batch_id: int, line: int, *, who: str,
     """Say that a row has no source, and is to be sent again; `reason` is for the history.
 
     A wrong word would make a second source, so elepay must list the customer's sources without it first. Raises
-    LedgerError if elepay has the source or does not answer, or if the row does not wait for a person.
+    LedgerError if elepay has the source or does not answer, or if the row does not wait for a person;
+    SecondPersonNeeded.
     """
     found = _found(services, batch_id, line)
+    batch = services.ledger.batches.get(batch_id)
+    FourEyes.of(services.settings).require_other(services.ledger, batch, Deed.ABSENT, who)
     _require_absence(services, batch_id, found.record)
     return _resolved(services, batch_id, found, RowState.WAITING, who, reason=reason)
 

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 from tasks.error_texts import Sentence
 from tasks.errors import LedgerError
-from tasks.models import Batch, BatchState, StopCode
+from tasks.models import HOLDS_ALL, Batch, BatchState, StopCode
 from tasks.operations import batch_lifecycle
 from tasks.operations.batch_status import BatchStatus, batch_status, cannot, require_account
+from tasks.operations.four_eyes import FourEyes
 from tasks.send_window import Window
 from tasks.services import Services
 
@@ -47,6 +48,10 @@ def require_resumable(services: Services, batch_id: int, orders: NewOrders) -> b
     batch = services.ledger.batches.get(batch_id)
     require_account(services, batch)
     if batch.state is BatchState.PAUSED and services.ledger.lifecycle.waits_for_approval(batch_id):
+        if batch.canary == HOLDS_ALL:
+            raise LedgerError(
+                "no row of batch {batch} is sent before somebody approves it: `onboard approve {batch}`", batch=batch_id
+            )
         raise LedgerError(
             "the canary rows of batch {batch} have run: `onboard approve {batch}` lets the rest go", batch=batch_id
         )
@@ -60,12 +65,14 @@ def require_resumable(services: Services, batch_id: int, orders: NewOrders) -> b
 def resume(services: Services, batch_id: int, orders: NewOrders, *, who: str) -> Resumed:
     """Let a stopped batch go on: with the fleet, or with the command that this process is (`Ledger.runner`).
 
-    Raises LedgerError as `require_resumable`; LedgerReplaced.
+    Raises LedgerError as `require_resumable`; SecondPersonNeeded; LedgerReplaced.
     """
     was_running = require_resumable(services, batch_id, orders)
+    batch = services.ledger.batches.get(batch_id)
+    FourEyes.of(services.settings).require_resumer(services.ledger, batch, who)
     _give(services, batch_id, orders, who)
     if not was_running:
-        if not batch_lifecycle.resume(services.ledger, batch_id, who):
+        if not batch_lifecycle.resume(services.ledger, batch_id, who, stopped_by=batch.stop_code):
             raise cannot(services.ledger.batches.get(batch_id), _ONLY_STOPPED)
         services.ledger.lifecycle.set_deadline(batch_id, None)
     return Resumed(batch_status(services, batch_id), was_running)

@@ -13,6 +13,7 @@ from tasks.ledger import Ledger
 from tasks.models import Batch, BatchState, RowState
 from tasks.operations.accept_batch import accept
 from tasks.operations.batch_status import require_account, state_word
+from tasks.operations.four_eyes import Deed, FourEyes
 from tasks.services import Services
 
 #: States of rows that are brought into a batch of their own.
@@ -60,6 +61,9 @@ def retry(
     Raises LedgerError if no row could be tried again, or as `require_retryable`; UnusableFile.
     """
     batch = require_retryable(services, batch_id)
+    rule = FourEyes.of(services.settings)
+    if rule.covers(batch):
+        rule.require_person(services.ledger, Deed.RETRY, who, batch_id)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / f"retry-of-{batch_id}.csv"
         sent_again = write_retry_file(services.ledger, batch_id, services.kept_file(batch), file)

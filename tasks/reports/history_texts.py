@@ -47,9 +47,11 @@ def _stop_in_words(why: str, texts: Texts) -> str:
 
 
 def _value(name: str, value: str, texts: Texts) -> str:
-    """Return a value in words: elepay's word for a status, or the state that a person has decided on."""
+    """Return a value in words: elepay's word for a status, a state, what somebody did, who may do it."""
     if name in ("status", "before"):
         return texts.status(value)
+    if name == "deed":
+        return texts(f"asked_{value}")
     return texts(f"state_{value}") if name == "state" else value
 
 

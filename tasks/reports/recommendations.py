@@ -87,7 +87,7 @@ def _more(kind: str, state: BatchState, counts: RowCounts, texts: Texts, standin
         return texts("verdict_more_night", count=counts.open, time=texts.time(standing.goes_on_at, texts("time_night")))
     if kind == "stopped":
         command = go_on_command(standing.stands, standing.number) or "onboard resume"
-        key = standing.stands if standing.stands in ("canary", "forgotten") else state.value
+        key = standing.stands if standing.stands in ("canary", "approval", "forgotten") else state.value
         return texts(f"verdict_more_{key}", command=command)
     where = "" if standing.listed_below else "_elsewhere"
     if kind == "done" and standing.changed:

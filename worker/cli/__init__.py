@@ -10,7 +10,8 @@ reporting       status, report, follow-up, audit
 reviewing       open, dismiss, find
 decisions       pause, resume, approve, cancel, retry, resolve, show
 installation    doctor, ledger
-processes       beat, worker, watch, console
+processes       beat, worker, watch
+console         console, and who may sign in there
 rehearsal       rehearse, demo, simulator
 command_runner  from settings to exit code; errors become sentences
 help_texts      the help of every command in Japanese
@@ -30,7 +31,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from tasks.memory_limits import NO_MEMORY, OUT_OF_MEMORY, is_too_small, save_address_space
-from worker.cli import decisions, installation, processes, rehearsal, reporting, reviewing, sending
+from worker.cli import console, decisions, installation, processes, rehearsal, reporting, reviewing, sending
 from worker.cli.command_runner import fail_by
 from worker.cli.options import ALL_DONE
 from worker.cli.usage_errors import COMPLETES, Commands
@@ -54,6 +55,7 @@ app = typer.Typer(
 for group in (sending, reporting, reviewing, decisions, installation, processes, rehearsal):
     app.add_typer(group.commands)
 app.add_typer(installation.ledger, name="ledger")
+app.add_typer(console.console, name="console")
 
 
 def _print_version(wanted: bool) -> None:

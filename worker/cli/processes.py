@@ -1,4 +1,4 @@
-"""`onboard beat`, `worker`, `watch`, `console`: processes that work until they are stopped."""
+"""`onboard beat`, `worker`, `watch`: processes that work until they are stopped."""
 
 from __future__ import annotations
 
@@ -98,24 +98,6 @@ def watch(
     )
     leave(
         with_notifications(lambda services, screen: command.watch(services, options, screen), digests=not once),
-        json_output=json_output,
-        lang=lang,
-    )
-
-
-@commands.command(epilog="Examples:  onboard console  ·  onboard console --port 9000")
-def console(
-    host: Annotated[str, typer.Option(help="The address of this machine where the pages are served.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Its port; 0: any that is free.", min=0, max=65535)] = 8140,
-    lang: LangOption = None,
-    json_output: JsonOption = False,
-) -> None:
-    """Serve the review pages, for people who decide in a browser, until stopped."""
-    from worker.console import command
-
-    options = command.Options(host=host, port=port)
-    leave(
-        lambda services, screen: command.console(services, options, screen),
         json_output=json_output,
         lang=lang,
     )

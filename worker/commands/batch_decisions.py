@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from tasks.errors import BadValue, SettingsError
 from tasks.operations.approve import approve as approve_batch
-from tasks.operations.approve import require_approvable
+from tasks.operations.approve import is_first_of_two, require_approvable
 from tasks.operations.cancel import cancel as cancel_batch
 from tasks.operations.cancel import require_cancellable
 from tasks.operations.pause import pause as pause_batch
@@ -72,8 +72,11 @@ def resume(
 
 
 def approve(services: Services, batch_id: int, screen: Screen, reports: ReportOptions) -> tuple[int, dict[str, Any]]:
-    """Let the rest of a batch run after its canary rows: with the fleet or the watcher, else in this command."""
+    """Let a batch run that waits for approval: with the fleet or the watcher, else in this command."""
     require_approvable(services, batch_id)
+    if is_first_of_two(services, batch_id):
+        status = approve_batch(services, batch_id, who=who())
+        return say_of_batch(screen, status, "batch_has_one_approval")
 
     def decide() -> str:
         approve_batch(services, batch_id, who=who())

@@ -13,12 +13,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from tasks.errors import OnboardingError
+from tasks.operations.access_history import record_refusal
 from tasks.services import Services
 from worker.console.kept_answers import KeptAnswers
 from worker.console.page_texts import page, texts_of
 from worker.console.pages import batch, batches, decide, find, me, open_work, rows, static, tonight, upload
 from worker.console.people import NotAllowed, Person, Role
-from worker.console.safety.strangers import EverybodyLooks
+from worker.console.safety.composition import is_read_only, middleware_of, routes_of
+from worker.console.safety.refusals import RequestRefused, refusal
 from worker.failures import failure_of
 
 log = structlog.get_logger("onboard")
@@ -27,12 +29,13 @@ log = structlog.get_logger("onboard")
 _PAGES = (tonight, batches, batch, rows, decide, find, open_work, upload, me, static)
 
 
-def build_app(services: Services, middleware: Sequence[Middleware] = (Middleware(EverybodyLooks),)) -> Starlette:
-    """Return the application that shows what these services know; `middleware` says who asks."""
+def build_app(services: Services, middleware: Sequence[Middleware] | None = None) -> Starlette:
+    """Return the application that shows what these services know; `middleware` stands in the place of ours."""
     app = Starlette(
-        routes=[route for pages in _PAGES for route in pages.ROUTES],
-        middleware=middleware,
+        routes=[*(route for pages in _PAGES for route in pages.ROUTES), *routes_of(services)],
+        middleware=middleware_of(services) if middleware is None else middleware,
         exception_handlers={
+            RequestRefused: _request_refused,
             HTTPException: _no_such_page,
             NotAllowed: _not_allowed,
             OnboardingError: _refused,
@@ -41,6 +44,7 @@ def build_app(services: Services, middleware: Sequence[Middleware] = (Middleware
     )
     app.state.services = services
     app.state.kept = KeptAnswers()
+    app.state.read_only = is_read_only(services)
     return app
 
 
@@ -48,6 +52,11 @@ def _sorry(request: Request, status: int, sentence: str) -> Response:
     if not hasattr(request.state, "person"):  # it failed before anybody knew who asks
         request.state.person = Person("", Role.VIEWER)
     return page(request, "sorry.html.j2", status=status, sentence=sentence)
+
+
+def _request_refused(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestRefused)
+    return refusal(request, error.status_code, error.key)
 
 
 def _no_such_page(request: Request, error: Exception) -> Response:
@@ -58,6 +67,7 @@ def _no_such_page(request: Request, error: Exception) -> Response:
 def _not_allowed(request: Request, error: Exception) -> Response:
     texts = texts_of(request)
     needed = error.needed if isinstance(error, NotAllowed) else Role.APPROVER
+    record_refusal(request.app.state.services, request.url.path, needed, who=request.state.person.name)
     return _sorry(request, HTTPStatus.FORBIDDEN, texts("not_allowed", role=texts(f"role_{needed}")))
 
 

@@ -82,6 +82,7 @@ def page(request: Request, template: str, *, status: int = HTTPStatus.OK, **valu
             other_language=_in_other_language(request, texts.lang),
             now=time.time(),
             state_class=counted_as,
+            read_only=request.app.state.read_only,
             said=f"said_{said}" if f"said_{said}" in _console_texts() else "",
             said_count=whole_number(request.query_params.get("count")),
             **values,

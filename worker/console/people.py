@@ -22,6 +22,8 @@ class Role(StrEnum):
 
 
 _ORDER = list(Role)
+#: So many fields a form may have, and so long each may be.
+_MOST_FIELDS, _FIELD_BYTES = 1000, 1 << 16
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ def needs(role: Role) -> Callable[[Deed], Callable[[Request], Awaitable[Response
         @functools.wraps(deed)
         async def endpoint(request: Request) -> Response:
             require(request, role)
-            async with request.form() as form:
+            async with request.form(max_files=1, max_fields=_MOST_FIELDS, max_part_size=_FIELD_BYTES) as form:
                 return await run_in_threadpool(deed, request, form)
 
         return endpoint

@@ -14,6 +14,7 @@ from walked import OPEN, UNCLEAR
 from tasks import stop_texts
 from tasks.errors import NotSent
 from tasks.models import BatchState, RowState, Stop, StopCode
+from tasks.operations.four_eyes import FourEyes
 from tasks.send.outcomes import halting
 
 #: What the sentence of any stop may need.
@@ -40,7 +41,7 @@ HALTS = {
     if stop_texts.sentence(Stop(code, VALUES)).endswith(("then resume", "resume when it is over"))
 }
 #: Stops that come before a row of them was sent are walked by tests of their own.
-OTHER_STOPS = {StopCode.CANARY, StopCode.FORGOTTEN}
+OTHER_STOPS = {StopCode.APPROVAL, StopCode.CANARY, StopCode.FORGOTTEN}
 #: Batches in these states do not stand still with open rows; these codes are of no batch that could go on.
 NO_STOPS = {
     "reading", "running", "finished", "unusable", "paused",
@@ -152,6 +153,17 @@ def test_only_approve_lets_a_canary_s_batch_go_on_and_it_is_said_everywhere(new:
     assert place.onboard("resume", str(batch.id)).returncode == 2
     place.follow(batch.id, [hint])
     judge(place, customers)
+
+
+def test_only_approve_lets_a_batch_go_on_that_somebody_else_approves(new: Callable[..., Installation]) -> None:
+    place, customers = new(), [f"cus_{at}" for at in range(12)]
+    batch = place.run(lines_of(customers), four_eyes=FourEyes(is_on=True), who="somebody")
+    assert (batch.state, batch.stop_code) == (BatchState.PAUSED, StopCode.APPROVAL)
+    hint = place.report(batch.id)["cus_11"]["onboarding_hint"]
+    page = (place.reports(batch.id) / "report.html").read_text()
+    for said in (hint, stop_texts.sentence(batch.stop), page):
+        assert f"onboard approve {batch.id}" in said
+        assert "onboard resume" not in said
 
 
 def test_a_breaker_that_stops_a_canary_says_approve(new: Callable[..., Installation]) -> None:

@@ -1,6 +1,21 @@
 """Who somebody is, and what a request must be to reach a page.
 
-==========  ====================================================================
-strangers   everybody is the same person, who may only look
-==========  ====================================================================
+Addresses: `/sign-in` (and `/sign-in/oidc`), `POST /sign-out`, `POST /sign-out-everywhere`.
+
+================  ====================================================================
+composition       what the settings make of the modules below; whether a start is safe
+known_people      each request gets its person, or is sent to the sign-in
+request_checks    the Host that was asked for, and where a form comes from
+body_limits       how much may be sent, and how slowly
+answer_headers    what browsers may do with an answer
+password_sign_in  the sign-in with name and password
+oidc              the sign-in at an OpenID Connect provider
+signing_out       here or everywhere
+proxy             the name and the groups that a proxy in front names
+password_file     names, roles and digests of passwords
+attempts          how long whoever failed has to wait
+session_cookie    the cookie of a session
+groups            the role that groups of a directory give
+refusals          what is answered instead of a page
+================  ====================================================================
 """

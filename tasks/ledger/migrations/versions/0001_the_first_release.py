@@ -36,6 +36,10 @@ def upgrade() -> None:
         sa.Column("brought_by", sa.String(length=16), server_default="", nullable=False),
         sa.Column("stop_code", sa.String(length=16), nullable=True),
         sa.Column("sample_due_at", sa.Float(precision=53), nullable=True),
+        sa.Column("who", sa.Text(), server_default="", nullable=False),
+        sa.Column("person", sa.Text(), nullable=True),
+        sa.Column("four_eyes", sa.Boolean(), server_default=sa.false(), nullable=False),
+        sa.Column("first_approver", sa.Text(), nullable=True),
         sa.ForeignKeyConstraint(
             ["parent_id"],
             ["batches.id"],
@@ -255,4 +259,13 @@ def upgrade() -> None:
         sa.Column("runner", sa.Integer(), nullable=True),
         sa.PrimaryKeyConstraint("id"),
         sqlite_autoincrement=True,
+    )
+    op.create_table(
+        "console_sessions",
+        sa.Column("digest", sa.LargeBinary(length=32), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("person", sa.Text(), nullable=False),
+        sa.Column("role", sa.String(length=16), nullable=False),
+        sa.Column("ends_at", sa.Float(precision=53), nullable=False),
+        sa.PrimaryKeyConstraint("digest"),
     )

@@ -1,0 +1,97 @@
+"""A served console, and what asks it: like a browser on one of its pages, or by raw bytes."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+import requests
+import uvicorn
+from factories import wait_until
+
+from tasks.services import Services
+from worker.console.command import _config
+
+PASSWORD = "correct horse battery"
+
+
+@contextlib.contextmanager
+def served(services: Services, *, socket_file: str | None = None, port: int = 0) -> Iterator[str]:
+    """Serve the console as the command does, on a free port or a socket file; its address."""
+    if socket_file:
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        listener.bind(socket_file)
+        listener.listen()
+    else:
+        listener = socket.create_server(("127.0.0.1", port))
+    with listener:
+        server = uvicorn.Server(_config(services))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        wait_until(lambda: server.started, what="the start of the console")
+        try:
+            yield socket_file or f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            thread.join()
+
+
+@dataclass
+class Browser:
+    """What a person has in front of them: it keeps cookies, and says where its forms come from."""
+
+    url: str
+    session: requests.Session = field(default_factory=requests.Session)
+
+    def get(self, path: str, **more: Any) -> requests.Response:
+        """Follow a link."""
+        return self.session.get(self.url + path, allow_redirects=False, timeout=60, **more)
+
+    def post(self, path: str, form: dict[str, str] | None = None, **more: Any) -> requests.Response:
+        """Send a form of one of the console's pages."""
+        headers = {"Origin": self.url, "Sec-Fetch-Site": "same-origin", **more.pop("headers", {})}
+        return self.session.post(self.url + path, data=form, headers=headers, allow_redirects=False, timeout=60, **more)
+
+    def sign_in(self, name: str, password: str = PASSWORD, **more: str) -> requests.Response:
+        """Sign in with a password."""
+        return self.post("/sign-in", {"name": name, "password": password, **more})
+
+    @property
+    def is_signed_in(self) -> bool:
+        """Whether a page is shown."""
+        return self.get("/").status_code == 200
+
+
+def raw(url: str, request: bytes, seconds: float = 10.0) -> bytes:
+    """Send bytes, and return all that comes back until the end, or until nothing more comes."""
+    if url.startswith("/"):
+        connection = socket.socket(socket.AF_UNIX)
+        connection.connect(url)
+    else:
+        parts = urlsplit(url)
+        connection = socket.create_connection((parts.hostname, parts.port))
+    with connection:
+        connection.settimeout(seconds)
+        connection.sendall(request)
+        found = b""
+        with contextlib.suppress(TimeoutError, ConnectionResetError):
+            while part := connection.recv(65536):
+                found += part
+        return found
+
+
+def asked(path: str = "/", host: str = "localhost", method: str = "GET", **headers: str) -> bytes:
+    """A request as bytes, after which the connection ends."""
+    lines = [f"{method} {path} HTTP/1.1", f"Host: {host}", "Connection: close"]
+    lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
+    return ("\r\n".join(lines) + "\r\n\r\n").encode()
+
+
+def status_of(answer: bytes) -> int:
+    """The status of an answer."""
+    return int(answer.split(b" ", 2)[1]) if answer else 0

@@ -1,0 +1,220 @@
+"""What a request must be to reach a page: attacks with what stops each."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from consoles import PASSWORD, Browser, asked, raw, served, status_of
+
+from tasks.operations.console_users import add_user
+from tasks.services import Services
+from tasks.settings import load_settings
+from worker.console.safety import body_limits
+from worker.console.safety.request_checks import is_loopback
+
+
+@pytest.fixture
+def services(tmp_path: Path) -> Iterator[Services]:
+    settings = {"ONBOARD_HOME": str(tmp_path), "ONBOARD_CONSOLE_URL": "https://review.example.jp"}
+    made = Services(load_settings({**settings, "ONBOARD_CONSOLE_UPLOAD_MEGABYTES": "3"}, folder=tmp_path))
+    add_user(made, "hana", "approver", PASSWORD)
+    yield made
+    made.ledger.close()
+
+
+@pytest.fixture
+def url(services: Services) -> Iterator[str]:
+    with served(services) as address:
+        yield address
+
+
+@pytest.fixture
+def hana(url: str) -> Browser:
+    browser = Browser(url)
+    assert browser.sign_in("hana").status_code == 303
+    return browser
+
+
+# ------------------------------------------------------------------------------------------------- forms from elsewhere
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Origin": "https://evil.example", "Sec-Fetch-Site": "cross-site"},
+        {"Origin": "https://evil.example"},
+        {"Origin": "null"},
+        {"Origin": ""},
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},
+        {"Sec-Fetch-Site": "none"},
+        {},
+    ],
+)
+def test_a_form_from_another_site_does_nothing(hana: Browser, headers: dict[str, str]) -> None:
+    answer = hana.session.post(f"{hana.url}/sign-out-everywhere", headers=headers, allow_redirects=False, timeout=30)
+    assert answer.status_code == 403
+    assert hana.is_signed_in, "nothing was done"
+
+
+def test_an_origin_that_says_ours_does_not_outweigh_a_site_that_does_not(hana: Browser) -> None:
+    answer = hana.post("/sign-out-everywhere", headers={"Sec-Fetch-Site": "cross-site"})
+    assert answer.status_code == 403
+    assert hana.is_signed_in
+
+
+def test_another_port_of_this_machine_is_another_site(hana: Browser) -> None:
+    answer = hana.post("/sign-out", headers={"Origin": "http://127.0.0.1:1", "Sec-Fetch-Site": "same-origin"})
+    assert answer.status_code == 403
+
+
+@pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "CONNECT", "PROPFIND"])
+def test_there_are_no_methods_but_those_of_pages_and_forms(url: str, method: str) -> None:
+    assert status_of(raw(url, asked(method=method))) in (400, 405)
+
+
+# ---------------------------------------------------------------------------------------------------------- the name
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "evil.example", "127.0.0.1.evil.example", "localhost.evil.example", "review.example.jp.evil.example",
+        "localhost@evil.example", "0.0.0.0", "[::2]", "", "localhost:80:80", "review.example.jp:444",
+    ],
+)  # fmt: skip
+def test_a_name_that_leads_here_is_not_ours(url: str, host: str) -> None:
+    answer = raw(url, asked(host=host))
+    assert status_of(answer) in (400, 421)
+    assert b"<html" not in answer
+
+
+@pytest.mark.parametrize("host", ["localhost", "LOCALHOST:8140", "127.0.0.1:9", "[::1]:8140", "review.example.jp"])
+def test_our_names_are_ours(url: str, host: str) -> None:
+    assert status_of(raw(url, asked("/sign-in", host=host))) == 200
+
+
+def test_two_hosts_are_none(url: str) -> None:
+    assert status_of(raw(url, b"GET / HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\n\r\n")) in (400, 421)
+
+
+def test_loopback_is_what_is_written_as_such() -> None:
+    assert not any(map(is_loopback, ["127.0.0.2", "a@localhost", "localhost/", "localhost?", "[::1", "localhost:x"]))
+
+
+# -------------------------------------------------------------------------------------------------------- the answers
+
+
+@pytest.mark.parametrize("path", ["/", "/sign-in", "/no-such-page", "/static/console.css", "/static/../app.py"])
+def test_every_answer_says_what_browsers_may_do_with_it(hana: Browser, path: str) -> None:
+    headers = hana.get(path).headers
+    assert headers["content-security-policy"] == (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self';"
+        " form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+    )
+    assert (headers["x-content-type-options"], headers["referrer-policy"]) == ("nosniff", "same-origin")
+    assert headers["cache-control"] == "no-store" or path.startswith("/static")
+    assert "server" not in headers
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/static/../people.py", "/static/%2e%2e/people.py", "/static/..%2fpeople.py", "/static/%2e%2e%2fpeople.py",
+        "/static//etc/passwd", "/static/%2fetc%2fpasswd", "/static/..%5cpeople.py", "/static/console.css%00.py",
+    ],
+)  # fmt: skip
+def test_no_path_leads_out_of_the_static_files(url: str, path: str) -> None:
+    answer = raw(url, asked(path))
+    assert status_of(answer) in (303, 400, 404)
+    assert b"import" not in answer
+    assert b"root:" not in answer
+
+
+def test_an_error_shows_nothing_of_the_program(
+    services: Services, url: str, hana: Browser, capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    services.ledger.close()
+    for path in tmp_path.glob("ledger.db*"):
+        path.unlink()
+    answer = hana.get("/?q=cus_secret")
+    assert answer.status_code >= 400
+    assert not any(word in answer.text for word in ("Traceback", "sqlalchemy", ".py", str(tmp_path)))
+    logged = "".join(capfd.readouterr())
+    cookie = next(iter(hana.session.cookies)).value
+    assert not any(word in logged for word in ("cus_secret", PASSWORD, str(cookie)))
+
+
+# --------------------------------------------------------------------------------------------------------- the bodies
+
+
+def form(path: str, length: int | str, kind: str = "application/x-www-form-urlencoded") -> bytes:
+    return (
+        f"POST {path} HTTP/1.1\r\nHost: localhost\r\nOrigin: http://localhost\r\nSec-Fetch-Site: same-origin\r\n"
+        f"Content-Type: {kind}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n"
+    ).encode()
+
+
+@pytest.mark.parametrize(
+    ("kind", "length"),
+    [("application/x-www-form-urlencoded", body_limits.FORM_BYTES + 1), ("multipart/form-data; boundary=b", 4 << 20)],
+)
+def test_a_body_that_says_it_is_too_large_is_not_read(url: str, kind: str, length: int) -> None:
+    assert status_of(raw(url, form("/sign-in", length, kind))) == 413
+
+
+@pytest.mark.parametrize(
+    "kind", ["application/x-www-form-urlencoded", "multipart/form-data; boundary=b"], ids=["form", "file"]
+)
+def test_a_body_that_never_ends_is_cut_off_and_fills_no_memory(url: str, kind: str) -> None:
+    parts = urlsplit(url)
+    head = form("/sign-in", 0, kind).replace(b"Content-Length: 0", b"Transfer-Encoding: chunked")
+    sent = 0
+    with socket.create_connection((parts.hostname, parts.port)) as connection:
+        connection.settimeout(20)
+        connection.sendall(head)
+        first = b'--b\r\nContent-Disposition: form-data; name="name"\r\n\r\n' if "multipart" in kind else b"name="
+        connection.sendall(b"%x\r\n%s\r\n" % (len(first), first))
+        piece = b"10000\r\n" + b"a" * 65536 + b"\r\n"
+        try:
+            while sent < 64 << 20:
+                connection.sendall(piece)
+                sent += 65536
+        except OSError:
+            pass
+    assert sent < 32 << 20, "the console has closed the connection"
+    assert Browser(url).get("/sign-in").status_code == 200
+
+
+def test_a_body_that_does_not_come_is_not_waited_for(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        body_limits.BoundedBodies.__init__, "__kwdefaults__", {"form_seconds": 1.0, "file_seconds": 2.0}
+    )
+    with served(services) as url:
+        started = time.monotonic()
+        assert status_of(raw(url, form("/sign-in", 100) + b"name=", seconds=20)) == 408
+        assert time.monotonic() - started < 10
+        parts = urlsplit(url)
+        with socket.create_connection((parts.hostname, parts.port)) as connection:  # a byte now and then
+            connection.settimeout(0.5)
+            connection.sendall(form("/sign-in", 3000, "multipart/form-data; boundary=b"))
+            connection.sendall(b'--b\r\nContent-Disposition: form-data; name="name"\r\n\r\n')
+            answer = b""
+            while not answer and time.monotonic() - started < 30:
+                connection.sendall(b"-")
+                try:
+                    answer = connection.recv(1000)
+                except TimeoutError:
+                    continue
+        assert status_of(answer) == 408
+
+
+def test_a_form_of_many_fields_or_files_is_refused(hana: Browser) -> None:
+    many = {f"f{at}": "1" for at in range(50)}
+    assert hana.post("/sign-in", many).status_code == 400
+    assert hana.post("/sign-in", None, files={"a": b"1"}).status_code == 400
