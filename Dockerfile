@@ -12,6 +12,7 @@ COPY worker /src/worker
 COPY simulator /src/simulator
 COPY sample_data/clean.csv /src/sample_data/clean.csv
 COPY deploy/sbom.cdx.json /src/deploy/sbom.cdx.json
+COPY docs/man /src/docs/man
 # Nothing but the checked wheels can be installed.
 RUN python -m venv --without-pip /opt/onboard \
  && pip --python /opt/onboard/bin/python install --no-cache-dir --no-index --find-links /wheels "/src[postgres,simulator]"

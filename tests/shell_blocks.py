@@ -82,15 +82,30 @@ def _onboard_words(command: str) -> Iterator[list[str]]:
 
 
 def _faults_of_words(words: list[str]) -> list[str]:
-    from worker.cli import app
-
-    command: Any = typer.main.get_command(app)
-    while children := getattr(command, "commands", {}):
-        if not words or words[0] not in children:
-            return [f"onboard {' '.join(words)}"]
-        command, words = children[words[0]], words[1:]
+    command, rest = _command_of(words)
+    if command is None:
+        return [f"onboard {' '.join(words)}"]
     try:
-        command.make_parser(command.context_class(command)).parse_args(args=list(words))
+        command.make_parser(command.context_class(command)).parse_args(args=rest)
     except Exception as error:  # noqa: BLE001 - of the click that typer brings
         return [f"{command.name}: {error}"]
     return []
+
+
+def understand(words: list[str]) -> None:
+    """Read a command line as `onboard` does, to its last value, without running it; raise what it would say."""
+    command, rest = _command_of(words)
+    if command is None:
+        raise ValueError(f"there is no `onboard {' '.join(words)}`")
+    command.make_context(command.name, rest)
+
+
+def _command_of(words: list[str]) -> tuple[Any, list[str]]:
+    """Return the command that the first words name, or None, and the words behind them."""
+    from worker.cli import app
+
+    command: Any = typer.main.get_command(app)
+    rest = list(words)
+    while children := getattr(command, "commands", {}):
+        command = children.get(rest.pop(0)) if rest else None
+    return command, rest

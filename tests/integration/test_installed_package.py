@@ -22,6 +22,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copy(ROOT / name, source)
     for name in ("tasks", "worker", "simulator", "sample_data", "deploy"):
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(ROOT / "docs" / "man", source / "docs" / "man")
     subprocess.run(
         [sys.executable, "-m", "hatchling", "build", "-t", "wheel"], cwd=source, check=True, capture_output=True
     )
@@ -61,7 +62,14 @@ def test_nothing_that_is_data_is_missing_in_the_wheel(wheel: Path) -> None:
     assert needed <= packed
     assert "worker/sample.csv" in packed
     assert any(name.endswith(".dist-info/sboms/sbom.cdx.json") for name in packed)
-    assert {name.partition("/")[0] for name in packed if ".dist-info" not in name} == {"tasks", "worker", "simulator"}
+    top = {name.partition("/")[0] for name in packed if ".dist-info" not in name}
+    assert {name for name in top if not name.endswith(".data")} == {"tasks", "worker", "simulator"}
+
+
+def test_the_manual_page_is_found_where_man_looks_for_it(onboard: Path) -> None:
+    share = onboard.parent.parent / "share" / "man"  # man looks there for what is in a bin beside it
+    for name, page in ("man1", "onboard.1"), ("ja/man1", "ja/onboard.1"):
+        assert (share / name / "onboard.1").read_text("utf-8") == (ROOT / "docs" / "man" / page).read_text("utf-8")
 
 
 def test_the_installed_command_is_the_one_of_the_wheel(onboard: Path, tmp_path: Path) -> None:
