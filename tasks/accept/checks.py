@@ -30,6 +30,8 @@ DESCRIPTION_CHARS = 255
 VALUE_BYTES = 255
 EXTRA_ENTRIES = 20
 METADATA_ENTRIES = 19  # elepay takes 20; one is our reference
+#: Columns that are sent as they are written. The keys and enum columns have checks of their own; no other is sent.
+_TEXTS = ("description", "extra", "metadata")
 #: Of so many different unknown values of a column, in one chunk, the value that is probably meant is looked for.
 _MOST_GUESSES = 20
 _LONGEST_GUESS = 100  # characters; no value of elepay's is half as long
@@ -99,7 +101,7 @@ def _set_aside(chunk: Chunk, row: int, reason: Reason) -> None:
 def _check_characters(chunk: Chunk) -> None:
     text = "".join(chunk.batch.texts)
     if _CONTROL_IN_TEXT.search(text):
-        texts = [column for column in chunk.columns if column.target not in _NOT_TEXTS]
+        texts = [column for column in chunk.columns if column.part in _TEXTS]
         for row, record in enumerate(chunk.batch.texts):
             if row in chunk.broken or not _CONTROL_IN_TEXT.search(record):
                 continue
@@ -110,10 +112,6 @@ def _check_characters(chunk: Chunk) -> None:
     if "\ufffd" in text:
         rows = [row for row, record in enumerate(chunk.batch.texts) if "\ufffd" in record]
         chunk.warn(rows, "replacement_character", "")
-
-
-#: Columns that are checked in another way, and those that are not sent.
-_NOT_TEXTS = ("customer_id", "payment_method", "resource", "reference", "own", "")
 
 
 def _name_of(char: str) -> str:
@@ -203,7 +201,7 @@ def _check_sizes(chunk: Chunk) -> None:
 
     for column in chunk.columns:
         values = chunk.frame[column.at]
-        if column.part not in ("description", "extra", "metadata"):
+        if column.part not in _TEXTS:
             continue
         longest = max(map(len, values.tolist()))
         if column.part == "description" and longest > DESCRIPTION_CHARS:
