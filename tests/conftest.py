@@ -34,8 +34,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Say how far searches go before the modules with their sizes are imported."""
+    """Say how far searches go before the modules with their sizes are imported; start what all processes share."""
     factories.searches_at_full_length = bool(config.getoption("--resilience"))
+    if config.getoption("numprocesses", None):
+        warm.share()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -73,8 +75,8 @@ def _dealt(items: list[pytest.Item], processes: int) -> list[pytest.Item]:
     return [*chain.from_iterable(parts), *short]
 
 
-def pytest_sessionfinish() -> None:
-    """End what starts our processes."""
+def pytest_unconfigure() -> None:
+    """End what starts our processes: the processes of tests have ended."""
     warm.stop()
 
 

@@ -8,13 +8,13 @@ import pty
 import re
 import select
 import struct
-import subprocess
-import sys
 import termios
 import time
 import unicodedata
 
 from factories import Command
+
+from tests import warm
 
 _PARTS = re.compile(r"\x1b\[([?\d;]*)([A-Za-z])|\x1b.|[\r\n\b]|[^\x1b\r\n\b]+", re.DOTALL)
 
@@ -97,15 +97,14 @@ class Terminal:
             "PYTHONPATH": str(command.source),
             "TERM": "xterm-256color",
         }
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "worker.cli", *map(str, words)],
-            cwd=command.folder,
-            env=environment,
-            stdin=slave,
+        self.process = warm.start(
+            "worker.cli",
+            *map(str, words),
+            environment=environment,
+            folder=command.folder,
+            terminal=slave,
             stdout=slave,
             stderr=slave if stderr is None else stderr,
-            start_new_session=True,
-            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # so that Ctrl-C is a signal
         )
         os.close(slave)
 

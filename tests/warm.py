@@ -35,6 +35,8 @@ _ENVIRONMENT = {
     "PYTHONPATH": str(ROOT),
     "OPENBLAS_NUM_THREADS": "1",  # numpy's threads would not be there in a forked process
 }
+#: Names, in the environment of processes of tests, the socket of a process that is shared by them.
+_ADDRESS = "WARM_SERVER"
 #: Names a program, in the environment of a command, that it runs before it begins; its workers do, too.
 PATCH = "WARM_PATCH"
 #: Room in the command line of a forked process for the words of the command that it becomes.
@@ -139,41 +141,54 @@ def ask(connection: socket.socket, request: Mapping[str, Any], fds: Sequence[int
 
 
 class _Starter:
-    """The process that starts the others; one for each process of tests."""
+    """The process that starts the others: one for each process of tests, or one for all of them (`share`)."""
 
     def __init__(self) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="warm-")
-        self._address = str(Path(self._folder.name) / "socket")
+        self.address = str(Path(self._folder.name) / "socket")
         self._pid = os.getpid()
         self._process = subprocess.Popen(
-            [sys.executable, "-P", ROOT / "tests" / "warm_server.py", self._address, " " * WORDS_BYTES],
+            [sys.executable, "-P", ROOT / "tests" / "warm_server.py", self.address, " " * WORDS_BYTES],
             stdin=subprocess.PIPE,  # it ends when this is closed
             env=_ENVIRONMENT,
             start_new_session=True,
         )
-        ends = time.monotonic() + 60
-        while not Path(self._address).exists():
-            assert time.monotonic() < ends, "the process that starts the others does not come up"
-            time.sleep(0.02)
 
     @property
     def is_ours(self) -> bool:
         return self._pid == os.getpid() and self._process.poll() is None
 
-    def start(self, words: Sequence[str], environment: Mapping[str, str], folder: Path, fds: Sequence[int]) -> Any:
-        connection = socket.socket(socket.AF_UNIX)
-        connection.connect(self._address)
-        ask(connection, {"words": words, "environment": dict(environment), "folder": str(folder)}, fds)
-        return connection, int(connection.recv(20))
-
     def end(self) -> None:
         assert self._process.stdin
         self._process.stdin.close()
-        self._process.wait(10)
+        self._process.wait(60)
         self._folder.cleanup()
 
 
 _starter: _Starter | None = None
+
+
+def share() -> None:
+    """Start the process that starts the others, for the processes of tests that this one is about to start, too."""
+    os.environ[_ADDRESS] = _our_starter().address
+
+
+def _our_starter() -> _Starter:
+    global _starter  # noqa: PLW0603 - one for all tests of this process
+    if _starter is None or not _starter.is_ours:
+        _starter = _Starter()
+    return _starter
+
+
+def _connect() -> socket.socket:
+    address = os.environ.get(_ADDRESS) or _our_starter().address
+    ends = time.monotonic() + 60
+    while not Path(address).exists():
+        assert time.monotonic() < ends, "the process that starts the others does not come up"
+        time.sleep(0.02)
+    connection = socket.socket(socket.AF_UNIX)
+    connection.connect(address)
+    return connection
 
 
 def start(
@@ -181,16 +196,18 @@ def start(
     *arguments: str,
     environment: Mapping[str, str],
     folder: Path,
+    terminal: int | None = None,
     stdout: int | None = None,
     stderr: int | None = None,
 ) -> Process:
-    """Start `python -m module`; its output goes to these descriptors, or to pipes."""
-    global _starter  # noqa: PLW0603 - one for all tests of this process
-    if _starter is None or not _starter.is_ours:
-        _starter = _Starter()
+    """Start `python -m module`; its output goes to these descriptors, or to pipes.
+
+    A terminal is its standard input, and that of its session.
+    """
+    connection = _connect()
     pipes: list[int | None] = []
     with contextlib.ExitStack() as ends:
-        given = [os.open(os.devnull, os.O_RDONLY)]
+        given = [os.open(os.devnull, os.O_RDONLY) if terminal is None else os.dup(terminal)]
         ends.callback(os.close, given[0])
         for fd in (stdout, stderr):
             read, write = (None, fd) if fd is not None else os.pipe()
@@ -198,8 +215,10 @@ def start(
                 ends.callback(os.close, write)
             pipes.append(read)
             given.append(write)
-        connection, pid = _starter.start([module, *arguments], environment, folder, given)
-    return Process(connection, pid, [module, *arguments], pipes)
+        words = [module, *arguments]
+        request = {"words": words, "environment": dict(environment), "folder": str(folder)}
+        ask(connection, {**request, "terminal": terminal is not None}, given)
+    return Process(connection, int(connection.recv(20)), words, pipes)
 
 
 def stop() -> None:

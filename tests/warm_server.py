@@ -7,8 +7,10 @@ has threads and connections then.
 from __future__ import annotations
 
 import array
+import atexit
 import contextlib
 import ctypes
+import fcntl
 import gc
 import importlib
 import json
@@ -20,6 +22,8 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
+import termios
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -27,20 +31,26 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import apprise
+import typer
 
+from tasks.ledger import Ledger
+from tasks.reports import html_report
 from tests.warm import PATCH, ROOT, Signalled, ask, can_start
+from worker import cli
 
 #: Imported once. What reads settings as it is imported is not among it.
 IMPORTED = (
+    "billiard.pool",
     "celery.app.amqp",
     "celery.app.control",
     "celery.app.events",
     "celery.app.log",
-    "celery.backends.base",
     "celery.apps.worker",
+    "celery.backends.base",
     "celery.beat",
     "celery.bin.worker",
     "celery.concurrency.thread",
+    "celery.events.receiver",
     "celery.fixups.django",
     "celery.loaders.app",
     "celery.utils.debug",
@@ -51,11 +61,17 @@ IMPORTED = (
     "celery.worker.consumer.delayed_delivery",
     "celery.worker.strategy",
     "encodings.cp932",
+    "encodings.latin_1",
+    "encodings.unicode_escape",
+    "encodings.utf_16_le",
     "encodings.utf_8_sig",
+    "kombu.mixins",
     "kombu.transport.redis",
     "pandas",
     "psutil",
     "rich._emoji_codes",
+    "rich._unicode_data.unicode17-0-0",
+    "rich.markdown",
     "rich.progress",
     "rich.table",
     "simulator.server",
@@ -63,26 +79,35 @@ IMPORTED = (
     "sqlalchemy.dialects.sqlite",
     "sqlite3",
     "tasks.celery_tasks",
-    "tasks.ledger.postgres",
     "tasks.ledger.migrations",
-    "tasks.operations.resolve",
+    "tasks.ledger.postgres",
     "tasks.operations.show_row",
     "tasks.reports.notification_message",
     "tasks.reports.xlsx_report",
-    "typer",
+    "typer._adapters",
+    "typer._click._textwrap",
+    "typer._click.decorators",
+    "typer.rich_utils",
     "uvicorn.lifespan.off",
     "uvicorn.loops.uvloop",
     "worker.cli",
-    "worker.commands.audit",
-    "worker.commands.doctor",
-    "worker.commands.rows",
-    "worker.commands.run",
-    "worker.commands.status",
     "worker.health_server",
     "worker.notification_channels",
     "worker.notifier",
     "worker.watcher.command",
+    "worker.worker_name",
     "worker.worker_process",
+    *(f"worker.commands.{each.stem}" for each in sorted((ROOT / "worker" / "commands").glob("[!_]*.py"))),
+)
+#: What reads a file that is the same for every process, and remembers what is in it.
+_READ_ONCE = (
+    ("simulator.catalogue", "error_codes"),
+    ("simulator.profile", "_types"),
+    ("tasks.error_texts", "_texts"),
+    ("tasks.reports.history_texts", "_patterns"),
+    ("tasks.reports.i18n", "_all_texts"),
+    ("tasks.stop_texts", "_texts"),
+    ("worker.screen", "_terminal_texts"),
 )
 #: Commands that start workers; each has a process beside it from which those are forked.
 _WITH_WORKERS = ("run", "resume", "approve", "retry", "watch", "rehearse")
@@ -97,9 +122,7 @@ _CLONE, _CLONE_PARENT = {"x86_64": 56, "aarch64": 220}.get(platform.machine()), 
 
 def _serve(address: str) -> dict[str, Any] | None:
     """Fork a process for each request; return in each of them its request, and None at the end of all."""
-    for name in IMPORTED:
-        __import__(name)
-    apprise.Apprise.instantiate("json://localhost")  # loads all that it can deliver by
+    _prepare()
     gc.collect()
     gc.freeze()  # else the first collection of each forked process would copy all that is imported
     told, tell = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -118,7 +141,11 @@ def _serve(address: str) -> dict[str, Any] | None:
             os.read(told, 4096)
         if listening in ready:
             connection, _ = listening.accept()
-            given, fds = _received(connection)
+            try:
+                given, fds = _received(connection)
+            except (EOFError, ConnectionError):  # whoever asked was killed
+                connection.close()
+                continue
             pid = os.fork()
             if not pid:
                 signal.set_wakeup_fd(-1)
@@ -130,9 +157,24 @@ def _serve(address: str) -> dict[str, Any] | None:
                 return {**given, "fds": fds}
             for fd in fds:
                 os.close(fd)
-            connection.sendall(str(pid).encode())
+            with contextlib.suppress(OSError):
+                connection.sendall(str(pid).encode())
             waiting[pid] = connection
         _reap(waiting)
+
+
+def _prepare() -> None:
+    """Do once what processes of ours do before their work, whatever their settings are."""
+    for name in IMPORTED:
+        importlib.import_module(name)
+    for of, name in _READ_ONCE:
+        getattr(importlib.import_module(of), name)()
+    apprise.Apprise.instantiate("json://localhost")  # loads all that it can deliver by
+    html_report._environment().get_template("report.html.j2")
+    with tempfile.TemporaryDirectory() as folder:
+        Ledger.open(f"sqlite:///{folder}/ledger.db").close()
+    built = {id(cli.app): typer.main.get_command(cli.app)}
+    build, typer.main.get_command = typer.main.get_command, lambda app: built.get(id(app)) or build(app)
 
 
 def _received(connection: socket.socket) -> tuple[dict[str, Any], list[int]]:
@@ -163,6 +205,9 @@ def _become(request: dict[str, Any]) -> None:
     for at, fd in enumerate(request["fds"]):
         os.dup2(fd, at)
         os.close(fd)
+    if request.get("terminal"):
+        fcntl.ioctl(0, termios.TIOCSCTTY, 0)  # so that Ctrl-C is a signal
+        sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     os.environ.clear()
     os.environ.update(request["environment"])
     os.chdir(request["folder"])
@@ -174,7 +219,26 @@ def _become(request: dict[str, Any]) -> None:
     sys.path[0:1] = [request["folder"], str(ROOT)]
     if PATCH in os.environ:
         runpy.run_path(os.environ[PATCH])
-    runpy.run_module(module, run_name="__main__", alter_sys=True)
+    code: object = 0
+    try:
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
+    except SystemExit as ended:
+        code = ended.code or 0
+    if not isinstance(code, int):
+        raise SystemExit(code)
+    _end_without_taking_apart(code)
+
+
+def _end_without_taking_apart(code: int) -> None:
+    """Do what Python does at its end, but for taking all modules apart: that would copy all that was imported."""
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            raise SystemExit(code) from None  # Python has its own way to say so
+    os._exit(code)
 
 
 def _starts_others(arguments: Sequence[str], environment: Mapping[str, str]) -> bool:
