@@ -71,7 +71,7 @@ def upgrade() -> None:
 def program_of_the_next_version(folder: Path) -> Path:
     """A copy of this program whose ledger has one more column, and another index."""
     for name in ("tasks", "worker"):
-        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(ROOT / name, folder / name)  # with what is compiled
     (folder / "tasks/ledger/migrations/versions/0002_later.py").write_text(NEXT_MIGRATION, encoding="utf-8")
     schema = folder / "tasks/ledger/schema.py"
     for old, new in [

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import get_args
 from urllib.parse import urlsplit
 
+import factories
 import pytest
 from conftest import Night
 from factories import wait_until, write_csv
@@ -24,7 +25,7 @@ from proxy import Mode, Proxy
 from test_watcher import Drop, watch, watcher_on
 
 #: For so long the network does what it likes, and rows of each file that is dropped meanwhile.
-SECONDS = float(os.environ.get("NETWORK_SECONDS", "25"))
+SECONDS = float(os.environ.get("NETWORK_SECONDS", "25" if factories.searches_at_full_length else "15"))
 ROWS = 100
 #: The longest that one of its moods lasts.
 LONGEST_SECONDS = 6.0 if SECONDS < 60 else 40.0

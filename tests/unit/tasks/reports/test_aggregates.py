@@ -53,9 +53,9 @@ def test_lines_that_follow_each_other_are_said_as_one() -> None:
     assert japanese.lines(some) == "該当行：12、15～18、20、22、24、ほか 293 件。"
 
 
-def test_a_million_lines_are_a_few_numbers() -> None:
-    task = at(*range(2, 100_000), *range(100_002, 1_000_000, 2))
+def test_any_number_of_lines_is_a_few_numbers() -> None:
+    task = at(*range(2, 10_000), *range(10_002, 100_000, 2))
     assert len(task.ranges) == len(task.lines) == 5
-    assert task.ranges[0] == (2, 99_999)
+    assert task.ranges[0] == (2, 9_999)
     assert task.lines == [2, 3, 4, 5, 6]
-    assert task.lines_in_ranges == 99_998 + 4
+    assert task.lines_in_ranges == 9_998 + 4
