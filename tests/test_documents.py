@@ -102,11 +102,10 @@ def test_the_page_of_help_says_what_help_says() -> None:
     assert help_page.page(japanese=True) == japanese, "run: .venv/bin/python tests/help_page.py"
 
 
-@pytest.mark.parametrize(
-    ("name", "option"), sorted((name, option) for name, command in COMMANDS.items() for option in options_of(command))
-)
-def test_every_option_is_documented(name: str, option: str) -> None:
-    assert re.search(rf"{option}\b", ALL_PAGES), f"no page names {option} of `onboard {name}`"
+@pytest.mark.parametrize("name", sorted(COMMANDS))
+def test_every_option_is_documented(name: str) -> None:
+    for option in options_of(COMMANDS[name]):
+        assert re.search(rf"{option}\b", ALL_PAGES), f"no page names {option} of `onboard {name}`"
 
 
 def typed() -> Iterator[tuple[str, str]]:
@@ -122,12 +121,12 @@ def typed() -> Iterator[tuple[str, str]]:
                 yield page, found[1]
 
 
-@pytest.mark.parametrize(("page", "words"), sorted(set(typed())))
-def test_what_people_are_told_to_type_exists(page: str, words: str) -> None:
-    name = max((each for each in COMMANDS if re.match(rf"{each}(?![\w-])", words)), key=len, default=None)
-    assert name or words == "ledger", f"{page}: there is no `onboard {words}`"
-    told = {each.split("=")[0] for each in re.findall(r"--[a-z-]+", words)}
-    assert told <= (options_of(COMMANDS[name]) if name else set()) | {"--help"}, f"{page}: onboard {words}"
+def test_what_people_are_told_to_type_exists() -> None:
+    for page, words in sorted(set(typed())):
+        name = max((each for each in COMMANDS if re.match(rf"{each}(?![\w-])", words)), key=len, default=None)
+        assert name or words == "ledger", f"{page}: there is no `onboard {words}`"
+        told = {each.split("=")[0] for each in re.findall(r"--[a-z-]+", words)}
+        assert told <= (options_of(COMMANDS[name]) if name else set()) | {"--help"}, f"{page}: onboard {words}"
 
 
 def test_enough_of_what_is_typed_was_found() -> None:

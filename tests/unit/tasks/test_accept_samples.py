@@ -76,7 +76,7 @@ def test_the_generator_writes_the_samples_byte_for_byte() -> None:
 @pytest.mark.parametrize("columns", [3, 10, 25])
 def test_a_generated_file_is_what_its_arguments_say(tmp_path: Path, encoding: str, columns: int) -> None:
     path = tmp_path / "generated.csv"
-    arguments = ["--rows", "6000", "--seed", "5", "--duplicates", "0.1", "--invalid", "0.2", "--encoding", encoding]
+    arguments = ["--rows", "2000", "--seed", "5", "--duplicates", "0.1", "--invalid", "0.2", "--encoding", encoding]
     command = [
         sys.executable,
         str(SAMPLES / "generate.py"),
@@ -90,6 +90,6 @@ def test_a_generated_file_is_what_its_arguments_say(tmp_path: Path, encoding: st
     rows = rows_of(path)
     waiting = [row.identity for row in rows if row.state == "waiting"]
     assert len(open_file(path, AcceptanceChecks()).columns) == columns
-    assert len(rows) == 6000
-    assert 0.15 < 1 - len(waiting) / 6000 < 0.25
+    assert len(rows) == 2000
+    assert 0.15 < 1 - len(waiting) / 2000 < 0.25
     assert 0.05 < 1 - len(set(waiting)) / len(waiting) < 0.2
