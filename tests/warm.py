@@ -155,8 +155,12 @@ class _Starter:
         )
 
     @property
+    def is_of_this_process(self) -> bool:
+        return self._pid == os.getpid()
+
+    @property
     def is_ours(self) -> bool:
-        return self._pid == os.getpid() and self._process.poll() is None
+        return self.is_of_this_process and self._process.poll() is None
 
     def end(self) -> None:
         assert self._process.stdin
@@ -184,6 +188,7 @@ def _connect() -> socket.socket:
     address = os.environ.get(_ADDRESS) or _our_starter().address
     ends = time.monotonic() + 60
     while not Path(address).exists():
+        assert _starter is None or _starter.is_ours, "the process that starts the others has died"
         assert time.monotonic() < ends, "the process that starts the others does not come up"
         time.sleep(0.02)
     connection = socket.socket(socket.AF_UNIX)
@@ -224,6 +229,6 @@ def start(
 def stop() -> None:
     """End the process that starts the others."""
     global _starter  # noqa: PLW0603 - as above
-    if _starter is not None and _starter.is_ours:
+    if _starter is not None and _starter.is_of_this_process:
         _starter.end()
     _starter = None

@@ -11,8 +11,10 @@ import atexit
 import contextlib
 import ctypes
 import fcntl
+import functools
 import gc
 import importlib
+import inspect
 import json
 import os
 import platform
@@ -26,15 +28,17 @@ import tempfile
 import termios
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
+from types import ModuleType
 from typing import Any, ClassVar
 
 import apprise
+import jinja2
 import typer
 
 from tasks.ledger import Ledger
-from tasks.reports import html_report
 from tests.warm import PATCH, ROOT, Signalled, ask, can_start
 from worker import cli
 
@@ -99,16 +103,6 @@ IMPORTED = (
     "worker.worker_process",
     *(f"worker.commands.{each.stem}" for each in sorted((ROOT / "worker" / "commands").glob("[!_]*.py"))),
 )
-#: What reads a file that is the same for every process, and remembers what is in it.
-_READ_ONCE = (
-    ("simulator.catalogue", "error_codes"),
-    ("simulator.profile", "_types"),
-    ("tasks.error_texts", "_texts"),
-    ("tasks.reports.history_texts", "_patterns"),
-    ("tasks.reports.i18n", "_all_texts"),
-    ("tasks.stop_texts", "_texts"),
-    ("worker.screen", "_terminal_texts"),
-)
 #: Commands that start workers; each has a process beside it from which those are forked.
 _WITH_WORKERS = ("run", "resume", "approve", "retry", "watch", "rehearse")
 #: Modules that are cloned when a command starts them.
@@ -167,14 +161,23 @@ def _prepare() -> None:
     """Do once what processes of ours do before their work, whatever their settings are."""
     for name in IMPORTED:
         importlib.import_module(name)
-    for of, name in _READ_ONCE:
-        getattr(importlib.import_module(of), name)()
+    for read in chain.from_iterable(map(_kept, list(sys.modules.values()))):
+        found = read()
+        for template in found.list_templates(["j2"]) if isinstance(found, jinja2.Environment) else ():
+            found.get_template(template)
     apprise.Apprise.instantiate("json://localhost")  # loads all that it can deliver by
-    html_report._environment().get_template("report.html.j2")
     with tempfile.TemporaryDirectory() as folder:
         Ledger.open(f"sqlite:///{folder}/ledger.db").close()
     built = {id(cli.app): typer.main.get_command(cli.app)}
     build, typer.main.get_command = typer.main.get_command, lambda app: built.get(id(app)) or build(app)
+
+
+def _kept(module: ModuleType) -> list[Callable[[], Any]]:
+    """Return what of a module of ours reads or builds something once and keeps it, whatever the settings are."""
+    if module.__name__.partition(".")[0] not in ("tasks", "worker", "simulator"):
+        return []
+    caches = [each for each in vars(module).values() if isinstance(each, functools._lru_cache_wrapper)]
+    return [each for each in caches if not inspect.signature(each).parameters]
 
 
 def _received(connection: socket.socket) -> tuple[dict[str, Any], list[int]]:
