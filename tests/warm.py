@@ -140,6 +140,30 @@ def ask(connection: socket.socket, request: Mapping[str, Any], fds: Sequence[int
     connection.sendall(given)
 
 
+class Delivery(Process):
+    """A process of ours that is given something and says nothing, as the notifier starts it."""
+
+    @classmethod
+    def popen(cls, words: Sequence[str], **more: Any) -> Any:
+        """Start what `subprocess.Popen` would."""
+        environment = {**more["env"], "PYTHONPATH": str(ROOT)}
+        if list(words[1:3]) != ["-P", "-m"] or not can_start(environment):
+            return subprocess.Popen(words, **more)
+        read, write = os.pipe()
+        with open(os.devnull, "wb") as nowhere, open(read, "rb"):  # noqa: PTH123 - a descriptor
+            to_nowhere = nowhere.fileno()
+            begun = _begin(words[3:], environment, Path.cwd(), (read, to_nowhere, to_nowhere))
+        started = cls(*begun, words, (None, None))
+        started._input = write
+        return started
+
+    def communicate(self, given: bytes = b"", timeout: float | None = None) -> None:  # type: ignore[override]
+        """Give it all, and wait for its end. Raises subprocess.TimeoutExpired."""
+        with contextlib.suppress(BrokenPipeError), os.fdopen(self._input, "wb") as stdin:
+            stdin.write(given)
+        self.wait(timeout)
+
+
 class _Starter:
     """The process that starts the others: one for each process of tests, or one for all of them (`share`)."""
 
@@ -196,6 +220,15 @@ def _connect() -> socket.socket:
     return connection
 
 
+def _begin(
+    words: Sequence[str], environment: Mapping[str, str], folder: Path, fds: Sequence[int], *, terminal: bool = False
+) -> tuple[socket.socket, int]:
+    connection = _connect()
+    given = {"words": list(words), "environment": dict(environment), "folder": str(folder), "terminal": terminal}
+    ask(connection, given, fds)
+    return connection, int(connection.recv(20))
+
+
 def start(
     module: str,
     *arguments: str,
@@ -209,7 +242,6 @@ def start(
 
     A terminal is its standard input, and that of its session.
     """
-    connection = _connect()
     pipes: list[int | None] = []
     with contextlib.ExitStack() as ends:
         given = [os.open(os.devnull, os.O_RDONLY) if terminal is None else os.dup(terminal)]
@@ -221,9 +253,8 @@ def start(
             pipes.append(read)
             given.append(write)
         words = [module, *arguments]
-        request = {"words": words, "environment": dict(environment), "folder": str(folder)}
-        ask(connection, {**request, "terminal": terminal is not None}, given)
-    return Process(connection, int(connection.recv(20)), words, pipes)
+        begun = _begin(words, environment, folder, given, terminal=terminal is not None)
+    return Process(*begun, words, pipes)
 
 
 def stop() -> None:

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from tasks.services import Services
 from tasks.settings import load_settings
+from tests import warm
+from worker import notification_channels
 from worker.notification_channels import open_channels
 from worker.notifier import Notifier
+
+
+@pytest.fixture(autouse=True)
+def _deliveries_start_warm(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each is a process of its own as ever, but need not load Apprise."""
+    started = SimpleNamespace(**{**vars(subprocess), "Popen": warm.Delivery.popen})
+    monkeypatch.setattr(notification_channels, "subprocess", started)
 
 
 @pytest.fixture
