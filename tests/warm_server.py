@@ -24,7 +24,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import termios
 import threading
 import time
@@ -116,7 +115,7 @@ _CLONE, _CLONE_PARENT = {"x86_64": 56, "aarch64": 220}.get(platform.machine()), 
 
 def _serve(address: str) -> dict[str, Any] | None:
     """Fork a process for each request; return in each of them its request, and None at the end of all."""
-    _prepare()
+    _prepare(Path(address).parent)
     gc.collect()
     gc.freeze()  # else the first collection of each forked process would copy all that is imported
     told, tell = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -157,7 +156,7 @@ def _serve(address: str) -> dict[str, Any] | None:
         _reap(waiting)
 
 
-def _prepare() -> None:
+def _prepare(folder: Path) -> None:
     """Do once what processes of ours do before their work, whatever their settings are."""
     for name in IMPORTED:
         importlib.import_module(name)
@@ -166,8 +165,7 @@ def _prepare() -> None:
         for template in found.list_templates(["j2"]) if isinstance(found, jinja2.Environment) else ():
             found.get_template(template)
     apprise.Apprise.instantiate("json://localhost")  # loads all that it can deliver by
-    with tempfile.TemporaryDirectory() as folder:
-        Ledger.open(f"sqlite:///{folder}/ledger.db").close()
+    Ledger.open(f"sqlite:///{folder}/ledger.db").close()
     built = {id(cli.app): typer.main.get_command(cli.app)}
     build, typer.main.get_command = typer.main.get_command, lambda app: built.get(id(app)) or build(app)
 
