@@ -253,7 +253,7 @@ class SettingFields(BaseSettings):
         "ONBOARD_CONSOLE_SOCKET", "", "A socket file on which the console is served, instead of an address and a port."
     )
     console_upload_megabytes: int = _field(
-        "ONBOARD_CONSOLE_UPLOAD_MEGABYTES", 300, "The largest file that the console takes.", ge=1, le=10_000
+        "ONBOARD_CONSOLE_UPLOAD_MEGABYTES", 2048, "The largest file that the console takes.", ge=1, le=10_000
     )
     console_sign_in: Literal["password", "proxy", "oidc"] = _field(
         "ONBOARD_CONSOLE_SIGN_IN",

@@ -45,6 +45,7 @@ def build_app(services: Services, middleware: Sequence[Middleware] | None = None
     app.state.services = services
     app.state.kept = KeptAnswers()
     app.state.read_only = is_read_only(services)
+    app.state.has_sessions = bool(routes_of(services))
     return app
 
 
@@ -67,7 +68,10 @@ def _no_such_page(request: Request, error: Exception) -> Response:
 def _not_allowed(request: Request, error: Exception) -> Response:
     texts = texts_of(request)
     needed = error.needed if isinstance(error, NotAllowed) else Role.APPROVER
-    record_refusal(request.app.state.services, request.url.path, needed, who=request.state.person.name)
+    batch_id = request.path_params.get("batch", 0)
+    record_refusal(
+        request.app.state.services, request.url.path, needed, who=request.state.person.name, batch_id=batch_id
+    )
     return _sorry(request, HTTPStatus.FORBIDDEN, texts("not_allowed", role=texts(f"role_{needed}")))
 
 

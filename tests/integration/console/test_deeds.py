@@ -61,10 +61,13 @@ def test_what_the_program_has_stopped_an_approver_resumes(reported: Reported, co
 @pytest.mark.parametrize("deed", DEEDS)
 def test_a_viewer_does_nothing(reported: Reported, console: Console, night: int, deed: str) -> None:
     before = reported.ledger.history.lines(night)
-    answer = console(VIEWER).post(f"/batches/{night}/{deed}")
+    wanted = f"/batches/{night}/{deed}"
+    answer = console(VIEWER).post(wanted)
     assert answer.status_code == 403
     assert "Nothing was changed." in answer.text
-    assert reported.ledger.history.lines(night) == before
+    *others, last = reported.ledger.history.lines(night)
+    assert others == before
+    assert (last["who"], wanted in last["what"]) == (VIEWER.name, True), "what was refused stands in the history"
 
 
 @pytest.mark.parametrize("deed", DEEDS)

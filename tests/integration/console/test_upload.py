@@ -69,7 +69,7 @@ def test_a_viewer_uploads_nothing(reported: Reported, console: Console) -> None:
 def test_an_upload_that_is_too_large_is_refused_while_it_arrives(
     reported: Reported, console: Console, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(upload, "MOST_BYTES", 200_000)
+    monkeypatch.setattr(upload, "_most_megabytes", lambda _request: 1)
     sent = 0
 
     def endless() -> Any:

@@ -13,6 +13,7 @@ from starlette.routing import Route
 from tasks.errors import LedgerError
 from tasks.models import BatchState
 from tasks.operations import batch_pace, review_batch
+from tasks.operations.access_history import record_download
 from tasks.operations.approve import approve as approve_batch
 from tasks.operations.cancel import cancel as cancel_batch
 from tasks.operations.pause import pause as pause_batch
@@ -92,6 +93,7 @@ def download(request: Request) -> Response:
     if name not in written or not person_of(request).may(Role.OPERATOR):
         return page(request, "sorry.html.j2", status=404, sentence=texts_of(request)("no_such_report"))
     path = written[name]
+    record_download(services_of(request), batch_id, path.name, who=person_of(request).name)
     kind = _KINDS.get(path.suffix, _WORKBOOK)
     return FileResponse(path, media_type=kind, filename=f"batch-{batch_id}-{path.name}")
 
@@ -117,8 +119,14 @@ def resume(request: Request, form: FormData) -> Response:
 
 @needs(Role.APPROVER)
 def approve(request: Request, _form: FormData) -> Response:
-    """Let the rest of a batch be sent after its canary rows."""
-    return _done(request, "approved", lambda batch_id, who: approve_batch(services_of(request), batch_id, who=who))
+    """Let the rest of a batch be sent; the first approval of two is only stored."""
+    services, batch_id = services_of(request), request.path_params["batch"]
+    try:
+        status = approve_batch(services, batch_id, who=person_of(request).name)
+    except LedgerError as error:
+        return _lost(request, batch_id, error)
+    said = "approved_first" if status.batch.state is BatchState.PAUSED and status.batch.canary else "approved"
+    return back_to(request, f"/batches/{batch_id}", said)
 
 
 @needs(Role.OPERATOR)

@@ -18,6 +18,7 @@ from tasks.models import Reason
 from tasks.operations.evidence import Evidence, evidence, last_decision
 from tasks.operations.resolve import UnclearRow, give_up, list_unclear, resolve_as_absent, resolve_as_created
 from tasks.reason_texts import sentence
+from worker.console.looks import note_looks
 from worker.console.page_texts import back_to, kept_of, page, person_of, services_of, texts_of, whole_number
 from worker.console.pages.row_words import history_in_words
 from worker.console.people import Role, needs, require
@@ -77,6 +78,7 @@ def unclear(request: Request) -> Response:
     behind = [row for row in waiting if (row.batch_id, row.line) > after]
     shown = behind[:ROWS_PER_PAGE]
     lines = _lines(request, shown)
+    note_looks(request, [(row.batch_id, row.record) for row in shown])
     return page(
         request,
         "decide.html.j2",
@@ -110,6 +112,7 @@ def one(request: Request) -> Response:
 
 def _one(request: Request, key: Key) -> Response:
     found = evidence(services_of(request), *key)
+    note_looks(request, [(key.batch_id, found.shown.row.record)])
     return page(
         request,
         "decide_one.html.j2",

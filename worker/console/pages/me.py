@@ -11,7 +11,7 @@ from worker.console.page_texts import page
 
 def me(request: Request) -> Response:
     """Show it."""
-    return page(request, "me.html.j2")
+    return page(request, "me.html.j2", has_sessions=request.app.state.has_sessions)
 
 
 ROUTES = [Route("/me", me)]

@@ -13,6 +13,7 @@ from tasks.models import ReportRow, RowState
 from tasks.operations import browse
 from tasks.operations.record_cells import RecordCells, record_cells
 from tasks.operations.show_row import show_row
+from worker.console.looks import note_looks
 from worker.console.page_texts import page, person_of, services_of, texts_of, whole_number
 from worker.console.pages.batch_lines import COUNTED, status_of
 from worker.console.pages.row_words import Cell, cells_in_order, history_in_words, reasons_in_words
@@ -39,6 +40,7 @@ def rows(request: Request) -> Response:
     wanted = browse.RowFilter(asked.state, asked.code, asked.column, asked.open == "1")
     found = browse.rows(services, batch_id, wanted, whole_number(request.query_params.get("after")))
     cells = record_cells(services, batch_id, [each.row.record for each in found.rows if _shows_cells(each)])
+    note_looks(request, [(batch_id, each.row.record) for each in found.rows])
     return page(
         request,
         "rows.html.j2",
@@ -79,6 +81,7 @@ def row(request: Request) -> Response:
     batch_id, line = request.path_params["batch"], request.path_params["line"]
     shown = show_row(services, batch_id, line)
     cells = record_cells(services, batch_id, [shown.row.record])
+    note_looks(request, [(batch_id, shown.row.record)])
     return page(
         request,
         "row.html.j2",

@@ -29,16 +29,22 @@ from worker.console.people import Role, needs, require
 from worker.console.uploaded_file import TooLarge, UploadedFile
 from worker.failures import failure_of
 
-#: An upload that is larger is refused while it arrives.
-MOST_BYTES = 2 * 1024**3
 _EVERY_SECONDS = 1
 
 
 def form(request: Request) -> Response:
     """Show the form."""
     return page(
-        request, "upload.html.j2", most=MOST_BYTES // 1024**2, is_fleet_at_work=is_fleet_at_work(services_of(request))
+        request,
+        "upload.html.j2",
+        most=_most_megabytes(request),
+        is_fleet_at_work=is_fleet_at_work(services_of(request)),
     )
+
+
+def _most_megabytes(request: Request) -> int:
+    """Return how large an upload may be; one that is larger is refused while it arrives."""
+    return services_of(request).settings.console_upload_megabytes
 
 
 async def upload(request: Request) -> Response:
@@ -48,7 +54,7 @@ async def upload(request: Request) -> Response:
         token = await _receive(request)
     except TooLarge:
         return await _refused(
-            request, "upload_too_large", HTTPStatus.REQUEST_ENTITY_TOO_LARGE, most=MOST_BYTES // 1024**2
+            request, "upload_too_large", HTTPStatus.REQUEST_ENTITY_TOO_LARGE, most=_most_megabytes(request)
         )
     except ValueError:
         return await _refused(request, "upload_is_none", HTTPStatus.BAD_REQUEST)
@@ -65,7 +71,7 @@ async def _refused(request: Request, key: str, status: int, **values: object) ->
 
 async def _receive(request: Request) -> str:
     """Write a file to the disk while it arrives; return its token. Raises TooLarge; ValueError for no file."""
-    arriving = UploadedFile(request.headers.get("content-type", ""), MOST_BYTES)
+    arriving = UploadedFile(request.headers.get("content-type", ""), _most_megabytes(request) << 20)
     chunks: AsyncIterator[bytes] = request.stream()
     async for chunk in chunks:
         arriving.feed(chunk)
