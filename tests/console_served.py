@@ -10,37 +10,28 @@ from typing import Any, Self
 import requests
 import uvicorn
 from reported import HEADER, Reported, unclear
-from starlette.middleware import Middleware
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.requests import HTTPConnection
 
 from tasks.models import Batch, LeasedRow, Outcome, RowState
 from tasks.services import Services
 from tests.factories import answer
 from worker.console.app import build_app
 from worker.console.people import Person, Role
+from worker.console.safety.composition import middleware_of
 
 APPROVER = Person("hanako@desk", Role.APPROVER)
 OPERATOR = Person("taro@desk", Role.OPERATOR)
 VIEWER = Person("jiro@desk", Role.VIEWER)
 
 
-class Known:
-    """Everybody is this person, in the place of those who sign people in."""
-
-    def __init__(self, app: ASGIApp, person: Person) -> None:
-        self._app, self._person = app, person
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            scope.setdefault("state", {})["person"] = self._person
-        await self._app(scope, receive, send)
-
-
 class Served:
-    """A console that serves within the block."""
+    """A console that serves within the block, with all that keeps it safe but the sign-in: a person is given."""
 
     def __init__(self, services: Services, person: Person = APPROVER) -> None:
-        app = build_app(services, [Middleware(Known, person)])
+        async def this_person(_connection: HTTPConnection) -> Person:
+            return person
+
+        app = build_app(services, middleware_of(services, this_person))
         config = uvicorn.Config(app, port=0, log_config=None, access_log=False, lifespan="off", proxy_headers=False)
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run, daemon=True)
@@ -62,7 +53,11 @@ class Served:
 
     def post(self, path: str, lang: str = "en", **form: Any) -> requests.Response:
         """Send a form, and follow to the page after it."""
-        return requests.post(f"{self.url}{path}", data=form, headers={"Accept-Language": lang}, timeout=60)
+        return requests.post(f"{self.url}{path}", data=form, headers=self.headers(lang), timeout=60)
+
+    def headers(self, lang: str = "en", **more: str) -> dict[str, str]:
+        """What a browser says of a form on one of the console's pages."""
+        return {"Accept-Language": lang, "Origin": self.url, "Sec-Fetch-Site": "same-origin", **more}
 
 
 def night(row: LeasedRow) -> Outcome | None:

@@ -6,10 +6,13 @@ from collections.abc import Sequence
 
 from tasks.services import Services
 
+#: How the history says that somebody sees a row's personal data.
+LOOK = "saw personal data"
+
 
 def record_looks(services: Services, batch_id: int, records: Sequence[int], *, who: str) -> None:
     """Write down that somebody sees the personal data of rows of a batch."""
-    services.ledger.history.note_each(batch_id, records, "saw personal data", who)
+    services.ledger.history.note_each(batch_id, records, LOOK, who)
 
 
 def record_download(services: Services, batch_id: int, file: str, *, who: str) -> None:

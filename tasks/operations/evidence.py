@@ -9,6 +9,7 @@ from typing import Any
 from tasks.errors import ElepayError, LedgerError
 from tasks.ledger import DoubtTimes
 from tasks.models import Source
+from tasks.operations.access_history import LOOK
 from tasks.operations.batch_status import require_account
 from tasks.operations.find_record import find_record
 from tasks.operations.show_row import ShownRow, show_row
@@ -63,12 +64,17 @@ def evidence(services: Services, batch_id: int, line: int) -> Evidence:
 
 
 def last_decision(services: Services, batch_id: int, line: int) -> Mapping[str, Any] | None:
-    """Return what somebody did last to a row, and when: who was first, after a race. None: nobody did anything."""
+    """Return what somebody did last to a row, and when: who was first, after a race. None: nobody did anything.
+
+    To look at it is no deed.
+    """
     try:
         record = find_record(services, batch_id, line).record
     except LedgerError:
         return None
-    by_people = [each for each in services.ledger.history.lines(batch_id, record) if each["who"]]
+    by_people = [
+        each for each in services.ledger.history.lines(batch_id, record) if each["who"] and each["what"] != LOOK
+    ]
     return by_people[-1] if by_people else None
 
 

@@ -160,7 +160,7 @@ def test_two_people_decide_one_row_at_the_same_instant(reported: Reported, conso
             thread.join()
         assert sorted(answer.status_code for answer in answers) == [200, 409]
         record = int(row.partition(":")[2]) - 1
-        decided = [line for line in reported.ledger.history.lines(night, record) if line["who"]]
+        decided = [line for line in reported.ledger.history.lines(night, record) if line["what"].startswith("resolved")]
         assert len(decided) == 1
         lost = next(answer for answer in answers if answer.status_code == 409)
         assert f"{decided[0]['who']} was first" in lost.text

@@ -130,7 +130,8 @@ def test_a_download_stands_in_the_history_and_leads_to_reports_only(reported: Re
     assert [line["who"] for line in reported.ledger.history.lines(batch.id, 0) if file in line["what"]] == ["hana"]
     cookie = next(iter(hana.session.cookies))
     for path in (
-        "../../../ledger.db", "..%2f..%2fledger.db", "%2e%2e%2f%2e%2e%2fconsole-users", "..", ".", "%00results", "results%00",
+        "../../../ledger.db", "..%2f..%2fledger.db", "%2e%2e%2f%2e%2e%2fconsole-users", "..", ".", "%00results",
+        "results%00",
         "results.csv/../../../../home/console-users", "/etc/passwd", "%2fetc%2fpasswd", "results.csv%00.html",
     ):  # fmt: skip
         found = raw(hana.url, asked(f"/batches/{batch.id}/reports/{path}", Cookie=f"{cookie.name}={cookie.value}"))

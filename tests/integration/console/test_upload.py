@@ -21,7 +21,7 @@ Console = Callable[..., Served]
 def uploaded(served: Served, content: str | bytes, name: str = "customers.csv", lang: str = "en") -> Any:
     """Upload a file and wait for what the check says of it."""
     answer = requests.post(
-        f"{served.url}/upload", files={"file": (name, content)}, headers={"Accept-Language": lang}, timeout=60
+        f"{served.url}/upload", files={"file": (name, content)}, headers=served.headers(lang), timeout=60
     )
     ends = time.monotonic() + 60
     while answer.ok and 'data-every="1"' in answer.text:
@@ -80,10 +80,11 @@ def test_an_upload_that_is_too_large_is_refused_while_it_arrives(
             yield b"a" * 10_000
 
     with _Either():
+        served = console()
         answer = requests.post(
-            f"{console().url}/upload",
+            f"{served.url}/upload",
             data=endless(),
-            headers={"Content-Type": "multipart/form-data; boundary=x"},
+            headers=served.headers(**{"Content-Type": "multipart/form-data; boundary=x"}),
             timeout=60,
         )
         assert answer.status_code == 413
@@ -130,7 +131,10 @@ def kept(reported: Reported) -> list[str]:
 def test_what_is_no_upload_is_refused_and_not_kept(
     reported: Reported, console: Console, kind: str, body: bytes
 ) -> None:
-    answer = requests.post(f"{console().url}/upload", data=body, headers={"Content-Type": kind}, timeout=60)
+    served = console()
+    answer = requests.post(
+        f"{served.url}/upload", data=body, headers=served.headers(**{"Content-Type": kind}), timeout=60
+    )
     assert answer.status_code == 400
     assert kept(reported) == []
 
