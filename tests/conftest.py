@@ -21,7 +21,7 @@ from tasks.ledger import Ledger
 from tests import warm
 from worker.embedded_redis import EmbeddedRedis
 
-RESILIENCE, INTEGRATION = (Path(__file__).parent / name for name in ("resilience", "integration"))
+RESILIENCE, INTEGRATION = (f"{Path(__file__).parent / name}{os.sep}" for name in ("resilience", "integration"))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -44,7 +44,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Choose by `--resilience`: all that is marked so, or what is not and the first case of each representative."""
     chosen, left, seen = [], [], set()
     for item in items:
-        if RESILIENCE in item.path.parents:
+        if _is_in(RESILIENCE, item):
             item.add_marker("resilience")
         disaster = item.get_closest_marker("resilience") is not None
         if config.getoption("--resilience"):
@@ -58,18 +58,22 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items[:] = _dealt(chosen, int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))
 
 
+def _is_in(folder: str, item: pytest.Item) -> bool:
+    return str(item.path).startswith(folder)
+
+
 def _dealt(items: list[pytest.Item], processes: int) -> list[pytest.Item]:
     """Let each process, which gets a part of the list, begin with its share of what takes long: the last are short.
 
     Nights are dealt one by one, integration tests by their files, whose fixtures they share.
     """
     long: list[list[pytest.Item]] = [[] for _ in range(processes)]
-    nights = [item for item in items if RESILIENCE in item.path.parents]
-    others = [item for item in items if INTEGRATION in item.path.parents]
+    nights = [item for item in items if _is_in(RESILIENCE, item)]
+    others = [item for item in items if _is_in(INTEGRATION, item)]
     units = [[night] for night in nights] + [list(file) for _, file in groupby(others, lambda item: item.path)]
     for at, unit in enumerate(units):
         long[at % processes] += unit
-    short = iter(item for item in items if not {RESILIENCE, INTEGRATION} & {*item.path.parents})
+    short = iter([item for item in items if not _is_in(RESILIENCE, item) and not _is_in(INTEGRATION, item)])
     share = -(-len(items) // processes)
     parts = [[*part, *islice(short, max(0, share - len(part)))] for part in long]
     return [*chain.from_iterable(parts), *short]
