@@ -206,10 +206,8 @@ class Simulator:
 
     def sources(self) -> list[dict[str, Any]]:
         """Every source that exists there."""
-        found: list[dict[str, Any]] = requests.get(f"{self.url}/_sim/sources?limit=100000", timeout=60).json()[
-            "sources"
-        ]
-        return found
+        found = requests.get(f"{self.url}/_sim/sources?limit=100000", timeout=60).json()
+        return list(found["sources"])
 
 
 class Command:
