@@ -69,7 +69,7 @@ def print_table(
     kept = [at for at in range(len(titles)) if any(len(row[at]) for row in rows)]
     cells = [[Text(titles[at]) for at in kept], *([_text(row[at]) for at in kept] for row in rows)]
     columns = list(zip(*cells, strict=True))
-    least = [max(map(longest_word, column)) for column in columns]
+    least = [max(map(_least, column)) for column in columns]
     wanted = [max(cell.cell_len for cell in column) for column in columns]
     room = screen.console.width - _GAP * len(kept)
     if sum(least) <= room:
@@ -117,8 +117,13 @@ def _text(value: str | Text) -> Text:
     return value if isinstance(value, Text) else Text(value)
 
 
-#: Blanks between columns.
-_GAP = 2
+def _least(cell: Text) -> int:
+    """Return how narrow a cell may be: its longest word, and no short text in Japanese one character a line."""
+    return max(longest_word(cell), min(cell.cell_len, _SHORT))
+
+
+#: Blanks between columns, and the width of a text that stays on one line.
+_GAP, _SHORT = 2, 8
 
 
 def batch_state(texts: Texts, state: BatchState) -> str:
@@ -144,10 +149,13 @@ def exit_code(status: BatchStatus) -> int:
 
 def print_place(screen: Screen, account: Account, ledger: str) -> None:
     """Say which mode, address and ledger a command works with; live mode cannot be overlooked."""
-    texts = screen.texts
-    mode = Text(texts("place_live"), style="bold white on red") if account.live else Text(texts("place_test"))
-    at = texts("mode_at", address=account.address, ledger=ledger)
-    screen.console.print(Text.assemble(mode, at), soft_wrap=True)
+    at = screen.texts("mode_at", address=account.address, ledger=ledger)
+    screen.console.print(Text.assemble(mode(screen.texts, live=account.live), at), soft_wrap=True)
+
+
+def mode(texts: Texts, *, live: bool) -> Text:
+    """Return a mode in words; live mode cannot be overlooked."""
+    return Text(texts("place_live"), style="bold white on red") if live else Text(texts("place_test"))
 
 
 def print_trouble(screen: Screen, sentence: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import ColumnElement, Connection, insert, select, update
 
 from tasks.ledger.engine import new_id
 from tasks.ledger.schema import workers
@@ -60,6 +60,23 @@ class WorkerLeases(LedgerPart):
         """Return whether any worker of the fleet, or of a watcher, has a lease."""
         with self.engine.read() as connection:
             return bool(connection.execute(select(self.scope.is_fleet_at_work)).scalar_one())
+
+    def at_work_for(self, runner: int | None) -> list[tuple[str, int]]:
+        """Return host and pid of each living process that sends for a command (None: for the fleet and watchers)."""
+        sends = workers.c.longest_request_seconds > 0
+        return self._living(
+            sends, workers.c.account == self.scope.account.key, workers.c.runner.is_not_distinct_from(runner)
+        )
+
+    def command(self, runner: int) -> tuple[str, int] | None:
+        """Return host and pid of a command, if it lives."""
+        return next(iter(self._living(workers.c.id == runner)), None)
+
+    def _living(self, *which: ColumnElement[bool]) -> list[tuple[str, int]]:
+        query = select(workers.c.host, workers.c.pid).where(workers.c.lease_ends_at > self.engine.sql_now, *which)
+        with self.engine.read() as connection:
+            found = connection.execute(query.order_by(workers.c.id))
+            return [(str(host).partition("/")[0], int(pid)) for host, pid in found]
 
     def processes(self) -> list[tuple[int, str, int, str]]:
         """Return (number, host, pid, start of the process) of every worker whose lease has not ended."""

@@ -24,8 +24,7 @@ from tasks.files.atomic_write import atomic_write
 from tasks.ledger import AuditedRow, Ledger
 from tasks.models import Batch, BatchState
 from tasks.operations.audit_comparison import KINDS, LIST_INCOMPLETE, NO_METADATA, CustomerRows, Difference, compare
-from tasks.operations.batch_status import require_account, state_word
-from tasks.operations.report import waits_for_next_night
+from tasks.operations.batch_status import require_account, state_word, waits_for_next_night
 from tasks.reports.i18n import Texts, iso_time
 from tasks.reports.lists import write_list
 from tasks.send.rate_limit import RateLimit

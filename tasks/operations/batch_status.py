@@ -43,6 +43,13 @@ def batch_stands(services: Services, batch: Batch) -> str:
     return stands(batch, waits_for_approval=services.ledger.lifecycle.waits_for_approval(batch.id))
 
 
+def waits_for_next_night(services: Services, batch: Batch) -> float | None:
+    """Return when an unfinished batch goes on, if the window is closed now."""
+    now = services.ledger.now()
+    opens_at = services.settings.window.span_with(services.ledger.dispatch.window_of(batch.id), now).opens_at
+    return opens_at if batch.state is BatchState.RUNNING and opens_at > now else None
+
+
 def require_account(services: Services, batch: Batch) -> None:
     """Raise LedgerError if a batch belongs to another mode or address."""
     if batch.account != services.account:

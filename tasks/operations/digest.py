@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from tasks.models import Batch
 from tasks.operations import batch_lifecycle
-from tasks.operations.batch_status import batch_stands
+from tasks.operations.batch_status import batch_stands, waits_for_next_night
 from tasks.operations.open_work import list_open_work
-from tasks.operations.report import waits_for_next_night
 from tasks.reason_texts import go_on_command
 from tasks.reports.digest_message import Digest, UnfinishedBatch
 from tasks.services import Services

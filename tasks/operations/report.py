@@ -15,7 +15,7 @@ from tasks.files.file_store import FileStore
 from tasks.files.local_folder import LocalFolder
 from tasks.ledger import Ledger
 from tasks.models import Batch, BatchState
-from tasks.operations.batch_status import BatchStatus, batch_status
+from tasks.operations.batch_status import BatchStatus, batch_status, waits_for_next_night
 from tasks.reason_texts import go_on_command, stands
 from tasks.reports import FILES, ReconciliationError, write_reports
 from tasks.reports.report_data import Commands, FileWarning, ReportFacts, TimelinePoint
@@ -140,13 +140,6 @@ def gather(services: Services, batch: Batch, target: FileStore | None = None) ->
         successors=ledger.open_work.successors(batch.id),
         commands=_commands(batch, waits, target or _target(services, batch, None)),
     )
-
-
-def waits_for_next_night(services: Services, batch: Batch) -> float | None:
-    """Return when an unfinished batch goes on, if the window is closed now."""
-    now = services.ledger.now()
-    opens_at = services.settings.window.span_with(services.ledger.dispatch.window_of(batch.id), now).opens_at
-    return opens_at if batch.state is BatchState.RUNNING and opens_at > now else None
 
 
 def _commands(batch: Batch, waits_for_approval: bool, target: FileStore) -> Commands:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import math
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from tasks.errors import RateLimitUnavailable
 from tasks.ledger import LookUpsToCome
-from tasks.models import BatchState
+from tasks.models import Batch, BatchState
 from tasks.operations import batch_lifecycle
-from tasks.operations.batch_status import BatchStatus, batch_status, status_of
+from tasks.operations.batch_status import BatchStatus, batch_status, status_of, waits_for_next_night
 from tasks.services import Services
+
+#: The pace of a forecast is that of so long a time.
+PACE_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +27,33 @@ class FleetRate:
     paused_seconds: float  #: for so long nothing is sent
 
 
+class AtWork(NamedTuple):
+    """Who sends a batch now."""
+
+    workers: tuple[tuple[str, int], ...]  #: host and pid of each
+    command: tuple[str, int] | None  #: the command whose workers they are; None: the fleet's, or those of a watcher
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """The machines of the workers."""
+        return tuple(dict.fromkeys(host for host, _ in self.workers))
+
+
+class Forecast(NamedTuple):
+    """When a running batch is done, if it goes on as in the last minute."""
+
+    rows_per_second: float
+    done_at: float  #: if no window closes before
+    deadline_at: float | None
+    closes_at: float | None  #: when the nightly window closes, if that is before
+    left_at_closing: int  #: rows that then wait for the next night
+
+    @property
+    def misses_deadline(self) -> bool:
+        """Whether it is not done at its deadline, at which it is paused."""
+        return self.deadline_at is not None and (self.done_at > self.deadline_at or self.left_at_closing > 0)
+
+
 @dataclass(frozen=True, slots=True)
 class BatchDetail:
     """One batch, with what it waits for."""
@@ -29,6 +61,9 @@ class BatchDetail:
     status: BatchStatus
     look_ups_to_come: LookUpsToCome | None  #: of a running batch
     rate: FleetRate | None
+    at_work: AtWork | None  #: of a running batch
+    forecast: Forecast | None  #: of a running batch of which rows left in the last minute
+    goes_on_at: float | None  #: its rows wait for the nightly window to open
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +72,8 @@ class BatchList:
 
     batches: tuple[BatchStatus, ...]
     rate: FleetRate | None
+    open_rows: int  #: rows that need a person, over all batches
+    forecasts: Mapping[int, Forecast]  #: batch -> when it is done
 
 
 def show_batch(services: Services, batch_id: int) -> BatchDetail:
@@ -44,8 +81,31 @@ def show_batch(services: Services, batch_id: int) -> BatchDetail:
     rate = fleet_rate(services)
     batch_lifecycle.end_dead_workers(services.ledger)
     status = batch_status(services, batch_id, count_skipped=True)
-    runs = status.batch.state is BatchState.RUNNING
-    return BatchDetail(status, services.ledger.queries.look_ups_to_come(batch_id) if runs else None, rate)
+    if status.batch.state is not BatchState.RUNNING:
+        return BatchDetail(status, None, rate, None, None, None)
+    to_come = services.ledger.queries.look_ups_to_come(batch_id)
+    forecast = _forecast(services, status, to_come) if status.batch.is_worked_on else None
+    at_work = _at_work(services, status.batch)
+    return BatchDetail(status, to_come, rate, at_work, forecast, waits_for_next_night(services, status.batch))
+
+
+def _at_work(services: Services, batch: Batch) -> AtWork:
+    leases = services.ledger.workers
+    command = None if batch.runner is None else leases.command(batch.runner)
+    return AtWork(tuple(leases.at_work_for(batch.runner)), command)
+
+
+def _forecast(services: Services, status: BatchStatus, to_come: LookUpsToCome | None) -> Forecast | None:
+    """Return when the rest of a batch is done at the pace of the last minute; None if nothing left in it."""
+    ledger, batch, now = services.ledger, status.batch, services.ledger.now()
+    recent = [at for at in ledger.queries.last_sent(batch.id) if at > now - PACE_SECONDS]
+    if not recent or not (status.counts.open or to_come):
+        return None
+    pace = len(recent) / max(now - min(recent), 1.0)
+    done_at = max(now + status.counts.open / pace, to_come.last_at if to_come else 0.0)
+    closes_at = services.settings.window.span_with(ledger.dispatch.window_of(batch.id), now).closes_at
+    left = math.ceil((done_at - closes_at) * pace) if closes_at < done_at else 0
+    return Forecast(pace, done_at, batch.deadline_at, closes_at if left else None, min(left, status.counts.open))
 
 
 def is_at_rest(services: Services, batch_id: int) -> bool:
@@ -61,7 +121,11 @@ def list_batches(services: Services) -> BatchList:
     rate = fleet_rate(services)
     batch_lifecycle.end_dead_workers(services.ledger)
     ledger = services.ledger
-    return BatchList(tuple(status_of(services, batch) for batch in ledger.batches.newest()), rate)
+    listed = tuple(status_of(services, batch) for batch in ledger.batches.newest())
+    running = [each for each in listed if each.batch.state is BatchState.RUNNING and each.batch.is_worked_on]
+    found = {each.batch.id: _forecast(services, each, None) for each in running}
+    forecasts = {batch_id: forecast for batch_id, forecast in found.items() if forecast is not None}
+    return BatchList(listed, rate, ledger.open_work.count().rows, forecasts)
 
 
 def list_left_alone(services: Services, but: Collection[int]) -> tuple[BatchStatus, ...]:

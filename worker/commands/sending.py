@@ -14,7 +14,7 @@ from rich.text import Text
 from tasks.error_texts import system_reason
 from tasks.models import Stop, StopCode
 from tasks.operations import report
-from tasks.operations.batch_status import BatchStatus, batch_stands, batch_status
+from tasks.operations.batch_status import BatchStatus, batch_stands, batch_status, waits_for_next_night
 from tasks.operations.status import list_left_alone
 from tasks.reason_texts import go_on_command
 from tasks.reports.report_data import NO_COMMANDS
@@ -115,7 +115,7 @@ def _print_left_alone(services: Services, batches: Sequence[int], screen: Screen
 
 def print_when(services: Services, batch_id: int, screen: Screen) -> None:
     """Say that the window is closed, and until when, if it is."""
-    opens_at = report.waits_for_next_night(services, services.ledger.batches.get(batch_id))
+    opens_at = waits_for_next_night(services, services.ledger.batches.get(batch_id))
     if opens_at is not None:
         screen.say("window_closed", time=screen.clock_time(opens_at))
 
@@ -130,7 +130,7 @@ def show_result(
         status = replace(status, batch=replace(status.batch, stop=Stop(StopCode.REHEARSAL)))
     screen.console.print()
     terminal.print_counts(screen, status, seconds=seconds)
-    waits = report.waits_for_next_night(services, status.batch)
+    waits = waits_for_next_night(services, status.batch)
     if waits:
         _print_next_night(screen, status, waits)
     _print_reports(screen, paths, failed)

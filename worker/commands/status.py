@@ -13,8 +13,9 @@ from rich.text import Text
 
 from tasks.errors import LedgerError, LedgerReplaced
 from tasks.models import Batch, BatchState
+from tasks.operations.batch_status import BatchStatus
 from tasks.operations.report import report as write_report
-from tasks.operations.status import FleetRate, is_at_rest, list_batches, show_batch
+from tasks.operations.status import BatchDetail, FleetRate, Forecast, is_at_rest, list_batches, show_batch
 from tasks.reports.i18n import Texts
 from tasks.services import Services
 from worker import terminal
@@ -99,30 +100,131 @@ def _show(services: Services, batch_id: int, screen: Screen) -> tuple[int, dict[
     batch = shown.status.batch
     screen.say("status_of", batch=str(batch.id), name=batch.name, state=_state(screen.texts, batch))
     terminal.print_counts(screen, shown.status)
+    terminal.print_fields(screen, [(Text(label, style="dim"), value) for label, value in _fields(shown, screen)])
     if shown.look_ups_to_come:
         to_come = terminal.look_ups_to_come(screen.texts, batch_id, shown.look_ups_to_come)
         screen.console.print(Text(to_come), soft_wrap=True)
-    more = {"worked_on": batch.is_worked_on, "rate": _rate_json(shown.rate)}
-    return terminal.exit_code(shown.status), {**batch_json(screen, shown.status), **more}
+    return terminal.exit_code(shown.status), {**batch_json(screen, shown.status), **_more_json(shown)}
+
+
+def _fields(shown: BatchDetail, screen: Screen) -> list[tuple[str, Text]]:
+    """Return what is said of a batch besides its counts: its mode, who sends it, when it is done, what people have."""
+    texts, batch = screen.texts, shown.status.batch
+    found = [("mode", terminal.mode(texts, live=batch.account.live))]
+    if shown.at_work is not None or batch.state is BatchState.INTERRUPTED:
+        found.append(("at_work", Text(_who_sends(shown, texts))))
+    if shown.at_work is not None and shown.status.counts.open:
+        found.append(("forecast", _forecast(shown, screen)))
+    if need := shown.status.work.open:
+        said = texts("attention_of_batch", count=need, batch=str(batch.id))
+        found.append(("need_attention", Text(said, style="yellow")))
+    return [(texts(f"head_{name}"), value) for name, value in found]
+
+
+def _who_sends(shown: BatchDetail, texts: Texts) -> str:
+    at_work, batch = shown.at_work, shown.status.batch
+    if at_work is None:
+        return texts("at_work_interrupted", batch=str(batch.id))
+    if at_work.command is not None:
+        host, pid = at_work.command
+        return texts("at_work_command", count=len(at_work.workers), pid=str(pid), host=host)
+    if at_work.workers:
+        hosts = texts("list_between").join(at_work.hosts)
+        return texts("at_work_fleet", count=len(at_work.workers), hosts=hosts)
+    return texts("at_work_nobody")
+
+
+def _forecast(shown: BatchDetail, screen: Screen) -> Text:
+    """Return when a batch is done, against its deadline if it has one."""
+    texts, forecast, deadline_at = screen.texts, shown.forecast, shown.status.batch.deadline_at
+    said = _pace(shown, screen)
+    if deadline_at is None:
+        return Text(said)
+    deadline = screen.clock_time(deadline_at)
+    if forecast is None:
+        return Text(texts("forecast_deadline", forecast=said, time=deadline))
+    if forecast.misses_deadline:
+        return Text(texts("forecast_too_late", forecast=said, time=deadline), style="bold yellow")
+    early = texts.duration(deadline_at - forecast.done_at)
+    return Text(texts("forecast_in_time", forecast=said, duration=early, time=deadline))
+
+
+def _pace(shown: BatchDetail, screen: Screen) -> str:
+    texts, forecast, goes_on_at = screen.texts, shown.forecast, shown.goes_on_at
+    if forecast is None:
+        if goes_on_at is None:
+            return texts("forecast_none")
+        return texts("forecast_closed", time=screen.clock_time(goes_on_at))
+    rate = texts.rate(forecast.rows_per_second)
+    if forecast.closes_at is not None:
+        closes = screen.clock_time(forecast.closes_at)
+        return texts("forecast_night", rate=rate, count=forecast.left_at_closing, time=closes)
+    left = texts.duration(max(1.0, forecast.done_at - time.time()))
+    return texts("forecast_done", time=screen.clock_time(forecast.done_at), duration=left, rate=rate)
+
+
+def _more_json(shown: BatchDetail) -> dict[str, Any]:
+    batch, at_work = shown.status.batch, shown.at_work
+    process = None if at_work is None or at_work.command is None else dict(zip(_PROCESS, at_work.command, strict=True))
+    workers = () if at_work is None else at_work.workers
+    return {
+        **_account_json(batch),
+        "worked_on": batch.is_worked_on,
+        "brought_by": batch.brought_by,
+        "command": process,
+        "workers": [dict(zip(_PROCESS, worker, strict=True)) for worker in workers],
+        "forecast": _forecast_json(shown.forecast),
+        "goes_on_at": shown.goes_on_at,
+        "rate": _rate_json(shown.rate),
+    }
+
+
+_PROCESS = ("host", "pid")
+
+
+def _account_json(batch: Batch) -> dict[str, str]:
+    return {"mode": "live" if batch.account.live else "test", "address": batch.account.address}
+
+
+def _forecast_json(forecast: Forecast | None) -> dict[str, Any] | None:
+    return None if forecast is None else {**forecast._asdict(), "misses_deadline": forecast.misses_deadline}
 
 
 def _list(services: Services, screen: Screen) -> tuple[int, dict[str, Any]]:
     listed = list_batches(services)
-    lines = []
-    for each in listed.batches:
-        batch, counts = each.batch, each.counts
-        since = screen.clock_time(batch.finished_at or batch.created_at)
-        created = f"{counts.created:,}/{counts.records:,}"
-        lines.append((str(batch.id), batch.name, _state(screen.texts, batch), since, created, f"{each.work.open:,}"))
-    if lines:
-        heads = ("batch", "file", "state", "since", "created", "need_attention")
+    if listed.batches:
+        lines = [_line(each, listed.forecasts.get(each.batch.id), screen) for each in listed.batches]
+        heads = ("batch", "file", "state", "since", "created", "done_at", "need_attention")
         terminal.print_columns(screen, heads, lines, right=("batch", "created", "need_attention"))
     else:
         screen.say("no_batch")
+    if listed.open_rows:
+        screen.say("attention_over_all", style="yellow", count=listed.open_rows)
     if listed.rate is not None:
         _print_rate(screen, listed.rate)
-    batches = [{**batch_json(screen, each), "worked_on": each.batch.is_worked_on} for each in listed.batches]
-    return 0, {"batches": batches, "rate": _rate_json(listed.rate)}
+    batches = [
+        {
+            **batch_json(screen, each),
+            **_account_json(each.batch),
+            "worked_on": each.batch.is_worked_on,
+            "forecast": _forecast_json(listed.forecasts.get(each.batch.id)),
+        }
+        for each in listed.batches
+    ]
+    return 0, {"batches": batches, "open": listed.open_rows, "rate": _rate_json(listed.rate)}
+
+
+def _line(each: BatchStatus, forecast: Forecast | None, screen: Screen) -> tuple[str, ...]:
+    batch, counts = each.batch, each.counts
+    return (
+        str(batch.id),
+        batch.name,
+        _state(screen.texts, batch),
+        screen.clock_time(batch.finished_at or batch.created_at),
+        f"{counts.created:,}/{counts.records:,}",
+        "" if forecast is None else screen.clock_time(forecast.done_at),
+        f"{each.work.open:,}",
+    )
 
 
 def _state(texts: Texts, batch: Batch) -> str:
