@@ -9,8 +9,7 @@ from typing import Any
 
 from tasks.models import Batch, BatchState, StopCode
 from tasks.operations import batch_lifecycle
-from tasks.operations.batch_status import BatchStatus
-from tasks.operations.report import waits_for_next_night
+from tasks.operations.batch_status import BatchStatus, waits_for_next_night
 from tasks.operations.status import fleet_rate, is_fleet_at_work
 from tasks.reports import FILES
 from tasks.services import Services
