@@ -278,7 +278,8 @@ def message_of(services: Services, notification: Notification) -> Message:
     settings = services.settings
     texts = Texts(settings.lang, settings.time_zone)
     if notification.kind is NotificationKind.DIGEST:
-        return compose_digest(notification, texts, digest(services), live=settings.live)
+        address = f"{settings.console_url.rstrip('/')}/open" if settings.console_url else ""
+        return compose_digest(notification, texts, digest(services), live=settings.live, address=address)
     batch_id = notification.batch_id
     of = None if batch_id is None else _batch_news(services, batch_id)
     return compose(notification, texts, live=settings.live, of=of)
@@ -299,6 +300,8 @@ def _batch_news(services: Services, batch_id: int) -> BatchNews:
 
 def _link(services: Services, batch: Batch) -> str:
     """Return where the reports are: an address, a folder on this machine, or what to type."""
+    if console := services.settings.console_url:
+        return f"{console.rstrip('/')}/batches/{batch.id}"
     if batch.state is BatchState.UNUSABLE:
         return f"onboard status {batch.id}"
     url, name = services.settings.reports_url, name_of_reports(batch.id, batch.name)

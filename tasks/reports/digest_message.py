@@ -58,8 +58,10 @@ class Digest(NamedTuple):
         return sum(each.is_stopped for each in self.unfinished)
 
 
-def compose_digest(notification: Notification, texts: Texts, digest: Digest, *, live: bool) -> Message:
-    """Put the message of a digest together."""
+def compose_digest(
+    notification: Notification, texts: Texts, digest: Digest, *, live: bool, address: str = ""
+) -> Message:
+    """Put the message of a digest together; `address` is where a browser lists what is open."""
     says = texts("news_digest_rows" if digest.rows else "news_digest_no_rows", count=digest.rows)
     if digest.stopped:
         says = texts("verdict_between").join([says, texts("news_digest_stopped", count=digest.stopped)])
@@ -76,7 +78,8 @@ def compose_digest(notification: Notification, texts: Texts, digest: Digest, *, 
         headline=says,
         sentences=(texts("news_undelivered", count=digest.undelivered) if digest.undelivered else "",),
         tables=[table for table in tables if table.lines],
-        where=(texts("news_digest_type"),) if digest.rows else (where_of("onboard status", texts)[0],),
+        where=(texts("news_digest_type") if digest.rows else where_of("onboard status", texts)[0],),
+        address=address,
     )
     facts = {
         "event": notification.kind.value,
@@ -86,6 +89,7 @@ def compose_digest(notification: Notification, texts: Texts, digest: Digest, *, 
         "reasons": reasons_json(digest.groups, texts),
         "unfinished": [_json(each, texts) for each in digest.unfinished],
         "undelivered": digest.undelivered,
+        "link": address or "onboard open",
     }
     return message(letter, texts, facts)
 

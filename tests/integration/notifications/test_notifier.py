@@ -19,7 +19,7 @@ from sqlalchemy import text
 
 from tasks.errors import UnusableFile
 from tasks.ledger import Ledger
-from tasks.models import Account, BatchState, NotificationKind, Stop, StopCode
+from tasks.models import Account, BatchState, Notification, NotificationKind, Stop, StopCode
 from tasks.operations import batch_lifecycle
 from tasks.stop_texts import stop_of_file
 from worker import notifier
@@ -98,6 +98,19 @@ def test_the_link_leads_to_where_the_reports_are(services_with: Any, tmp_path: P
     assert (notifier._link(services, batch) == "onboard report 1") is not bool(url)
     (tmp_path / "drop" / "outbox" / "1-f").mkdir(parents=True)
     assert notifier._link(services, batch) == link.replace("{outbox}", str(tmp_path / "drop" / "outbox"))
+
+
+def test_the_link_leads_to_the_console_if_there_is_one(services_with: Any) -> None:
+    services = services_with(
+        ONBOARD_CONSOLE_URL="https://review.example/", ONBOARD_REPORTS_URL="https://reports.example"
+    )
+    batch = finished(services.ledger)
+    message = notifier.message_of(services, Notification(1, NotificationKind.FINISHED, 0.0, batch))
+    assert message.facts["link"] == f"https://review.example/batches/{batch}"
+    assert f'<a href="https://review.example/batches/{batch}"' in message.html
+    digest = notifier.message_of(services, Notification(1, NotificationKind.DIGEST, 0.0))
+    assert digest.facts["link"] == "https://review.example/open"
+    assert digest.text.endswith("https://review.example/open")
 
 
 def test_every_event_of_a_batch_is_delivered_in_order_and_twice_if_it_happened_twice(
