@@ -281,3 +281,59 @@ def test_the_commands_obey_the_same_rule(tmp_path: Path, reset_simulator: Simula
     refused = onboard.json("approve", batch)
     assert (refused["exit"], f"{me} brought batch" in refused["error"]["message"]) == (2, True), refused
     assert reset_simulator.sources() == []
+
+
+def test_by_commands_the_first_approval_of_a_dropped_file_is_stored(
+    make: Callable[..., Services], tmp_path: Path, reset_simulator: Simulator
+) -> None:
+    names = f"{shell()}=taro"
+    onboard = Command(tmp_path, reset_simulator, ONBOARD_FOUR_EYES="1", ONBOARD_SHELL_NAMES=names)
+    services = make(ONBOARD_HOME=str(onboard.home))
+    batch = brought(services, tmp_path, brought_by=WATCH)
+    first = onboard("approve", batch)
+    assert (first.returncode, "approved by one person" in first.stdout) == (0, True), first.stderr
+    second = onboard("approve", batch)
+    assert (second.returncode, "gave the first approval" in second.stderr) == (2, True)
+    assert services.ledger.batches.get(batch).state is BatchState.PAUSED
+    assert approve(services, batch, who="hana").batch.state is BatchState.RUNNING
+
+
+def test_by_commands_nobody_decides_alone_about_what_they_brought(
+    make: Callable[..., Services], tmp_path: Path, reset_simulator: Simulator
+) -> None:
+    names = f"{shell()}=taro"
+    onboard = Command(tmp_path, reset_simulator, ONBOARD_FOUR_EYES="1", ONBOARD_SHELL_NAMES=names)
+    services = make(ONBOARD_HOME=str(onboard.home))
+    batch = brought(services, tmp_path)
+    approve(services, batch, who="hana")
+    worker = new_worker(services.ledger)
+    rows = services.ledger.leases.claim(Slice(batch, 1, 1_000_000), worker.number)
+    worker.mark(rows)
+    worker.record(*map(answer, rows[1:]), answer(rows[0], RowState.UNCLEAR, code="not_found_again"))
+    stop = Stop(StopCode.SILENT, {"batch": batch})
+    services.ledger.lifecycle.change_state(batch, BatchState.HALTED, stop, only_from=[BatchState.RUNNING])
+    for words in (
+        ("resume", batch),
+        ("resolve", batch, rows[0].line, "--absent"),
+        ("run", "--again", "--yes", write_csv(tmp_path / "again.csv", 3)),
+    ):
+        said = onboard(*words)
+        assert (said.returncode, f"brought batch {batch}" in said.stderr) == (2, True), said
+    assert services.ledger.batches.get(batch).state is BatchState.HALTED
+    assert [each.id for each in services.ledger.batches.newest()] == [batch]
+    refused = [what for what, who in history(services, batch) if who == shell()]
+    assert [what.split(",")[0] for what in refused] == [
+        f"not allowed: {deed}" for deed in ("resume", "absent", "again")
+    ]
+    assert reset_simulator.sources() == []
+
+
+def test_an_approved_batch_is_looked_up_in_part_and_sent_to_its_end(
+    make: Callable[..., Services], tmp_path: Path, reset_simulator: Simulator
+) -> None:
+    onboard = Command(tmp_path, reset_simulator, ONBOARD_FOUR_EYES="1", ONBOARD_SHELL_NAMES=f"{shell()}=taro")
+    services = make(ONBOARD_HOME=str(onboard.home))
+    batch = brought(services, tmp_path, "hana", rows=12)
+    said = onboard.json("approve", batch)
+    assert (said["exit"], said["state"], said["books"]["created"]) == (0, "finished", 12), said
+    assert len(reset_simulator.sources()) == 12

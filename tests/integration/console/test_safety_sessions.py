@@ -225,3 +225,14 @@ def test_nobody_is_sent_elsewhere_after_signing_in(url: str, path: str | None) -
     assert safe_path(path) == "/"
     answer = Browser(url).sign_in("hana", next=path or "")
     assert answer.headers["location"] == "/"
+
+
+def test_nothing_that_is_typed_and_no_secret_is_logged(url: str, capfd: pytest.CaptureFixture[str]) -> None:
+    typed = "a password in the wrong field"
+    for name, password in ((typed, "hana"), ("hana", typed), ("hana", PASSWORD)):
+        answer = Browser(url).sign_in(name, password, next="/find?wanted=cus_secret")
+    secret = answer.cookies[COOKIE]
+    logged = "".join(capfd.readouterr())
+    assert "sign-in refused" in logged
+    assert "signed in" in logged
+    assert not any(word in logged for word in (typed, PASSWORD, secret, "cus_secret"))
