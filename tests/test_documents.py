@@ -55,7 +55,7 @@ from tasks.reports.csv_reports import EXCEL_SAFE_COLUMN, OWN_COLUMNS
 from tasks.reports.writing import FILES
 from tasks.send import outcomes
 from tasks.setting_sources import FILE_SUFFIX, SECRETS_DIR
-from tasks.settings import setting_names
+from tasks.settings import Settings, setting_names
 
 
 def test_the_pages_are_found() -> None:
@@ -153,6 +153,12 @@ def test_the_page_of_settings_is_the_one_that_the_code_writes() -> None:
     assert PAGES["docs/reference/settings.md"] == module.page(), "run: .venv/bin/python tests/settings_page.py"
 
 
+def test_every_setting_is_read_by_somebody() -> None:
+    code = "\n".join(path.read_text("utf-8") for path in PYTHON)
+    fields = [name for name, field in Settings.model_fields.items() if field.validation_alias is not None]
+    assert [name for name in fields if not re.search(rf"\.{name}\b", code)] == []
+
+
 @pytest.mark.parametrize("name", sorted(setting_names()))
 def test_every_setting_is_documented(name: str) -> None:
     assert has_line(PAGES["docs/reference/settings.md"], name)
@@ -224,6 +230,19 @@ def test_every_code_of_ours_that_a_row_can_carry_has_a_sentence() -> None:
     }
     assert len(codes) > 5
     assert codes - set(CODES) == set()
+
+
+def test_every_reason_that_a_record_is_given_has_a_sentence() -> None:
+    place = {"reject": 1, "warn": 1, "Reason": 0}
+    given = (
+        (call, place.get(getattr(call.func, "attr", getattr(call.func, "id", ""))))
+        for path in PYTHON
+        for call in calls(path)
+    )
+    codes = [call.args[at] for call, at in given if at is not None and len(call.args) > at]
+    named = {str(code.value) for code in codes if isinstance(code, ast.Constant)}
+    assert len(named) > 20
+    assert named - set(CODES) == set()
 
 
 def test_no_page_of_files_names_a_reason_that_does_not_exist() -> None:

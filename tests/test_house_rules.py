@@ -223,7 +223,9 @@ def test_no_module_is_a_drawer_for_everything() -> None:
     assert [name for name in names if name in drawers] == []
 
 
-@pytest.mark.parametrize("package", [*PACKAGES, "tasks.reports", "tasks.accept", "worker.inboxes", "worker.watcher"])
+@pytest.mark.parametrize(
+    "package", [*PACKAGES, "tasks.reports", "tasks.accept", "worker.inboxes", "worker.watcher", "worker.console.pages"]
+)
 def test_the_map_of_a_package_lists_what_exists(package: str) -> None:
     module = importlib.import_module(package)
     folder = Path(str(module.__file__)).parent

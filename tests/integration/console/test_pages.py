@@ -17,11 +17,17 @@ from reported import HEADER, Reported
 from sqlalchemy import text
 
 from tasks.models import RowState
+from worker.console.app import _PAGES
 
 Console = Callable[..., Served]
 ROOT = Path(__file__).resolve().parents[3]
 EVERYWHERE = ["/", "/batches", "/open", "/decide", "/find", "/find?wanted=cus_5", "/upload", "/me"]
 OF_BATCH = ["", "/pace", "/rows", "/rows?state=created", "/rows?state=invalid", "/lines/2"]
+
+
+def test_no_page_is_left_out() -> None:
+    routes = [route for pages in _PAGES for route in pages.ROUTES if "GET" in (route.methods or ())]
+    assert {route.path for route in routes if "{" not in route.path} <= {path.partition("?")[0] for path in EVERYWHERE}
 
 
 @pytest.mark.parametrize("lang", ["en", "ja"])
