@@ -166,7 +166,8 @@ def test_every_setting_is_documented(name: str) -> None:
 
 def test_no_page_names_a_setting_that_does_not_exist() -> None:
     deployed = [ROOT / "docker-compose.yml", ROOT / "Dockerfile", *(ROOT / "deploy" / "systemd").iterdir()]
-    texts = ALL_PAGES + "\n".join(path.read_text("utf-8") for path in deployed)
+    pages = [text for page, text in PAGES.items() if page != "CONTRIBUTING.md"]  # its example adds one
+    texts = "\n".join([*pages, *(path.read_text("utf-8") for path in deployed)])
     named = set(re.findall(r"\b(?:ELEPAY|ONBOARD)_[A-Z0-9_]*[A-Z0-9]\b", texts))
     assert len(named) > 20
     known = setting_names()

@@ -28,7 +28,7 @@ FIRST, JA, README = "docs/start/first-file.md", "docs/ja/start.md", "README.md"
 REHEARSE, SIMULATED = "docs/start/rehearse.md", "docs/reference/simulator.md"
 COMMANDS, UNCLEAR = "docs/reference/commands.md", "docs/ja/night.md"
 LOST, AFTER, CONTAINERS = "docs/3am/lost.md", "docs/run/follow-up-and-audit.md", "docs/run/containers.md"
-INSTALL = "docs/run/install.md"
+INSTALL, CONTRIBUTING = "docs/run/install.md", "CONTRIBUTING.md"
 SYSTEMD, NOTIFY, SAMPLES = "docs/run/systemd.md", "docs/run/notify.md", "sample_data/README.md"
 
 INSTALLS = "installs this program; CI and every developer have done it before this test"
@@ -44,6 +44,7 @@ NOT_RUN: dict[str, dict[str, str]] = {
         "make install": INSTALLS,
         "source .venv": INSTALLS,
     },
+    CONTRIBUTING: dict.fromkeys(["make ", ".venv/bin/python -m pytest"], "this, and what CI runs"),
     FIRST: {"make install": INSTALLS, "source .venv": INSTALLS},
     JA: {"make install": INSTALLS, "source .venv": INSTALLS},
     INSTALL: dict.fromkeys(
