@@ -28,7 +28,7 @@ FIRST, JA, README = "docs/start/first-file.md", "docs/ja/start.md", "README.md"
 REHEARSE, SIMULATED = "docs/start/rehearse.md", "docs/reference/simulator.md"
 COMMANDS, UNCLEAR = "docs/reference/commands.md", "docs/ja/night.md"
 LOST, AFTER, CONTAINERS = "docs/3am/lost.md", "docs/run/follow-up-and-audit.md", "docs/run/containers.md"
-INSTALL, CONTRIBUTING = "docs/run/install.md", "CONTRIBUTING.md"
+INSTALL, CONTRIBUTING, DEPENDENCIES = "docs/run/install.md", "CONTRIBUTING.md", "docs/engineering/dependencies.md"
 SYSTEMD, NOTIFY, SAMPLES = "docs/run/systemd.md", "docs/run/notify.md", "sample_data/README.md"
 
 INSTALLS = "installs this program; CI and every developer have done it before this test"
@@ -348,10 +348,30 @@ def test_sample_files_are_generated(desk_of: Callable[..., Desk]) -> None:
         assert desk.command("check", "--offline", command.split()[-1]).returncode in (0, 1)
 
 
+def test_the_sizes_of_the_dependencies_are_asked_for_as_the_page_says(desk_of: Callable[..., Desk]) -> None:
+    desk = desk_of()
+    shutil.copy(ROOT / "pyproject.toml", desk.folder)
+    (script,) = run_of(DEPENDENCIES)
+    desk.types(script.replace(".venv/bin/", ""), says="celery 5")
+
+
 ASSIGNED = re.compile(r"[A-Z_]+=\S*|[A-Z_]+=\".*\"$")
 #: What the tests above run, by page.
 RUN: dict[str, set[str]] = {
     page: set(run_of(page))
-    for page in (FIRST, JA, README, COMMANDS, UNCLEAR, AFTER, LOST, SIMULATED, CONTAINERS, NOTIFY, SAMPLES)
+    for page in (
+        FIRST,
+        JA,
+        README,
+        COMMANDS,
+        UNCLEAR,
+        AFTER,
+        LOST,
+        SIMULATED,
+        CONTAINERS,
+        NOTIFY,
+        SAMPLES,
+        DEPENDENCIES,
+    )
 }
 RUN[REHEARSE] = set()
