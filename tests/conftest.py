@@ -6,7 +6,7 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator
-from itertools import chain, groupby, islice
+from itertools import chain, count, groupby, islice
 from pathlib import Path
 
 import pytest
@@ -58,6 +58,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items[:] = _dealt(chosen, int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))
 
 
+_states = count(1)
+
+
 def _is_in(folder: str, item: pytest.Item) -> bool:
     return str(item.path).startswith(folder)
 
@@ -85,8 +88,11 @@ def pytest_unconfigure() -> None:
 
 
 @pytest.fixture(autouse=True)
-def _no_settings_of_the_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))  # where a test's commands put what they are not told
+def _no_settings_of_the_machine(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    state = (
+        tmp_path_factory.getbasetemp() / f"state{next(_states)}"
+    )  # where a test's commands put what they are not told
+    monkeypatch.setenv("XDG_STATE_HOME", str(state))
     for name in list(os.environ):
         if name.startswith(("ELEPAY_", "ONBOARD_")) or name in ("REDIS_URL", "LEDGER_URL"):
             monkeypatch.delenv(name)
