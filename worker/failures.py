@@ -42,6 +42,7 @@ _EXTRAS = {
     "starlette": _CONSOLE,
     "uvicorn": _CONSOLE,
     "python_multipart": _CONSOLE,
+    "argon2": _CONSOLE,
 }
 _NO_ROOM = {
     errno.ENOSPC: Words("the disk is full"),

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from http import HTTPStatus
 
-import structlog
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -16,15 +15,12 @@ from tasks.errors import OnboardingError
 from tasks.operations.access_history import record_refusal
 from tasks.services import Services
 from worker.console.kept_answers import KeptAnswers
-from worker.console.page_texts import page, texts_of
+from worker.console.page_texts import texts_of
 from worker.console.pages import batch, batches, decide, find, me, open_work, rows, static, tonight, upload
-from worker.console.people import NotAllowed, Person, Role
+from worker.console.people import NotAllowed, Role
 from worker.console.safety.composition import is_read_only, middleware_of, routes_of
-from worker.console.safety.refusals import RequestRefused, refusal
+from worker.console.safety.refusals import RequestRefused, refusal, sorry
 from worker.failures import failure_of
-
-log = structlog.get_logger("onboard")
-
 
 _PAGES = (tonight, batches, batch, rows, decide, find, open_work, upload, me, static)
 
@@ -39,7 +35,6 @@ def build_app(services: Services, middleware: Sequence[Middleware] | None = None
             HTTPException: _no_such_page,
             NotAllowed: _not_allowed,
             OnboardingError: _refused,
-            Exception: _failed,
         },
     )
     app.state.services = services
@@ -49,12 +44,6 @@ def build_app(services: Services, middleware: Sequence[Middleware] | None = None
     return app
 
 
-def _sorry(request: Request, status: int, sentence: str) -> Response:
-    if not hasattr(request.state, "person"):  # it failed before anybody knew who asks
-        request.state.person = Person("", Role.VIEWER)
-    return page(request, "sorry.html.j2", status=status, sentence=sentence)
-
-
 def _request_refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestRefused)
     return refusal(request, error.status_code, error.key)
@@ -62,7 +51,7 @@ def _request_refused(request: Request, error: Exception) -> Response:
 
 def _no_such_page(request: Request, error: Exception) -> Response:
     status = error.status_code if isinstance(error, HTTPException) else HTTPStatus.NOT_FOUND
-    return _sorry(request, status, texts_of(request)("no_such_page"))
+    return sorry(request, status, texts_of(request)("no_such_page"))
 
 
 def _not_allowed(request: Request, error: Exception) -> Response:
@@ -72,18 +61,12 @@ def _not_allowed(request: Request, error: Exception) -> Response:
     record_refusal(
         request.app.state.services, request.url.path, needed, who=request.state.person.name, batch_id=batch_id
     )
-    return _sorry(request, HTTPStatus.FORBIDDEN, texts("not_allowed", role=texts(f"role_{needed}")))
+    return sorry(request, HTTPStatus.FORBIDDEN, texts("not_allowed", role=texts(f"role_{needed}")))
 
 
 def _refused(request: Request, error: Exception) -> Response:
     sentence = failure_of(error).message.in_language(texts_of(request).lang)
     if request.method == "POST":
-        return _sorry(request, HTTPStatus.CONFLICT, sentence)
+        return sorry(request, HTTPStatus.CONFLICT, sentence)
     out_of_reach = error.__cause__ is not None  # what a driver or the system has raised
-    return _sorry(request, HTTPStatus.SERVICE_UNAVAILABLE if out_of_reach else HTTPStatus.NOT_FOUND, sentence)
-
-
-def _failed(request: Request, error: Exception) -> Response:
-    failure = failure_of(error)
-    log.error("page failed", path=request.url.path, error=failure.code)
-    return _sorry(request, HTTPStatus.INTERNAL_SERVER_ERROR, failure.message.in_language(texts_of(request).lang))
+    return sorry(request, HTTPStatus.SERVICE_UNAVAILABLE if out_of_reach else HTTPStatus.NOT_FOUND, sentence)

@@ -150,6 +150,23 @@ def test_an_error_shows_nothing_of_the_program(
     assert not any(word in logged for word in ("cus_secret", PASSWORD, str(cookie)))
 
 
+def test_what_a_page_raises_is_neither_shown_nor_logged(
+    hana: Browser, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def fails(*_: object) -> None:
+        raise RuntimeError("cus_secret of Yamada Hanako")
+
+    monkeypatch.setattr("worker.console.pages.find.find_rows", fails)
+    answer = hana.get("/find?wanted=cus_asked")
+    assert answer.status_code == 500
+    assert "default-src 'none'" in answer.headers["content-security-policy"]
+    assert answer.headers["cache-control"] == "no-store"
+    logged = "".join(capfd.readouterr())
+    assert "page failed" in logged
+    assert not any(word in answer.text + logged for word in ("cus_secret", "Yamada", "Traceback"))
+    assert "cus_asked" not in logged
+
+
 # --------------------------------------------------------------------------------------------------------- the bodies
 
 
@@ -162,23 +179,45 @@ def form(path: str, length: int | str, kind: str = "application/x-www-form-urlen
 
 @pytest.mark.parametrize(
     ("kind", "length"),
-    [("application/x-www-form-urlencoded", body_limits.FORM_BYTES + 1), ("multipart/form-data; boundary=b", 4 << 20)],
+    [
+        ("application/x-www-form-urlencoded", body_limits.FORM_BYTES + 1),
+        ("multipart/form-data; boundary=b", body_limits.FORM_BYTES + 1),
+        ("multipart/form-data; boundary=b", "x"),
+        ("multipart/form-data; boundary=b", 10**40),
+    ],
 )
-def test_a_body_that_says_it_is_too_large_is_not_read(url: str, kind: str, length: int) -> None:
-    assert status_of(raw(url, form("/sign-in", length, kind))) == 413
+def test_a_body_that_says_it_is_too_large_is_not_read(url: str, kind: str, length: int | str) -> None:
+    assert status_of(raw(url, form("/sign-in", length, kind))) in (400, 413)
+
+
+def test_a_file_that_says_it_is_too_large_is_not_read(url: str, hana: Browser) -> None:
+    cookie = next(iter(hana.session.cookies))
+    request = form("/upload", 4 << 20, "multipart/form-data; boundary=b")
+    request = request.replace(b"Connection", f"Cookie: {cookie.name}={cookie.value}\r\nConnection".encode(), 1)
+    assert status_of(raw(url, request)) == 413
 
 
 @pytest.mark.parametrize(
-    "kind", ["application/x-www-form-urlencoded", "multipart/form-data; boundary=b"], ids=["form", "file"]
+    ("path", "kind"),
+    [
+        ("/sign-in", "application/x-www-form-urlencoded"),
+        ("/sign-in", "multipart/form-data; boundary=b"),
+        ("/upload", "multipart/form-data; boundary=b"),
+    ],
+    ids=["form", "parts", "file"],
 )
-def test_a_body_that_never_ends_is_cut_off_and_fills_no_memory(url: str, kind: str) -> None:
-    parts = urlsplit(url)
-    head = form("/sign-in", 0, kind).replace(b"Content-Length: 0", b"Transfer-Encoding: chunked")
+def test_a_body_that_never_ends_is_cut_off_and_fills_no_memory(
+    url: str, hana: Browser, tmp_path: Path, path: str, kind: str
+) -> None:
+    parts, cookie = urlsplit(url), next(iter(hana.session.cookies))
+    head = form(path, 0, kind).replace(b"Content-Length: 0", b"Transfer-Encoding: chunked")
+    head = head.replace(b"Connection", f"Cookie: {cookie.name}={cookie.value}\r\nConnection".encode(), 1)
     sent = 0
     with socket.create_connection((parts.hostname, parts.port)) as connection:
         connection.settimeout(20)
         connection.sendall(head)
-        first = b'--b\r\nContent-Disposition: form-data; name="name"\r\n\r\n' if "multipart" in kind else b"name="
+        field = b'name="file"; filename="a.csv"' if path == "/upload" else b'name="name"'
+        first = b"--b\r\nContent-Disposition: form-data; %s\r\n\r\n" % field if "multipart" in kind else b"name="
         connection.sendall(b"%x\r\n%s\r\n" % (len(first), first))
         piece = b"10000\r\n" + b"a" * 65536 + b"\r\n"
         try:
@@ -189,6 +228,7 @@ def test_a_body_that_never_ends_is_cut_off_and_fills_no_memory(url: str, kind: s
             pass
     assert sent < 32 << 20, "the console has closed the connection"
     assert Browser(url).get("/sign-in").status_code == 200
+    assert list(tmp_path.glob("uploads/*/*.csv*")) == []
 
 
 def test_a_body_that_does_not_come_is_not_waited_for(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ known_people      each request gets its person, or is sent to the sign-in
 request_checks    the Host that was asked for, and where a form comes from
 body_limits       how much may be sent, and how slowly
 answer_headers    what browsers may do with an answer
+caught_failures   whatever a page raises becomes a sentence
 password_sign_in  the sign-in with name and password
 oidc              the sign-in at an OpenID Connect provider
 signing_out       here or everywhere

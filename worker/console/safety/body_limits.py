@@ -20,18 +20,19 @@ FILES_AT_ONCE = 4
 class BoundedBodies:
     """Read no more of a body than it may have, and wait for it no longer than it may take.
 
-    Only a multipart form may carry a file; every other body is a form.
+    Files come to one address only; every other body is a form.
     """
 
     def __init__(
         self,
         app: ASGIApp,
         *,
+        file_path: str,
         file_bytes: int,
         form_seconds: float = FORM_SECONDS,
         file_seconds: float = FILE_SECONDS,
     ) -> None:
-        self._app, self._file_bytes = app, file_bytes
+        self._app, self._file_path, self._file_bytes = app, file_path, file_bytes
         self._form_seconds, self._file_seconds = form_seconds, file_seconds
         self._files = 0
 
@@ -41,7 +42,7 @@ class BoundedBodies:
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        is_file = headers.get("content-type", "").lower().startswith("multipart/form-data")
+        is_file = scope["path"] == self._file_path
         most = self._file_bytes if is_file else FORM_BYTES
         length = headers.get("content-length", "0")
         if not length.isdigit() or int(length) > most:

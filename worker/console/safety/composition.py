@@ -16,6 +16,7 @@ from worker.console.safety import password_sign_in, signing_out
 from worker.console.safety.answer_headers import SafeAnswers
 from worker.console.safety.attempts import Attempts
 from worker.console.safety.body_limits import BoundedBodies
+from worker.console.safety.caught_failures import CaughtFailures
 from worker.console.safety.known_people import Identify, KnownPeople, by_session, everybody_looks
 from worker.console.safety.proxy import ProxyWord, networks_of
 from worker.console.safety.request_checks import CheckedRequests
@@ -51,9 +52,10 @@ def middleware_of(services: Services, identify: Identify | None = None) -> list[
         people = Middleware(KnownPeople, by_session(services), has_sign_in=True)
     return [
         Middleware(SafeAnswers),
+        Middleware(CaughtFailures),
         Middleware(CheckedRequests, _hosts(settings.console_url)),
         people,
-        Middleware(BoundedBodies, file_bytes=settings.console_upload_megabytes << 20),
+        Middleware(BoundedBodies, file_path="/upload", file_bytes=settings.console_upload_megabytes << 20),
     ]
 
 

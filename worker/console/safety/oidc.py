@@ -48,6 +48,10 @@ _TIMEOUT_SECONDS, _STATE_SECONDS, _LEEWAY_SECONDS = 10.0, 600.0, 60
 _PURPOSE = "-oidc"
 
 
+#: Refusals of somebody whom the provider has let in.
+_FROM_PROVIDER = ("token", "groups", "role")
+
+
 class NotProven(Exception):
     """What came back proves nobody; the word says why, and quotes nothing."""
 
@@ -198,7 +202,8 @@ def _proven(request: Request, provider: Provider) -> Person:
 
 def _refused(request: Request, error: NotProven) -> Response:
     log.warning("sign-in refused", why=str(error))
-    record_refused_sign_in(services_of(request))
+    if str(error) in _FROM_PROVIDER:  # anybody can ask for the others, as often as they like
+        record_refused_sign_in(services_of(request))
     response = refusal(request, HTTPStatus.FORBIDDEN, "oidc_refused")
     take_cookie(response, request, purpose=_PURPOSE)
     return response

@@ -28,8 +28,13 @@ async def refuse(scope: Scope, receive: Receive, send: Send, status: int, key: s
 
 def refusal(request: Request, status: int, key: str) -> Response:
     """Return the page that says it."""
-    if not hasattr(request.state, "person"):
-        request.state.person = Person("", Role.VIEWER)
     if status == HTTPStatus.MISDIRECTED_REQUEST:  # a name that is not ours: no page, not even of ours
         return PlainTextResponse(texts_of(request)(key), status)
-    return page(request, "sorry.html.j2", status=status, sentence=texts_of(request)(key))
+    return sorry(request, status, texts_of(request)(key))
+
+
+def sorry(request: Request, status: int, sentence: str) -> Response:
+    """Return the page that says why there is no other, also where nobody knows yet who asks."""
+    if not hasattr(request.state, "person"):
+        request.state.person = Person("", Role.VIEWER)
+    return page(request, "sorry.html.j2", status=status, sentence=sentence)
