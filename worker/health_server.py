@@ -30,8 +30,8 @@ POLL_SECONDS = 5.0
 PAUSE_SHARE = 20
 #: An answer that is older does not count.
 STALE_SECONDS = 60.0
-#: The same for what people have to do, which is counted the more rarely the more there is.
-OPEN_WORK_STALE_SECONDS = 600.0
+#: The same of what people have to do, which changes slowly: a hundred thousand rows take two tenths of a second.
+OPEN_WORK_POLL_SECONDS, OPEN_WORK_STALE_SECONDS = 30.0, 600.0
 #: A client that sends nothing for so long is disconnected.
 CLIENT_SECONDS = 5.0
 
@@ -59,8 +59,14 @@ class Pulse:
 class _Poll(Generic[T]):
     """A question that a thread asks repeatedly; keeps the last answer, which counts for `stale_seconds`."""
 
-    def __init__(self, name: str, ask: Callable[[], T], stale_seconds: float = STALE_SECONDS) -> None:
-        self._ask, self._stale_seconds = ask, stale_seconds
+    def __init__(
+        self,
+        name: str,
+        ask: Callable[[], T],
+        poll_seconds: float,
+        stale_seconds: float = STALE_SECONDS,
+    ) -> None:
+        self._ask, self._poll_seconds, self._stale_seconds = ask, poll_seconds, stale_seconds
         self._answer: T | None = None
         self._answered_at = 0.0
         self._succeeded = False
@@ -85,7 +91,7 @@ class _Poll(Generic[T]):
             except Exception:  # noqa: BLE001 - the door of a thread: whatever it is, there is no answer
                 self._succeeded = False
             took = time.monotonic() - started
-            time.sleep(min(max(POLL_SECONDS, PAUSE_SHARE * took), self._stale_seconds / 2))
+            time.sleep(min(max(self._poll_seconds, PAUSE_SHARE * took), self._stale_seconds / 2))
 
 
 class HealthServer:
@@ -99,9 +105,11 @@ class HealthServer:
     ) -> None:
         self._trouble = trouble
         self._pulses = dict(pulses or {})
-        self._ledger = _Poll("ledger", partial(_ask_ledger, services))
-        self._open_work = _Poll("open work", partial(count_open_work, services), OPEN_WORK_STALE_SECONDS)
-        self._redis = _Poll("redis", partial(_ask_redis, services))
+        self._ledger = _Poll("ledger", partial(_ask_ledger, services), POLL_SECONDS)
+        self._open_work = _Poll(
+            "open work", partial(count_open_work, services), OPEN_WORK_POLL_SECONDS, OPEN_WORK_STALE_SECONDS
+        )
+        self._redis = _Poll("redis", partial(_ask_redis, services), POLL_SECONDS)
 
     def metrics(self) -> tuple[int, bytes]:
         """Return what Prometheus reads."""

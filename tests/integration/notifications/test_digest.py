@@ -11,7 +11,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from factories import answer, new_row, new_worker, running_batch, wait_until, whole
+from factories import Command, answer, new_row, new_worker, running_batch, wait_until, whole
 from listeners import MailServer, Webhook, free_port
 from notified import deliveries, finished, hook, known, received_by_hook
 from sqlalchemy import text
@@ -220,3 +220,24 @@ def test_of_a_batch_that_has_moved_on_since_nothing_old_is_told(services_with: A
     said = notifier.message_of(services, news)
     assert "the batch is running now" in said.text
     assert "it goes on when you resume it" not in said.text
+
+
+@pytest.mark.parametrize("ledger_url", ["sqlite"], indirect=True)
+def test_a_fleet_of_which_only_the_clock_is_there_has_its_digest(
+    tmp_path: Path, ledger_url: str, redis_url: str
+) -> None:
+    """Nobody else would tell that no worker is there."""
+    command = Command(
+        tmp_path,
+        LEDGER_URL=ledger_url,
+        REDIS_URL=redis_url,
+        ONBOARD_NOTIFY_COMMAND=hook(tmp_path),
+        ONBOARD_DIGEST_AT=minutes_ago(5),
+    )
+    assert command("ledger", "create").returncode == 0
+    beat = command.start("beat")
+    wait_until(lambda: len(received_by_hook(tmp_path)) == 1, what="the digest")
+    beat.terminate()
+    beat.communicate(timeout=60)
+    assert beat.returncode == 0
+    assert [message["event"] for message in received_by_hook(tmp_path)] == ["digest"]
