@@ -91,7 +91,7 @@ def test_a_fleet_tells_each_event_once_with_a_dead_webhook_and_a_killed_worker(
         said = command.json("status", 1)
         spoken = "".join([*mail.texts(), (night.folder / "told.jsonl").read_text("utf-8")])
     assert said["verdict"].split(";")[0] in spoken
-    assert f"{said['books']['refused']} × " in spoken
+    assert f"{said['books']['refused']} rows: " in spoken
     spoken += "".join(one.err.read_text("utf-8") for one in (first, second, started)) + page
     assert [value for value in (*PERSONAL, KEY, TOKEN) if value in spoken] == []
     counts = said["books"]
