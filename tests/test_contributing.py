@@ -31,7 +31,7 @@ def apply(patch: str, folder: Path, *options: str) -> None:
     done = subprocess.run(
         ["git", "apply", *options, "-"], input=patch, cwd=folder, capture_output=True, text=True, encoding="utf-8"
     )
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0, f"write the example in CONTRIBUTING.md as it is now: {done.stderr}"
 
 
 def test_there_are_five_examples() -> None:
