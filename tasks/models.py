@@ -368,7 +368,8 @@ class ReportRow(NamedTuple):
     request_id: str
     attempts: int
     reasons: tuple[Reason, ...]
-    needs_person: bool = False
+    needs_person: bool = False  #: it is unclear, and no look-up of it is to come or under way
+    customer_id: str = ""  #: "": not readable, or dropped
 
 
 @dataclass(frozen=True, slots=True)
@@ -388,17 +389,13 @@ class RowCounts:
         """True if every record stands in exactly one place."""
         return self.records == self.created + self.skipped + self.invalid + self.refused + self.unclear + self.open
 
-    @property
-    def need_a_person(self) -> int:
-        """Rows that somebody must look at."""
-        return self.invalid + self.refused + self.unclear + self.open
-
 
 class Successor(NamedTuple):
     """What became of a row that needed a person."""
 
     what: str  #: resolved, under_way, carried_over or dismissed
     batch_id: int | None  #: where; None: it was dismissed
+    reason: str = ""  #: why it was dismissed, if somebody has said so
 
 
 @dataclass(frozen=True, slots=True)

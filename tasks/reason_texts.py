@@ -109,11 +109,17 @@ class Explanation(NamedTuple):
     text: Sequence[str]
     hint: Sequence[str]
     more: Sequence[str] = ("", "")  #: added to the text when there is a detail
+    do: str = ""  #: of elepay's codes: the key of the hint in the table `do` of `reason_texts.toml`
 
 
 def title(code: str, lang: str = "en") -> str:
     """Return a few words for a code, to group by."""
     return _of(code).title[_at(lang)].replace("{code}", code)
+
+
+def hint_key(code: str) -> str:
+    """Return the key of the hint of a code of elepay's, which several share, or our code itself."""
+    return _of(code).do or code
 
 
 def sentence(reason: Reason, lang: str = "en") -> str:
@@ -202,7 +208,10 @@ def _read(source: Mapping[str, Any]) -> Iterator[tuple[str, Explanation]]:
         for code, texts in source[kind].items():
             yield code, Explanation(kind, **texts)
     for code, texts in source["elepay"].items():
-        yield code, Explanation("elepay", (texts["en"], texts["ja"]), _ANSWERED, source["do"][texts["do"]])
+        yield (
+            code,
+            Explanation("elepay", (texts["en"], texts["ja"]), _ANSWERED, source["do"][texts["do"]], do=texts["do"]),
+        )
 
 
 #: Every code that this version can explain.

@@ -333,6 +333,12 @@ class SettingFields(BaseSettings):
     lang: Literal["en", "ja"] = _field(
         "ONBOARD_LANG", "en", "Language of what commands print, of reports and notifications: en or ja."
     )
+    mask_customers: bool = _field(
+        "ONBOARD_MASK_CUSTOMERS",
+        False,
+        "Show customers and references as cus_…a1b2 on the terminal, in report.html and report.xlsx: for screens that"
+        " are shared. CSV files and JSON have them whole.",
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = _field(
         "ONBOARD_LOG_LEVEL", "INFO", "The least level that is logged."
     )

@@ -49,9 +49,10 @@ class Screen:
         return self.texts.time(at, self.texts("time_minute_zone")).removeprefix(f"{today} ")
 
 
-def open_screen(lang: str, time_zone: str, *, on_stderr: bool = False) -> Screen:
+def open_screen(lang: str, time_zone: str, *, on_stderr: bool = False, mask_customers: bool = False) -> Screen:
     """Return the screen of this process; on standard error where standard output is for JSON."""
-    return Screen(Console(stderr=on_stderr, highlight=False), Texts(lang, time_zone, _terminal_texts()))
+    texts = Texts(lang, time_zone, _terminal_texts(), mask_customers=mask_customers)
+    return Screen(Console(stderr=on_stderr, highlight=False), texts)
 
 
 @cache

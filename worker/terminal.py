@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -156,6 +157,11 @@ def print_place(screen: Screen, account: Account, ledger: str) -> None:
 def mode(texts: Texts, *, live: bool) -> Text:
     """Return a mode in words; live mode cannot be overlooked."""
     return Text(texts("place_live"), style="bold white on red") if live else Text(texts("place_test"))
+
+
+def print_time(screen: Screen) -> None:
+    """Say when it is as what follows says: a list may be printed, or kept."""
+    screen.say("as_of", style="dim", time=screen.texts.time(time.time()))
 
 
 def print_trouble(screen: Screen, sentence: str) -> None:

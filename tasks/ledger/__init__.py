@@ -60,7 +60,7 @@ from tasks.ledger.lifecycle import Approval
 from tasks.ledger.listing import BatchFilter, ListedRow, RowFilter
 from tasks.ledger.open_work import OpenCounts, OpenRow
 from tasks.ledger.outbox import ClaimedDelivery
-from tasks.ledger.queries import LookUpsToCome, Overview
+from tasks.ledger.queries import LookUpsToCome, Overview, RowTimes
 from tasks.ledger.resolution import DoubtTimes, UnclearRow
 from tasks.ledger.sampling import SampledRow
 from tasks.ledger.sessions import Session
@@ -90,6 +90,7 @@ __all__ = [
     "OpenRow",
     "Overview",
     "RowFilter",
+    "RowTimes",
     "SampledRow",
     "Session",
     "SharedSource",

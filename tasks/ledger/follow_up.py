@@ -44,6 +44,7 @@ class SourceLine(NamedTuple):
     batch_id: int
     record: int
     line: int
+    customer_id: str  #: "": dropped
     reference: str
     source_id: str
     status: str
@@ -163,6 +164,7 @@ class FollowUps(LedgerPart):
                     rows.c.source_id,
                     rows.c.source_status,
                     func.coalesce(rows.c.status_at, rows.c.sent_at),
+                    rows.c.customer_id,
                 )
                 .where(tuple_(rows.c.batch_id, rows.c.record) > last, rows.c.state == RowState.CREATED, wanted)
                 .order_by(rows.c.batch_id, rows.c.record)
@@ -172,7 +174,7 @@ class FollowUps(LedgerPart):
                 found = connection.execute(query).all()
             for row in found:
                 reference = reference_of(bytes(row[3]), row[4]) if row[3] else ""
-                yield SourceLine(row[0], row[1], row[2], reference, row[5] or "", row[6] or "", row[7])
+                yield SourceLine(row[0], row[1], row[2], row[8] or "", reference, row[5] or "", row[6] or "", row[7])
             if len(found) < 5000:
                 return
             last = (found[-1][0], found[-1][1])

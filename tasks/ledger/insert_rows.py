@@ -360,4 +360,5 @@ def _foreseen(row: NewRow, known: _Known) -> ReportRow:
         request_id="",
         attempts=0,
         reasons=decode_reasons(values["reasons"]),
+        customer_id=row.customer_id or "",
     )

@@ -81,7 +81,6 @@ class OpenRow(NamedTuple):
     """A row that needs a person now."""
 
     batch_id: int
-    customer_id: str
     since: float  #: when the first batch was accepted in which its work was open
     row: ReportRow
 
@@ -144,17 +143,25 @@ class OpenWork(LedgerPart):
             carried_over=dict(count["carried_over"]),
         )
 
-    def successors(self, batch_id: int) -> dict[int, Successor]:
-        """Return the records of a batch that needed a person and need none here any more: what became of them."""
+    def successors(self, batch_id: int, record: int | None = None) -> dict[int, Successor]:
+        """Return the records of a batch that needed a person and need none here any more: what became of them.
+
+        With `record` only that one is looked at.
+        """
         query = (
-            select(rows.c.record, _WHAT_BECAME, carried_over.c.by_batch)
+            select(rows.c.record, _WHAT_BECAME, carried_over.c.by_batch, _WHY_DISMISSED)
             .select_from(_ROWS_AND_SUCCESSORS)
             .where(or_(carried_over.c.by_batch.is_not(None), dismissals.c.at.is_not(None), rows.c.code == GIVEN_UP))
         )
+        if record is not None:
+            query = query.where(rows.c.record == record)
         with self.engine.read() as connection:
             needing = need_a_person(batch_id, _state_of(connection, batch_id))
             found = connection.execute(query.where(needing))
-            return {record: Successor(what, by_batch) for record, what, by_batch in found}
+            return {
+                record: Successor(what, by_batch, reason if what == "dismissed" else "")
+                for record, what, by_batch, reason in found
+            }
 
     def open_rows(self, batch_id: int | None = None) -> Iterator[OpenRow]:
         """Yield the rows of this account that need a person now, in the order of batch and record.
@@ -184,7 +191,7 @@ class OpenWork(LedgerPart):
 
     def _open_rows(self, batch_id: int, state: str) -> Iterator[OpenRow]:
         query = (
-            select(func.coalesce(rows.c.customer_id, ""), _SINCE, *REPORTED)
+            select(_SINCE, *REPORTED)
             .join(batches, batches.c.id == rows.c.batch_id)
             .where(_open_rows_of(batch_id, state))
             .order_by(rows.c.record)
@@ -194,8 +201,8 @@ class OpenWork(LedgerPart):
         while True:
             with self.engine.read() as connection:
                 page = connection.execute(query.where(rows.c.record > last)).all()
-            for customer_id, since, *row in page:
-                yield OpenRow(batch_id, customer_id, float(since), report_row_of(row))
+            for since, *row in page:
+                yield OpenRow(batch_id, float(since), report_row_of(row))
             if len(page) < _ROWS_AT_ONCE:
                 return
             last = page[-1].record
@@ -274,6 +281,7 @@ _WHAT_BECAME: ColumnElement[str] = case(
     (_GOES_ON_LATER, literal("under_way")),
     else_=literal("carried_over"),
 )
+_WHY_DISMISSED = func.coalesce(dismissals.c.reason, _dismissed_later.c.reason, "")
 _first = batches.alias("first")
 _SINCE = func.coalesce(
     select(func.min(_first.c.created_at))

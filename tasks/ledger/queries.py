@@ -32,6 +32,18 @@ class Overview(NamedTuple):
     failing: int  #: deliveries whose first try failed and that wait for another
 
 
+class RowTimes(NamedTuple):
+    """When what happened to a row, as far as it did."""
+
+    accepted_at: float  #: its batch
+    sent_at: float | None  #: last
+    latency_ms: int | None  #: of the last answer
+    ended_at: float | None  #: the last request, whose outcome is unclear
+    not_before: float | None  #: it is sent, or looked up, not before
+    status_at: float | None  #: elepay was seen to have another status of its source than at first
+    follow_up_at: float | None  #: elepay is asked for that status next
+
+
 class LookUpsToCome(NamedTuple):
     """Unclear rows of a batch that wait for their next look-up."""
 
@@ -164,6 +176,16 @@ class Queries(LedgerPart):
         with self.engine.read() as connection:
             return report_row_of(connection.execute(query).one())
 
+    def row_times(self, batch_id: int, record: int) -> RowTimes:
+        """Return the times of one row."""
+        query = (
+            select(batches.c.created_at, *(rows.c[name] for name in RowTimes._fields[1:]))
+            .join(rows, rows.c.batch_id == batches.c.id)
+            .where(rows.c.batch_id == batch_id, rows.c.record == record)
+        )
+        with self.engine.read() as connection:
+            return RowTimes(*connection.execute(query).one())
+
     def report_rows(self, batch_id: int, page: int = 5000) -> Iterator[ReportRow]:
         """Yield every row of a batch in the order of records, page by page, holding no transaction meanwhile."""
         last = 0
@@ -199,13 +221,15 @@ REPORTED: tuple[Any, ...] = (
     rows.c.attempts,
     rows.c.reasons,
     rows.c.not_before,
+    rows.c.worker,
+    rows.c.customer_id,
 )
 
 
 def report_row_of(row: Sequence[Any]) -> ReportRow:
     """Return a row as the reports show it, from the values of `REPORTED`."""
     record, line, state, identity, generation, method, source, status, adopted, code, parameter, request = row[:12]
-    attempts, reasons, not_before = row[12:]
+    attempts, reasons, not_before, worker, customer = row[12:]
     return ReportRow(
         record,
         line,
@@ -220,5 +244,6 @@ def report_row_of(row: Sequence[Any]) -> ReportRow:
         request or "",
         attempts,
         decode_reasons(reasons) if reasons else (),
-        state == RowState.UNCLEAR and not_before is None,
+        state == RowState.UNCLEAR and not_before is None and worker is None,
+        customer or "",
     )

@@ -198,6 +198,7 @@ class _Reading:
             ],
             versions=program_versions(),
             time_zone=settings.time_zone,
+            mask_customers=settings.mask_customers,
             check=check,
         )
 

@@ -12,7 +12,7 @@ from tasks.reports.i18n import Texts
 from tasks.reports.lists import write_list
 from tasks.services import Services
 
-COLUMNS = ("batch", "line", "reference", "source_id", "status", "since", "what_to_do")
+COLUMNS = ("batch", "line", "customer_id", "reference", "source_id", "status", "since", "what_to_do")
 #: Lines that are returned; the file has all.
 EXAMPLES = 20
 
@@ -25,7 +25,7 @@ class FollowUpReport:
     days: float
     sources: int
     by_status: Mapping[str, int]
-    examples: tuple[tuple[str, ...], ...]  #: its first lines, in the order of COLUMNS, their times with the zone
+    examples: tuple[tuple[str, ...], ...]  #: its first lines, in the order of COLUMNS
 
 
 def report_follow_up(
@@ -54,15 +54,16 @@ class _Lines:
             self.by_status[kind] += 1
             line = self._line(source, kind)
             if len(self.examples) < EXAMPLES:
-                self.examples.append(self._line(source, kind, " %Z"))
+                self.examples.append(line)
             yield line
 
-    def _line(self, source: SourceLine, kind: str, zone: str = "") -> tuple[str, ...]:
-        since = self.texts.time(source.since, f"%Y-%m-%d %H:%M{zone}") if source.since else ""
+    def _line(self, source: SourceLine, kind: str) -> tuple[str, ...]:
+        since = self.texts.time(source.since, "%Y-%m-%d %H:%M %Z") if source.since else ""
         action = self.texts(f"follow_up_{kind}")
         return (
             str(source.batch_id),
             str(source.line),
+            source.customer_id,
             source.reference,
             source.source_id,
             source.status,

@@ -87,7 +87,10 @@ def _repeated(row: NewRow, owner: int) -> ReportRow:
 
 def _row(row: NewRow, state: RowState, *, code: str = "", reasons: tuple[Reason, ...] = ()) -> ReportRow:
     method = row.payment_method or ""
-    return ReportRow(row.record, row.line, state, "", method, "", "", False, code, "", "", 0, reasons)
+    customer = row.customer_id or ""
+    return ReportRow(
+        row.record, row.line, state, "", method, "", "", False, code, "", "", 0, reasons, customer_id=customer
+    )
 
 
 class ForeseenTotals:

@@ -41,7 +41,7 @@ class _Group:
         self.since = min(self.since, each.since)
         self.batches[each.batch_id] += 1
         if len(self.lines) < SHOWN:
-            self.lines.append(OpenLine(each.batch_id, each.row.line, each.customer_id))
+            self.lines.append(OpenLine(each.batch_id, each.row.line, each.row.customer_id))
 
     def seen(self, key: TaskKey) -> OpenGroup:
         counted = self.batches.total(), self.since, dict(self.batches), tuple(self.lines)

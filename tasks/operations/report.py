@@ -134,6 +134,7 @@ def gather(services: Services, batch: Batch, target: FileStore | None = None) ->
         warnings=tuple(FileWarning(*each) for each in batch.warnings),
         versions=program_versions(),
         time_zone=settings.time_zone,
+        mask_customers=settings.mask_customers,
         goes_on_at=waits_for_next_night(services, batch),
         waits_for_approval=waits,
         work=ledger.open_work.of_batch(batch.id),

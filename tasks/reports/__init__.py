@@ -8,6 +8,8 @@
 ===============  =======================================================================
 report_data      what the reports are made from
 report_rows      file and ledger, record by record
+work_kinds       what kind of work a row is
+masking          what stands for a customer where screens are shared
 history_texts    what happened to a row, in words
 row_texts        what is said about one row
 aggregates       rows counted while they stream by; checks the reconciliation

@@ -11,8 +11,9 @@ from tasks.models import Reason, ReportRow, RowCounts, RowState, counted_as
 from tasks.reports.report_data import ReconciliationError, ReportFacts
 from tasks.reports.report_rows import JoinedRow
 from tasks.reports.row_texts import RowTexts
+from tasks.reports.work_kinds import kind_of
 
-#: Rows that a page for people lists one by one.
+#: Rows of a kind that a page for people lists one by one.
 ROWS_SHOWN = 100
 _LINES_SHOWN = 5
 _RANGES_SHOWN = 5
@@ -39,7 +40,6 @@ class Task:
     ranges: list[tuple[int, int]] = field(default_factory=list)  #: the same, lines that follow each other as one
     examples: list[tuple[int, Reason]] = field(default_factory=list)  #: line and reason of the first different ones
     methods: Counter[str] = field(default_factory=Counter)
-    undecided: int = 0  #: unclear rows that nobody but a person can settle
 
     @property
     def lines_in_ranges(self) -> int:
@@ -56,7 +56,6 @@ class Task:
         self.rows += 1
         self.alone += alone
         self.methods[row.payment_method] += 1
-        self.undecided += row.needs_person
         if len(self.lines) < _LINES_SHOWN:
             self.lines.append(row.line)
         if self.ranges and self.ranges[-1][1] == row.line - 1:
@@ -105,9 +104,12 @@ class Aggregates:
     """Counts rows in a few hundred numbers, however many rows there are."""
 
     def __init__(self) -> None:
-        self._tasks = Tasks()
-        self.shown: list[Shown] = []
-        self.failures = 0  #: rows that stand in failures.csv
+        self._tasks, self._changed = Tasks(), Tasks()
+        self.shown: dict[str, list[Shown]] = {}  #: kind of work (`work_kinds`), `changed` or `done` -> its first rows
+        self.rows_of: Counter[str] = Counter()  #: the same kinds -> rows
+        self.failures = 0  #: rows that need a person, and stand in failures.csv
+        self.looked_up = 0  #: unclear rows that the program asks elepay about
+        self.waiting = 0  #: rows that it sends by itself, now or when the batch goes on
         self._kinds: dict[tuple[str, str, int, str, bool], int] = {}
         self._codes: Counter[tuple[str, str]] = Counter()
 
@@ -116,24 +118,44 @@ class Aggregates:
         row, said = joined.row, joined.said
         kind = (row.state, row.payment_method, row.attempts, row.source_status, row.adopted)
         self._kinds[kind] = self._kinds.get(kind, 0) + 1
+        state = counted_as(row.state)
+        if not (said.failure or said.successor):
+            self.waiting += state == "open"
+            self.looked_up += state == RowState.UNCLEAR
         if not said.reasons:
             return None
-        state = counted_as(row.state)
         for code in {reason.code for reason in said.reasons} if len(said.reasons) > 1 else (said.reasons[0].code,):
             self._codes[state, code] += 1
-        return self._add_task(row, said) if said.to_do else None
+        return self._add_task(row, said)
 
-    def _add_task(self, row: ReportRow, said: RowTexts) -> TaskKey:
+    def _add_task(self, row: ReportRow, said: RowTexts) -> TaskKey | None:
+        """Count a row that needs a person, or did; return what action solves it, if one is asked for."""
         if said.failure:
             self.failures += 1
-            if len(self.shown) < ROWS_SHOWN:
-                self.shown.append(Shown(row, said))
-        return self._tasks.add(row, said.reasons)
+            self._show(kind_of(row.state, said.reasons[0].code), row, said)
+            return self._tasks.add(row, said.reasons)
+        if said.successor:
+            self._show("done", row, said)
+        elif row.code == "changed":
+            self._show("changed", row, said)
+            self._changed.add(row, said.reasons)
+        return None
+
+    def _show(self, kind: str, row: ReportRow, said: RowTexts) -> None:
+        self.rows_of[kind] += 1
+        shown = self.shown.setdefault(kind, [])
+        if len(shown) < ROWS_SHOWN:
+            shown.append(Shown(row, said))
 
     @property
     def tasks(self) -> list[Task]:
         """What there is to do, in the order of the first rows."""
         return list(self._tasks.found.values())
+
+    @property
+    def changed_tasks(self) -> list[Task]:
+        """Rows that are known with other content, which nobody need do anything about."""
+        return list(self._changed.found.values())
 
     def check(self, facts: ReportFacts) -> None:
         """Raise `ReconciliationError` unless the rows are what the ledger counted.

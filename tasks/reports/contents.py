@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tasks.reports.aggregates import Aggregates
 from tasks.reports.check_headline import check_headline
@@ -20,7 +20,8 @@ class ReportContents:
     aggregates: Aggregates
     texts: Texts
     verdict: Headline
-    advice: list[Recommendations]  #: the action that concerns most rows first
+    advice: list[Recommendations]  #: what people must do, the action that concerns most rows first
+    changed: list[Recommendations]  #: what people may look at: rows that are known with other content
     codes: dict[str, int]
     by_method: dict[str, dict[str, int]]
     attempts: dict[int, int]
@@ -29,13 +30,19 @@ class ReportContents:
 
     @classmethod
     def of(cls, facts: ReportFacts, aggregates: Aggregates, texts: Texts, written_at: float) -> ReportContents:
-        """Put the contents together, once all rows were counted."""
+        """Put the contents together, once all rows were counted.
+
+        What needs a person now is what the rows say: of a batch under way they are younger than the counts.
+        """
+        if facts.work is not None:
+            facts = replace(facts, work=replace(facts.work, open=aggregates.failures))
         return cls(
             facts,
             aggregates,
             texts,
             _headline(facts, aggregates, texts),
             advise(facts, aggregates.tasks, texts),
+            advise(facts, aggregates.changed_tasks, texts),
             codes=aggregates.codes,
             by_method=aggregates.by_method,
             attempts=aggregates.attempts,

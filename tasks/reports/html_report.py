@@ -23,8 +23,11 @@ from tasks.reason_texts import title
 from tasks.reports.contents import ReportContents
 from tasks.reports.i18n import Texts
 from tasks.reports.latency_chart import bars
-from tasks.reports.run_facts import run_facts, state_counts, warnings_in_words
+from tasks.reports.recommendations import by_kind
+from tasks.reports.row_texts import successor_in_words
+from tasks.reports.run_facts import by_itself, run_facts, state_counts, warnings_in_words, what_became
 from tasks.reports.timeline_chart import Timeline, timeline
+from tasks.reports.work_kinds import KINDS
 
 _MOST_ADVICE = 20
 _MOST_REASONS = 30
@@ -60,7 +63,11 @@ def render(contents: ReportContents, reports: Mapping[str, str]) -> str:
             style_hash=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
             counts=counts,
             parts=parts(counts),
-            advice=contents.advice[:_MOST_ADVICE],
+            groups=by_kind(contents.advice[:_MOST_ADVICE]),
+            stands_still=contents.verdict.kind == "stopped" and contents.facts.commands.resume,
+            by_itself=by_itself(contents),
+            became=what_became(contents),
+            successor=lambda successor: successor_in_words(successor, texts),
             fixable=any(each.command and each.command == contents.facts.commands.fix for each in contents.advice),
             more_advice=max(len(contents.advice) - _MOST_ADVICE, 0),
             reasons=_reasons(contents),
@@ -70,6 +77,8 @@ def render(contents: ReportContents, reports: Mapping[str, str]) -> str:
             run_in_words=timeline_in_words(run, contents.texts) if run else "",
             latency=bars(contents.facts.latency_histogram),
             shown=contents.aggregates.shown,
+            shown_kinds=[kind for kind in KINDS if kind in contents.aggregates.shown],
+            rows_of=contents.aggregates.rows_of,
             failures=contents.aggregates.failures,
             state_class=counted_as,
             warnings=warnings_in_words(contents.facts.warnings, texts),

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
-from tasks.reason_texts import LANGUAGES
+from tasks.models import Reason
+from tasks.reason_texts import LANGUAGES, sentence
+from tasks.reports.masking import mask, masked
 
 if TYPE_CHECKING:
     from tasks.reports.aggregates import Task
@@ -19,17 +21,25 @@ if TYPE_CHECKING:
 class Texts:
     """What the reports say, in one language; `further` texts by key are for whoever says more than they do.
 
-    Of a file that was only checked (`of_check`) they say `check_KEY` in the place of KEY, where there is one.
+    Of a file that was only checked (`of_check`) they say `check_KEY` in the place of KEY, where there is one. With
+    `mask_customers` they show no customer id whole, nor what a file has in its place.
     """
 
     def __init__(
-        self, lang: str, time_zone: str, further: Mapping[str, list[str]] | None = None, *, of_check: bool = False
+        self,
+        lang: str,
+        time_zone: str,
+        further: Mapping[str, list[str]] | None = None,
+        *,
+        of_check: bool = False,
+        mask_customers: bool = False,
     ) -> None:
         self.lang = lang if lang in LANGUAGES else LANGUAGES[0]
         self._at = LANGUAGES.index(self.lang)
         self._zone = ZoneInfo(time_zone)
         self._texts = {**_all_texts(), **(further or {})}
         self.of_check = of_check
+        self.mask_customers = mask_customers
 
     def __call__(self, key: str, **values: object) -> str:
         """Return the text of `key`; whole numbers get separators, and `key_one` is taken where `count` is 1."""
@@ -68,6 +78,18 @@ class Texts:
     def time(self, at: float, form: str = "") -> str:
         """Return a time as people read it, in their zone; by default with day, second and zone."""
         return datetime.fromtimestamp(at, self._zone).strftime(form or self("time_full"))
+
+    def customer(self, value: str) -> str:
+        """Return a customer id or a reference as it may be shown."""
+        return mask(value) if self.mask_customers else value
+
+    def value(self, reason: Reason) -> str:
+        """Return a value that was rejected, as it may be shown."""
+        return masked(reason).value if self.mask_customers else reason.value
+
+    def sentence(self, reason: Reason) -> str:
+        """Return one sentence about a row, as it may be shown."""
+        return sentence(reason._replace(value=self.value(reason)), self.lang)
 
     def status(self, word: str) -> str:
         """Return elepay's word for a source's status, with what it means where that is not English."""

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from tasks.models import BatchState, RowCounts, RowState, Work
-from tasks.reason_texts import go_on_command, hint, sentence, title
+from tasks.reason_texts import go_on_command, hint, title
 from tasks.reports.aggregates import Task, TaskKey
 from tasks.reports.i18n import Texts
 from tasks.reports.report_data import ReportFacts
+from tasks.reports.work_kinds import KINDS, kind_of
 
 
 class Headline(NamedTuple):
@@ -63,13 +64,13 @@ def verdict(state: BatchState, counts: RowCounts, texts: Texts, standing: Standi
     ]
     said = [head, *(texts(key, count=count) for key, count in parts if count)]
     if work is not None and work.needed != work.open:
-        said.append(texts("verdict_needed", count=work.needed, parts=texts("list_between").join(_became(work, texts))))
+        said.append(texts("verdict_needed", count=work.needed, parts=texts("list_between").join(became(work, texts))))
     elif need:
         said.append(texts("verdict_need", count=need))
     return Headline(kind, texts("verdict_between").join(said), _more(kind, state, counts, texts, standing))
 
 
-def _became(work: Work, texts: Texts) -> list[str]:
+def became(work: Work, texts: Texts) -> list[str]:
     """Return what became of rows that needed a person, in words."""
     elsewhere = {"resolved": work.resolved, "under_way": work.under_way, "carried_over": work.carried_over}
     said = [
@@ -100,6 +101,7 @@ class Recommendations:
     """One thing to do."""
 
     task: Task
+    kind: str  #: one of `work_kinds.KINDS`
     title: str
     action: str  #: what to do
     example: str  #: the first row's sentence
@@ -112,13 +114,20 @@ def advise(facts: ReportFacts, tasks: list[Task], texts: Texts) -> list[Recommen
     return [
         Recommendations(
             task,
+            kind_of(task.key.state, task.key.code),
             title_of(task.key, texts),
-            hint(task.example, texts.lang, facts.situation(task.key.state, needs_person=_undecided(task))),
-            sentence(task.example, texts.lang),
+            hint(task.example, texts.lang, facts.situation(task.key.state, needs_person=True)),
+            texts.sentence(task.example),
             _command(facts, task),
         )
         for task in ordered
     ]
+
+
+def by_kind(advice: list[Recommendations]) -> list[tuple[str, list[Recommendations]]]:
+    """Return what to do by kind of work, in their order."""
+    groups = [(kind, [each for each in advice if each.kind == kind]) for kind in KINDS]
+    return [(kind, found) for kind, found in groups if found]
 
 
 def title_of(key: TaskKey, texts: Texts) -> str:
@@ -130,17 +139,4 @@ def title_of(key: TaskKey, texts: Texts) -> str:
 def _command(facts: ReportFacts, task: Task) -> str:
     if task.key.state == RowState.SKIPPED:
         return ""
-    goes_on = _KINDS.get(facts.batch.state) == "stopped"
-    match facts.situation(task.key.state, needs_person=_undecided(task)).row:
-        case "undecided":
-            return facts.commands.resolve
-        case "look_up":
-            return facts.commands.resume if goes_on else ""
-        case "open" if goes_on:
-            return facts.commands.resume
-    return facts.commands.fix
-
-
-def _undecided(task: Task) -> bool:
-    """Tell whether nobody but a person can settle any of these (unclear) rows."""
-    return task.undecided == task.rows
+    return facts.commands.resolve if task.key.state == RowState.UNCLEAR else facts.commands.fix

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from tasks.csv_records import FileFormat
 from tasks.errors import OnboardingError, UnusableFile
-from tasks.models import Batch, BatchState, RowCounts, Successor, Work
+from tasks.models import Batch, BatchState, ReportRow, RowCounts, RowState, Successor, Work
 from tasks.reason_texts import Situation, situation_of, stands
 
 
@@ -88,6 +88,7 @@ class ReportFacts:
     commands: Commands = field(default_factory=Commands)
     work: Work | None = None  #: what became of its rows that needed a person
     successors: Mapping[int, Successor] = field(default_factory=dict)  #: record -> what became of it
+    mask_customers: bool = False  #: page and workbook show no customer whole (ONBOARD_MASK_CUSTOMERS)
     check: CheckFacts | None = None  #: the file was only checked: the batch is none of the ledger, nothing was sent
 
     @property
@@ -100,6 +101,18 @@ class ReportFacts:
     def situation(self, state: str, *, needs_person: bool) -> Situation:
         """Return what the hint of one of its rows has to know."""
         return situation_of(state, needs_person=needs_person, batch_stands=self.stands, number=self.batch.id)
+
+    def needs_person(self, row: ReportRow) -> bool:
+        """Return whether a row is work for people, as the ledger counts it (`open_work.NEEDS_PERSON`).
+
+        It may be done elsewhere already: see `successors`.
+        """
+        cancelled = self.batch.state is BatchState.CANCELLED
+        if row.state == RowState.UNCLEAR:
+            return row.needs_person or cancelled
+        if row.state == RowState.WAITING:
+            return cancelled
+        return row.state in (RowState.INVALID, RowState.REFUSED)
 
     @property
     def settled(self) -> bool:

@@ -12,6 +12,7 @@ from tasks.reports.report_data import ReportFacts
 #: Between several reasons in one cell; code, column, message and hint have as many parts, in the same order.
 BETWEEN = " | "
 _KEPT = 1_000  # explanations in memory; most rows share a handful, and one may be some thousand characters long
+GIVEN_UP = "given_up"
 _FAILURES = frozenset({RowState.INVALID, RowState.REFUSED, RowState.UNCLEAR})
 
 
@@ -20,8 +21,7 @@ class RowTexts:
     """One row in words, shared by all rows of which the same is true."""
 
     reasons: tuple[Reason, ...]
-    failure: bool  #: stands in failures.csv
-    to_do: bool  #: a failure, or something else that a person should see
+    failure: bool  #: it needs a person, and stands in failures.csv
     lang: str
     situation: Situation
     successor: Successor | None = None  #: what became of a row that needed a person and needs none here any more
@@ -43,9 +43,15 @@ class RowTexts:
             BETWEEN.join(columns) if any(columns) else "",
             BETWEEN.join(sentence(reason, lang) for reason in self.reasons),
             BETWEEN.join(hint(reason, lang, self.situation) for reason in self.reasons)
-            if self.successor is None
-            else Texts(lang, "UTC")(f"successor_{self.successor.what}", batch=str(self.successor.batch_id)),
+            if self.successor is None or self.reasons[0].code == GIVEN_UP  # that can still be called created
+            else successor_in_words(self.successor, Texts(lang, "UTC")),
         )
+
+
+def successor_in_words(successor: Successor, texts: Texts) -> str:
+    """Return what became of a row that needed a person."""
+    key = "dismissed_because" if successor.reason else successor.what
+    return texts(f"successor_{key}", batch=str(successor.batch_id), reason=successor.reason)
 
 
 class RowTextWriter:
@@ -78,14 +84,10 @@ class RowTextWriter:
 
     def _explain(self, row: ReportRow) -> RowTexts:
         reasons = self._reasons(row)
-        needed = row.state in _FAILURES or (self._settled and row.state in OPEN_STATES)
         successor = self._facts.successors.get(row.record)
-        failure = needed and successor is None
-        to_do = failure or any(each.code == "changed" for each in reasons)
+        failure = successor is None and self._facts.needs_person(row)
         situation = self._facts.situation(row.state, needs_person=row.needs_person)
-        if row.code == "given_up":  # it can still be called created
-            successor = None
-        return RowTexts(reasons, failure, to_do, self._lang, situation, successor)
+        return RowTexts(reasons, failure, self._lang, situation, successor)
 
     def _reasons(self, row: ReportRow) -> tuple[Reason, ...]:
         """Return why the row is not `created`; never nothing for a failure."""

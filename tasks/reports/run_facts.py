@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tasks.models import Reason, RowState
+from tasks.models import ENDED_STATUSES, Reason, RowState
 from tasks.reason_texts import hint, sentence, title
 from tasks.reports.aggregates import Aggregates
 from tasks.reports.contents import ReportContents
 from tasks.reports.i18n import Texts
+from tasks.reports.recommendations import became
 from tasks.reports.report_data import FileWarning, ReportFacts
 
 _DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab"}
@@ -36,6 +37,33 @@ def state_counts(aggregates: Aggregates, texts: Texts) -> list[tuple[str, str, i
         states = [RowState.SKIPPED, RowState.INVALID]
     lines = [(state.value, int(getattr(counts, state.value))) for state in states] + [("open", counts.open)]
     return [(state, texts(f"state_{state}"), count) for state, count in lines]
+
+
+def by_itself(contents: ReportContents) -> list[str]:
+    """Return what goes on without anybody, a sentence each: rows of this batch, their work elsewhere, new sources."""
+    facts, texts, aggregates = contents.facts, contents.texts, contents.aggregates
+    go_on = facts.commands.resume if facts.stands in ("stopped", "canary", "forgotten") else ""
+    if facts.check is not None or facts.stands == "cancelled":
+        said = []
+    elif go_on:
+        said = [("waiting_stopped", aggregates.waiting), ("looked_up_stopped", aggregates.looked_up)]
+    else:
+        said = [("waiting", aggregates.waiting), ("looked_up", aggregates.looked_up)]
+    sentences = [texts(f"itself_{key}", count=count, command=go_on) for key, count in said if count]
+    under_way = facts.work.under_way if facts.work else {}
+    sentences += [
+        texts("itself_under_way", count=count, batch=str(batch)) for batch, count in sorted(under_way.items())
+    ]
+    statuses = aggregates.source_statuses
+    ended = sum(statuses.get(status, 0) for status in ENDED_STATUSES)
+    sources = (("itself_pending", statuses.get("pending", 0)), ("itself_ended", ended))
+    return sentences + [texts(key, count=count) for key, count in sources if count]
+
+
+def what_became(contents: ReportContents) -> list[str]:
+    """Return what became of the rows that needed a person; nothing if all of them do still."""
+    work = contents.facts.work
+    return [] if work is None or work.needed == work.open else became(work, contents.texts)
 
 
 def _of_file(facts: ReportFacts, texts: Texts) -> list[tuple[str, str]]:

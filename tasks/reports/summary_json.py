@@ -15,8 +15,12 @@ times              accepted_at, started_at, finished_at, written_at, seconds (of
 rate               limit_requests_per_second, rows_per_second, throttled
                    (answers), used (rows per second by the limit, 1 is all of it)
 codes              code -> rows that carry it, the most frequent first
-to_do              state, code, column (or payment method), rows, alone (rows with nothing else in the way), lines (the
-                   first ones); ordered by rows
+to_do              what people must do: state, code, column (or payment method), rows, alone (rows with nothing else in
+                   the way), lines (the first ones), kind (of work: contact the customer, correct the file, decide,
+                   clear_up with elepay, send); ordered by rows
+changed            the same of rows that are known with other content, which nobody must do anything about
+by_itself          rows that need nobody: waiting (sent now, or when the batch goes on), looked_up, under_way (in a
+                   later batch)
 source_statuses    elepay's word -> created rows
 adopted            created rows whose source was found by look-up
 by_method          payment method -> state -> rows
@@ -53,12 +57,18 @@ def summarise(contents: ReportContents, reports: Mapping[str, str]) -> bytes:
         "check": facts.check is not None,
         "batch": _batch(facts, contents.texts.lang),
         "verdict": contents.verdict._asdict(),
-        "books": counts_of(aggregates, facts),
+        "books": counts_of(aggregates),
         "work": None if facts.work is None else asdict(facts.work),
         "times": _times(facts, contents.written_at),
         "rate": _rate(facts),
         "codes": contents.codes,
-        "to_do": [_to_do(each) for each in contents.advice],
+        "to_do": [{**_to_do(each), "kind": each.kind} for each in contents.advice],
+        "changed": [_to_do(each) for each in contents.changed],
+        "by_itself": {
+            "waiting": aggregates.waiting,
+            "looked_up": aggregates.looked_up,
+            "under_way": sum(facts.work.under_way.values()) if facts.work else 0,
+        },
         "source_statuses": aggregates.source_statuses,
         "adopted": aggregates.adopted,
         "by_method": contents.by_method,
@@ -72,11 +82,10 @@ def summarise(contents: ReportContents, reports: Mapping[str, str]) -> bytes:
     return orjson.dumps(summary, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS | orjson.OPT_APPEND_NEWLINE)
 
 
-def counts_of(aggregates: Aggregates, facts: ReportFacts) -> dict[str, Any]:
-    """Return the counts as they stand in `summary.json` and the manifest; rows that a run would send need nobody."""
+def counts_of(aggregates: Aggregates) -> dict[str, Any]:
+    """Return the counts as they stand in `summary.json` and the manifest."""
     counts = aggregates.counts
-    need = counts.invalid if facts.check else counts.need_a_person
-    return {**asdict(counts), "balance": counts.balance, "need_a_person": need}
+    return {**asdict(counts), "balance": counts.balance, "need_a_person": aggregates.failures}
 
 
 def _batch(facts: ReportFacts, lang: str) -> dict[str, Any]:

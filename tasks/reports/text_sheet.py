@@ -23,7 +23,7 @@ MAX_CHARS = 32_767
 #: Stands for the number of the row in the text of its cells; no text of a cell can hold it.
 _ROW = "\x00"
 _ALWAYS_FITS = MAX_CHARS // 2
-_MOST_PRINTED = 240  # columns that together are wider do not fit on paper
+_MOST_PRINTED = 195  # columns that together are wider would make the letters too small: 8 points on A4
 _HIGHEST = 409  # points, Excel's limit for a row
 _SPECIAL = re.compile("[&<>\x00-\x1f\ufffe\uffff\ud800-\udfff]")
 _KEPT = 1024  # texts of cells; those of one failure stand on two sheets
@@ -49,6 +49,11 @@ class TextSheet(Worksheet):  # type: ignore[misc]
         number = str(self.next_row)
         self.fh.write(f'<row r="{number}"{cells.replace(_ROW, number)}</row>')
 
+    def add_text_across(self, text: str, style: int, columns: int, height: float) -> None:
+        """Write the next row as one text over several columns."""
+        self.add_texts([text], style, height)
+        self.merge.append([self.next_row - 1, 0, self.next_row - 1, columns - 1])
+
     def skip_row(self) -> None:
         """Leave the next row empty."""
         self.next_row += 1
@@ -66,8 +71,8 @@ class TextSheet(Worksheet):  # type: ignore[misc]
         tall = f' ht="{min(height, _HIGHEST):g}" customHeight="1">' if height else ">"
         return tall + "".join([start + _text_of(value) for start, value in zip(starts, values, strict=True) if value])
 
-    def finish(self, widths: Sequence[int], style: Any, *, table: bool = True) -> None:
-        """Set widths and, for a table, a frozen header and a filter; `style` is the format of what people add."""
+    def finish(self, widths: Sequence[int], style: Any, *, table: bool = True, frozen_columns: int = 0) -> None:
+        """Set widths and, for a table, frozen titles and a filter; `style` is the format of what people add."""
         last_row, last_column = max(self.next_row - 1, 0), max(len(widths) - 1, 0)
         for row, column in ((0, 0), (last_row, last_column)):
             self._check_dimensions(row, column)
@@ -77,7 +82,7 @@ class TextSheet(Worksheet):  # type: ignore[misc]
         if printed < len(widths):  # else the letters would be too small to read
             self.print_area(0, 0, last_row, printed - 1)
         if table:
-            self.freeze_panes(1, 0)
+            self.freeze_panes(1, frozen_columns)
             self.autofilter(0, 0, last_row, last_column)
             self.repeat_rows(0)
         self.ignore_errors({"number_stored_as_text": f"A1:{xl_col_to_name(last_column)}{last_row + 1}"})

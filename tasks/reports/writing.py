@@ -66,7 +66,7 @@ def write_reports(
     `ReconciliationError` if file, rows and counts disagree, `OSError` if the disk does not take the reports;
     `file_store.Publication.publish` says what is left then.
     """
-    texts = Texts(lang, facts.time_zone, of_check=facts.check is not None)
+    texts = Texts(lang, facts.time_zone, of_check=facts.check is not None, mask_customers=facts.mask_customers)
     aggregates = Aggregates()
     with target.publication() as reports, collector_at_rest():
         with contextlib.ExitStack() as closing:
@@ -127,5 +127,5 @@ def _manifest(facts: ReportFacts, aggregates: Aggregates) -> dict[str, Any]:
         "check": facts.check is not None,
         "batch": None if facts.check else facts.batch.id,
         "file": {"name": facts.batch.name, "sha256": facts.batch.sha256},
-        "books": counts_of(aggregates, facts),
+        "books": counts_of(aggregates),
     }

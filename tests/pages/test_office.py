@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
 from pathlib import Path
@@ -100,8 +101,9 @@ def test_the_workbook_on_paper(
     path = reported.report(content(["表示名", "a"] * 20), refused(), lang=lang)["xlsx"]
     text = "".join(text_of_pdf(office.convert(path, "pdf")).split())
     assert ("0of40created;40needattention" if lang == "en" else "40件中0件を登録しました、要対応40件") in text
-    assert "表示名" in text
+    assert ("Contactthecustomers" if lang == "en" else "お客様に連絡する") in text
     assert text.count("cus_39") >= 2, "on To do and on Results"
+    assert text.count("JST") == len(re.findall(r"Page\d+of\d+" if lang == "en" else r"\d+/\d+ページ", text)) + 1
 
 
 @pytest.mark.parametrize("name", ["results", "results_excel_safe", "failures_excel_safe"])

@@ -43,7 +43,12 @@ def leave(
         settings = (settings_from or load_settings)()
         logs.configure(settings.log_level)
         services: Services = Services(settings)
-        screen = open_screen(lang or settings.lang, settings.time_zone, on_stderr=json_output)
+        screen = open_screen(
+            lang or settings.lang,
+            settings.time_zone,
+            on_stderr=json_output,
+            mask_customers=settings.mask_customers,
+        )
         collect_from_now_on()
         with Interrupts():
             code, result = command(services, screen)

@@ -53,6 +53,7 @@ def _say_so_far(screen: Screen, rows: int, differences: int) -> None:
 
 def _print(screen: Screen, done: audits.Audit) -> None:
     texts = screen.texts
+    terminal.print_time(screen)
     if done.differences:
         lines = [_line(screen, each) for each in done.differences[:SHOWN]]
         heads = ("kind", "line", "reference", "source", "ledger", "elepay")
@@ -69,4 +70,11 @@ def _line(screen: Screen, each: Difference) -> tuple[str, ...]:
     texts = screen.texts
     ledger = texts(f"state_{each.ledger}") if each.ledger in _ROW_STATES else texts.status(each.ledger)
     elepay = texts.status(audits.elepay_says(each, texts))
-    return texts(f"audit_kind_{each.kind}"), str(each.line or ""), each.reference, each.source_id, ledger, elepay
+    return (
+        texts(f"audit_kind_{each.kind}"),
+        str(each.line or ""),
+        texts.customer(each.reference),
+        each.source_id,
+        ledger,
+        elepay,
+    )

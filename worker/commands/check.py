@@ -117,9 +117,9 @@ def _print_examples(screen: Screen, task: Task) -> None:
     """Print what is wrong with the first row; of others their values, or else their sentences."""
     texts = screen.texts
     for line, reason in task.examples[: 1 if task.values else None]:
-        where, sentence = texts("for_example", line=str(line)), reason_texts.sentence(reason, texts.lang)
+        where, sentence = texts("for_example", line=str(line)), texts.sentence(reason)
         _print_indented(screen, texts("sentence_between").join([where, sentence]))
-    if more := task.values[1:]:
+    if more := [texts.value(reason) for _, reason in task.examples if reason.value][1:]:
         values = texts("list_between").join(texts("check_value", value=value) for value in more)
         _print_indented(screen, texts("check_other_values", values=values))
 

@@ -35,10 +35,15 @@ def report_follow_up(
     services: Services, folder: Path | None, screen: Screen, *, days: float | None, lang: str | None
 ) -> tuple[int, dict[str, Any]]:
     """List sources that are pending for too long, or have ended, on screen and as follow-up.csv; 1 if there are any."""
+    terminal.print_time(screen)
     written = follow_up_report.report_follow_up(services, folder=folder, days=days, lang=lang)
     if written.examples:
-        at = follow_up_report.COLUMNS.index("status")
-        lines = [(*line[:at], screen.texts.status(line[at]), *line[at + 1 :]) for line in written.examples]
+        texts = screen.texts
+        shown = {"customer_id": texts.customer, "reference": texts.customer, "status": texts.status}
+        lines = [
+            [shown.get(name, str)(value) for name, value in zip(follow_up_report.COLUMNS, line, strict=True)]
+            for line in written.examples
+        ]
         terminal.print_columns(screen, follow_up_report.COLUMNS, lines, right=("batch", "line"))
     days_shown = screen.texts("follow_up_days", count=1 if written.days == 1 else f"{written.days:g}")
     screen.say("follow_up_verdict", count=written.sources, days=days_shown)

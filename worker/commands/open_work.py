@@ -24,6 +24,7 @@ def list_open(
     services: Services, batch_id: int | None, screen: Screen, *, csv: Path | None
 ) -> tuple[int, dict[str, Any]]:
     """List what needs a person, once, or write it as files that can be corrected and run; 1 if there is any."""
+    terminal.print_time(screen)
     groups = open_work.list_open_work(services, batch_id)
     rows = sum(group.rows for group in groups)
     for group in groups:
@@ -50,7 +51,10 @@ def _print_group(screen: Screen, group: OpenGroup) -> None:
     )
     screen.console.print(Text(head, style="bold"), soft_wrap=True)
     screen.console.print(Text(f"  {group.hint(screen.texts.lang)}"))
-    lines = [texts("open_line", batch=batch, line=line, customer=customer) for batch, line, customer in group.lines]
+    lines = [
+        texts("open_line", batch=str(batch), line=str(line), customer=texts.customer(customer) or "–")
+        for batch, line, customer in group.lines
+    ]
     if more := group.rows - len(lines):
         lines.append(texts("open_more", count=more))
     for line in lines:
@@ -88,6 +92,7 @@ def dismiss(
 
 def find(services: Services, wanted: str, screen: Screen) -> tuple[int, dict[str, Any]]:
     """Show every row about a customer, a source or a reference; 1 if there is none."""
+    terminal.print_time(screen)
     found = finding.find(services, wanted)
     if found:
         heads = ("batch", "file", "line", "state", "customer", "method", "reference", "source_id", "status", "code")
@@ -97,9 +102,9 @@ def find(services: Services, wanted: str, screen: Screen) -> tuple[int, dict[str
                 row.file,
                 str(row.line),
                 screen.texts(f"state_{row.state}"),
-                row.customer_id,
+                screen.texts.customer(row.customer_id),
                 row.payment_method,
-                row.reference,
+                screen.texts.customer(row.reference),
                 row.source_id,
                 row.source_status,
                 row.code,

@@ -10,13 +10,14 @@ from rich.text import Text
 
 from tasks import reason_texts
 from tasks.errors import SettingsError
-from tasks.models import BatchState, Reason, ReportRow, RowState
+from tasks.models import BatchState, Reason, RowState
 from tasks.operations import resolve as resolution
 from tasks.operations.batch_status import batch_stands
 from tasks.operations.resolve import Resolved
 from tasks.operations.show_row import ShownRow, show_row
 from tasks.reports import history_texts
 from tasks.reports.i18n import Texts
+from tasks.reports.row_texts import successor_in_words
 from tasks.services import Services
 from worker import terminal
 from worker.commands.batch_result import say_of_batch
@@ -90,6 +91,7 @@ def _what_follows(services: Services, resolved: Resolved) -> tuple[str, str]:
 
 
 def _list_unclear(services: Services, batch_id: int | None, screen: Screen) -> tuple[int, dict[str, Any]]:
+    terminal.print_time(screen)
     rows = resolution.list_unclear(services, batch_id)
     if rows:
         terminal.print_columns(
@@ -99,9 +101,9 @@ def _list_unclear(services: Services, batch_id: int | None, screen: Screen) -> t
                 (
                     str(row.batch_id),
                     str(row.line),
-                    row.customer_id,
+                    screen.texts.customer(row.customer_id),
                     row.payment_method,
-                    row.reference,
+                    screen.texts.customer(row.reference),
                     screen.clock_time(row.sent_at) if row.sent_at else "",
                     reason_texts.sentence(Reason(row.code), screen.texts.lang),
                 )
@@ -116,30 +118,40 @@ def _list_unclear(services: Services, batch_id: int | None, screen: Screen) -> t
 
 
 def show(services: Services, batch_id: int, line: int, screen: Screen) -> tuple[int, dict[str, Any]]:
-    """Show one row: its state and everything that happened to it besides a plain success."""
+    """Show one row: its state, its times, and everything that happened to it besides a plain success."""
+    terminal.print_time(screen)
     shown = show_row(services, batch_id, line)
     row = shown.row
     _say_where(screen, line, row.line, row.record)
     numbers = {"batch": str(batch_id), "line": str(row.line), "record": str(row.record)}
     screen.say("row_shown", state=screen.texts(f"state_{row.state}"), **numbers)
-    _print_facts(screen, row)
+    _print_facts(screen, shown)
     _print_reasons(screen, shown)
     if shown.history:
         heads = ("when", "attempt", "what", "code", "request", "ms", "who")
         terminal.print_columns(screen, heads, [_history_line(screen.texts, entry) for entry in shown.history])
-    return 0, {"batch": batch_id, "line": row.line, "row": row._asdict(), "history": list(shown.history)}
+    return 0, {
+        "batch": batch_id,
+        "line": row.line,
+        "row": row._asdict(),
+        "times": shown.times._asdict(),
+        "history": list(shown.history),
+    }
 
 
-def _print_facts(screen: Screen, row: ReportRow) -> None:
-    status = screen.texts.status(row.source_status)
+def _print_facts(screen: Screen, shown: ShownRow) -> None:
+    row, texts = shown.row, screen.texts
+    status = texts.status(row.source_status)
     facts = {
-        "reference": row.reference,
+        "customer": texts.customer(row.customer_id),
+        "reference": texts.customer(row.reference),
         "method": row.payment_method,
         "source": " ".join(part for part in (row.source_id, status) if part),
         "attempts": str(row.attempts) if row.attempts else "",
         "code": row.code,
         "parameter": row.parameter,
         "request": row.request_id,
+        **_times(shown, texts),
     }
     for name, value in facts.items():
         if value:
@@ -147,10 +159,30 @@ def _print_facts(screen: Screen, row: ReportRow) -> None:
             screen.console.print(Text(f"  {label}{value}"), soft_wrap=True)
 
 
+def _times(shown: ShownRow, texts: Texts) -> dict[str, str]:
+    """Return when what happened to a row, and what is still to happen."""
+    times = shown.times
+    due = "looked_up_next" if shown.row.state == RowState.UNCLEAR else "sent_not_before"
+    at = {
+        "accepted": times.accepted_at,
+        "sent": times.sent_at,
+        "ended": times.ended_at,
+        due: times.not_before,
+        "status_since": times.status_at,
+        "follow_up": times.follow_up_at,
+    }
+    said = {name: "" if when is None else texts.time(when) for name, when in at.items()}
+    if said["sent"] and times.latency_ms is not None:
+        said["sent"] = texts("sent_and_answered", time=said["sent"], ms=times.latency_ms)
+    return said
+
+
 def _print_reasons(screen: Screen, shown: ShownRow) -> None:
     row, lang = shown.row, screen.texts.lang
+    if shown.successor:
+        screen.console.print(Text(f"  {successor_in_words(shown.successor, screen.texts)}"), soft_wrap=True)
     for reason in row.reasons or ((Reason(row.code, row.parameter),) if row.code else ()):
-        says, hint = reason_texts.sentence(reason, lang), reason_texts.hint(reason, lang, shown.situation)
+        says, hint = screen.texts.sentence(reason), reason_texts.hint(reason, lang, shown.situation)
         for line in screen.texts("says_and_hint", says=says, hint=hint).splitlines():
             screen.console.print(Text(f"  {line}"), soft_wrap=True)
 

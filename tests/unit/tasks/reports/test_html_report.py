@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import zipfile
 from dataclasses import replace
 from html.parser import HTMLParser
 from itertools import pairwise
@@ -10,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from factories import answer
-from reported import HEADER, Reported, refused, unclear
+from reported import HEADER, Reported, cells, refused, unclear
 
 from tasks.errors import UnusableFile
 from tasks.models import BatchState, LeasedRow, Outcome, RowCounts, RowState, Stop, StopCode
@@ -133,11 +135,71 @@ def test_the_books_stand_with_their_sum(reported: Reported) -> None:
     assert "Reconciled" in page.text
 
 
-def test_to_do_begins_with_what_mends_most_rows(reported: Reported) -> None:
+def test_to_do_is_by_kind_of_work_and_begins_with_whom_to_call(reported: Reported) -> None:
     page = Page(reported.report(ROWS, everything)["html"])
-    titles = page.of("h3")
-    assert titles[0] == "The password is wrong", "two rows"
-    assert {"A value is not accepted: extra.x", "Unknown payment method: payment_method"} <= set(titles[1:4])
+    assert page.of("h3")[:3] == ["Contact the customers", "Correct the rows", "Decide whether there is a source"]
+    titles = page.of("h4")
+    assert titles[0] == "The password is wrong"
+    assert set(titles[1:3]) == {"A value is not accepted: extra.x", "Unknown payment method: payment_method"}
+    assert titles[3] == "Answer lost"
+
+
+def test_rows_of_each_kind_stand_with_their_customers_and_references(reported: Reported) -> None:
+    paths = reported.report(ROWS, everything)
+    text = Page(paths["html"]).text
+    listed = text[text.index("Rows that need attention") : text.index("Rows by reason")]
+    references = {row["customer_id"]: row["onboarding_ref"] for row in cells(paths["results"])}
+    places = [listed.index(customer) for customer in ("cus_2", "cus_3", "cus_4", "cus_7", "cus_5")]
+    assert places == sorted(places), "to be called, corrected, decided"
+    assert all(references[f"cus_{number}"] in listed for number in (2, 3, 4, 5))
+
+
+def test_what_is_known_with_other_content_needs_nobody_and_stands_by_itself(reported: Reported) -> None:
+    paths = reported.report(HEADER + "cus_1,creditcard,ios,a\ncus_1,creditcard,ios,b\n")
+    page = Page(paths["html"])
+    assert "no row needs attention" in page.text
+    assert "Rows that need attention" not in page.text
+    assert "cus_1" in page.text[page.text.index("Known with other content") :]
+    assert not cells(paths["failures"])
+    summary = json.loads(paths["summary"].read_bytes())
+    assert (summary["to_do"], summary["changed"][0]["rows"]) == ([], 1)
+
+
+def test_a_batch_that_stands_still_asks_for_itself_and_not_for_the_rows_that_wait(reported: Reported) -> None:
+    def decide(row: LeasedRow) -> Outcome | None:
+        return answer(row, RowState.UNCLEAR, code="read_timeout", not_before=9e9) if row.record == 1 else None
+
+    batch = reported.settle(reported.accept(HEADER + "cus_1,creditcard,ios,a\ncus_2,creditcard,ios,a\n"), decide)
+    running = Page(reported.write(batch)["html"]).text
+    assert "1 row is sent by itself." in running
+    assert "1 row whose outcome is unclear is looked up at elepay by itself." in running
+    reported.ledger.lifecycle.pause(batch.id, Stop(StopCode.PERSON, {"who": "kaz", "batch": batch.id}))
+    paths = reported.write(batch)
+    paused = Page(paths["html"]).text
+    assert "The batch stands still. To let it go on, type onboard resume 1" in paused
+    assert "1 row is sent once the batch goes on" in paused
+    assert "Rows that need attention" not in paused
+    assert not cells(paths["failures"])
+
+
+def test_masked_customers_are_on_no_page_and_in_no_workbook_but_in_the_files(reported: Reported) -> None:
+    customer = "cus_3kQ9xV7mZ1a1b2"
+    text = (
+        HEADER.strip()
+        + f",reference\n{customer},creditcard,ios,Sato Hanako,order-7781234\ncus 12345678,paypay,web,a,\n"
+    )
+    batch = reported.settle(reported.accept(text), refused())
+    paths = reported.write(batch, facts=reported.facts(batch, mask_customers=True))
+    page = paths["html"].read_text("utf-8")
+    assert "cus_…a1b2" in page
+    with zipfile.ZipFile(paths["xlsx"]) as archive:
+        book = "".join(archive.read(name).decode() for name in archive.namelist() if name.endswith(".xml"))
+    assert "cus_…a1b2" in book
+    reference = cells(paths["failures"])[0]["onboarding_ref"]
+    for secret in (customer, reference, "Sato", "order-7781234", "12345678"):
+        assert secret not in page
+        assert secret not in book
+        assert secret in paths["failures"].read_text("utf-8")
 
 
 def test_commands_can_be_typed_as_they_stand_where_the_batch_was_started(reported: Reported) -> None:
@@ -220,7 +282,7 @@ def test_a_clean_run_leaves_nothing_to_do(reported: Reported) -> None:
 def test_long_lists_are_cut_and_say_where_the_rest_stands(reported: Reported) -> None:
     lines = "".join(f"cus_{n},creditcard,ios,a\n" for n in range(300))
     page = Page(reported.report(HEADER + lines, refused())["html"])
-    assert "The first 100 of 300" in page.text
+    assert "Only the first 100 are listed" in page.text
     assert "Lines 2–301." in page.text
     assert len(page.source) < 200_000
 

@@ -151,13 +151,17 @@ def test_a_running_batch_has_reports_while_its_rows_move(reported: Reported) -> 
 
 
 @pytest.mark.parametrize("state", [BatchState.PAUSED, BatchState.HALTED, BatchState.CANCELLED])
-def test_rows_that_were_not_sent_need_a_person_once_nothing_moves(reported: Reported, state: BatchState) -> None:
+def test_rows_that_were_not_sent_need_a_person_once_nobody_sends_them(reported: Reported, state: BatchState) -> None:
     batch = reported.settle(reported.accept(ROWS), lambda row: answer(row) if row.record < 5 else None)
     facts = reported.facts(batch, batch=replace(batch, state=state, stop=Stop(StopCode.CANCELLED, {"who": "somebody"})))
-    found = cells(reported.write(batch, facts=facts)["failures"])
-    assert [row["onboarding_code"] for row in found].count("not_attempted") == 36
-    assert len(found) == 37
-    assert {row["onboarding_state"] for row in found} == {"open", "invalid"}
+    paths = reported.write(batch, facts=facts)
+    found = cells(paths["failures"])
+    unsent = 36 if state is BatchState.CANCELLED else 0
+    assert [row["onboarding_code"] for row in found].count("not_attempted") == unsent
+    assert len(found) == unsent + 1
+    summary = json.loads(paths["summary"].read_bytes())
+    assert summary["by_itself"]["waiting"] == 36 - unsent
+    assert summary["books"]["need_a_person"] == sum(each["rows"] for each in summary["to_do"]) == unsent + 1
 
 
 # Trouble in the middle ------------------------------------------------------------------------------------------------

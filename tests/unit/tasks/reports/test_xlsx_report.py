@@ -78,7 +78,7 @@ def test_a_value_is_the_same_text_and_nothing_else(reported: Reported, value: st
     quoted = '"' + value.replace('"', '""') + '"'
     path = reported.report(f"{HEADER.rstrip()},{quoted}\ncus_1,creditcard,ios,a,{quoted}\n", refused())["xlsx"]
     book = opened(path)
-    for cell in (book["Results"]["E1"], book["Results"]["E2"], book["To do"]["K2"]):
+    for cell in (book["Results"]["S1"], book["Results"]["S2"], book["To do"]["O2"]):
         assert cell.value.replace("_x005F_x", "_x") == value, (
             "an underscore is escaped where Excel would take it for one"
         )
@@ -104,7 +104,7 @@ def test_there_is_no_formula_link_or_number_in_any_part(reported: Reported) -> N
 def test_line_breaks_stay_and_other_controls_are_escaped_as_excel_does(reported: Reported) -> None:
     path = reported.report(HEADER + 'cus_1,creditcard,ios,"a\nb\tc\x07d\x00e"\n')["xlsx"]
     assert (
-        opened(path)["Results"]["D2"].value.replace("_x0007_", "\x07").replace("_x0000_", "\x00") == "a\nb\tc\x07d\x00e"
+        opened(path)["Results"]["R2"].value.replace("_x0007_", "\x07").replace("_x0000_", "\x00") == "a\nb\tc\x07d\x00e"
     )
     with zipfile.ZipFile(path) as archive:
         assert not any(b"\x07" in archive.read(name) or b"\x00" in archive.read(name) for name in archive.namelist())
@@ -113,14 +113,17 @@ def test_line_breaks_stay_and_other_controls_are_escaped_as_excel_does(reported:
 @pytest.mark.parametrize("char", ["x", "漢", "👍"])
 def test_a_text_that_no_cell_can_hold_is_cut_and_says_so(reported: Reported, char: str) -> None:
     path = reported.report(f"{HEADER.rstrip()},note\ncus_1,creditcard,ios,a,{char * 40_000}\n")["xlsx"]
-    found = opened(path)["Results"]["E2"].value
+    found = opened(path)["Results"]["S2"].value
     assert found.endswith("…")
     assert MAX_CHARS - 2 <= len(found.encode("utf-16-le")) // 2 <= MAX_CHARS
 
 
 @pytest.mark.parametrize(
     ("lang", "names"),
-    [("en", ["Summary", "To do", "Unclear", "Results"]), ("ja", ["概要", "要対応", "結果不明", "全件"])],
+    [
+        ("en", ["Summary", "To do", "Unclear", "Changed", "Results"]),
+        ("ja", ["概要", "要対応", "結果不明", "登録内容と相違", "全件"]),
+    ],
 )
 def test_the_sheets_are_named_and_every_table_is_frozen_filtered_and_wide_enough(
     reported: Reported, lang: str, names: list[str]
@@ -128,10 +131,13 @@ def test_the_sheets_are_named_and_every_table_is_frozen_filtered_and_wide_enough
     book = opened(reported.report(MIXED, mixed, lang=lang)["xlsx"])
     assert book.sheetnames == names
     for sheet in book.worksheets[1:]:
-        assert sheet.freeze_panes == "A2"
+        assert sheet.freeze_panes == "C2", "titles, line and customer"
         assert sheet.auto_filter.ref == sheet.dimensions
         assert sheet.print_title_rows == "$1:$1"
         assert sheet.page_setup.orientation == "landscape"
+        assert (sheet.page_setup.paperSize, sheet.page_setup.fitToWidth or 1, sheet.page_setup.fitToHeight) == (9, 1, 0)
+        assert "&P" in (sheet.oddFooter.center.text or "")
+        assert "JST" in (sheet.oddHeader.right.text or "")
         head = texts_of(sheet)[0]
         assert all(head)
         assert len(set(head)) == len(head)
@@ -151,17 +157,21 @@ def test_results_hold_every_record_in_order(reported: Reported) -> None:
     assert column(book["Results"], "State") == states
 
 
-def test_to_do_holds_each_failure_once_what_mends_most_rows_first(reported: Reported) -> None:
+def test_to_do_holds_each_failure_once_by_kind_of_work_what_mends_most_rows_first(reported: Reported) -> None:
     book = opened(reported.report(MIXED, mixed)["xlsx"])
     found = column(book["To do"], "Line")
-    assert found[:2] == ["10", "11"], "two rows lack a value"
+    assert found[:3] == ["3", "10", "11"], "a customer is to be called; two rows lack a value"
     assert sorted(found) == ["10", "11", "3", "4", "5", "9"]
+    kinds = column(book["To do"], "Kind of work")
+    assert kinds == ["Contact the customers", *["Correct the rows"] * 4, "Decide whether there is a source"]
+    assert column(book["To do"], "Customer")[:3] == ["cus_2", "", ""]
     assert all(column(book["To do"], "What to do"))
     assert all(column(book["To do"], "What happened"))
     summary = [row[0] for row in texts_of(book["Summary"])]
     assert summary[0] == "3 of 10 created; 1 skipped; 6 need attention"
     advice = summary[summary.index("What to do") + 1 :]
-    assert advice[:2] == ["Reason", "Required value missing: customer_id"]
+    assert advice[0] == "Reason"
+    assert "Correct the rows: Required value missing: customer_id" in advice
 
 
 def test_unclear_rows_stand_with_the_reference_to_look_for(reported: Reported) -> None:
@@ -176,13 +186,13 @@ def test_a_table_goes_on_on_another_sheet_where_excel_ends(reported: Reported) -
     lines = "".join(f"cus_{n},creditcard,ios,a\n" for n in range(1, 10))
     book = opened(reported.report(HEADER + lines, refused(), max_sheet_rows=5)["xlsx"])
     assert book.sheetnames == [
-        *("Summary", "To do", "To do 2", "To do 3", "Unclear", "Results", "Results 2", "Results 3")
+        *("Summary", "To do", "To do 2", "To do 3", "Unclear", "Changed", "Results", "Results 2", "Results 3")
     ]
     for name in ("Results", "To do"):
         parts = [book[name], book[f"{name} 2"], book[f"{name} 3"]]
         assert [sheet.max_row for sheet in parts] == [5, 5, 2]
         assert [line for sheet in parts for line in column(sheet, "Line")] == [str(n) for n in range(2, 11)]
-        assert all(sheet.freeze_panes == "A2" and sheet.auto_filter.ref == sheet.dimensions for sheet in parts)
+        assert all(sheet.freeze_panes == "C2" and sheet.auto_filter.ref == sheet.dimensions for sheet in parts)
     assert MAX_ROWS == 1_048_576
 
 
