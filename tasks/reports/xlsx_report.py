@@ -239,7 +239,7 @@ class WorkbookReport:
             lambda number: self._sheet(name, number),
             [*words, *self._titles],
             heads,
-            styles.wrapped,
+            styles.cell,
             lambda: ours + self._file_widths,
             self._max_rows,
         )

@@ -29,6 +29,8 @@ class Styles:
         base = {"num_format": "@", "font_name": _FONT, "font_size": 10, "valign": "top"}
         self.text_format = book.add_format(base)
         self.text = _number(self.text_format)
+        lines = {"border": 1, "border_color": _LINE}
+        self.cell = _number(book.add_format({**base, **lines, "text_wrap": True}))
         self.wrapped = _number(book.add_format({**base, "text_wrap": True}))
         self.strong = _number(book.add_format({**base, "bold": True}))
         self.right = _number(book.add_format({**base, "align": "right"}))
@@ -42,7 +44,7 @@ class Styles:
         self.section = _number(
             book.add_format({**base, "bold": True, "font_size": 12, "font_color": _DARK, "bottom": 1})
         )
-        head = {**base, "bold": True, "font_color": "#FFFFFF", "border": 1, "border_color": _LINE}
+        head = {**base, **lines, "bold": True, "font_color": "#FFFFFF"}
         self.head = _number(book.add_format({**head, "bg_color": _DARK}))
         self.head_ours = _number(book.add_format({**head, "bg_color": _OURS}))
 
@@ -128,8 +130,12 @@ def width_of(text: str) -> int:
 
 
 def lines_of(text: str, width: int) -> int:
-    """Return how many lines a text takes in a column; rather one too many, words are not broken."""
-    return sum(1 + (columns_of(line) + 1) // width for line in text.split("\n"))
+    """Return how many lines a text takes in a column; rather one too many, words are not broken.
+
+    Japanese breaks earlier than its width says: no line may begin with a full stop, or break an English word.
+    """
+    broken = width if text.isascii() else width * 9 // 10
+    return sum(1 + (columns_of(line) + 1) // broken for line in text.split("\n"))
 
 
 @lru_cache(maxsize=4096)

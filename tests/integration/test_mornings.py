@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -181,3 +182,49 @@ def test_many_unclear_rows_are_decided_by_a_file_and_each_is_checked(tmp_path: P
     assert onboard.json("open")["open"] == 2
     again = onboard.json("resolve", "--from", "decide.csv")
     assert (again["taken"], again["failed"]) == (0, 4), "nothing is decided twice"
+
+
+def test_every_row_is_shown_with_its_customer_and_its_times(tmp_path: Path, simulator: Simulator) -> None:
+    onboard = Command(tmp_path, simulator)
+    rows = ("cus_1", "cus_1", "cus_3", "cus_4")
+    onboard.json("run", write(tmp_path, "a.csv", *(f"{row},creditcard,ios" for row in rows)), "--canary", "2")
+    for line, times in {2: ("accepted", "sent", "asked next"), 3: ("accepted",), 5: ("accepted",)}.items():
+        shown = onboard("show", 1, line).stdout
+        assert rows[line - 2] in shown
+        for label in times:
+            assert re.search(rf"^  {label} +\d{{4}}-\d\d-\d\d \d\d:\d\d:\d\d JST", shown, re.MULTILINE), shown
+        assert re.match(r"as of \d{4}-\d\d-\d\d \d\d:\d\d:\d\d JST", shown)
+    assert re.search(r"^  sent .*, answered after \d+ ms$", onboard("show", 1, 2).stdout, re.MULTILINE)
+    assert onboard.json("show", 1, 2)["times"]["sent_at"] > onboard.json("show", 1, 2)["times"]["accepted_at"] > 0
+    onboard.json("cancel", 1, "--yes")
+    onboard.json("run", write(tmp_path, "b.csv", "cus_4,creditcard,ios"))
+    assert "it was resolved in batch 2" in onboard("show", 1, 5).stdout
+
+
+def test_masked_customers_are_on_no_screen_and_whole_in_what_is_corrected(tmp_path: Path, simulator: Simulator) -> None:
+    onboard = Command(tmp_path, simulator, ONBOARD_LOOK_UPS="1", ONBOARD_MASK_CUSTOMERS="1", ONBOARD_PENDING_DAYS="0")
+    simulator.control(
+        commit_then_drop_connection={"share": 1.0, "after_creates": 1}, list_500=1.0, max_faults_per_key=1000
+    )
+    customers = [f"cus_8fK2mQx{number}a1b2" for number in range(4)]
+    rows = [f"{customer},creditcard,ios" for customer in customers]
+    onboard.json("run", write(tmp_path, "a.csv", rows[0]))
+    onboard.json("run", write(tmp_path, "b.csv", *rows[1:3], f"{customers[3]},creditcart,ios", "cus x12345,paypay,ios"))
+    reference = onboard.json("find", customers[0])["found"][0]["reference"]
+    shown = [
+        onboard(*words).stdout
+        for words in (
+            ("open",), ("resolve",), ("show", 2, 2), ("find", customers[1]), ("check", "b.csv", "--offline"),
+            ("show", 2, 5), ("report", "follow-up"), ("show", 1, 2),
+        )
+    ]  # fmt: skip
+    for said in shown:
+        assert not any(secret in said for secret in (*customers, reference, "x12345")), said
+    assert sum("cus_…a1b2" in said for said in shown) >= 6
+    assert any(f"…{reference[-4:]}" in said for said in shown)
+    failures = Path(onboard.json("report", 2)["reports"]["failures"]).read_text(encoding="utf-8")
+    assert all(customer in failures for customer in customers[1:])
+    assert onboard.json("show", 2, 2)["row"]["customer_id"] == customers[1]
+    follow_up = Path(onboard.json("report", "follow-up")["report"]).read_text(encoding="utf-8-sig")
+    assert customers[0] in follow_up
+    assert reference in follow_up
