@@ -8,6 +8,7 @@ contestants    one run of ours or of a peer: rows, seconds, processor seconds
 watching       what a run's processes take: processor time, memory
 results        medians, ratios, bars; results.json, results.md
 picture        results.svg
+finder         `onboard find` among a million rows, and what its index costs; a command of its own
 files          intake and reports of a million rows; a command of its own
 peers          what people would write instead
 """

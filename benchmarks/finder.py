@@ -4,7 +4,8 @@
 
 The rows come in several files of ten columns, as `files.py` has them, and all batches are finished. What the index
 costs is the time spent in it, by the clock and in processor time, against all the rest of the same intake: in one run,
-so that other programs slow both down alike.
+so that other programs slow both down alike. What is asked is timed in both ways too; the bar is for the median by the
+clock and for the worst in processor time, for by the clock the worst of hundreds is that of other programs.
 """
 
 from __future__ import annotations
@@ -110,15 +111,15 @@ def asked(ledger: Path, count: int) -> dict[str, list[str]]:
     }
 
 
-def milliseconds(services: Services, wanted: list[str]) -> list[float]:
-    """Return how long each took, sorted."""
+def each_took(services: Services, wanted: list[str]) -> list[Spent]:
+    """Return how long each took."""
     taken = []
     for each in wanted:
-        started = time.perf_counter()
-        found = find(services, each)
-        taken.append(1000 * (time.perf_counter() - started))
+        taken.append(Spent())
+        with taken[-1].counted():
+            found = find(services, each)
         assert bool(found) != each.startswith("cus_nobody")
-    return sorted(taken)
+    return taken
 
 
 def main() -> int:
@@ -147,9 +148,14 @@ def main() -> int:
         connection.close()
         made = Reported(Path(name))
         for what, wanted in asked(ledger, given.asked).items():
-            taken = milliseconds(made.ours, wanted)
-            missed = missed or taken[-1] > MOST_MILLISECONDS
-            print(f"{what}: median {statistics.median(taken):.2f} ms, worst {taken[-1]:.2f} ms of {len(taken)}")
+            taken = each_took(made.ours, wanted)
+            clock = sorted(1000 * each.seconds for each in taken)
+            processor = max(1000 * each.processor_seconds for each in taken)
+            missed = missed or max(statistics.median(clock), processor) > MOST_MILLISECONDS
+            print(
+                f"{what}: median {statistics.median(clock):.2f} ms, worst of {len(clock)} {clock[-1]:.1f} ms,"
+                f" in processor time {processor:.1f} ms"
+            )
         made.close()
     return int(missed)
 

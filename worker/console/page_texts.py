@@ -50,7 +50,8 @@ def person_of(request: Request) -> Person:
 
 def texts_of(request: Request) -> Texts:
     """Return the words of the pages, in the language of whoever asked."""
-    return Texts(_language(request), services_of(request).settings.time_zone, _console_texts())
+    settings = services_of(request).settings
+    return Texts(_language(request), settings.time_zone, _console_texts(), mask_customers=settings.mask_customers)
 
 
 def _language(request: Request) -> str:
