@@ -25,7 +25,7 @@ from tasks.reports.i18n import Texts
 from tasks.reports.latency_chart import bars
 from tasks.reports.recommendations import by_kind
 from tasks.reports.row_texts import successor_in_words
-from tasks.reports.run_facts import by_itself, run_facts, state_counts, warnings_in_words, what_became
+from tasks.reports.run_facts import authorisation, by_itself, run_facts, state_counts, warnings_in_words, what_became
 from tasks.reports.timeline_chart import Timeline, timeline
 from tasks.reports.work_kinds import KINDS
 
@@ -66,6 +66,7 @@ def render(contents: ReportContents, reports: Mapping[str, str]) -> str:
             groups=by_kind(contents.advice[:_MOST_ADVICE]),
             stands_still=contents.verdict.kind == "stopped" and contents.facts.commands.resume,
             by_itself=by_itself(contents),
+            authorisation=authorisation(contents),
             became=what_became(contents),
             successor=lambda successor: successor_in_words(successor, texts),
             fixable=any(each.command and each.command == contents.facts.commands.fix for each in contents.advice),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tasks.models import ENDED_STATUSES, Reason, RowState
+from tasks.models import ENDED_STATUSES, BatchState, Reason, RowState
 from tasks.reason_texts import hint, sentence, title
 from tasks.reports.aggregates import Aggregates
 from tasks.reports.contents import ReportContents
@@ -40,24 +40,28 @@ def state_counts(aggregates: Aggregates, texts: Texts) -> list[tuple[str, str, i
 
 
 def by_itself(contents: ReportContents) -> list[str]:
-    """Return what goes on without anybody, a sentence each: rows of this batch, their work elsewhere, new sources."""
+    """Return what goes on without anybody, a sentence each: rows of this batch, and their work elsewhere."""
     facts, texts, aggregates = contents.facts, contents.texts, contents.aggregates
-    go_on = facts.commands.resume if facts.stands in ("stopped", "canary", "forgotten") else ""
-    if facts.check is not None or facts.stands == "cancelled":
-        said = []
-    elif go_on:
-        said = [("waiting_stopped", aggregates.waiting), ("looked_up_stopped", aggregates.looked_up)]
-    else:
-        said = [("waiting", aggregates.waiting), ("looked_up", aggregates.looked_up)]
-    sentences = [texts(f"itself_{key}", count=count, command=go_on) for key, count in said if count]
+    if facts.check is not None or facts.batch.state is BatchState.CANCELLED:
+        return []
+    go_on = facts.commands.resume if facts.settled else ""
+    how = "" if not facts.settled else "_stopped" if go_on else "_left"
+    said = (("waiting", aggregates.waiting), ("looked_up", aggregates.looked_up))
+    sentences = [texts(f"itself_{key}{how}", count=count, command=go_on) for key, count in said if count]
     under_way = facts.work.under_way if facts.work else {}
-    sentences += [
+    return sentences + [
         texts("itself_under_way", count=count, batch=str(batch)) for batch, count in sorted(under_way.items())
     ]
-    statuses = aggregates.source_statuses
+
+
+def authorisation(contents: ReportContents) -> list[str]:
+    """Return what the customers have made of the new sources, and which of them are to be reminded."""
+    texts, statuses = contents.texts, contents.aggregates.source_statuses
+    if contents.facts.stands == "unnamed":  # the sources of a rehearsal
+        return []
     ended = sum(statuses.get(status, 0) for status in ENDED_STATUSES)
-    sources = (("itself_pending", statuses.get("pending", 0)), ("itself_ended", ended))
-    return sentences + [texts(key, count=count) for key, count in sources if count]
+    said = (("pending", statuses.get("pending", 0)), ("active", statuses.get("active", 0)), ("ended", ended))
+    return [texts(f"authorisation_{key}", count=count) for key, count in said if count]
 
 
 def what_became(contents: ReportContents) -> list[str]:

@@ -10,7 +10,7 @@ from tasks.reports.contents import ReportContents
 from tasks.reports.i18n import Texts
 from tasks.reports.recommendations import Recommendations, by_kind
 from tasks.reports.report_data import FileWarning
-from tasks.reports.run_facts import by_itself, run_facts, state_counts, warnings_in_words, what_became
+from tasks.reports.run_facts import authorisation, by_itself, run_facts, state_counts, warnings_in_words, what_became
 from tasks.reports.text_sheet import TextSheet
 from tasks.reports.xlsx_tables import LINE_POINTS, Styles, lines_of
 
@@ -45,6 +45,7 @@ class SummarySheet:
         self._write_advice(contents.advice)
         self._write_sentences("goes_on_by_itself", by_itself(contents))
         self._write_sentences("what_became", what_became(contents))
+        self._write_sentences("authorisation", authorisation(contents))
         sheet.add_texts([texts("the_run")], styles.section)
         for label, value in run_facts(contents):
             sheet.add_texts([label, value], styles.text)
