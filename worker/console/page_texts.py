@@ -50,8 +50,7 @@ def person_of(request: Request) -> Person:
 
 def texts_of(request: Request) -> Texts:
     """Return the words of the pages, in the language of whoever asked."""
-    settings = services_of(request).settings
-    return Texts(_language(request), settings.time_zone, _console_texts(), mask_customers=settings.mask_customers)
+    return Texts(_language(request), services_of(request).settings.time_zone, _console_texts())
 
 
 def _language(request: Request) -> str:

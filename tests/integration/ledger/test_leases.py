@@ -70,7 +70,6 @@ def test_an_outcome_is_recorded_once_and_the_books_balance(ledger: Ledger) -> No
     counts = ledger.queries.counts(batch)
     assert (counts.created, counts.refused, counts.invalid, counts.open) == (1, 1, 1, 1)
     assert counts.balance
-    assert counts.need_a_person == 3
 
 
 def test_a_late_answer_settles_a_row_that_was_swept_but_not_sent_again(ledger: Ledger) -> None:
