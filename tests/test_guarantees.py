@@ -25,6 +25,14 @@ def test_every_test_that_is_named_exists() -> None:
     assert [f"{file}::{name}" for file, name in sorted(named) if name not in named_in(ROOT / file)] == []
 
 
+def test_every_attack_on_the_console_names_a_test_that_exists() -> None:
+    page = (ROOT / "docs" / "run" / "console.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| .*\|$", page.partition("## Attacks, and what stops them")[2], re.MULTILINE)[2:]
+    assert len(rows) > 15
+    assert [row for row in rows if not NAMED.search(row)] == []
+    assert [f"{file}::{name}" for file, name in NAMED.findall(page) if name not in named_in(ROOT / file)] == []
+
+
 def test_whatever_looks_like_a_test_is_named_by_file_and_name() -> None:
     assert set(re.findall(r"\btest_\w+\b(?!\.py)", PAGE)) == {name for _, name in NAMED.findall(PAGE)}
 

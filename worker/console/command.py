@@ -65,7 +65,7 @@ def _listen_on_file(path: str) -> socket.socket:
     listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     before = os.umask(0o117)
     try:
-        if Path(path).is_socket():  # of a console that has ended
+        if Path(path).is_socket() and not _is_served(path):  # of a console that has ended
             Path(path).unlink()
         listening.bind(path)
         listening.listen(128)
@@ -77,6 +77,12 @@ def _listen_on_file(path: str) -> socket.socket:
     finally:
         os.umask(before)
     return listening
+
+
+def _is_served(path: str) -> bool:
+    """Return whether somebody answers on a socket file."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asking:
+        return asking.connect_ex(path) == 0
 
 
 def _listen(options: Options) -> socket.socket:
