@@ -6,6 +6,7 @@ most often, and structure is what Python's `csv` module says in strict mode. A l
 =============  ====================================================
 records        FileFormat, Record, RawRecord, RecordBatch
 reading        records with their raw text, or as their exact bytes
+lookup         single records of a large file, by their lines
 sniffing       how a file is written
 empty_end      empty records at the end, which are none
 writing        fields as text and bytes in the dialect of a file
@@ -13,6 +14,7 @@ repair_marker  the mark of a record that a report had to straighten
 =============  ====================================================
 """
 
+from tasks.csv_records.lookup import records_at
 from tasks.csv_records.reading import read_batches, read_raw, read_records
 from tasks.csv_records.records import (
     BLANKS,
@@ -48,6 +50,7 @@ __all__ = [
     "read_first_lines",
     "read_raw",
     "read_records",
+    "records_at",
     "still_broken",
     "unguard",
 ]

@@ -18,11 +18,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
+from tasks.csv_records import records_at
 from tasks.errors import OnboardingError
 from tasks.files.atomic_write import atomic_write
 from tasks.memory_limits import NO_MEMORY, is_out_of_memory, save_address_space
 from tasks.operations.check import CheckedFile, check
-from tasks.operations.record_cells import cells_of
 from tasks.services import Services
 from tasks.settings import Settings
 
@@ -36,7 +36,7 @@ class CheckedUpload:
 
     checked: CheckedFile | None
     error: OnboardingError | None = None  #: why it cannot be used, or was not checked
-    cells: Mapping[int, tuple[str, ...]] = field(default_factory=dict)  #: record -> cells of the first invalid rows
+    cells: Mapping[int, tuple[str, ...]] = field(default_factory=dict)  #: line -> cells of the first invalid rows
 
 
 def start(file: Path, result: Path, settings: Settings) -> int:
@@ -74,8 +74,8 @@ def main(task: IO[bytes]) -> None:
 def _checked(file: Path, settings: Settings) -> CheckedUpload:
     try:
         checked = check(Services(settings), file)
-        records = [row.record for row in checked.rows[:ROWS_SHOWN]]
-        return CheckedUpload(checked, None, cells_of(file, checked.opened.format, records))
+        lines = [row.line for row in checked.rows[:ROWS_SHOWN]]
+        return CheckedUpload(checked, None, records_at(file, checked.opened.format, lines))
     except OnboardingError as error:
         return CheckedUpload(None, error)
     except Exception as error:  # noqa: BLE001 - whatever it is, its text may quote the file

@@ -39,7 +39,7 @@ def rows(request: Request) -> Response:
     batch_id, asked = request.path_params["batch"], _asked(request)
     wanted = browse.RowFilter(asked.state, asked.code, asked.column, asked.open == "1")
     found = browse.rows(services, batch_id, wanted, whole_number(request.query_params.get("after")))
-    cells = record_cells(services, batch_id, [each.row.record for each in found.rows if _shows_cells(each)])
+    cells = record_cells(services, batch_id, [each.row.line for each in found.rows if _shows_cells(each)])
     note_looks(request, [(batch_id, each.row.record) for each in found.rows])
     return page(
         request,
@@ -72,7 +72,7 @@ def _shows_cells(listed: browse.ListedRow) -> bool:
 
 
 def _cells(cells: RecordCells, row: ReportRow, person: Person) -> list[Cell]:
-    return cells_in_order(cells.titles, cells.cells.get(row.record, ()), row, person)
+    return cells_in_order(cells.titles, cells.cells.get(row.line, ()), row, person)
 
 
 def row(request: Request) -> Response:
@@ -80,7 +80,7 @@ def row(request: Request) -> Response:
     services, texts, person = services_of(request), texts_of(request), person_of(request)
     batch_id, line = request.path_params["batch"], request.path_params["line"]
     shown = show_row(services, batch_id, line)
-    cells = record_cells(services, batch_id, [shown.row.record])
+    cells = record_cells(services, batch_id, [shown.row.line])
     note_looks(request, [(batch_id, shown.row.record)])
     return page(
         request,

@@ -154,7 +154,7 @@ def _checked(request: Request, check: CheckedUpload) -> dict[str, object]:
             (
                 row,
                 reasons_in_words(row, texts, person, None),
-                cells_in_order(titles, check.cells.get(row.record, ()), row, person),
+                cells_in_order(titles, check.cells.get(row.line, ()), row, person),
             )
             for row in checked.rows[: len(check.cells)]
         ],
