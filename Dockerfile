@@ -15,7 +15,7 @@ COPY deploy/sbom.cdx.json /src/deploy/sbom.cdx.json
 COPY docs/man /src/docs/man
 # Nothing but the checked wheels can be installed.
 RUN python -m venv --without-pip /opt/onboard \
- && pip --python /opt/onboard/bin/python install --no-cache-dir --no-index --find-links /wheels "/src[postgres,simulator]"
+ && pip --python /opt/onboard/bin/python install --no-cache-dir --no-index --find-links /wheels "/src[postgres,simulator,console,oidc]"
 
 FROM python:3.12-slim
 ENV PATH=/opt/onboard/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 \

@@ -134,7 +134,7 @@ def test_the_services_are_those_that_the_page_tells_of() -> None:
     assert set(
         re.findall(r"^\| `(\w+)` \|", page.partition("## What runs")[2].partition("\n## ")[0], re.MULTILINE)
     ) == set(SERVICES)
-    assert {name for name, service in SERVICES.items() if "profiles" in service} == {"simulator", "sample"}
+    assert {name for name, service in SERVICES.items() if "profiles" in service} == {"simulator", "sample", "console"}
 
 
 @pytest.mark.parametrize("name", sorted(OURS))
@@ -321,7 +321,8 @@ def read_env_file() -> dict[str, str]:
 
 
 def test_there_is_a_unit_for_every_lasting_service() -> None:
-    assert {path.name for path in UNITS} == {"onboard-worker@.service", "onboard-watch.service", "onboard-beat.service"}
+    lasting = ("worker@", "watch", "beat", "console")
+    assert {path.name for path in UNITS} == {f"onboard-{name}.service" for name in lasting}
 
 
 @pytest.mark.parametrize("path", UNITS, ids=lambda path: path.name)
@@ -344,7 +345,9 @@ def test_a_unit_is_started_again_and_has_time_to_end(path: Path) -> None:
     assert unit.one("Restart") == "always"
     assert unit.one("StartLimitIntervalSec", "Unit") == "0"
     assert unit.one("KillSignal") == "SIGTERM"
-    assert float(unit.one("TimeoutStopSec")) > (10 if "beat" in path.name else LONGEST_END_SECONDS)
+    assert float(unit.one("TimeoutStopSec")) > (
+        LONGEST_END_SECONDS if {"worker", "watch"} & {*unit.one("ExecStart").split()} else 10
+    )
 
 
 @pytest.mark.parametrize("path", UNITS, ids=lambda path: path.name)

@@ -231,6 +231,10 @@ def defaults() -> Settings:
     return Settings.model_validate({"ONBOARD_LANG": lang} if lang in LANGUAGES else {})
 
 
+#: Where `onboard console` serves its pages unless told otherwise.
+_CONSOLE = "http://127.0.0.1:8140"
+
+
 def _print(screen: Screen, compared: Mapping[str, Any], profile: str, home: Path) -> None:
     """Print what the simulator saw, and where the rehearsal is."""
     screen.console.print()
@@ -244,6 +248,7 @@ def _print(screen: Screen, compared: Mapping[str, Any], profile: str, home: Path
     screen.say("simulator_agrees" if compared["agree"] else "simulator_disagrees")
     screen.say("rehearsal_sent_nothing", profile=profile)
     screen.say("rehearsal_folder", folder=home)
+    screen.say("rehearsal_console", folder=home, address=f"{_CONSOLE}/batches/1")
 
 
 def _get(url: str) -> dict[str, Any]:

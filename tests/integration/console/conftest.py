@@ -29,6 +29,7 @@ def reported(tmp_path: Path, emptied_ledger: Ledger, module_simulator: Simulator
     """An installation whose elepay is the simulator."""
     module_simulator.post("reset", profile="clean", seed=1)
     settings = {"ELEPAY_BASE_URL": module_simulator.url, "ELEPAY_SECRET_KEY": KEY}
+    settings["ONBOARD_CONSOLE_UPLOAD_MEGABYTES"] = "1"
     made = Reported(tmp_path, emptied_ledger, LEDGER_URL=f"sqlite:///{emptied_ledger.engine.place}", **settings)
     before, emptied_ledger.scope.account = emptied_ledger.account, made.ours.account
     yield made

@@ -13,7 +13,6 @@ from factories import wait_until
 from reported import Reported
 
 from tasks.operations import uploads
-from worker.console.pages import upload
 
 Console = Callable[..., Served]
 
@@ -66,10 +65,7 @@ def test_a_viewer_uploads_nothing(reported: Reported, console: Console) -> None:
     assert not (reported.ours.settings.home / "uploads").exists()
 
 
-def test_an_upload_that_is_too_large_is_refused_while_it_arrives(
-    reported: Reported, console: Console, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(upload, "_most_megabytes", lambda _request: 1)
+def test_an_upload_that_is_too_large_is_refused_while_it_arrives(reported: Reported, console: Console) -> None:
     sent = 0
 
     def endless() -> Any:

@@ -1,0 +1,75 @@
+"""A question is asked once for everybody, and again when its answer is old or somebody has changed something."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+from worker.console.kept_answers import LEAST_SECONDS, KeptAnswers
+
+
+class Asked:
+    """Counts how often it is asked."""
+
+    def __init__(self, seconds: float = 0.0) -> None:
+        self.times, self.seconds = 0, seconds
+
+    def __call__(self) -> int:
+        time.sleep(self.seconds)
+        self.times += 1
+        return self.times
+
+
+def test_an_answer_is_kept_for_a_moment() -> None:
+    now = [100.0]
+    kept, asked = KeptAnswers(lambda: now[0]), Asked()
+    assert kept.get("counts", asked) == kept.get("counts", asked) == 1
+    now[0] += LEAST_SECONDS
+    assert kept.get("counts", asked) == 2
+
+
+def test_what_took_long_is_kept_longer() -> None:
+    now = [100.0]
+    kept = KeptAnswers(lambda: now[0])
+
+    def slow() -> float:
+        now[0] += 2.0
+        return now[0]
+
+    first = kept.get("pace", slow)
+    now[0] += 39.0
+    assert kept.get("pace", slow) == first
+    now[0] += 2.0
+    assert kept.get("pace", slow) != first
+
+
+def test_many_who_wait_for_an_answer_ask_once() -> None:
+    kept, asked, answers = KeptAnswers(), Asked(0.2), []
+    threads = [threading.Thread(target=lambda: answers.append(kept.get("counts", asked))) for _ in range(10)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert answers == [1] * 10
+
+
+def test_somebody_who_has_changed_something_sees_it() -> None:
+    kept, asked = KeptAnswers(), Asked()
+    kept.get("counts", asked)
+    kept.forget()
+    assert kept.get("counts", asked) == 2
+
+
+def test_a_question_that_fails_is_asked_again() -> None:
+    kept, asked = KeptAnswers(), Asked()
+
+    def failing() -> int:
+        raise ValueError
+
+    for _ in range(2):
+        try:
+            kept.get("counts", failing)
+        except ValueError:
+            continue
+        raise AssertionError
+    assert kept.get("counts", asked) == 1
