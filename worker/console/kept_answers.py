@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from tasks.errors import OnboardingError
+
 T = TypeVar("T")
 
 #: An answer is kept for so long, or for so many times as long as it took, and never longer than the last.
 LEAST_SECONDS, TIMES_AS_LONG, MOST_SECONDS = 1.0, 20.0, 60.0
+#: One that takes longer than this is asked for anew behind the scenes, while the last is shown, unless that is too old.
+SLOW_SECONDS, OLDEST_SECONDS = 0.25, 300.0
 _MOST_ANSWERS = 500
 
 
@@ -19,7 +24,10 @@ _MOST_ANSWERS = 500
 class _Kept:
     lock: threading.Lock = field(default_factory=threading.Lock)
     answer: Any = None
-    until: float = 0.0
+    took: float = 0.0
+    at: float = -math.inf  #: when it was given
+    until: float = -math.inf
+    is_asked_anew: bool = False
 
 
 class KeptAnswers:
@@ -36,16 +44,40 @@ class KeptAnswers:
             if len(self._kept) > _MOST_ANSWERS:
                 self._kept.clear()
             kept = self._kept.setdefault(key, _Kept())
+        if kept.took > SLOW_SECONDS and self._now() < kept.at + OLDEST_SECONDS:
+            self._ask_anew_if_due(kept, ask)
+        else:
+            with kept.lock:
+                if self._now() >= kept.until:
+                    self._ask(kept, ask)
+        answer: T = kept.answer
+        return answer
+
+    def _ask_anew_if_due(self, kept: _Kept, ask: Callable[[], T]) -> None:
         with kept.lock:
-            if self._now() >= kept.until:
-                began = self._now()
-                kept.answer = ask()
-                took = self._now() - began
-                kept.until = self._now() + min(max(LEAST_SECONDS, TIMES_AS_LONG * took), MOST_SECONDS)
-            answer: T = kept.answer
-            return answer
+            if self._now() < kept.until or kept.is_asked_anew:
+                return
+            kept.is_asked_anew = True
+        threading.Thread(target=self._ask_behind, args=(kept, ask), name="kept answers", daemon=True).start()
+
+    def _ask_behind(self, kept: _Kept, ask: Callable[[], T]) -> None:
+        try:
+            self._ask(kept, ask)
+        except OnboardingError:
+            kept.at = -math.inf  # whoever asks next is told why
+        finally:
+            kept.is_asked_anew = False
+
+    def _ask(self, kept: _Kept, ask: Callable[[], T]) -> None:
+        began = self._now()
+        kept.answer = ask()
+        kept.at = self._now()
+        kept.took = kept.at - began
+        kept.until = kept.at + min(max(LEAST_SECONDS, TIMES_AS_LONG * kept.took), MOST_SECONDS)
 
     def forget(self) -> None:
-        """Forget all of it: somebody has changed something."""
+        """Forget what is quick to ask again, and let the rest be asked anew: somebody has changed something."""
         with self._lock:
-            self._kept.clear()
+            self._kept = {key: kept for key, kept in self._kept.items() if kept.took > SLOW_SECONDS}
+            for kept in self._kept.values():
+                kept.until = -math.inf

@@ -30,7 +30,9 @@ def refusal(request: Request, status: int, key: str) -> Response:
     """Return the page that says it."""
     if status == HTTPStatus.MISDIRECTED_REQUEST:  # a name that is not ours: no page, not even of ours
         return PlainTextResponse(texts_of(request)(key), status)
-    return sorry(request, status, texts_of(request)(key))
+    answer = sorry(request, status, texts_of(request)(key))
+    answer.headers["Connection"] = "close"  # or the rest of a body that is refused would go on arriving
+    return answer
 
 
 def sorry(request: Request, status: int, sentence: str) -> Response:
