@@ -10,5 +10,6 @@ results        medians, ratios, bars; results.json, results.md
 picture        results.svg
 finder         `onboard find` among a million rows, and what its index costs; a command of its own
 files          intake and reports of a million rows; a command of its own
+console        the console's pages on a million rows; a command of its own
 peers          what people would write instead
 """
