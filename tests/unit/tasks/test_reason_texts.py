@@ -106,7 +106,9 @@ def test_an_answer_without_a_code_is_explained_by_its_http_status() -> None:
 def test_every_code_that_this_program_gives_a_row_is_explained() -> None:
     source = "".join(path.read_text("utf-8") for path in TASKS.rglob("*.py"))
     raised = re.findall(r'(?:Unclear|Refused|NotSent|Halted|Maintenance|AlreadyThere)\(\s*"([a-z_]+)"', source)
-    given = re.findall(r'(?<!ListedSources\()\bcode="([a-z_]+)"|outcome\.code(?:, outcome\.what)? = "([a-z_]+)"', source)
+    given = re.findall(
+        r'(?<!ListedSources\()\bcode="([a-z_]+)"|outcome\.code(?:, outcome\.what)? = "([a-z_]+)"', source
+    )
     codes = {*raised, *(code for pair in given for code in pair if code)}
     assert len(codes) > 12
     assert codes <= CODES.keys()
