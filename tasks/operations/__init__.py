@@ -40,6 +40,7 @@ foreseen_rows        what would become of the rows of a file that is only checke
 file_policies        when a file is refused because of its invalid records
 sendable_methods     which payment methods this key can register a source for
 find_record          the record on a line that a person has typed
+person_requests      what elepay is asked for a person counts against the rate limit
 audit_comparison     one customer's rows compared with what elepay lists: pure
 batch_status         a batch and its rows counted by state
 four_eyes            what needs a second person

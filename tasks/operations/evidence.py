@@ -12,6 +12,7 @@ from tasks.models import Source
 from tasks.operations.access_history import LOOK
 from tasks.operations.batch_status import require_account
 from tasks.operations.find_record import find_record
+from tasks.operations.person_requests import wait_for_place
 from tasks.operations.show_row import ShownRow, show_row
 from tasks.send.retry_policy import retrying_look_up
 from tasks.services import Services
@@ -98,6 +99,7 @@ def _listed(services: Services, customer_id: str, payment_method: str) -> Listed
         return ListedSources(code="no_customer")
     if services.settings.secret_key is None:
         return ListedSources(code="no_key")
+    wait_for_place(services)
     try:
         found = retrying_look_up(attempts=2)(services.api.list_sources, customer_id, payment_method, fresh=True)
     except ElepayError as error:

@@ -12,6 +12,7 @@ from tasks.operations import batch_lifecycle
 from tasks.operations.batch_status import BatchStatus, batch_status, require_account
 from tasks.operations.find_record import FoundRecord, find_record
 from tasks.operations.four_eyes import Deed, FourEyes
+from tasks.operations.person_requests import wait_for_place
 from tasks.send.retry_policy import retrying_look_up
 from tasks.services import Services
 
@@ -111,6 +112,7 @@ def _resolved(
 def _ask_for_source(services: Services, source_id: str) -> SourceAnswer:
     if services.settings.secret_key is None:
         return SourceAnswer()
+    wait_for_place(services)
     try:
         return SourceAnswer(retrying_look_up()(services.api.retrieve_source_status, source_id))
     except ElepayError as error:
@@ -122,6 +124,7 @@ def _ask_for_source(services: Services, source_id: str) -> SourceAnswer:
 def _require_absence(services: Services, batch_id: int, record: int) -> None:
     row = services.ledger.queries.report_row(batch_id, record)
     customer = services.ledger.resolution.customer_of(batch_id, record)
+    wait_for_place(services)
     try:
         listed = retrying_look_up()(services.api.list_sources, customer, row.payment_method, fresh=True)
     except ElepayError as error:

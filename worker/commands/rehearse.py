@@ -98,7 +98,7 @@ def rehearse(options: Options, screen: Screen, *, json_output: bool = False) -> 
     finally:
         if not stays:
             shutil.rmtree(home, ignore_errors=True)
-    _print(screen, compared, options.profile, home)
+    _print(screen, compared, options.profile, home, url)
     result = {**ran.result, "rehearsal": {"folder": str(home), **compared}}
     return (ran.code if compared["agree"] else max(ran.code, 1)), result
 
@@ -235,8 +235,8 @@ def defaults() -> Settings:
 _CONSOLE = "http://127.0.0.1:8140"
 
 
-def _print(screen: Screen, compared: Mapping[str, Any], profile: str, home: Path) -> None:
-    """Print what the simulator saw, and where the rehearsal is."""
+def _print(screen: Screen, compared: Mapping[str, Any], profile: str, home: Path, url: str) -> None:
+    """Print what the simulator at `url` saw, and where the rehearsal is."""
     screen.console.print()
     screen.say(
         "simulator_saw",
@@ -248,7 +248,7 @@ def _print(screen: Screen, compared: Mapping[str, Any], profile: str, home: Path
     screen.say("simulator_agrees" if compared["agree"] else "simulator_disagrees")
     screen.say("rehearsal_sent_nothing", profile=profile)
     screen.say("rehearsal_folder", folder=home)
-    screen.say("rehearsal_console", folder=home, address=f"{_CONSOLE}/batches/1")
+    screen.say("rehearsal_console", folder=home, elepay=url, address=f"{_CONSOLE}/batches/1")
 
 
 def _get(url: str) -> dict[str, Any]:

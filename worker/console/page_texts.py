@@ -78,6 +78,7 @@ def page(request: Request, template: str, *, status: int = HTTPStatus.OK, **valu
             Role=Role,
             live=services_of(request).settings.live,
             address=services_of(request).account.address,
+            account=services_of(request).account,
             path=request.url.path,
             other_language=_in_other_language(request, texts.lang),
             now=time.time(),

@@ -11,12 +11,13 @@ from pathlib import Path
 
 import pytest
 import requests
-from console_served import VIEWER, Served, a_night, file_of
+from console_served import APPROVER, VIEWER, Served, a_night, file_of
 from factories import KEY
 from reported import HEADER, Reported
 from sqlalchemy import text
 
 from tasks.models import RowState
+from tasks.services import Services
 from worker.console.app import _PAGES
 
 Console = Callable[..., Served]
@@ -214,3 +215,16 @@ def test_rows_that_wait_are_open(reported: Reported, console: Console) -> None:
     batch = reported.accept(HEADER + "cus_1,creditcard,ios,a\n")
     assert reported.ledger.queries.count_states(batch.id) == {RowState.WAITING: 1}
     assert "/lines/2" in console().get(f"/batches/{batch.id}/rows?state=open").text
+
+
+@pytest.mark.parametrize("lang", ["en", "ja"])
+def test_no_page_says_that_there_is_nothing_to_do_about_a_batch_of_another_account(
+    reported: Reported, night: int, lang: str
+) -> None:
+    elsewhere = reported.ours.settings.model_copy(update={"base_url": "http://127.0.0.1:9"})
+    with Served(Services(elsewhere), APPROVER) as served:
+        page = served.get(f"/batches/{night}?lang={lang}").text
+        assert reported.ours.account.address in page.partition("<main")[2]
+        assert {"en": "Nothing: no row", "ja": "対応が必要な行はありません"}[lang] not in page
+        assert "/retry" not in page
+        assert "#to-do" not in served.get("/").text
