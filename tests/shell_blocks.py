@@ -107,5 +107,8 @@ def _command_of(words: list[str]) -> tuple[Any, list[str]]:
     command: Any = typer.main.get_command(app)
     rest = list(words)
     while children := getattr(command, "commands", {}):
-        command = children.get(rest.pop(0)) if rest else None
+        if rest and rest[0] in children:
+            command = children[rest.pop(0)]
+        else:  # a group that is a command itself, such as `onboard console`
+            return (command if command.invoke_without_command else None), rest
     return command, rest

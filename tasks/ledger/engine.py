@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sqlite3
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -36,6 +37,8 @@ from tasks.ledger.write_lock import WriteLock
 
 #: What drivers raise for a value that the database cannot hold: a NUL, a lone surrogate, a number that is too large.
 BAD_VALUES = (DataError, UnicodeError, OverflowError)
+#: Two processes that make one file a ledger at the same time are done within this.
+WAL_SECONDS = 10.0
 #: A comparison of this machine's clock with the server's is valid for so long.
 COMPARED_SECONDS = 120.0
 
@@ -288,15 +291,24 @@ def _set_up_sqlite(connection: Any, _record: Any) -> None:
     connection.isolation_level = None  # transactions are begun by _begin_sqlite
     # identities fall all over their index: with the 2 MB of cache and the 4 KB pages of the default its pages come and
     # go, and each of a million rows costs twice as much. Waves are as quick with large pages.
-    for pragma in (
-        "page_size=32768",
-        "journal_mode=WAL",
-        "synchronous=FULL",
-        "busy_timeout=60000",
-        "foreign_keys=ON",
-        "cache_size=-32768",
-    ):
+    connection.execute("PRAGMA page_size=32768")
+    _set_wal(connection)
+    for pragma in ("synchronous=FULL", "busy_timeout=60000", "foreign_keys=ON", "cache_size=-32768"):
         connection.execute(f"PRAGMA {pragma}")
+
+
+def _set_wal(connection: Any) -> None:
+    """Set the journal mode; SQLite does not wait for a process that is setting it in the same file at this moment."""
+    until = time.monotonic() + WAL_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.01)
+        else:
+            return
 
 
 def _begin_sqlite(connection: Connection) -> None:

@@ -376,7 +376,7 @@ def test_rows_in_doubt_keep_what_is_needed_until_they_are_settled(ledger: Ledger
     assert tidy(tmp_path, ledger).rows == 1
     assert ledger.resolution.customer_of(batch, 2) == "cus_000002"
     ledger.resolution.resolve(batch, 2, RowState.CREATED, source_id="src_2", who="somebody")
-    assert ledger.resolution.customer_of(batch, 2) == "None"
+    assert ledger.resolution.customer_of(batch, 2) == ""
 
 
 def test_rejected_values_go_and_their_codes_stay(ledger: Ledger, tmp_path: Path) -> None:

@@ -34,8 +34,11 @@ RUN = {
     "onboard resolve 12 301 --created src_01": 0,
     "onboard resolve 12 301 --absent": 0,
 }
+PASSWORD = "asks for a password; tests/integration/console/test_safety_command.py does it"
 #: What is not run, with the reason.
 NOT_RUN = {
+    "onboard console add-user hana.suzuki --role approver": PASSWORD,
+    "onboard console set-role hana.suzuki operator": PASSWORD,
     "onboard console": SERVES,
     "onboard console --port 9000": SERVES,
     "onboard watch": SERVES,

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import sqlite3
+import threading
 import time
+from pathlib import Path
 
 import pytest
 from factories import new_worker, running_batch, whole
@@ -56,3 +59,17 @@ def test_a_process_frozen_in_a_transaction_does_not_hold_up_the_fleet(postgres_u
     assert ledger.queries.report_row(batch, 1).code == "", "what the frozen one had written is undone"
     frozen.close()
     ledger.close()
+
+
+def test_a_file_that_another_process_makes_a_ledger_at_this_moment_is_waited_for(tmp_path: Path) -> None:
+    """SQLite itself does not wait for the journal mode while another process writes in the old one."""
+    path = tmp_path / "ledger.db"
+    other = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    other.execute("begin immediate")
+    ends = threading.Timer(0.5, other.rollback)
+    ends.start()
+    ledger = Ledger.open(f"sqlite:///{path}")
+    assert ledger.batches.newest() == []
+    ends.join()
+    ledger.close()
+    other.close()

@@ -32,9 +32,11 @@ def test_an_answer_is_kept_for_a_moment() -> None:
 
 def test_what_took_long_is_kept_longer_and_then_asked_for_behind_the_scenes() -> None:
     now = [100.0]
-    kept, asked = KeptAnswers(lambda: now[0]), Asked()
+    kept, asked, answers = KeptAnswers(lambda: now[0]), Asked(), threading.Event()
+    answers.set()
 
     def slow() -> int:
+        assert answers.wait(60)
         now[0] += 2.0
         return asked()
 
@@ -42,7 +44,9 @@ def test_what_took_long_is_kept_longer_and_then_asked_for_behind_the_scenes() ->
     now[0] += 39.0
     assert kept.get("pace", slow) == 1
     now[0] += 2.0
+    answers.clear()
     assert kept.get("pace", slow) == 1  # nobody waits for the new one
+    answers.set()
     wait_until(lambda: kept.get("pace", slow) == 2, 10, "the new answer")
     now[0] += OLDEST_SECONDS
     assert kept.get("pace", slow) == 3  # what is that old is not shown
