@@ -213,6 +213,20 @@ class LedgerEngine:
         if seen is not None:
             self.memory.keep(seen)
 
+    def empty_log(self) -> None:
+        """Bring what SQLite's log holds into the file, and empty the log: what was overwritten is in neither any more.
+
+        Else the file keeps it until the last process that has it open ends, or the log is full.
+        """
+        if self._write_lock is None:
+            return
+        with _ledger_errors(), self._write_lock.held():
+            connection = self._engine.raw_connection()
+            try:
+                connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            finally:
+                connection.close()
+
     def end_frozen_sessions(self) -> int:
         """End the sessions of processes that fell asleep in a transaction, and return how many; their locks are free.
 

@@ -63,6 +63,7 @@ class Retention(LedgerPart):
                 .where(batches.c.id == batch_id)
                 .values(dropped_at=func.coalesce(batches.c.dropped_at, self.engine.now()))
             )
+        self.engine.empty_log()
         return count
 
     def _drop_page(self, batch_id: int, first: int, last: int) -> int:

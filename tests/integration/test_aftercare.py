@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import sqlite3
 import threading
 import time
 from collections.abc import Callable
@@ -377,6 +379,19 @@ def test_rows_in_doubt_keep_what_is_needed_until_they_are_settled(ledger: Ledger
     assert ledger.resolution.customer_of(batch, 2) == "cus_000002"
     ledger.resolution.resolve(batch, 2, RowState.CREATED, source_id="src_2", who="somebody")
     assert ledger.resolution.customer_of(batch, 2) == ""
+
+
+def test_what_was_dropped_is_not_in_the_file_either_while_others_have_it_open(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    ledger = Ledger.open(f"sqlite:///{path}")
+    batch = created_batch(ledger, 200)
+    age(ledger, batch, 31)
+    with contextlib.closing(sqlite3.connect(path)) as other:
+        assert other.execute("select count(*) from rows").fetchone() == (200,)
+        assert tidy(tmp_path, ledger).rows == 200
+        left = b"".join(each.read_bytes() for each in tmp_path.glob("ledger.db*"))
+        ledger.close()
+    assert b"cus_000001" not in left
 
 
 def test_rejected_values_go_and_their_codes_stay(ledger: Ledger, tmp_path: Path) -> None:
