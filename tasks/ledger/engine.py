@@ -84,8 +84,9 @@ class LedgerEngine:
         memory = Memory(place, copy, [path, path.with_name(path.name + "-wal")])
         if must_exist is not None and not path.exists():
             raise LedgerError(must_exist)
+        copied = memory.copied()
         if not makes and not path.exists():
-            memory.require_new_place()
+            memory.require_new_place(copied)
         try:
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             path.touch(mode=0o600)

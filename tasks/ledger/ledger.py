@@ -171,9 +171,9 @@ class Ledger:
         """
         ledger = cls._connect(url, account, home, must_exist=account.live)
         try:
-            before = ledger.version()
+            copied, before = ledger.engine.memory.copied(), ledger.version()
             if before is None:
-                ledger._require_new_place()
+                ledger._require_new_place(copied)
             elif before > VERSION:
                 ledger._check_version()
             with ledger.engine.write() as connection:
@@ -189,17 +189,17 @@ class Ledger:
         missing = _no_ledger(place_of(url)).sentence if must_exist else None
         return cls(LedgerEngine.connect(url, home, makes=makes, must_exist=missing), account)
 
-    def _require_new_place(self) -> None:
+    def _require_new_place(self, copied: Seen | None) -> None:
         """Raise LedgerError if this empty ledger may not be made one that is used."""
         if self.account.live:
             raise _no_ledger(self.place)
-        self.engine.memory.require_new_place()
+        self.engine.memory.require_new_place(copied)
 
     def _check_version(self) -> None:
         """Make the tables of an empty ledger; refuse one that this code does not fit."""
-        found = self.version()
+        copied, found = self.engine.memory.copied(), self.version()
         if found is None:
-            self._require_new_place()
+            self._require_new_place(copied)
             with self.engine.write() as connection:
                 self._migrate(connection)
         elif found != VERSION:

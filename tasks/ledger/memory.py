@@ -101,9 +101,13 @@ class Memory:
         if len(before) < 2 and self._copy is not None and not self._copy.exists():
             self._write_copy(found)
 
-    def require_new_place(self) -> None:
-        """Raise LedgerReplaced if this home has worked with a ledger here; the caller has seen that there is none."""
-        if self.copied() is not None:
+    def require_new_place(self, copied: Seen | None) -> None:
+        """Raise LedgerReplaced if this home has worked with a ledger here; the caller has seen that there is none.
+
+        `copied` is what `copied` returned before the caller looked: another process may make the ledger, and its copy,
+        at this moment.
+        """
+        if copied is not None:
             raise LedgerReplaced(
                 "there is no ledger at {place} any more. Nothing is sent. Restore its newest backup; or begin"
                 " with an empty one: `onboard ledger create`, and then let the files come again with --verify-first"

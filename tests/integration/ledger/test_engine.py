@@ -73,3 +73,25 @@ def test_a_file_that_another_process_makes_a_ledger_at_this_moment_is_waited_for
     ends.join()
     ledger.close()
     other.close()
+
+
+def test_a_ledger_that_another_process_makes_at_this_moment_is_not_taken_for_a_lost_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is there, and so is its copy in the home, just after this process has seen that it is not."""
+    url, home = f"sqlite:///{tmp_path / 'home' / 'ledger.db'}", tmp_path / "home"
+    exists, made = Path.exists, []
+
+    def exists_too_early(path: Path) -> bool:
+        said = exists(path)
+        if path.name == "ledger.db" and not said and not made:
+            made.append(path)
+            other = Ledger.open(url, home=home)
+            running_batch(other, 1)
+            other.close()
+            assert list(home.glob("ledger-seen-*.json"))
+        return said
+
+    monkeypatch.setattr(Path, "exists", exists_too_early)
+    Ledger.open(url, home=home).close()
+    assert made
