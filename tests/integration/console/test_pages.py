@@ -227,4 +227,5 @@ def test_no_page_says_that_there_is_nothing_to_do_about_a_batch_of_another_accou
         assert reported.ours.account.address in page.partition("<main")[2]
         assert {"en": "Nothing: no row", "ja": "対応が必要な行はありません"}[lang] not in page
         assert "/retry" not in page
+        assert f"/batches/{night}/report" in page
         assert "#to-do" not in served.get("/").text
