@@ -9,23 +9,12 @@ from typing import Any
 
 from tasks.models import Batch, BatchState, StopCode
 from tasks.operations import batch_lifecycle
-from tasks.operations.batch_status import BatchStatus, waits_for_next_night
-from tasks.operations.status import fleet_rate, is_fleet_at_work
+from tasks.operations.status import is_fleet_at_work
 from tasks.reports import FILES
 from tasks.services import Services
 
 #: What the console may do with a batch, in the order in which it is offered.
 PAUSE, RESUME, APPROVE, CANCEL, RETRY, REPORT = "pause", "resume", "approve", "cancel", "retry", "report"
-
-
-@dataclass(frozen=True, slots=True)
-class Forecast:
-    """When the open rows of a batch will have been sent, if nothing stops them."""
-
-    rows: int
-    rate: float | None  #: requests a second that the fleet may send now; None: no limit is set
-    seconds: float | None  #: None: without a limit nobody knows
-    goes_on_at: float | None  #: its nightly window is closed until then
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,13 +78,3 @@ def written_reports(services: Services, batch_id: int) -> dict[str, Path]:
     """Return the reports of a batch that were written, by their names."""
     folder = services.reports.folder(str(batch_id))
     return {name: path for name, file in FILES.items() if (path := folder.get(file)) is not None}
-
-
-def forecast(services: Services, status: BatchStatus) -> Forecast | None:
-    """Return when a batch that runs will be done; None if it does not run or has no open row."""
-    batch, left = status.batch, status.counts.open
-    if batch.state is not BatchState.RUNNING or not left:
-        return None
-    fleet = fleet_rate(services)
-    rate = fleet.rate if fleet else services.settings.requests_per_second or None
-    return Forecast(left, rate, left / rate if rate else None, waits_for_next_night(services, batch))

@@ -84,9 +84,8 @@ def show_batch(services: Services, batch_id: int) -> BatchDetail:
     if status.batch.state is not BatchState.RUNNING:
         return BatchDetail(status, None, rate, None, None, None)
     to_come = services.ledger.queries.look_ups_to_come(batch_id)
-    forecast = _forecast(services, status, to_come) if status.batch.is_worked_on else None
-    at_work = _at_work(services, status.batch)
-    return BatchDetail(status, to_come, rate, at_work, forecast, waits_for_next_night(services, status.batch))
+    at_work, done = _at_work(services, status.batch), forecast(services, status, to_come)
+    return BatchDetail(status, to_come, rate, at_work, done, waits_for_next_night(services, status.batch))
 
 
 def _at_work(services: Services, batch: Batch) -> AtWork:
@@ -95,8 +94,10 @@ def _at_work(services: Services, batch: Batch) -> AtWork:
     return AtWork(tuple(leases.at_work_for(batch.runner)), command)
 
 
-def _forecast(services: Services, status: BatchStatus, to_come: LookUpsToCome | None) -> Forecast | None:
+def forecast(services: Services, status: BatchStatus, to_come: LookUpsToCome | None = None) -> Forecast | None:
     """Return when the rest of a batch is done at the pace of the last minute; None if nothing left in it."""
+    if status.batch.state is not BatchState.RUNNING or not status.batch.is_worked_on:
+        return None
     ledger, batch, now = services.ledger, status.batch, services.ledger.now()
     recent = [at for at in ledger.queries.last_sent(batch.id) if at > now - PACE_SECONDS]
     if not recent or not (status.counts.open or to_come):
@@ -122,9 +123,7 @@ def list_batches(services: Services) -> BatchList:
     batch_lifecycle.end_dead_workers(services.ledger)
     ledger = services.ledger
     listed = tuple(status_of(services, batch) for batch in ledger.batches.newest())
-    running = [each for each in listed if each.batch.state is BatchState.RUNNING and each.batch.is_worked_on]
-    found = {each.batch.id: _forecast(services, each, None) for each in running}
-    forecasts = {batch_id: forecast for batch_id, forecast in found.items() if forecast is not None}
+    forecasts = {each.batch.id: done for each in listed if (done := forecast(services, each)) is not None}
     return BatchList(listed, rate, ledger.open_work.count().rows, forecasts)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -10,8 +9,8 @@ from starlette.requests import Request
 
 from tasks import stop_texts
 from tasks.models import Batch, BatchState
-from tasks.operations.batch_status import BatchStatus, batch_status
-from tasks.operations.review_batch import Forecast, forecast
+from tasks.operations.batch_status import BatchStatus, batch_status, waits_for_next_night
+from tasks.operations.status import Forecast, forecast
 from tasks.reports.html_report import Part, parts
 from tasks.reports.i18n import Texts
 from tasks.reports.recommendations import Headline, Standing, verdict
@@ -30,6 +29,7 @@ class BatchLine(NamedTuple):
     parts: list[Part]  #: of its bar
     why: str  #: why it does not go on
     forecast: Forecast | None
+    goes_on_at: float | None  #: its nightly window is closed until then
 
     @property
     def is_unusable(self) -> bool:
@@ -50,10 +50,12 @@ def lines_of(request: Request, batches: Iterable[Batch]) -> list[BatchLine]:
 
 def line_of(request: Request, status: BatchStatus) -> BatchLine:
     """Return what is shown of one batch."""
-    texts = texts_of(request)
+    services, texts, batch = services_of(request), texts_of(request), status.batch
     counts = counts_of(status, texts)
-    why = stop_texts.sentence(status.batch.stop, texts.lang)
-    return BatchLine(status.batch, status, counts, parts(counts), why, forecast(services_of(request), status))
+    why = stop_texts.sentence(batch.stop, texts.lang)
+    goes_on_at = waits_for_next_night(services, batch)
+    done = kept_of(request).get(("forecast", batch.id), lambda: forecast(services, status))
+    return BatchLine(batch, status, counts, parts(counts), why, done, goes_on_at)
 
 
 def counts_of(status: BatchStatus, texts: Texts) -> list[tuple[str, str, int]]:
@@ -67,17 +69,19 @@ def headline_of(status: BatchStatus, texts: Texts) -> Headline:
     return verdict(status.batch.state, status.counts, texts, standing)
 
 
-def forecast_in_words(found: Forecast | None, texts: Texts) -> str:
-    """Return when a batch will be done, in words; nothing for one that does not run."""
+def forecast_in_words(line: BatchLine, texts: Texts) -> str:
+    """Return when a batch will be done, in words; nothing where nobody knows."""
+    found, minute = line.forecast, texts("time_minute_zone")
+    if line.goes_on_at is not None:
+        return texts("forecast_night", count=line.status.counts.open, time=texts.time(line.goes_on_at, minute))
     if found is None:
         return ""
-    if found.goes_on_at is not None:
-        return texts("forecast_night", count=found.rows, time=texts.time(found.goes_on_at, texts("time_minute_zone")))
-    if found.seconds is None or found.rate is None:
-        return texts("forecast_without_limit", count=found.rows)
-    return texts(
-        "forecast",
-        count=found.rows,
-        rate=texts.rate(found.rate),
-        time=texts.time(time.time() + found.seconds, texts("time_minute_zone")),
-    )
+    rate = texts.rate(found.rows_per_second)
+    if found.closes_at is not None:
+        said = texts("forecast_left", count=found.left_at_closing, rate=rate, time=texts.time(found.closes_at, minute))
+    else:
+        time_of_end = texts.time(found.done_at, minute)
+        said = texts("forecast", count=line.status.counts.open, rate=rate, time=time_of_end)
+    if found.deadline_at is None or not found.misses_deadline:
+        return said
+    return texts("forecast_late", forecast=said, time=texts.time(found.deadline_at, minute))

@@ -44,7 +44,7 @@ def batches(request: Request) -> Response:
         before=found.before,
         asked=asked,
         states=[state.value for state in BatchState],
-        forecast_in_words=lambda forecast: forecast_in_words(forecast, texts),
+        forecast_in_words=lambda line: forecast_in_words(line, texts),
     )
 
 

@@ -48,7 +48,7 @@ def tonight(request: Request) -> Response:
         is_fleet_at_work=is_fleet_at_work(services),
         rate=fleet_rate(services),
         files_waiting=_files_waiting(services.settings.drop_folder),
-        forecast_in_words=lambda found: forecast_in_words(found, texts),
+        forecast_in_words=lambda line: forecast_in_words(line, texts),
         every=_EVERY_SECONDS if any(batch.state in (BatchState.RUNNING, BatchState.READING) for batch in going) else 0,
     )
 
