@@ -22,15 +22,13 @@ from tasks.ledger import WATCH, CustomerIndex, Ledger
 from tasks.models import Batch, BatchState, NewRow, RowState, StopCode
 from tasks.operations.batch_lifecycle import GOES_ON, end_dead_workers, resume
 from tasks.operations.file_policies import refusal
-from tasks.operations.four_eyes import Deed, FourEyes
+from tasks.operations.four_eyes import STOPS_OF_PEOPLE, Deed, FourEyes
 from tasks.operations.sendable_methods import sendable_methods
 from tasks.services import Services, register_process
 from tasks.stop_texts import stop_of_file
 
 log = structlog.get_logger("onboard")
 
-#: Stops after which the same file, dropped again, goes on; after all others a person looks first.
-_STOPS_OF_PEOPLE = (StopCode.PERSON, StopCode.INTERRUPT, StopCode.DEADLINE)
 #: How often a reader looks whether its turn has come.
 TURN_SECONDS = 0.1
 
@@ -241,7 +239,7 @@ def _going_on(ledger: Ledger, opened: OpenedFile, rules: AcceptRules) -> Accepte
             ledger.lifecycle.set_deadline(batch.id, rules.deadline_at)
             if rules.verify:
                 ledger.lifecycle.verify_from_now_on(batch.id)
-            if verified or batch.stop_code in _STOPS_OF_PEOPLE:
+            if verified or batch.stop_code in STOPS_OF_PEOPLE:
                 resume(ledger, batch.id, rules.who, stopped_by=batch.stop_code)
             else:
                 ledger.lifecycle.take(batch.id)

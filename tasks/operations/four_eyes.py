@@ -21,8 +21,8 @@ from tasks.models import Batch, BatchState, ShellName, StopCode
 from tasks.settings import Settings
 from tasks.spelling import fold
 
-#: Stops after which whoever brought a batch may resume it: nothing was found to be wrong.
-HARMLESS_STOPS = (None, StopCode.PERSON, StopCode.INTERRUPT, StopCode.DEADLINE)
+#: Stops by a person, or by what a person ordered: nothing was found to be wrong.
+STOPS_OF_PEOPLE = (StopCode.PERSON, StopCode.INTERRUPT, StopCode.DEADLINE)
 
 
 class Deed(StrEnum):
@@ -49,6 +49,11 @@ def person_key(name: str) -> str:
     folded = fold(fold(name).casefold())
     seen = "".join(each for each in folded if unicodedata.category(each) not in ("Cf", "Cc"))
     return " ".join(seen.split())
+
+
+def stopped_by_program(batch: Batch) -> bool:
+    """Return whether a batch was stopped because something may be wrong, so that to resume it is an approval."""
+    return batch.state is BatchState.HALTED or batch.stop_code not in (None, *STOPS_OF_PEOPLE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +108,7 @@ class FourEyes:
 
     def require_resumer(self, ledger: Ledger, batch: Batch, who: str) -> None:
         """Raise SecondPersonNeeded if who brought a batch resumes it after something was found to be wrong."""
-        if batch.state is BatchState.HALTED or batch.stop_code not in HARMLESS_STOPS:
+        if stopped_by_program(batch):
             self.require_other(ledger, batch, Deed.RESUME, who)
         elif self.covers(batch):
             self.require_person(ledger, Deed.RESUME, who, batch.id)

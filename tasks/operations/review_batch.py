@@ -69,11 +69,6 @@ def _possible(services: Services, batch: Batch, *, waits: bool) -> list[str]:
     return found
 
 
-def resuming_needs_approver(batch: Batch) -> bool:
-    """Return whether a batch was stopped by the program, so that letting it go on is an approval."""
-    return batch.state is BatchState.HALTED or batch.stop_code in (StopCode.BREAKER, StopCode.FORGOTTEN)
-
-
 def written_reports(services: Services, batch_id: int) -> dict[str, Path]:
     """Return the reports of a batch that were written, by their names."""
     folder = services.reports.folder(str(batch_id))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import functools
 from http import HTTPStatus
-from typing import Any
 
 from starlette.datastructures import FormData
 from starlette.requests import Request
@@ -16,22 +16,24 @@ from tasks.operations import batch_pace, review_batch
 from tasks.operations.access_history import record_download
 from tasks.operations.approve import approve as approve_batch
 from tasks.operations.cancel import cancel as cancel_batch
+from tasks.operations.four_eyes import stopped_by_program
 from tasks.operations.pause import pause as pause_batch
 from tasks.operations.report import report
 from tasks.operations.resume import NewOrders
 from tasks.operations.resume import resume as resume_batch
 from tasks.operations.retry import retry as retry_batch
-from tasks.operations.review_batch import resuming_needs_approver, written_reports
+from tasks.operations.review_batch import written_reports
 from tasks.reports.html_report import timeline_in_words
 from tasks.reports.latency_chart import bars, percentiles
 from tasks.reports.report_data import FileWarning
 from tasks.reports.run_facts import warnings_in_words
 from tasks.reports.timeline_chart import timeline
+from tasks.services import Services
 from worker.console.page_texts import back_to, kept_of, page, person_of, services_of, texts_of
 from worker.console.pages.batch_lines import forecast_in_words, headline_of, line_of, status_of
 from worker.console.pages.row_words import batch_history_in_words
 from worker.console.pages.tonight import open_groups
-from worker.console.people import Role, needs, require
+from worker.console.people import Deed, Role, needs, require
 
 #: Seconds between two refreshments of a batch that moves.
 _EVERY_SECONDS = 2
@@ -63,7 +65,7 @@ def _batch_page(request: Request, batch_id: int, *, refused: str = "") -> Respon
         groups=open_groups(request, batch_id),
         warnings=warnings_in_words(warned, texts),
         history=batch_history_in_words(reviewed.history, texts),
-        needs_approver=resuming_needs_approver(reviewed.batch),
+        needs_approver=stopped_by_program(reviewed.batch),
         work=line.status.work,
         every=_EVERY_SECONDS if moves else 0,
     )
@@ -101,67 +103,84 @@ def download(request: Request) -> Response:
 # ---------------------------------------------------------------------------------------------------------- deeds
 
 
+def _explained(deed: Deed) -> Deed:
+    """Return to the batch's page, with why, where a deed cannot be done."""
+
+    @functools.wraps(deed)
+    def explained(request: Request, form: FormData) -> Response:
+        try:
+            return deed(request, form)
+        except LedgerError as error:
+            return _lost(request, request.path_params["batch"], error)
+
+    return explained
+
+
 @needs(Role.OPERATOR)
+@_explained
 def pause(request: Request, _form: FormData) -> Response:
     """Pause a batch."""
-    return _done(request, "paused", lambda batch_id, who: pause_batch(services_of(request), batch_id, who=who))
+    services, batch_id, who = _asked(request)
+    pause_batch(services, batch_id, who=who)
+    return _back(request, "paused")
 
 
 @needs(Role.OPERATOR)
+@_explained
 def resume(request: Request, form: FormData) -> Response:
     """Let a stopped batch go on; one that the program has stopped needs an approver."""
-    services, batch_id = services_of(request), request.path_params["batch"]
-    if resuming_needs_approver(review_batch.review(services, batch_id).batch):
+    services, batch_id, who = _asked(request)
+    if stopped_by_program(review_batch.review(services, batch_id).batch):
         require(request, Role.APPROVER)
-    orders = NewOrders(verify_first=form.get("verify_first") == "1")
-    return _done(request, "resumed", lambda number, who: resume_batch(services, number, orders, who=who))
+    resume_batch(services, batch_id, NewOrders(verify_first=form.get("verify_first") == "1"), who=who)
+    return _back(request, "resumed")
 
 
 @needs(Role.APPROVER)
+@_explained
 def approve(request: Request, _form: FormData) -> Response:
     """Let the rest of a batch be sent; the first approval of two is only stored."""
-    services, batch_id = services_of(request), request.path_params["batch"]
-    try:
-        status = approve_batch(services, batch_id, who=person_of(request).name)
-    except LedgerError as error:
-        return _lost(request, batch_id, error)
-    said = "approved_first" if status.batch.state is BatchState.PAUSED and status.batch.canary else "approved"
-    return back_to(request, f"/batches/{batch_id}", said)
+    services, batch_id, who = _asked(request)
+    status = approve_batch(services, batch_id, who=who)
+    waits = status.batch.state is BatchState.PAUSED and status.batch.canary
+    return _back(request, "approved_first" if waits else "approved")
 
 
 @needs(Role.OPERATOR)
+@_explained
 def cancel(request: Request, _form: FormData) -> Response:
     """Give a batch up."""
-    return _done(request, "cancelled", lambda batch_id, who: cancel_batch(services_of(request), batch_id, who=who))
+    services, batch_id, who = _asked(request)
+    cancel_batch(services, batch_id, who=who)
+    return _back(request, "cancelled")
 
 
 @needs(Role.OPERATOR)
+@_explained
 def retry(request: Request, _form: FormData) -> Response:
     """Try again what may pass now: unclear rows where they are, the others in a batch of their own."""
-    services, batch_id = services_of(request), request.path_params["batch"]
-    try:
-        retried = retry_batch(services, batch_id, who=person_of(request).name)
-    except LedgerError as error:
-        return _lost(request, batch_id, error)
+    services, batch_id, who = _asked(request)
+    retried = retry_batch(services, batch_id, who=who)
     goes_on = retried.child.id if retried.child else batch_id
     return back_to(request, f"/batches/{goes_on}", "retried", count=retried.sent_again + retried.looked_up)
 
 
 @needs(Role.OPERATOR)
+@_explained
 def write_reports(request: Request, _form: FormData) -> Response:
     """Write the reports of a batch as it is now, in the language of whoever asks."""
-    lang = texts_of(request).lang
-    return _done(request, "reported", lambda batch_id, _who: report(services_of(request), batch_id, lang=lang))
+    services, batch_id, _ = _asked(request)
+    report(services, batch_id, lang=texts_of(request).lang)
+    return _back(request, "reported")
 
 
-def _done(request: Request, said: str, deed: Any) -> Response:
-    """Do something with a batch and return to it; what cannot be done is explained on its page."""
-    batch_id = request.path_params["batch"]
-    try:
-        deed(batch_id, person_of(request).name)
-    except LedgerError as error:
-        return _lost(request, batch_id, error)
-    return back_to(request, f"/batches/{batch_id}", said)
+def _asked(request: Request) -> tuple[Services, int, str]:
+    """Return what a deed needs: services, the batch, and who asks."""
+    return services_of(request), request.path_params["batch"], person_of(request).name
+
+
+def _back(request: Request, said: str) -> Response:
+    return back_to(request, f"/batches/{request.path_params['batch']}", said)
 
 
 def _lost(request: Request, batch_id: int, error: LedgerError) -> Response:
