@@ -5,15 +5,17 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import requests
 import uvicorn
-from factories import wait_until
+from factories import makes_services, wait_until
 
+from tasks.operations.console_users import add_user
 from tasks.services import Services
 from worker.console.command import _config
 
@@ -39,6 +41,16 @@ def served(services: Services, *, socket_file: str | None = None, port: int = 0)
         finally:
             server.should_exit = True
             thread.join()
+
+
+@contextlib.contextmanager
+def signed_up(folder: Path, people: Mapping[str, str], **settings: str) -> Iterator[Services]:
+    """Make an installation whose console these people may sign in to: name -> role."""
+    with makes_services(folder, ONBOARD_CONSOLE_URL="https://review.example.jp", **settings) as made:
+        services: Services = made()
+        for name, role in people.items():
+            add_user(services, name, role, PASSWORD)
+        yield services
 
 
 @dataclass

@@ -104,6 +104,24 @@ def empty(ledger: Ledger) -> Ledger:
     return ledger
 
 
+@contextlib.contextmanager
+def makes_services(folder: Path, **given: str) -> Iterator[Callable[..., Any]]:
+    """Make `Services` of one home, each for these settings and others; their ledgers are closed at the end."""
+    from tasks.services import Services  # for the tests that need none of it, too much to import
+    from tasks.settings import load_settings
+
+    made: list[Services] = []
+
+    def services(**settings: str) -> Services:
+        made.append(Services(load_settings({"ONBOARD_HOME": str(folder), **given, **settings}, folder=folder)))
+        return made[-1]
+
+    yield services
+    for each in made:
+        if "ledger" in each.__dict__:
+            each.ledger.close()
+
+
 def running_batch(
     ledger: Ledger,
     rows: int | list[NewRow] = 10,

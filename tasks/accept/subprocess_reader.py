@@ -87,12 +87,13 @@ def main(task: IO[bytes], rows: IO[bytes]) -> None:
     except UnusableFile as error:
         last = error
     except Exception as error:  # noqa: BLE001 - whatever it is, its text may quote the file
-        last = _failed(error)
+        last = reading_failed(error)
     pickle.dump(last, rows)
     rows.flush()
 
 
-def _failed(error: Exception) -> OnboardingError:
+def reading_failed(error: Exception) -> OnboardingError:
+    """Return what to say of an exception that is no fault of the file; nothing of its text."""
     if is_out_of_memory(error):
         return OnboardingError("reading the file failed: {why}", why=NO_MEMORY)
     return OnboardingError(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import orjson
-from sqlalchemy import ColumnElement, Connection, Row, Select, and_, delete, exists, insert, or_, select
+from sqlalchemy import ColumnElement, Connection, Row, Select, and_, delete, exists, insert, or_, select, true
 
 from tasks.errors import LedgerError
 from tasks.ledger.engine import new_id
@@ -104,8 +104,7 @@ class Batches(LedgerPart):
 
     def newest(self, limit: int = 50) -> list[Batch]:
         """Return the newest batches, newest first."""
-        with self.engine.read() as connection:
-            return [_batch(row) for row in connection.execute(self._all.order_by(batches.c.id.desc()).limit(limit))]
+        return self.matching(true(), limit)
 
     def matching(self, wanted: ColumnElement[bool], limit: int) -> list[Batch]:
         """Return the batches of which a condition is true, newest first."""

@@ -18,10 +18,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
+from tasks.accept.subprocess_reader import reading_failed
 from tasks.csv_records import records_at
 from tasks.errors import OnboardingError
 from tasks.files.atomic_write import atomic_write
-from tasks.memory_limits import NO_MEMORY, is_out_of_memory, save_address_space
+from tasks.memory_limits import save_address_space
 from tasks.operations.check import CheckedFile, check
 from tasks.services import Services
 from tasks.settings import Settings
@@ -59,7 +60,7 @@ def read(result: Path) -> CheckedUpload | None:
     except FileNotFoundError:
         return None
     except (AttributeError, EOFError, ImportError, pickle.UnpicklingError) as error:  # of another version
-        return CheckedUpload(None, failed(error))
+        return CheckedUpload(None, reading_failed(error))
     return found
 
 
@@ -79,13 +80,4 @@ def _checked(file: Path, settings: Settings) -> CheckedUpload:
     except OnboardingError as error:
         return CheckedUpload(None, error)
     except Exception as error:  # noqa: BLE001 - whatever it is, its text may quote the file
-        return CheckedUpload(None, failed(error))
-
-
-def failed(error: Exception) -> OnboardingError:
-    """Return what to say of an exception that is no fault of the file."""
-    if is_out_of_memory(error):
-        return OnboardingError("reading the file failed: {why}", why=NO_MEMORY)
-    return OnboardingError(
-        "reading the file failed ({kind}): this is a fault of the program", kind=type(error).__name__
-    )
+        return CheckedUpload(None, reading_failed(error))

@@ -20,6 +20,7 @@ import orjson
 import structlog
 
 from tasks import process_identity
+from tasks.accept.subprocess_reader import reading_failed
 from tasks.errors import LedgerError, OnboardingError
 from tasks.files.atomic_write import atomic_write
 from tasks.operations import upload_check
@@ -131,7 +132,7 @@ def _accept(services: Services, folder: Path, upload: Upload, who: str, canary: 
         if not isinstance(error, OnboardingError):
             log.error("page failed", path="/upload", error=type(error).__name__)  # noqa: TRY400 - its text may quote
         with atomic_write(folder / "error.pickle") as target:
-            pickle.dump(error if isinstance(error, OnboardingError) else upload_check.failed(error), target)
+            pickle.dump(error if isinstance(error, OnboardingError) else reading_failed(error), target)
         (folder / "accepting.json").unlink()
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from factories import KEY, Command, Simulator, answer, new_row, new_worker, write_csv
+from factories import KEY, Command, Simulator, answer, makes_services, new_row, new_worker, write_csv
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -23,7 +23,6 @@ from tasks.operations.resolve import give_up, resolve_as_absent
 from tasks.operations.resume import NewOrders, resume
 from tasks.operations.retry import retry
 from tasks.services import Services
-from tasks.settings import load_settings
 from worker.operator_identity import who as shell
 
 pytestmark = pytest.mark.filterwarnings("error")
@@ -34,17 +33,9 @@ SPELLINGS = ["Yamada.Taro", "YAMADA.TARO", "ｙａｍａｄａ．ｔａｒｏ", 
 @pytest.fixture
 def make(tmp_path: Path, reset_simulator: Simulator) -> Iterator[Callable[..., Services]]:
     """Make what a door works with, for the settings given; all have the same ledger."""
-    made: list[Services] = []
-
-    def services(**settings: str) -> Services:
-        given = {"ONBOARD_HOME": str(tmp_path), "ELEPAY_SECRET_KEY": KEY, "ELEPAY_BASE_URL": reset_simulator.url}
-        made.append(Services(load_settings({"ONBOARD_FOUR_EYES": "1", **given, **settings}, folder=tmp_path)))
-        return made[-1]
-
-    yield services
-    for each in made:
-        if "ledger" in each.__dict__:
-            each.ledger.close()
+    address = {"ELEPAY_SECRET_KEY": KEY, "ELEPAY_BASE_URL": reset_simulator.url}
+    with makes_services(tmp_path, ONBOARD_FOUR_EYES="1", **address) as services:
+        yield services
 
 
 @pytest.fixture

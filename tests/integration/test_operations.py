@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from factories import KEY, Simulator, answer, new_row, new_worker, running_batch, whole, write_csv
+from factories import KEY, Simulator, answer, makes_services, new_row, new_worker, running_batch, whole, write_csv
 
 from tasks import operations
 from tasks.errors import LedgerError, SettingsError
@@ -33,7 +33,6 @@ from tasks.operations.show_row import show_row
 from tasks.operations.status import list_batches, list_left_alone, show_batch
 from tasks.send_window import Window
 from tasks.services import Services
-from tasks.settings import load_settings
 
 DECISIONS = [
     accept,
@@ -53,18 +52,11 @@ DECISIONS = [
 @pytest.fixture
 def make(tmp_path: Path, simulator: Simulator) -> Iterator[Callable[..., Services]]:
     """Make what a door works with, for the settings given; all have the same ledger."""
-    made: list[Services] = []
-
-    def services(**settings: str) -> Services:
-        given = {"ONBOARD_HOME": str(tmp_path / "home"), "ELEPAY_SECRET_KEY": KEY, "ELEPAY_BASE_URL": simulator.url}
-        (tmp_path / "home").mkdir(exist_ok=True)
-        made.append(Services(load_settings({**given, **settings}, folder=tmp_path)))
-        return made[-1]
-
-    yield services
-    for each in made:
-        if "ledger" in each.__dict__:
-            each.ledger.close()
+    home = tmp_path / "home"
+    home.mkdir()
+    address = {"ELEPAY_SECRET_KEY": KEY, "ELEPAY_BASE_URL": simulator.url}
+    with makes_services(home, **address) as services:
+        yield services
 
 
 @pytest.fixture

@@ -9,22 +9,17 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from consoles import PASSWORD, Browser, asked, raw, served, status_of
+from consoles import PASSWORD, Browser, asked, raw, served, signed_up, status_of
 
-from tasks.operations.console_users import add_user
 from tasks.services import Services
-from tasks.settings import load_settings
 from worker.console.safety import body_limits
 from worker.console.safety.request_checks import is_loopback
 
 
 @pytest.fixture
 def services(tmp_path: Path) -> Iterator[Services]:
-    settings = {"ONBOARD_HOME": str(tmp_path), "ONBOARD_CONSOLE_URL": "https://review.example.jp"}
-    made = Services(load_settings({**settings, "ONBOARD_CONSOLE_UPLOAD_MEGABYTES": "3"}, folder=tmp_path))
-    add_user(made, "hana", "approver", PASSWORD)
-    yield made
-    made.ledger.close()
+    with signed_up(tmp_path, {"hana": "approver"}, ONBOARD_CONSOLE_UPLOAD_MEGABYTES="3") as services:
+        yield services
 
 
 @pytest.fixture

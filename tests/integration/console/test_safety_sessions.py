@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from consoles import PASSWORD, Browser, asked, raw, served
+from consoles import PASSWORD, Browser, asked, raw, served, signed_up
 from sqlalchemy import select, update
 
 from tasks.errors import SettingsError
@@ -17,7 +17,6 @@ from tasks.ledger.schema import console_sessions
 from tasks.operations import console_users
 from tasks.operations.console_users import add_user, change_user, list_users, remove_user
 from tasks.services import Services
-from tasks.settings import load_settings
 from worker.console.safety.attempts import FREE_OF_NAME, LONGEST_WAIT_SECONDS, MOST_KEYS, Attempts
 from worker.console.safety.password_sign_in import safe_path
 
@@ -26,12 +25,8 @@ COOKIE = "onboard_session"
 
 @pytest.fixture
 def services(tmp_path: Path) -> Iterator[Services]:
-    settings = {"ONBOARD_HOME": str(tmp_path), "ONBOARD_CONSOLE_URL": "https://review.example.jp"}
-    made = Services(load_settings(settings, folder=tmp_path))
-    for name, role in (("hana", "approver"), ("jiro", "viewer")):
-        add_user(made, name, role, PASSWORD)
-    yield made
-    made.ledger.close()
+    with signed_up(tmp_path, {"hana": "approver", "jiro": "viewer"}) as services:
+        yield services
 
 
 @pytest.fixture

@@ -14,14 +14,13 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 import requests
 from consoles import PASSWORD, Browser, asked, raw, served, status_of
-from factories import ROOT, Command, Simulator
+from factories import ROOT, Command, Simulator, makes_services
 from identity_provider import CLIENT, SECRET, IdentityProvider, provided
 from joserfc.jwk import OctKey, RSAKey
 
 from tasks.errors import SettingsError
 from tasks.operations.console_users import add_user
 from tasks.services import Services
-from tasks.settings import load_settings
 from worker.console.people import Person, Role
 from worker.console.safety.composition import require_safe_start
 from worker.console.safety.groups import person_of_groups
@@ -35,15 +34,8 @@ GROUPS = {
 
 @pytest.fixture
 def make(tmp_path: Path) -> Iterator[Callable[..., Services]]:
-    made: list[Services] = []
-
-    def services(**settings: str) -> Services:
-        made.append(Services(load_settings({"ONBOARD_HOME": str(tmp_path), **settings}, folder=tmp_path)))
-        return made[-1]
-
-    yield services
-    for each in made:
-        each.ledger.close()
+    with makes_services(tmp_path) as services:
+        yield services
 
 
 # ------------------------------------------------------------------------------------------------------ behind a proxy
