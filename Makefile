@@ -55,11 +55,11 @@ check: install   ## format, lint, types, import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-tools:           ## what some tests need from Debian: a browser, LibreOffice, pdftoppm, a Japanese font, pgbouncer, groff (root)
-	@command -v chromium >/dev/null && command -v soffice >/dev/null && command -v pdftoppm >/dev/null && [ -x /usr/sbin/pgbouncer ] && command -v groff >/dev/null && fc-list 2>/dev/null | grep -qi cjk || { \
-	  [ "$$(id -u)" = 0 ] || { echo "not root: install chromium libreoffice-calc poppler-utils fonts-noto-cjk pgbouncer groff-base yourself" >&2; exit 1; }; \
+tools:           ## what some tests need from Debian: a browser, LibreOffice, pdftoppm, a Japanese font, pgbouncer, nginx, systemd-analyze, groff (root)
+	@command -v chromium >/dev/null && command -v soffice >/dev/null && command -v pdftoppm >/dev/null && [ -x /usr/sbin/pgbouncer ] && [ -x /usr/sbin/nginx ] && command -v systemd-analyze >/dev/null && command -v groff >/dev/null && fc-list 2>/dev/null | grep -qi cjk || { \
+	  [ "$$(id -u)" = 0 ] || { echo "not root: install chromium libreoffice-calc poppler-utils fonts-noto-cjk pgbouncer nginx-light systemd groff-base yourself" >&2; exit 1; }; \
 	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
-	    chromium libreoffice-calc poppler-utils fontconfig fonts-noto-cjk pgbouncer groff-base >/dev/null; }
+	    chromium libreoffice-calc poppler-utils fontconfig fonts-noto-cjk pgbouncer nginx-light systemd groff-base >/dev/null; }
 
 lock: install    ## bring requirements.lock up to date with pyproject.toml
 	$(BIN)/uv pip compile pyproject.toml --all-extras --group bench --group dev --universal --python-version 3.11 --generate-hashes \

@@ -270,7 +270,9 @@ class SettingFields(BaseSettings):
         "ONBOARD_CONSOLE_APPROVERS", (), "Groups whose members may also approve, resume and decide."
     )
     console_proxies: Names = _field(
-        "ONBOARD_CONSOLE_PROXIES", (), "Addresses or networks of the proxy that signs people in, comma-separated."
+        "ONBOARD_CONSOLE_PROXIES",
+        (),
+        "Addresses or networks of the proxy in front, whose word counts on who somebody is and from where.",
     )
     console_name_header: str = _field(
         "ONBOARD_CONSOLE_NAME_HEADER", "X-Forwarded-User", "The header in which that proxy names somebody."

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
+import re
+import signal
 import socket
 import threading
 from collections.abc import Iterator, Mapping
@@ -13,12 +16,13 @@ from urllib.parse import urlsplit
 
 import requests
 import uvicorn
-from factories import makes_services, wait_until
+from factories import Command, makes_services, wait_until
 
 from tasks.operations.console_users import add_user
 from tasks.services import Services
 from worker.console.command import _config
 
+_numbers = itertools.count(1)
 PASSWORD = "correct horse battery"
 
 
@@ -41,6 +45,25 @@ def served(services: Services, *, socket_file: str | None = None, port: int = 0)
         finally:
             server.should_exit = True
             thread.join()
+
+
+@contextlib.contextmanager
+def running(onboard: Command, *words: str) -> Iterator[str]:
+    """Run `onboard console` as a process; the address that it says."""
+    output = onboard.folder / f"said{next(_numbers)}"
+    with output.open("w") as file:
+        console = onboard.start("console", *words, stdout=file.fileno(), stderr=file.fileno())
+        found = re.compile(r"review pages are at (\S+);")
+        wait_until(
+            lambda: found.search(output.read_text()) or console.poll() is not None, 60, "the start of the console"
+        )
+        said = found.search(output.read_text())
+        assert said, output.read_text()
+        try:
+            yield said[1].rstrip("/")
+        finally:
+            console.send_signal(signal.SIGINT)
+            console.wait(60)
 
 
 @contextlib.contextmanager

@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 
 
-def certificate(folders: pytest.TempPathFactory) -> Path:
-    """A folder with a key and a certificate of its own making for localhost."""
+def certificate(folders: pytest.TempPathFactory, name: str = "localhost") -> Path:
+    """A folder with a key and a certificate of its own making for a name."""
     folder = folders.mktemp("tls")
-    made = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=localhost"]
-    files = ["-addext", "subjectAltName=DNS:localhost", "-keyout", str(folder / "key"), "-out", str(folder / "cert")]
+    made = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", f"/CN={name}"]
+    files = ["-addext", f"subjectAltName=DNS:{name}", "-keyout", str(folder / "key"), "-out", str(folder / "cert")]
     subprocess.run(["openssl", *made, *files], check=True, capture_output=True)
     return folder
 

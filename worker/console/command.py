@@ -17,6 +17,7 @@ from tasks.errors import SettingsError
 from tasks.services import Services
 from worker.console.app import build_app
 from worker.console.safety.composition import is_read_only, require_safe_start
+from worker.console.safety.request_heads import BoundedHeads
 from worker.interrupts import Interrupts
 from worker.screen import Screen
 
@@ -102,6 +103,7 @@ def _listen(options: Options) -> socket.socket:
 def _config(services: Services) -> uvicorn.Config:
     return uvicorn.Config(
         build_app(services),
+        http=BoundedHeads,
         log_config=None,
         access_log=False,
         lifespan="off",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import time
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ import pytest
 from consoles import PASSWORD, Browser, asked, raw, served, signed_up, status_of
 
 from tasks.services import Services
-from worker.console.safety import body_limits
+from worker.console.safety import body_limits, request_heads
 from worker.console.safety.request_checks import is_loopback
 
 
@@ -247,6 +248,58 @@ def test_a_body_that_does_not_come_is_not_waited_for(services: Services, monkeyp
                 except TimeoutError:
                     continue
         assert status_of(answer) == 408
+
+
+@pytest.mark.parametrize("begun", [b"", b"GET / HTT", b"GET / HTTP/1.1\r\nHost: localhost\r\nX-Slow: "])
+def test_a_head_that_does_not_come_is_not_waited_for(
+    services: Services, monkeypatch: pytest.MonkeyPatch, begun: bytes
+) -> None:
+    monkeypatch.setattr(request_heads, "HEAD_SECONDS", 0.5)
+    with served(services) as url:
+        started = time.monotonic()
+        assert raw(url, begun, seconds=20) == b""
+        assert 0.4 < time.monotonic() - started < 10
+        with opened(url) as connection:  # a later request of a connection that has had its answer, byte by byte
+            connection.sendall(b"GET /sign-in HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert connection.recv(65536).startswith(b"HTTP/1.1 200")
+            started = time.monotonic()
+            with contextlib.suppress(OSError):
+                connection.sendall(b"GET /")
+                while time.monotonic() - started < 20:
+                    connection.sendall(b"a")
+                    time.sleep(0.05)
+        assert 0.4 < time.monotonic() - started < 10
+
+
+def test_a_slow_body_is_no_slow_head(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(request_heads, "HEAD_SECONDS", 0.5)
+    with served(services) as url, opened(url) as connection:
+        connection.sendall(form("/sign-in", 9).replace(b"Connection: close\r\n", b""))
+        time.sleep(1)
+        connection.sendall(b"name=nobo")
+        assert connection.recv(65536).startswith(b"HTTP/1.1 403")
+
+
+def test_a_thousand_silent_connections_lock_nobody_out(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(request_heads, "HEAD_SECONDS", 3.0)
+    with served(services) as url, contextlib.ExitStack() as stack:
+        silent = [stack.enter_context(opened(url)) for _ in range(1000)]
+        for connection in silent[::2]:
+            connection.sendall(b"GET / HTTP/1.1\r\n")
+        assert Browser(url).get("/sign-in").status_code == 200
+        ended = 0
+        for connection in silent:
+            connection.settimeout(30)
+            with contextlib.suppress(ConnectionResetError):
+                assert connection.recv(100) == b""
+            ended += 1
+        assert ended == 1000
+        assert Browser(url).get("/sign-in").status_code == 200
+
+
+def opened(url: str) -> socket.socket:
+    parts = urlsplit(url)
+    return socket.create_connection((parts.hostname, parts.port), 30)
 
 
 def test_a_form_of_many_fields_or_files_is_refused(hana: Browser) -> None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import sqlite3
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
-from consoles import PASSWORD, Browser, asked, raw, served, signed_up
+from consoles import PASSWORD, Browser, asked, raw, running, served, signed_up
+from factories import Command, Simulator, makes_services
 from sqlalchemy import select, update
 
 from tasks.errors import SettingsError
@@ -17,7 +20,7 @@ from tasks.ledger.schema import console_sessions
 from tasks.operations import console_users
 from tasks.operations.console_users import add_user, change_user, list_users, remove_user
 from tasks.services import Services
-from worker.console.safety.attempts import FREE_OF_NAME, LONGEST_WAIT_SECONDS, MOST_KEYS, Attempts
+from worker.console.safety.attempts import FORGOTTEN_AFTER_SECONDS, FREE_OF_NAME, LONGEST_WAIT_SECONDS, Attempts
 from worker.console.safety.password_sign_in import safe_path
 
 COOKIE = "onboard_session"
@@ -179,9 +182,29 @@ def test_names_that_nobody_has_are_slowed_down_by_address(url: str) -> None:
     assert answers[-1] == 429
 
 
-def test_waiting_grows_and_ends_and_a_success_ends_it() -> None:
+def test_a_thousand_attempts_at_several_consoles_are_counted_together_and_after_a_start(
+    tmp_path: Path, reset_simulator: Simulator
+) -> None:
+    onboard = Command(tmp_path, reset_simulator)
+    with makes_services(onboard.home) as made:
+        add_user(made(), "hana", "approver", PASSWORD)
+    started, answers = time.monotonic(), []
+    for consoles in (2, 1):
+        with ExitStack() as stack:
+            urls = [stack.enter_context(running(onboard, "--port", "0")) for _ in range(consoles)]
+            with ThreadPoolExecutor(8) as pool:
+                guesses = [(urls[at % consoles], f"guess number {at}") for at in range(500)]
+                answers += list(
+                    pool.map(lambda guess: Browser(guess[0]).sign_in("hana", guess[1]).status_code, guesses)
+                )
+            assert Browser(urls[0]).sign_in("hana").status_code == 429, "the right password waits, too"
+    assert set(answers) == {403, 429}
+    assert answers.count(403) <= FREE_OF_NAME + 3 + (time.monotonic() - started) / 8
+
+
+def test_waiting_grows_and_ends_and_a_success_ends_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
-    attempts = Attempts(lambda: now[0])
+    attempts = Attempts(tmp_path / "attempts", lambda: now[0])
     waits = []
     for _ in range(30):
         while (wait := attempts.seconds_to_wait("hana", "10.0.0.1")) > 0:
@@ -193,9 +216,50 @@ def test_waiting_grows_and_ends_and_a_success_ends_it() -> None:
     assert attempts.seconds_to_wait("hana", "10.0.0.1") == 0
     attempts.succeeded("hana", "10.0.0.1")
     assert attempts.seconds_to_wait("hana", "10.0.0.2") == 0
-    for at in range(2 * MOST_KEYS):
+    monkeypatch.setattr("worker.console.safety.attempts.MOST_KEYS", 50)
+    for at in range(100):
         attempts.seconds_to_wait(f"n{at}", f"a{at}")
-    assert len(attempts._failures) <= MOST_KEYS
+    assert remembered(tmp_path / "attempts") == 50
+    assert b"hana" not in (tmp_path / "attempts").read_bytes(), "somebody may have typed a password there"
+
+
+def remembered(path: Path) -> int:
+    with closing(sqlite3.connect(path)) as file:
+        (count,) = file.execute("select count(*) from failures").fetchone()
+        return int(count)
+
+
+def test_a_clock_that_is_set_locks_nobody_out(tmp_path: Path) -> None:
+    now = [1e9]
+    attempts = Attempts(tmp_path / "attempts", lambda: now[0])
+    while not attempts.seconds_to_wait("hana", "10.0.0.1"):
+        pass
+    now[0] -= 86_400
+    assert 0 < attempts.seconds_to_wait("hana", "10.0.0.1") <= LONGEST_WAIT_SECONDS
+    now[0] += 86_400 + FORGOTTEN_AFTER_SECONDS
+    assert attempts.seconds_to_wait("hana", "10.0.0.1") == 0
+
+
+def test_mistakes_of_many_weeks_do_not_add_up_and_waiting_for_that_gains_no_guess(tmp_path: Path) -> None:
+    now = [0.0]
+    attempts = Attempts(tmp_path / "attempts", lambda: now[0])
+    for day in range(200):  # somebody mistypes each morning, and another one at the same address gets in
+        assert attempts.seconds_to_wait(f"user{day}", "10.0.0.1") == 0
+        assert attempts.seconds_to_wait("hana", "10.0.0.1") == 0
+        attempts.succeeded("hana", "10.0.0.1")
+        now[0] += 86_400
+
+    def guesses(pause_after: int) -> float:
+        """Guesses an hour of somebody who rests after so many, until they are forgotten."""
+        began, count = now[0], 0
+        while now[0] - began < 40 * 3600:
+            while (wait := attempts.seconds_to_wait("hana", f"{now[0]}")) > 0:
+                now[0] += wait
+            count += 1
+            now[0] += FORGOTTEN_AFTER_SECONDS if count % pause_after == 0 else 0
+        return count / 40
+
+    assert max(map(guesses, (4, 8, 12, 16, 10_000))) < 13
 
 
 def test_the_file_of_passwords_is_its_owners_and_holds_digests(services: Services) -> None:

@@ -17,6 +17,7 @@ from consoles import PASSWORD, Browser, asked, raw, served, status_of
 from factories import ROOT, Command, Simulator, makes_services
 from identity_provider import CLIENT, SECRET, IdentityProvider, provided
 from joserfc.jwk import OctKey, RSAKey
+from starlette.requests import HTTPConnection
 
 from tasks.errors import SettingsError
 from tasks.operations.console_users import add_user
@@ -24,6 +25,7 @@ from tasks.services import Services
 from worker.console.people import Person, Role
 from worker.console.safety.composition import require_safe_start
 from worker.console.safety.groups import person_of_groups
+from worker.console.safety.proxy import NamedProxies
 
 GROUPS = {
     "ONBOARD_CONSOLE_VIEWERS": "staff",
@@ -70,6 +72,26 @@ def test_the_proxys_word_counts_through_its_socket_file(behind: Callable[..., Se
         assert status_of(raw(address, asked())) == 401
 
 
+@pytest.mark.parametrize(
+    ("other_end", "said", "address"),
+    [
+        ("127.0.0.1", ["10.9.9.9"], "127.0.0.1"),  # nobody of ours says it
+        ("10.1.0.5", [], "10.1.0.5"),
+        ("10.1.0.5", ["10.9.9.9"], "10.9.9.9"),
+        ("::ffff:10.1.0.5", ["10.9.9.9"], "10.9.9.9"),
+        ("10.1.0.5", ["1.2.3.4, 10.9.9.9"], "10.9.9.9"),  # what stands before it was said by whoever came
+        ("10.1.0.5", ["1.2.3.4", "10.9.9.9, 10.1.0.6"], "10.9.9.9"),  # one proxy of ours behind another
+        ("10.1.0.5", ["", " , "], "10.1.0.5"),
+    ],
+)
+def test_where_somebody_comes_from_is_the_word_of_a_named_proxy(
+    make: Callable[..., Services], other_end: str, said: list[str], address: str
+) -> None:
+    headers = [(b"x-forwarded-for", each.encode()) for each in said]
+    connection = HTTPConnection({"type": "http", "client": (other_end, 1), "headers": headers})
+    assert NamedProxies(make(ONBOARD_CONSOLE_PROXIES="10.1.0.0/16").settings).address(connection) == address
+
+
 def test_a_name_that_is_sent_twice_is_nobodys(behind: Callable[..., Services]) -> None:
     twice = b"X-Forwarded-User: taro\r\nX-Forwarded-User: hana\r\nX-Forwarded-Groups: leads\r\n"
     request = asked().replace(b"Connection", twice + b"Connection", 1)
@@ -99,6 +121,7 @@ def test_a_start_that_would_believe_anybody_is_refused(make: Callable[..., Servi
         {"ONBOARD_CONSOLE_SIGN_IN": "proxy", "ONBOARD_CONSOLE_PROXIES": "proxy.example.jp", **GROUPS},
         {"ONBOARD_CONSOLE_SIGN_IN": "proxy", "ONBOARD_CONSOLE_PROXIES": "10.0.0.1"},
         {"ONBOARD_CONSOLE_SIGN_IN": "oidc", **GROUPS},
+        {"ONBOARD_CONSOLE_PROXIES": "proxy.example.jp"},
     ):
         with pytest.raises(SettingsError):
             require_safe_start(make(**settings), "127.0.0.1")

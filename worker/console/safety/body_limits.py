@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from http import HTTPStatus
 
 from starlette.datastructures import Headers
@@ -15,6 +16,47 @@ FORM_BYTES = 1 << 20
 FORM_SECONDS, FILE_SECONDS = 30.0, 1200.0
 #: Files that are sent at the same time: each lies on the disk until it is checked.
 FILES_AT_ONCE = 4
+#: What is read of a body that nobody wants any more: no more than this, for no longer, and not after such a pause.
+_UNWANTED_BYTES, _UNWANTED_SECONDS, _PAUSE_SECONDS = 16 << 20, 10.0, 1.0
+
+
+class AnsweredAtTheEnd:
+    """Read the rest of a body, if it is not long, before its request is answered.
+
+    Whoever still sends when the connection ends sees no answer: a browser says that the connection was reset, nginx
+    that the gateway is bad.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Go on, and answer when the body has come to its end."""
+        ended = scope["type"] != "http" or scope["method"] in ("GET", "HEAD")
+
+        async def receive_on() -> Message:
+            nonlocal ended
+            message = await receive()
+            ended = not message.get("more_body", False)
+            return message
+
+        async def send_at_the_end(message: Message) -> None:
+            if message["type"] == "http.response.start" and not ended:
+                await _discard(receive_on)
+            await send(message)
+
+        await self._app(scope, receive_on, send_at_the_end)
+
+
+async def _discard(receive: Receive) -> None:
+    left = _UNWANTED_BYTES
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_UNWANTED_SECONDS):
+            while left > 0:
+                message = await asyncio.wait_for(receive(), _PAUSE_SECONDS)
+                left -= len(message.get("body", b""))
+                if not message.get("more_body", False):
+                    return
 
 
 class BoundedBodies:

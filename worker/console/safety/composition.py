@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Iterable
 from importlib.util import find_spec
 from urllib.parse import urlsplit
 
@@ -14,11 +15,11 @@ from tasks.operations.console_users import list_users
 from tasks.services import Services
 from worker.console.safety import password_sign_in, signing_out
 from worker.console.safety.answer_headers import SafeAnswers
-from worker.console.safety.attempts import Attempts
-from worker.console.safety.body_limits import BoundedBodies
+from worker.console.safety.attempts import FILE_NAME, Attempts
+from worker.console.safety.body_limits import AnsweredAtTheEnd, BoundedBodies
 from worker.console.safety.caught_failures import CaughtFailures
 from worker.console.safety.known_people import Identify, KnownPeople, by_session, everybody_looks
-from worker.console.safety.proxy import ProxyWord, networks_of
+from worker.console.safety.proxy import NamedProxies, ProxyWord, networks_of
 from worker.console.safety.request_checks import CheckedRequests
 
 
@@ -35,7 +36,8 @@ def routes_of(services: Services) -> list[Route]:
 
         return [*oidc.routes(services), *signing_out.ROUTES]
     if settings.console_sign_in == "password" and not is_read_only(services):
-        return [*password_sign_in.routes(Attempts()), *signing_out.ROUTES]
+        attempts = Attempts(settings.home / FILE_NAME)
+        return [*password_sign_in.routes(attempts, NamedProxies(settings)), *signing_out.ROUTES]
     return []
 
 
@@ -51,6 +53,7 @@ def middleware_of(services: Services, identify: Identify | None = None) -> list[
     else:
         people = Middleware(KnownPeople, by_session(services), has_sign_in=True)
     return [
+        Middleware(AnsweredAtTheEnd),
         Middleware(SafeAnswers),
         Middleware(CaughtFailures),
         Middleware(CheckedRequests, _hosts(settings.console_url)),
@@ -66,6 +69,7 @@ def _hosts(url: str) -> list[str]:
 def require_safe_start(services: Services, host: str) -> None:
     """Raise SettingsError if the console would let in whoever reaches it, or believe whoever claims a name."""
     settings = services.settings
+    _require_networks(settings.console_proxies)
     if settings.console_sign_in == "proxy":
         _require_proxy(services)
     elif settings.console_sign_in == "oidc":
@@ -85,13 +89,16 @@ def _require_proxy(services: Services) -> None:
             "ONBOARD_CONSOLE_SIGN_IN is proxy: name its addresses in ONBOARD_CONSOLE_PROXIES, or a socket file in"
             " ONBOARD_CONSOLE_SOCKET, or anybody could send its headers"
         )
+    _require_groups(services)
+
+
+def _require_networks(addresses: Iterable[str]) -> None:
     try:
-        networks_of(settings.console_proxies)
+        networks_of(addresses)
     except ValueError:
         raise SettingsError(
             "ONBOARD_CONSOLE_PROXIES must be addresses or networks such as 10.0.0.5 or 10.0.1.0/24"
         ) from None
-    _require_groups(services)
 
 
 def _require_oidc(services: Services) -> None:

@@ -20,17 +20,18 @@ from tasks.operations.sign_in import sign_in
 from worker.console.page_texts import page, services_of, texts_of
 from worker.console.safety.attempts import Attempts
 from worker.console.safety.known_people import SIGN_IN
+from worker.console.safety.proxy import NamedProxies
 from worker.console.safety.session_cookie import give_cookie
 
 log = structlog.get_logger("onboard")
 
 
-def routes(attempts: Attempts) -> list[Route]:
-    """Return the addresses of the sign-in; `attempts` counts who failed."""
+def routes(attempts: Attempts, proxies: NamedProxies) -> list[Route]:
+    """Return the addresses of the sign-in; `attempts` counts who failed, `proxies` say from where."""
 
     async def take(request: Request) -> Response:
         async with request.form(max_files=0, max_fields=3) as form:
-            return await run_in_threadpool(_take, request, form, attempts)
+            return await run_in_threadpool(_take, request, form, attempts, proxies.address(request))
 
     return [Route(SIGN_IN, take, methods=["POST"]), Route(SIGN_IN, show)]
 
@@ -40,9 +41,8 @@ def show(request: Request) -> Response:
     return page(request, "sign_in.html.j2", next=safe_path(request.query_params.get("next")), sentence="", oidc=False)
 
 
-def _take(request: Request, form: FormData, attempts: Attempts) -> Response:
+def _take(request: Request, form: FormData, attempts: Attempts, address: str) -> Response:
     name, password = str(form.get("name", ""))[:LONGEST_NAME], str(form.get("password", ""))
-    address = request.client.host if request.client else ""
     key, services = person_key(name), services_of(request)
     wait = attempts.seconds_to_wait(key, address)
     if wait > 0:

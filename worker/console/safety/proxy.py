@@ -1,4 +1,4 @@
-"""The name and the groups that a proxy in front names: believed from its address, or through its socket, only."""
+"""What a proxy in front says, of people and of addresses: believed from its address, or through its socket, only."""
 
 from __future__ import annotations
 
@@ -19,35 +19,52 @@ def networks_of(addresses: Iterable[str]) -> Networks:
     return tuple(ipaddress.ip_network(address) for address in addresses)
 
 
+class NamedProxies:
+    """The proxies that the settings name: by their addresses, or by the socket file."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._has_socket = bool(settings.console_socket)
+        self._networks = networks_of(settings.console_proxies)
+
+    def have_sent(self, connection: HTTPConnection) -> bool:
+        """Return whether the other end of the socket is one of them; no header is asked."""
+        client = connection.client
+        return self._is_named(client.host) if client and client.host else self._has_socket
+
+    def address(self, connection: HTTPConnection) -> str:
+        """Return from where a request came, as far as those say who are believed."""
+        other_end = connection.client.host if connection.client else ""
+        if not self.have_sent(connection):
+            return other_end
+        hops = ",".join(connection.headers.getlist("x-forwarded-for")).split(",")
+        return next((hop for each in reversed(hops) if (hop := each.strip()) and not self._is_named(hop)), other_end)
+
+    def _is_named(self, host: str) -> bool:
+        try:
+            address = ipaddress.ip_address(host)
+        except ValueError:
+            return False
+        mapped = getattr(address, "ipv4_mapped", None)
+        return any((mapped or address) in network for network in self._networks)
+
+
 class ProxyWord:
     """Who a proxy says that somebody is."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._networks = networks_of(settings.console_proxies)
+        self._proxies = NamedProxies(settings)
 
     async def person(self, connection: HTTPConnection) -> Person | None:
         """Return who asks; None if nobody who is believed says so, or in two ways."""
         settings = self._settings
-        if not self._is_proxy(connection):
+        if not self._proxies.have_sent(connection):
             return None
         names = connection.headers.getlist(settings.console_name_header)
         groups = connection.headers.getlist(settings.console_groups_header)
         if len(names) != 1 or len(groups) > 1:
             return None
         return person_of_groups(settings, _decoded(names[0]), "".join(map(_decoded, groups)).split(","))
-
-    def _is_proxy(self, connection: HTTPConnection) -> bool:
-        """Return whether the other end of the socket is the proxy; no header is asked."""
-        client = connection.client
-        if client is None or not client.host:
-            return bool(self._settings.console_socket)
-        try:
-            address = ipaddress.ip_address(client.host)
-        except ValueError:
-            return False
-        mapped = getattr(address, "ipv4_mapped", None)
-        return any((mapped or address) in network for network in self._networks)
 
 
 def _decoded(header: str) -> str:
