@@ -47,9 +47,10 @@ class Served:
         self._server.should_exit = True
         self._thread.join(30)
 
-    def get(self, path: str, lang: str = "en", **more: Any) -> requests.Response:
-        """Ask for a page."""
-        return requests.get(f"{self.url}{path}", headers={"Accept-Language": lang}, timeout=60, **more)
+    def get(self, path: str, lang: str = "en", *, refreshed: bool = False, **more: Any) -> requests.Response:
+        """Ask for a page, or as a page does that refreshes itself."""
+        headers = {"Accept-Language": lang, **({"HX-Request": "true"} if refreshed else {})}
+        return requests.get(f"{self.url}{path}", headers=headers, timeout=60, **more)
 
     def post(self, path: str, lang: str = "en", **form: Any) -> requests.Response:
         """Send a form, and follow to the page after it."""

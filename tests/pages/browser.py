@@ -85,10 +85,12 @@ class Browser:
                 return result
             self.events.append(answer)
 
-    def wait_for(self, method: str) -> None:
-        """Wait until an event was seen."""
-        while not any(event.get("method") == method for event in self.events):
+    def wait_for(self, method: str) -> dict[str, Any]:
+        """Wait until an event was seen; return what it says."""
+        while not (seen := [event for event in self.events if event.get("method") == method]):
             self.events.append(self._next())
+        said: dict[str, Any] = seen[-1]["params"]
+        return said
 
     def _next(self) -> dict[str, Any]:
         ends = time.monotonic() + _PATIENCE_SECONDS
@@ -102,6 +104,18 @@ class Browser:
         return found
 
     @contextmanager
+    def of_somebody_else(self, downloads: Path) -> Iterator[str]:
+        """A browser within the browser, with cookies of its own, which puts what it downloads into a folder."""
+        context: str = self.call("Target.createBrowserContext")["browserContextId"]
+        self.call(
+            "Browser.setDownloadBehavior", behavior="allow", browserContextId=context, downloadPath=str(downloads)
+        )
+        try:
+            yield context
+        finally:
+            self.call("Target.disposeBrowserContext", browserContextId=context)
+
+    @contextmanager
     def page(
         self,
         path: Path | str,
@@ -112,9 +126,11 @@ class Browser:
         media: str = "screen",
         lang: str = "",
         scripts: bool = True,
+        context: str = "",
     ) -> Iterator[Page]:
-        """Open a file, or an address, as a person would see it who reads `lang` first."""
-        target = self.call("Target.createTarget", url="about:blank")["targetId"]
+        """Open a file, or an address, as a person would see it who reads `lang` first; `context` is their browser."""
+        whose = {"browserContextId": context} if context else {}
+        target = self.call("Target.createTarget", url="about:blank", **whose)["targetId"]
         session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         page = Page(self, session)
         for domain in ("Page", "Network", "Log", "Runtime", "Audits"):
@@ -122,6 +138,7 @@ class Browser:
         page.call(
             "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600
         )
+        page.call("Emulation.setFocusEmulationEnabled", enabled=True)  # as if its window were in front
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         page.call("Emulation.setEmulatedMedia", media=media, features=[scheme])
         if lang:
@@ -150,6 +167,12 @@ class Page:
         """Go to an address, and wait until it is there."""
         self._browser.events.clear()
         self.call("Page.navigate", url=address)
+        self._browser.wait_for("Page.loadEventFired")
+
+    def follow(self) -> None:
+        """Press Enter on what has the focus, and wait for the page to which that leads."""
+        self._browser.events.clear()
+        self.press("Enter")
         self._browser.wait_for("Page.loadEventFired")
 
     def leave_by(self, expression: str) -> None:
@@ -181,13 +204,20 @@ class Page:
         """Type into what has the focus."""
         self.call("Input.insertText", text=text)
 
-    def tab_to(self, selector: str) -> None:
-        """Press Tab until something has the focus."""
-        for _ in range(120):
-            self.press("Tab")
+    def tab_to(self, selector: str, most: int = 120) -> None:
+        """Press Tab, at most so many times, until something has the focus; not once if it has it."""
+        for _ in range(most + 1):
             if self.value(f"document.activeElement.matches({json.dumps(selector)})"):
                 return
-        raise AssertionError(f"no Tab leads to {selector}")
+            self.press("Tab")
+        raise AssertionError(f"no {most} Tabs lead to {selector}")
+
+    def choose_file(self, path: Path) -> None:
+        """Press the key that opens the dialog for a file, on the field that has the focus, and choose one."""
+        self.call("Page.setInterceptFileChooserDialog", enabled=True)
+        self.press("Enter")
+        field = self._browser.wait_for("Page.fileChooserOpened")["backendNodeId"]
+        self.call("DOM.setFileInputFiles", files=[str(path)], backendNodeId=field)
 
     @property
     def requests(self) -> list[str]:
@@ -199,7 +229,8 @@ class Page:
     def complaints(self) -> list[dict[str, Any]]:
         """Errors, warnings, policy violations, whatever the browser has to say."""
         said = {"Runtime.exceptionThrown", "Runtime.consoleAPICalled", "Log.entryAdded", "Audits.issueAdded"}
-        return [event for event in self._browser.events if event.get("method") in said]
+        events = [event for event in self._browser.events if event.get("method") in said]
+        return [event for event in events if event["params"].get("entry", {}).get("level") != "info"]
 
     def picture(self, target: Path) -> None:
         """Keep a picture of the whole page."""

@@ -130,6 +130,19 @@ def test_what_moves_is_refreshed_and_keeps_the_focus(browser: Browser, installat
             served.post("/batches/2/resume")
 
 
+def test_a_focus_that_a_refreshment_takes_away_goes_to_the_content(
+    browser: Browser, installation: Reported, served: Served
+) -> None:
+    with browser.page(f"{served.url}/batches/2") as page:
+        page.value("document.querySelector('form[action$=pause] button').focus()")
+        pause(installation.ours, 2, who="taro@desk")
+        try:
+            wait_until(lambda: "paused by taro@desk" in said(page), 30, "the news")
+            assert page.value("document.activeElement.matches('main, #live button')")
+        finally:
+            served.post("/batches/2/resume")
+
+
 def test_a_batch_is_paused_by_keyboard_and_without_scripts(
     browser: Browser, installation: Reported, served: Served
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable
 
@@ -115,6 +116,14 @@ def test_several_rows_are_decided_at_once(reported: Reported, console: Console, 
     history = reported.ledger.history.lines(night, 5)
     assert history[-1]["what"] == "resolved: given_up, because: the customers have left"
     assert history[-1]["who"] == OPERATOR.name
+
+
+def test_all_rows_of_a_page_are_decided_by_one_mark(reported: Reported, console: Console, night: int) -> None:
+    served, rows = console(OPERATOR), unclear_of(reported, night)
+    (mark,) = re.findall(r'name="row" value="([^"]*,[^"]*)"', served.get("/decide").text)
+    assert mark.split(",") == rows
+    assert "6 rows are decided." in served.post("/decide", row=[rows[0], mark], decision="give-up").text
+    assert unclear_of(reported, night) == []
 
 
 def test_absent_needs_a_reason_and_an_approver(reported: Reported, console: Console, night: int) -> None:

@@ -38,11 +38,13 @@ def test_a_file_is_checked_seen_and_sent_as_a_canary(reported: Reported, console
     assert reported.ledger.batches.newest() == []
     path = page.url.removeprefix(served.url)
     answer = served.post(f"{path}/send", how="canary", canary="7")
-    wait_until(lambda: served.get(path).url.endswith("/batches/1"), 60, "the batch")
+    wait_until(lambda: served.get(path).url.partition("?")[0].endswith("/batches/1"), 60, "the batch")
     assert answer.status_code == 200
     batch = reported.ledger.batches.get(1)
     assert (batch.name, batch.brought_by, batch.records, batch.canary > 0) == ("customers.csv", "console", 40, True)
     assert served.post(f"{path}/send", how="all").status_code == 409
+    refreshed = served.get(path, refreshed=True)
+    assert refreshed.headers["HX-Redirect"] == "/batches/1?said=accepted", "a part of another page is not put into it"
     assert len(reported.ledger.batches.newest()) == 1
 
 

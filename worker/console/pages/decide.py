@@ -131,22 +131,28 @@ def _one(request: Request, key: Key) -> Response:
 def decide(request: Request, form: FormData) -> Response:
     """Take one decision about every marked row; each row is decided, or left as it is, by itself."""
     decision, reason = str(form.get("decision", "")), str(form.get("reason", "")).strip()[:500]
-    keys = [key for each in form.getlist("row") if (key := Key.read(str(each))).line]
+    keys = _keys(form)
     if problem := _problem(keys, decision, reason):
         return _sorry(request, texts_of(request)(problem))
     if decision == ABSENT:
         require(request, Role.APPROVER)
     refused = [
         refusal
-        for key in dict.fromkeys(keys)
+        for key in keys
         if (refusal := _decide(request, key, decision, reason, str(form.get(f"source-{key}", "")).strip()))
     ]
-    decided = len(dict.fromkeys(keys)) - len(refused)
+    decided = len(keys) - len(refused)
     kept_of(request).forget()
     if refused:
         return page(request, "decided.html.j2", status=HTTPStatus.CONFLICT, refused=refused, decided=decided)
     batch = whole_number(str(form.get("batch", "")))
     return back_to(request, "/decide", "decided", count=decided, **({"batch": batch} if batch else {}))
+
+
+def _keys(form: FormData) -> list[Key]:
+    """Return the rows that are marked, each once: one by one, or all of a page."""
+    marked = ",".join(map(str, form.getlist("row"))).split(",")
+    return list(dict.fromkeys(key for each in marked if (key := Key.read(each)).line))
 
 
 def _problem(keys: Sequence[Key], decision: str, reason: str) -> str:

@@ -109,7 +109,7 @@ def one(request: Request) -> Response:
 
 def _one(request: Request, found: Upload) -> Response:
     if found.batch_id is not None:
-        return RedirectResponse(f"/batches/{found.batch_id}", HTTPStatus.SEE_OTHER)
+        return _to_batch(request, f"/batches/{found.batch_id}?said=accepted")
     texts = texts_of(request)
     waits = (found.check is None and not found.is_checked_by_nobody) or found.is_being_accepted
     return page(
@@ -123,6 +123,13 @@ def _one(request: Request, found: Upload) -> Response:
         canary=services_of(request).settings.canary,
         **(_checked(request, found.check) if found.check and found.check.checked else {"checked": None}),
     )
+
+
+def _to_batch(request: Request, path: str) -> Response:
+    """Lead to the batch; a refreshment in a page would otherwise put that page's content into this one."""
+    if "HX-Request" in request.headers:
+        return Response(headers={"HX-Redirect": path})
+    return RedirectResponse(path, HTTPStatus.SEE_OTHER)
 
 
 def _problem(found: Upload, texts: Texts) -> tuple[str, str] | None:
