@@ -10,12 +10,14 @@ import signal
 import subprocess
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 _PATIENCE_SECONDS = 60.0
+_AXE = (Path(__file__).parent / "axe" / "axe-4.14.1.min.js").read_text("utf-8")
+_RULES = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice")
 _FLAGS = (
     "--headless=new",
     "--remote-debugging-pipe",
@@ -135,12 +137,8 @@ class Browser:
         page = Page(self, session)
         for domain in ("Page", "Network", "Log", "Runtime", "Audits"):
             page.call(f"{domain}.enable")
-        page.call(
-            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600
-        )
+        page.look(width=width, height=height, dark=dark, media=media)
         page.call("Emulation.setFocusEmulationEnabled", enabled=True)  # as if its window were in front
-        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
-        page.call("Emulation.setEmulatedMedia", media=media, features=[scheme])
         if lang:
             page.call("Network.setExtraHTTPHeaders", headers={"Accept-Language": lang})
         if not scripts:
@@ -162,6 +160,14 @@ class Page:
     def call(self, method: str, **parameters: Any) -> dict[str, Any]:
         """Call a method of the debugging protocol on this page."""
         return self._browser.call(method, self._session, **parameters)
+
+    def look(self, *, width: int = 1280, height: int = 900, dark: bool = False, media: str = "screen") -> None:
+        """Show it in a window of this size, by day or by night, also when it is open already."""
+        self.call(
+            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600
+        )
+        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+        self.call("Emulation.setEmulatedMedia", media=media, features=[scheme])
 
     def open(self, address: str) -> None:
         """Go to an address, and wait until it is there."""
@@ -192,6 +198,14 @@ class Page:
         found = self.call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
         assert "exceptionDetails" not in found, found
         return found["result"].get("value")
+
+    def faults(self, rules: Sequence[str] = _RULES) -> list[str]:
+        """What axe finds, one line each."""
+        if not self.value("'axe' in window"):
+            self.value(_AXE)
+        chosen = json.dumps({"runOnly": rules})
+        found: list[dict[str, Any]] = self.promised(f"axe.run(document, {chosen}).then(found => found.violations)")
+        return [f"{one['id']}: {node['target']} {node['failureSummary']}" for one in found for node in one["nodes"]]
 
     def press(self, key: str) -> None:
         """Press a key once."""
