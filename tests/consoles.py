@@ -14,16 +14,29 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import argon2
+import pytest
 import requests
 import uvicorn
 from factories import Command, makes_services, wait_until
 
+from tasks.operations import console_users
 from tasks.operations.console_users import add_user
 from tasks.services import Services
 from worker.console.command import _config
 
 _numbers = itertools.count(1)
 PASSWORD = "correct horse battery"
+
+
+@contextlib.contextmanager
+def cheap_digests() -> Iterator[None]:
+    """Let digests of passwords cost next to nothing, in this process: each takes a quarter of a second otherwise."""
+    hasher = argon2.PasswordHasher.from_parameters(argon2.profiles.CHEAPEST)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(console_users, "_hasher", lambda: hasher)
+        console_users._nobodys_digest.cache_clear()
+        yield
 
 
 @contextlib.contextmanager

@@ -9,6 +9,7 @@ The result is a pickle of our own, in a folder for its owner only.
 
 from __future__ import annotations
 
+import contextlib
 import pickle
 import subprocess
 import sys
@@ -47,7 +48,7 @@ def start(file: Path, result: Path, settings: Settings) -> int:
         command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, process_group=0
     )
     assert child.stdin
-    with child.stdin as task:
+    with contextlib.suppress(BrokenPipeError), child.stdin as task:  # it has ended: whoever looks finds no result
         pickle.dump((file, result, settings), task)
     threading.Thread(target=child.wait, name="upload check", daemon=True).start()
     return child.pid

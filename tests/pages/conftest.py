@@ -11,11 +11,18 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 from browser import Browser
+from consoles import cheap_digests
 from factories import program
 from office import Office
 from reported import Reported
 
 from tasks.ledger import Ledger
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _cheap_digests() -> Iterator[None]:
+    with cheap_digests():
+        yield
 
 
 @pytest.fixture

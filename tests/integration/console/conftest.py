@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from console_served import APPROVER, Served, a_night
+from consoles import cheap_digests
 from factories import KEY, Simulator
 from reported import Reported
 
@@ -15,6 +16,12 @@ from tasks.ledger import Ledger
 from worker.console.people import Person
 
 Console = Callable[..., Served]
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _cheap_digests() -> Iterator[None]:
+    with cheap_digests():
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -20,6 +20,7 @@ from joserfc.jwk import OctKey, RSAKey
 from starlette.requests import HTTPConnection
 
 from tasks.errors import SettingsError
+from tasks.operations import console_users
 from tasks.operations.console_users import add_user
 from tasks.services import Services
 from worker.console.people import Person, Role
@@ -290,6 +291,8 @@ def test_users_are_made_listed_changed_and_removed_by_commands(tmp_path: Path, r
     made = typed("add-user", "hana", "--role", "approver", password=PASSWORD)
     assert made.returncode == 0, made.stderr
     assert PASSWORD not in made.stdout + made.stderr
+    kept = (onboard.home / console_users.FILE_NAME).read_text()
+    assert "$argon2id$v=19$m=65536,t=3,p=4$" in kept, "what RFC 9106 recommends where memory is short"
     assert onboard.json("console", "list-users")["users"] == [{"name": "hana", "role": "approver"}]
     assert onboard.json("console", "set-role", "hana", "viewer")["exit"] == 0
     assert onboard.json("console", "list-users")["users"] == [{"name": "hana", "role": "viewer"}]
