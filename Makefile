@@ -30,10 +30,10 @@ secrets:         ## secrets/ for docker compose: a password for the ledger, a ke
 	{ [ -e notify_urls ] || : >notify_urls; }
 
 test: install    ## every test but most disasters, with a real Valkey and a real PostgreSQL
-	$(BIN)/python -m pytest --numprocesses 4 --dist worksteal $(PYTEST_ARGS)
+	$(BIN)/python -m pytest --numprocesses 6 --dist worksteal $(PYTEST_ARGS)
 
 resilience: install ## every disaster, and searches at full length; notes which program passed
-	$(BIN)/python -m pytest --resilience --numprocesses 4 --dist worksteal $(PYTEST_ARGS)
+	$(BIN)/python -m pytest --resilience --numprocesses 6 --dist worksteal $(PYTEST_ARGS)
 	$(BIN)/python tests/resilience_due.py --passed
 
 mutants: install    ## break what the guarantees rest on, place by place: do the tests notice?

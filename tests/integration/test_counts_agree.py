@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import factories
 import pytest
-from factories import Simulator, examples
+from factories import Simulator
 from hinted import Installation
 from mornings import Mornings, facts_of
 from prometheus_client.parser import text_string_to_metric_families
@@ -46,7 +47,7 @@ def new(tmp_path: Path, shared_simulator: Simulator, redis: str) -> Iterator[Cal
     place.close()
 
 
-@pytest.mark.parametrize("seed", range(examples(40)))
+@pytest.mark.parametrize("seed", range(40 if factories.searches_at_full_length else 2))
 @pytest.mark.resilience
 @pytest.mark.representative(every_case=True)
 def test_after_every_step_all_counts_are_the_same_and_true(new: Callable[[], Installation], seed: int) -> None:

@@ -348,7 +348,7 @@ def test_no_interleaving_doubles_or_loses_a_row(
         run_state_machine_as_test(
             machine,
             settings=settings(
-                max_examples=int(wanted) if wanted else examples(INTERLEAVINGS[kind]),
+                max_examples=int(wanted) if wanted else examples(INTERLEAVINGS[kind], least=3),
                 stateful_step_count=STEPS,
                 derandomize=not wanted,
                 database=None,

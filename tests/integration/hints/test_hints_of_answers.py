@@ -14,6 +14,8 @@ from tasks.models import BatchState, RowState
 
 
 @pytest.mark.parametrize("way", ["failures", "retry"])
+@pytest.mark.resilience
+@pytest.mark.representative
 def test_what_elepay_refused_is_created_once_it_was_put_right(new: Callable[..., Installation], way: str) -> None:
     place = new(ONBOARD_GUARD_ANSWERS=0)
     customers = [f"cus_{at}" for at in range(700)]

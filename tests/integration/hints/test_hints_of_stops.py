@@ -92,7 +92,9 @@ def stopped(place: Installation, stop: str, left: dict[str, Left], *, undecided:
     return batch.id
 
 
-@pytest.mark.parametrize("undecided", [False, True], ids=["looked up", "undecided"])
+@pytest.mark.parametrize(
+    "undecided", [False, pytest.param(True, marks=pytest.mark.resilience)], ids=["looked up", "undecided"]
+)
 @pytest.mark.parametrize("stop", STOPS)
 def test_a_batch_that_stands_still_says_what_lets_each_of_its_rows_end(
     new: Callable[..., Installation], stop: str, undecided: bool
