@@ -34,6 +34,7 @@ resolution       what people decide about rows
 follow_up        what became of created sources
 work_matching    which open rows the rows of a new batch take up
 open_work        rows that need a person, over all batches
+open_causes      the same by cause: how many rows, and the first of them
 finder           rows by customer, source or reference
 listing          batches and rows page by page, for people who look through them
 audit_rows       what an audit compares with elepay
@@ -58,6 +59,7 @@ from tasks.ledger.leases import MarkResult
 from tasks.ledger.ledger import Ledger
 from tasks.ledger.lifecycle import Approval
 from tasks.ledger.listing import BatchFilter, ListedRow, RowFilter
+from tasks.ledger.open_causes import OpenExample
 from tasks.ledger.open_work import OpenCounts, OpenRow
 from tasks.ledger.outbox import ClaimedDelivery
 from tasks.ledger.queries import LookUpsToCome, Overview, RowTimes
@@ -87,6 +89,7 @@ __all__ = [
     "LookUpsToCome",
     "MarkResult",
     "OpenCounts",
+    "OpenExample",
     "OpenRow",
     "Overview",
     "RowFilter",

@@ -11,7 +11,7 @@ from sqlalchemy import (
     select,
 )
 
-from tasks.ledger.schema import batches, rows
+from tasks.ledger.schema import batches, carried_over, dismissals, rows
 from tasks.models import (
     BatchState,
     RowState,
@@ -19,6 +19,14 @@ from tasks.models import (
 
 #: The generation that a row's source carries.
 GENERATION = func.coalesce(rows.c.source_generation, rows.c.generation)
+
+#: Rows as the index of states has them, which knows only where they are and in which state.
+indexed = rows.alias("indexed")
+#: The same rows with all that is known of them, found by that index: SQLite would look at every row of a batch. The
+#: sums keep it from beginning with `rows`.
+FOUND_BY_STATE = rows.join(
+    indexed, and_(rows.c.batch_id == indexed.c.batch_id + 0, rows.c.record == indexed.c.record + 0)
+)
 
 #: Not leased and still to be sent or looked up.
 TO_DO = and_(
@@ -63,3 +71,44 @@ def some_not_settled(batch_id: int) -> ColumnElement[bool]:
         exists(select(rows.c.record).where(of_batch, _OPEN)),
         exists().where(of_batch, rows.c.record.in_(unclear), _LOOKED_UP),
     )
+
+
+#: What a person must settle: corrected, retried, decided, or set aside.
+_CANCELLED = (
+    exists().where(batches.c.id == rows.c.batch_id, batches.c.state == BatchState.CANCELLED).correlate_except(batches)
+)
+NEEDS_PERSON = or_(
+    rows.c.state.in_([RowState.INVALID, RowState.REFUSED]),
+    UNDECIDED,
+    and_(rows.c.state == RowState.WAITING, _CANCELLED),
+)
+#: Of these another row can take the work up. An unclear row is decided itself.
+CAN_BE_CARRIED = or_(
+    rows.c.state.in_([RowState.INVALID, RowState.REFUSED]), and_(rows.c.state == RowState.WAITING, _CANCELLED)
+)
+
+
+def need_a_person(batch_id: int, state: str) -> ColumnElement[bool]:
+    """Return the condition of the rows of a batch in a state that need a person.
+
+    It looks at waiting rows only where they need one: a running batch may have a million.
+    """
+    return and_(rows.c.batch_id == batch_id, rows.c.state.in_(states_that_need_a_person(state)), NEEDS_PERSON)
+
+
+def found_that_need_a_person(batch_id: int, state: str) -> ColumnElement[bool]:
+    """Return the same of `FOUND_BY_STATE`, for whoever wants all of them in no order."""
+    in_state = indexed.c.state.in_(states_that_need_a_person(state))
+    return and_(indexed.c.batch_id == batch_id, in_state, NEEDS_PERSON)
+
+
+def states_that_need_a_person(state: str) -> list[RowState]:
+    """Return in which states rows of a batch that is in a state may need a person."""
+    found = [RowState.INVALID, RowState.REFUSED, RowState.UNCLEAR]
+    return [*found, RowState.WAITING] if state == BatchState.CANCELLED else found
+
+
+IS_CARRIED = exists().where(carried_over.c.batch_id == rows.c.batch_id, carried_over.c.record == rows.c.record)
+IS_DISMISSED = exists().where(dismissals.c.batch_id == rows.c.batch_id, dismissals.c.record == rows.c.record)
+#: Nobody has taken it up, nor set it aside.
+IS_OPEN = and_(~IS_CARRIED, ~IS_DISMISSED, rows.c.code.is_distinct_from(GIVEN_UP))

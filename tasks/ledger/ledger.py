@@ -26,6 +26,7 @@ from tasks.ledger.leases import Leases
 from tasks.ledger.lifecycle import Lifecycle
 from tasks.ledger.listing import Listing
 from tasks.ledger.memory import Seen, name_ledger
+from tasks.ledger.open_causes import OpenCauses
 from tasks.ledger.open_work import OpenWork
 from tasks.ledger.outbox import Outbox
 from tasks.ledger.outcome_writes import OutcomeWrites
@@ -61,6 +62,7 @@ class Ledger:
         self.held_sources = HeldSources(scope, self.dispatch)
         self.batches = Batches(scope, self.outbox)
         self.open_work = OpenWork(scope, self.history)
+        self.open_causes = OpenCauses(scope)
         self.work_matching = WorkMatching(scope)
         self.lifecycle = Lifecycle(
             scope, self.dispatch, self.held_sources, self.sampling, self.history, self.outbox, self.open_work

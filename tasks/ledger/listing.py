@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import orjson
-from sqlalchemy import ColumnElement, Select, and_, func, literal, not_, or_, select
+from sqlalchemy import ColumnElement, Connection, Select, and_, func, literal, not_, or_, select
 
 from tasks.ledger.batches import Batches
-from tasks.ledger.open_work import IS_CARRIED, IS_DISMISSED, need_a_person
+from tasks.ledger.conditions import (
+    FOUND_BY_STATE,
+    IS_CARRIED,
+    IS_DISMISSED,
+    NEEDS_PERSON,
+    indexed,
+    states_that_need_a_person,
+)
 from tasks.ledger.queries import REPORTED, report_row_of
 from tasks.ledger.schema import batches, rows
 from tasks.ledger.scope import LedgerPart
@@ -70,6 +78,11 @@ class Listing(LedgerPart):
             conditions.append(batches.c.id < before)
         return self.batches.matching(and_(True, *conditions), limit)
 
+    def unfinished(self, limit: int) -> list[Batch]:
+        """Return batches that have not come to their end, newest first."""
+        states = (BatchState.READING, BatchState.RUNNING, BatchState.PAUSED, BatchState.HALTED)
+        return self.batches.matching(batches.c.state.in_(states), limit)
+
     def _state_of(self, state: BatchState | None) -> list[ColumnElement[bool]]:
         """Return the condition of a state; one that runs, and whose command is gone, is interrupted."""
         gone = and_(batches.c.runner.is_not(None), not_(self.scope.is_worked_on))
@@ -88,25 +101,26 @@ class Listing(LedgerPart):
 
     def rows_page(self, batch_id: int, wanted: RowFilter, *, after: int, limit: int) -> list[ListedRow]:
         """Return rows of a batch behind a record, in the order of records."""
-        query: Select[Any] = (
-            select(func.coalesce(rows.c.customer_id, ""), *REPORTED)
-            .where(rows.c.batch_id == batch_id, rows.c.record > after, *self._of_row(wanted))
-            .order_by(rows.c.record)
-            .limit(limit)
-        )
+        query: Select[Any] = select(func.coalesce(rows.c.customer_id, ""), *REPORTED).where(*self._of_row(wanted))
         with self.engine.read() as connection:
-            if wanted.needs_person:
-                state = connection.execute(select(batches.c.state).where(batches.c.id == batch_id)).scalar_one()
-                query = query.where(need_a_person(batch_id, state), ~IS_CARRIED, ~IS_DISMISSED)
-            found = connection.execute(query).all()
-        return [ListedRow(customer_id, report_row_of(row)) for customer_id, *row in found]
+            states = self._states(connection, batch_id, wanted)
+            in_order = [each.limit(limit) for each in _in_order(query, batch_id, after, states)]
+            found = [row for each in in_order for row in connection.execute(each)]
+        listed = [ListedRow(customer_id, report_row_of(row)) for customer_id, *row in found]
+        return sorted(listed, key=lambda each: each.row.record)[:limit]
+
+    @staticmethod
+    def _states(connection: Connection, batch_id: int, wanted: RowFilter) -> Sequence[str]:
+        """Return the states to look in; none: in whatever state."""
+        if wanted.state:
+            return sorted(OPEN_STATES) if wanted.state == "open" else [wanted.state]
+        if not wanted.needs_person:
+            return []
+        state = connection.execute(select(batches.c.state).where(batches.c.id == batch_id)).scalar_one()
+        return states_that_need_a_person(state)
 
     def _of_row(self, wanted: RowFilter) -> list[ColumnElement[bool]]:
-        conditions: list[ColumnElement[bool]] = []
-        if wanted.state == "open":
-            conditions.append(rows.c.state.in_(sorted(OPEN_STATES)))
-        elif wanted.state:
-            conditions.append(rows.c.state == wanted.state)
+        conditions = [NEEDS_PERSON, ~IS_CARRIED, ~IS_DISMISSED] if wanted.needs_person else []
         if wanted.code:
             conditions.append(or_(self._carries(wanted), *self._answered(wanted)))
         return conditions
@@ -129,3 +143,11 @@ class Listing(LedgerPart):
         if self.engine.is_sqlite:
             return func.instr(rows.c.reasons, beginning) > 0
         return func.position(literal(beginning).op("IN")(rows.c.reasons)) > 0
+
+
+def _in_order(query: Select[Any], batch_id: int, after: int, states: Sequence[str]) -> list[Select[Any]]:
+    """Return what asks for the rows of a batch behind a record, in the order of records: one query for each state."""
+    if not states:
+        return [query.where(rows.c.batch_id == batch_id, rows.c.record > after).order_by(rows.c.record)]
+    found = query.select_from(FOUND_BY_STATE).where(indexed.c.batch_id == batch_id, indexed.c.record > after)
+    return [found.where(indexed.c.state == state).order_by(indexed.c.record) for state in states]

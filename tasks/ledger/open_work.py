@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import (
     ColumnElement,
     Connection,
+    FromClause,
     Table,
     and_,
     bindparam,
@@ -25,7 +26,18 @@ from sqlalchemy import (
 )
 
 from tasks.errors import LedgerError
-from tasks.ledger.conditions import GIVEN_UP, UNDECIDED
+from tasks.ledger.conditions import (
+    CAN_BE_CARRIED,
+    FOUND_BY_STATE,
+    GIVEN_UP,
+    IS_CARRIED,
+    IS_DISMISSED,
+    IS_OPEN,
+    NEEDS_PERSON,
+    found_that_need_a_person,
+    indexed,
+    need_a_person,
+)
 from tasks.ledger.history import History
 from tasks.ledger.queries import REPORTED, report_row_of
 from tasks.ledger.schema import batches, carried_over, dismissals, rows
@@ -36,31 +48,6 @@ from tasks.models import BatchState, ReportRow, RowState, Successor, Work
 _PAGE = 500
 #: Rows that are read by one.
 _ROWS_AT_ONCE = 5000
-
-#: What a person must settle: corrected, retried, decided, or set aside.
-_CANCELLED = (
-    exists().where(batches.c.id == rows.c.batch_id, batches.c.state == BatchState.CANCELLED).correlate_except(batches)
-)
-NEEDS_PERSON = or_(
-    rows.c.state.in_([RowState.INVALID, RowState.REFUSED]),
-    UNDECIDED,
-    and_(rows.c.state == RowState.WAITING, _CANCELLED),
-)
-#: Of these another row can take the work up. An unclear row is decided itself.
-CAN_BE_CARRIED = or_(
-    rows.c.state.in_([RowState.INVALID, RowState.REFUSED]), and_(rows.c.state == RowState.WAITING, _CANCELLED)
-)
-
-
-def need_a_person(batch_id: int, state: str) -> ColumnElement[bool]:
-    """Return the condition of the rows of a batch in a state that need a person.
-
-    It looks at waiting rows only where they need one: a running batch may have a million.
-    """
-    states = [RowState.INVALID, RowState.REFUSED, RowState.UNCLEAR]
-    if state == BatchState.CANCELLED:
-        states.append(RowState.WAITING)
-    return and_(rows.c.batch_id == batch_id, rows.c.state.in_(states), NEEDS_PERSON)
 
 
 def batches_where(connection: Connection, here: ColumnElement[bool]) -> list[tuple[int, str]]:
@@ -127,12 +114,12 @@ class OpenWork(LedgerPart):
         """Return what became of the rows of a batch that needed a person."""
         query = (
             select(_WHAT_BECAME, carried_over.c.by_batch, func.count())
-            .select_from(_ROWS_AND_SUCCESSORS)
+            .select_from(_with_successors(FOUND_BY_STATE))
             .group_by(_WHAT_BECAME, carried_over.c.by_batch)
         )
         count: dict[str, dict[int, int]] = defaultdict(lambda: defaultdict(int))
         with self.engine.read() as connection:
-            needing = need_a_person(batch_id, _state_of(connection, batch_id))
+            needing = found_that_need_a_person(batch_id, _state_of(connection, batch_id))
             for what, by_batch, rows_of in connection.execute(query.where(needing)):
                 count[what][by_batch or 0] += rows_of
         return Work(
@@ -150,7 +137,7 @@ class OpenWork(LedgerPart):
         """
         query = (
             select(rows.c.record, _WHAT_BECAME, carried_over.c.by_batch, _WHY_DISMISSED)
-            .select_from(_ROWS_AND_SUCCESSORS)
+            .select_from(_with_successors(rows))
             .where(or_(carried_over.c.by_batch.is_not(None), dismissals.c.at.is_not(None), rows.c.code == GIVEN_UP))
         )
         if record is not None:
@@ -191,7 +178,7 @@ class OpenWork(LedgerPart):
 
     def _open_rows(self, batch_id: int, state: str) -> Iterator[OpenRow]:
         query = (
-            select(_SINCE, *REPORTED)
+            select(SINCE, *REPORTED)
             .join(batches, batches.c.id == rows.c.batch_id)
             .where(_open_rows_of(batch_id, state))
             .order_by(rows.c.record)
@@ -241,31 +228,32 @@ class OpenWork(LedgerPart):
 
 _successor = rows.alias("successor")
 _dismissed_later = dismissals.alias("dismissed_later")
-IS_CARRIED = exists().where(carried_over.c.batch_id == rows.c.batch_id, carried_over.c.record == rows.c.record)
-IS_DISMISSED = exists().where(dismissals.c.batch_id == rows.c.batch_id, dismissals.c.record == rows.c.record)
 
 
 def _open_rows_of(batch_id: int, state: str) -> ColumnElement[bool]:
-    return and_(need_a_person(batch_id, state), ~IS_CARRIED, ~IS_DISMISSED, rows.c.code.is_distinct_from(GIVEN_UP))
+    return and_(need_a_person(batch_id, state), IS_OPEN)
 
 
-_ROWS_AND_SUCCESSORS = (
-    rows.outerjoin(
-        carried_over, and_(carried_over.c.batch_id == rows.c.batch_id, carried_over.c.record == rows.c.record)
+def _with_successors(found: FromClause) -> FromClause:
+    return (
+        found.outerjoin(
+            carried_over, and_(carried_over.c.batch_id == rows.c.batch_id, carried_over.c.record == rows.c.record)
+        )
+        .outerjoin(
+            _successor,
+            and_(_successor.c.batch_id == carried_over.c.by_batch, _successor.c.record == carried_over.c.by_record),
+        )
+        .outerjoin(dismissals, and_(dismissals.c.batch_id == rows.c.batch_id, dismissals.c.record == rows.c.record))
+        .outerjoin(
+            _dismissed_later,
+            and_(
+                _dismissed_later.c.batch_id == carried_over.c.by_batch,
+                _dismissed_later.c.record == carried_over.c.by_record,
+            ),
+        )
     )
-    .outerjoin(
-        _successor,
-        and_(_successor.c.batch_id == carried_over.c.by_batch, _successor.c.record == carried_over.c.by_record),
-    )
-    .outerjoin(dismissals, and_(dismissals.c.batch_id == rows.c.batch_id, dismissals.c.record == rows.c.record))
-    .outerjoin(
-        _dismissed_later,
-        and_(
-            _dismissed_later.c.batch_id == carried_over.c.by_batch,
-            _dismissed_later.c.record == carried_over.c.by_record,
-        ),
-    )
-)
+
+
 _successor_batch = batches.alias("successor_batch")
 _GOES_ON_LATER = exists().where(
     _successor_batch.c.id == _successor.c.batch_id, _successor_batch.c.state != BatchState.CANCELLED
@@ -283,7 +271,7 @@ _WHAT_BECAME: ColumnElement[str] = case(
 )
 _WHY_DISMISSED = func.coalesce(dismissals.c.reason, _dismissed_later.c.reason, "")
 _first = batches.alias("first")
-_SINCE = func.coalesce(
+SINCE = func.coalesce(
     select(func.min(_first.c.created_at))
     .join(carried_over, carried_over.c.batch_id == _first.c.id)
     .where(carried_over.c.by_batch == rows.c.batch_id, carried_over.c.by_record == rows.c.record)
@@ -295,7 +283,12 @@ _SINCE = func.coalesce(
 
 
 def _counted(connection: Connection, batch_id: int, state: str) -> list[tuple[str, int]]:
-    query = select(rows.c.state, func.count()).where(_open_rows_of(batch_id, state)).group_by(rows.c.state)
+    query = (
+        select(indexed.c.state, func.count())
+        .select_from(FOUND_BY_STATE)
+        .where(found_that_need_a_person(batch_id, state), IS_OPEN)
+        .group_by(indexed.c.state)
+    )
     return [(each, int(count)) for each, count in connection.execute(query)]
 
 

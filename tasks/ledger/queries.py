@@ -13,7 +13,7 @@ from sqlalchemy import (
 )
 
 from tasks.identities import reference_of
-from tasks.ledger.conditions import GENERATION
+from tasks.ledger.conditions import FOUND_BY_STATE, GENERATION, indexed
 from tasks.ledger.schema import batches, deliveries, rows
 from tasks.ledger.scope import LedgerPart
 from tasks.models import OPEN_STATES, BatchState, ReportRow, RowCounts, RowState, decode_reasons
@@ -42,6 +42,13 @@ class RowTimes(NamedTuple):
     not_before: float | None  #: it is sent, or looked up, not before
     status_at: float | None  #: elepay was seen to have another status of its source than at first
     follow_up_at: float | None  #: elepay is asked for that status next
+
+
+class RecentlySent(NamedTuple):
+    """Rows of a batch that left a short time ago."""
+
+    rows: int
+    first_at: float | None  #: when the first of them left
 
 
 class LookUpsToCome(NamedTuple):
@@ -94,27 +101,32 @@ class Queries(LedgerPart):
         with self.engine.read() as connection:
             return bool(connection.execute(query).scalar_one())
 
-    def last_sent(self, batch_id: int, most: int = 2000) -> list[float]:
-        """Return when some of the last rows of a batch left that have a definite answer, by the order of the file.
+    def sent_since(self, batch_id: int, since: float, most: int = 2000) -> RecentlySent:
+        """Count the last rows of a batch, by the order of the file, that left after a time and have a definite answer.
 
         Rows leave in about that order, and this is found by the indexes.
         """
-        found: list[float] = []
+        found = []
         with self.engine.read() as connection:
             for state in (RowState.CREATED, RowState.REFUSED):
-                query = (
+                last = (
                     select(rows.c.sent_at)
-                    .where(rows.c.batch_id == batch_id, rows.c.state == state)
-                    .order_by(rows.c.record.desc())
+                    .select_from(FOUND_BY_STATE)
+                    .where(indexed.c.batch_id == batch_id, indexed.c.state == state)
+                    .order_by(indexed.c.record.desc())
                     .limit(most)
-                )
-                found += [float(at) for (at,) in connection.execute(query) if at is not None]
-        return found
+                ).subquery()
+                query = select(func.count(), func.min(last.c.sent_at)).where(last.c.sent_at > since)
+                found.append(connection.execute(query).one())
+        first = min((float(at) for _, at in found if at is not None), default=None)
+        return RecentlySent(sum(int(count) for count, _ in found), first)
 
     def look_ups_to_come(self, batch_id: int) -> LookUpsToCome | None:
         """Return which unclear rows of a batch wait for their next look-up, if any."""
-        query = select(func.count(), func.max(rows.c.not_before)).where(
-            rows.c.batch_id == batch_id, rows.c.state == RowState.UNCLEAR, rows.c.not_before.is_not(None)
+        query = (
+            select(func.count(), func.max(rows.c.not_before))
+            .select_from(FOUND_BY_STATE)
+            .where(indexed.c.batch_id == batch_id, indexed.c.state == RowState.UNCLEAR, rows.c.not_before.is_not(None))
         )
         with self.engine.read() as connection:
             waiting, last_at = connection.execute(query).one()
@@ -141,7 +153,8 @@ class Queries(LedgerPart):
         """Return how many skipped rows of a batch carry each code, the most frequent first."""
         skipped = (
             select(rows.c.code, func.count())
-            .where(rows.c.batch_id == batch_id, rows.c.state == RowState.SKIPPED, rows.c.code.is_not(None))
+            .select_from(FOUND_BY_STATE)
+            .where(indexed.c.batch_id == batch_id, indexed.c.state == RowState.SKIPPED, rows.c.code.is_not(None))
             .group_by(rows.c.code)
             .order_by(func.count().desc(), rows.c.code)
         )

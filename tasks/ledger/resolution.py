@@ -6,17 +6,20 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from sqlalchemy import (
+    ColumnElement,
     Connection,
     and_,
     case,
     exists,
+    func,
+    or_,
     select,
     update,
 )
 
 from tasks.errors import LedgerError
 from tasks.identities import reference_of
-from tasks.ledger.conditions import GIVEN_UP, UNDECIDED
+from tasks.ledger.conditions import FOUND_BY_STATE, GIVEN_UP, UNDECIDED, indexed
 from tasks.ledger.dispatch import Dispatch
 from tasks.ledger.held_sources import HeldSources, Holder
 from tasks.ledger.history import History
@@ -54,16 +57,19 @@ class Resolution(LedgerPart):
     history: History
     held_sources: HeldSources
 
-    def unclear_rows(self, batch_id: int | None = None, limit: int | None = 1000) -> list[UnclearRow]:
-        """Return rows that nothing but a person can settle, in the order of batch and record."""
+    def unclear_rows(
+        self, batch_id: int | None = None, limit: int | None = 1000, after: tuple[int, int] = (0, 0)
+    ) -> list[UnclearRow]:
+        """Return rows that nothing but a person can settle, behind a batch and record, in the order of both."""
+        batch, record = after
         query = (
             select(rows)
-            .where(UNDECIDED, rows.c.code.is_distinct_from(GIVEN_UP))
-            .order_by(rows.c.batch_id, rows.c.record)
+            .select_from(FOUND_BY_STATE)
+            .where(_waits_for_a_person(batch_id))
+            .where(indexed.c.batch_id >= batch, or_(indexed.c.batch_id > batch, indexed.c.record > record))
+            .order_by(indexed.c.batch_id, indexed.c.record)
             .limit(limit)
         )
-        every = select(batches.c.id)  # named so that the index of states serves: it begins with the batch
-        query = query.where(rows.c.batch_id.in_(every) if batch_id is None else rows.c.batch_id == batch_id)
         with self.engine.read() as connection:
             return [
                 UnclearRow(
@@ -79,9 +85,17 @@ class Resolution(LedgerPart):
                 for row in connection.execute(query)
             ]
 
+    def count_unclear(self, batch_id: int | None = None) -> int:
+        """Count the rows that nothing but a person can settle, of one batch or of all."""
+        query = select(func.count()).select_from(FOUND_BY_STATE).where(_waits_for_a_person(batch_id))
+        with self.engine.read() as connection:
+            return int(connection.execute(query).scalar_one())
+
     def record_before(self, batch_id: int, line: int) -> tuple[int, int] | None:
         """Return (record, line) of the last record that starts on a physical line or before it."""
-        query = select(rows.c.record, rows.c.line).where(rows.c.batch_id == batch_id, rows.c.line <= line)
+        query = select(rows.c.record, rows.c.line).where(
+            rows.c.batch_id == batch_id, rows.c.line <= line, rows.c.record <= line
+        )  # a record has a line of its own at least: what is looked at begins near it, not with the last of a million
         with self.engine.read() as connection:
             found = connection.execute(query.order_by(rows.c.record.desc()).limit(1)).one_or_none()
         return None if found is None else (int(found.record), int(found.line))
@@ -181,6 +195,12 @@ class Resolution(LedgerPart):
                 self.history.add(connection, batch_id, 0, f"{changed} unclear rows are looked up again", who)
                 self.dispatch.reopen(connection, batch_id)
         return changed
+
+
+def _waits_for_a_person(batch_id: int | None) -> ColumnElement[bool]:
+    every = select(batches.c.id)  # named so that the index of states serves: it begins with the batch
+    here = indexed.c.batch_id.in_(every) if batch_id is None else indexed.c.batch_id == batch_id
+    return and_(here, indexed.c.state == RowState.UNCLEAR, UNDECIDED, rows.c.code.is_distinct_from(GIVEN_UP))
 
 
 def _line(connection: Connection, batch_id: int, record: int) -> int:

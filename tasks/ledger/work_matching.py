@@ -10,16 +10,8 @@ from typing import Any
 from sqlalchemy import Row, and_, select
 
 from tasks.identities import IDENTITY_BYTES, reference_of
-from tasks.ledger.open_work import (
-    CAN_BE_CARRIED,
-    IS_CARRIED,
-    IS_DISMISSED,
-    Key,
-    batches_where,
-    need_a_person,
-    pages,
-    these,
-)
+from tasks.ledger.conditions import CAN_BE_CARRIED, IS_CARRIED, IS_DISMISSED, need_a_person
+from tasks.ledger.open_work import Key, batches_where, pages, these
 from tasks.ledger.schema import OWNING, batches, rows
 from tasks.ledger.scope import LedgerPart
 from tasks.models import NewRow, RowState, decode_reasons

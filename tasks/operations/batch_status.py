@@ -45,9 +45,11 @@ def batch_stands(services: Services, batch: Batch) -> str:
 
 def waits_for_next_night(services: Services, batch: Batch) -> float | None:
     """Return when an unfinished batch goes on, if the window is closed now."""
+    if batch.state is not BatchState.RUNNING:
+        return None
     now = services.ledger.now()
     opens_at = services.settings.window.span_with(services.ledger.dispatch.window_of(batch.id), now).opens_at
-    return opens_at if batch.state is BatchState.RUNNING and opens_at > now else None
+    return opens_at if opens_at > now else None
 
 
 def require_account(services: Services, batch: Batch) -> None:

@@ -11,6 +11,8 @@ from tasks.services import Services
 
 #: Batches, and rows, of a page.
 BATCHES_PER_PAGE, ROWS_PER_PAGE = 25, 50
+#: Unfinished batches that are shown at once.
+UNFINISHED_SHOWN = 100
 
 __all__ = [
     "BATCHES_PER_PAGE",
@@ -22,6 +24,7 @@ __all__ = [
     "RowPage",
     "batches",
     "rows",
+    "unfinished",
 ]
 
 
@@ -48,6 +51,12 @@ def batches(services: Services, wanted: BatchFilter, before: int | None = None) 
     found = services.ledger.listing.batches_page(wanted, before=before, limit=BATCHES_PER_PAGE + 1)
     shown = tuple(found[:BATCHES_PER_PAGE])
     return BatchPage(shown, shown[-1].id if len(found) > len(shown) else None)
+
+
+def unfinished(services: Services) -> tuple[Batch, ...]:
+    """Return the batches of any account that have not come to their end, newest first."""
+    batch_lifecycle.end_dead_workers(services.ledger)
+    return tuple(services.ledger.listing.unfinished(UNFINISHED_SHOWN))
 
 
 def rows(services: Services, batch_id: int, wanted: RowFilter, after: int = 0) -> RowPage:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tasks.errors import ElepayError, LedgerError
-from tasks.ledger import DoubtTimes
+from tasks.ledger import DoubtTimes, UnclearRow
 from tasks.models import Source
 from tasks.operations.access_history import LOOK
 from tasks.operations.batch_status import require_account
@@ -64,6 +64,12 @@ def evidence(services: Services, batch_id: int, line: int) -> Evidence:
     return Evidence(shown, times, _listed(services, shown.customer_id, shown.row.payment_method), control)
 
 
+def listed_now(services: Services, row: UnclearRow) -> ListedSources:
+    """Return what elepay lists now of an unclear row's customer. Raises LedgerError for a row of another account."""
+    require_account(services, services.ledger.batches.get(row.batch_id))
+    return _listed(services, row.customer_id or "", row.payment_method)
+
+
 def last_decision(services: Services, batch_id: int, line: int) -> Mapping[str, Any] | None:
     """Return what somebody did last to a row, and when: who was first, after a race. None: nobody did anything.
 
@@ -85,7 +91,7 @@ def _control(services: Services, shown: ShownRow, times: DoubtTimes) -> ControlS
     if after is None:
         return None
     method = shown.row.payment_method
-    sources = services.ledger.control_sources.choose(shown.batch_id, shown.row.record, method, after=after)
+    sources = services.ledger.control_sources.choose(shown.batch_id, shown.row.record, method, after=after, few=True)
     later = next((each for each in sources if each.sent_at > after), None)
     if later is None:
         return None

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tasks.csv_records import FileFormat
 from tasks.errors import LedgerError
-from tasks.ledger import OpenCounts, OpenRow
+from tasks.ledger import OpenCounts, OpenExample
 from tasks.models import Batch, Reason, RowCounts, RowState, Work
 from tasks.operations.batch_status import batch_stands, require_account
 from tasks.operations.find_record import find_record
@@ -37,9 +37,9 @@ class _Group:
     batches: Counter[int] = field(default_factory=Counter)
     lines: list[OpenLine] = field(default_factory=list)
 
-    def add(self, each: OpenRow) -> None:
+    def add(self, each: OpenExample) -> None:
         self.since = min(self.since, each.since)
-        self.batches[each.batch_id] += 1
+        self.batches[each.batch_id] += each.rows
         if len(self.lines) < SHOWN:
             self.lines.append(OpenLine(each.batch_id, each.row.line, each.row.customer_id))
 
@@ -61,7 +61,7 @@ def list_open_work(services: Services, batch_id: int | None = None) -> tuple[Ope
     """Return all open work of this account, or what is left of one batch, the largest group first."""
     groups: dict[TaskKey, _Group] = {}
     explainers = _Explainers(services)
-    for each in services.ledger.open_work.open_rows(batch_id):
+    for each in services.ledger.open_causes.first_rows(batch_id, SHOWN):
         reason = explainers.first_reason(each)
         key = key_of(each.row, reason)
         group = groups.get(key)
@@ -131,10 +131,10 @@ class _Explainers:
         self._writer = cache(lambda batch_id: RowTextWriter(_facts(services, self._batch(batch_id)), "en"))
         self._stands = cache(lambda batch_id: batch_stands(services, self._batch(batch_id)))
 
-    def first_reason(self, each: OpenRow) -> Reason:
+    def first_reason(self, each: OpenExample) -> Reason:
         return next(iter(self._writer(each.batch_id).explain(each.row).reasons), Reason("unknown_code"))
 
-    def situation(self, each: OpenRow) -> Situation:
+    def situation(self, each: OpenExample) -> Situation:
         row = each.row
         stands = self._stands(each.batch_id)
         return situation_of(row.state, needs_person=row.needs_person, batch_stands=stands, number=each.batch_id)

@@ -20,6 +20,7 @@ __all__ = [
     "Resolved",
     "SourceAnswer",
     "UnclearRow",
+    "count_unclear",
     "give_up",
     "list_unclear",
     "resolve_as_absent",
@@ -47,10 +48,18 @@ class Resolved:
 
 
 def list_unclear(
-    services: Services, batch_id: int | None = None, *, limit: int | None = 1000
+    services: Services, batch_id: int | None = None, *, limit: int | None = 1000, after: tuple[int, int] = (0, 0)
 ) -> tuple[UnclearRow, ...]:
-    """Return the unclear rows that wait for a person, of one batch or of all, the first `limit` (None: all)."""
-    return tuple(services.ledger.resolution.unclear_rows(batch_id, limit))
+    """Return the unclear rows that wait for a person, of one batch or of all: so many (None: all) behind a record.
+
+    `after` is that record's batch and number.
+    """
+    return tuple(services.ledger.resolution.unclear_rows(batch_id, limit, after))
+
+
+def count_unclear(services: Services, batch_id: int | None = None) -> int:
+    """Count what `list_unclear` lists without a limit."""
+    return services.ledger.resolution.count_unclear(batch_id)
 
 
 def resolve_as_created(services: Services, batch_id: int, line: int, source_id: str, *, who: str) -> Resolved:

@@ -99,10 +99,10 @@ def forecast(services: Services, status: BatchStatus, to_come: LookUpsToCome | N
     if status.batch.state is not BatchState.RUNNING or not status.batch.is_worked_on:
         return None
     ledger, batch, now = services.ledger, status.batch, services.ledger.now()
-    recent = [at for at in ledger.queries.last_sent(batch.id) if at > now - PACE_SECONDS]
-    if not recent or not (status.counts.open or to_come):
+    recent = ledger.queries.sent_since(batch.id, now - PACE_SECONDS)
+    if recent.first_at is None or not (status.counts.open or to_come):
         return None
-    pace = len(recent) / max(now - min(recent), 1.0)
+    pace = recent.rows / max(now - recent.first_at, 1.0)
     done_at = max(now + status.counts.open / pace, to_come.last_at if to_come else 0.0)
     closes_at = services.settings.window.span_with(ledger.dispatch.window_of(batch.id), now).closes_at
     left = math.ceil((done_at - closes_at) * pace) if closes_at < done_at else 0

@@ -197,3 +197,31 @@ def test_a_row_is_found_by_customer_source_and_reference(ledger: Ledger) -> None
     assert ledger.finder.by_source(found.source_id) == ledger.finder.by_reference(found.reference) == [found]
     assert ledger.finder.by_customer("nobody") == ledger.finder.by_source("nothing") == []
     assert ledger.finder.by_reference("no reference") == []
+
+
+def test_causes_count_what_the_rows_say_one_by_one(ledger: Ledger) -> None:
+    first = accepted(
+        ledger, *(invalid(record) for record in range(1, 9)), *(new_row(record) for record in range(9, 21))
+    )
+    send_all(ledger, first, RowState.REFUSED, code="U003005")
+    second = accepted(
+        ledger, *(invalid(record, f"cus_b{record}") for record in range(1, 4)), new_row(4, customer="cus_b4")
+    )
+    send_all(ledger, second, RowState.UNCLEAR, code="lost_answer")
+    third = accepted(ledger, corrected(invalid(1, "cus_1"), first, 1), new_row(2, customer="cus_c2"))
+    ledger.lifecycle.change_state(third, BatchState.CANCELLED, None, only_from=(BatchState.RUNNING,))
+    ledger.open_work.dismiss(first, [2, 9], "left us", "hana")
+    for batch in (None, first, second, third):
+        every = list(ledger.open_work.open_rows(batch))
+        found = list(ledger.open_causes.first_rows(batch, 3))
+        assert sum(each.rows for each in found) == len(every)
+        for cause in {(each.batch_id, each.row.state, each.row.code, each.row.reasons) for each in every}:
+            alike = [
+                each for each in every if (each.batch_id, each.row.state, each.row.code, each.row.reasons) == cause
+            ]
+            shown = [
+                each for each in found if (each.batch_id, each.row.state, each.row.code, each.row.reasons) == cause
+            ]
+            assert [each.row for each in shown] == [each.row for each in alike[:3]]
+            assert [each.rows for each in shown] == [len(alike), 0, 0][: len(shown)]
+            assert {each.since for each in shown} == {min(each.since for each in alike)}

@@ -14,9 +14,11 @@ from tasks.errors import OnboardingError
 T = TypeVar("T")
 
 #: An answer is kept for so long, or for so many times as long as it took, and never longer than the last.
-LEAST_SECONDS, TIMES_AS_LONG, MOST_SECONDS = 1.0, 20.0, 60.0
+LEAST_SECONDS, TIMES_AS_LONG, MOST_SECONDS = 1.0, 30.0, 60.0
 #: One that takes longer than this is asked for anew behind the scenes, while the last is shown, unless that is too old.
 SLOW_SECONDS, OLDEST_SECONDS = 0.25, 300.0
+#: The same goes for a quick one that hardly changes by itself, unless the last is as old as this.
+OLDEST_QUICK_SECONDS = 60.0
 _MOST_ANSWERS = 500
 
 
@@ -29,6 +31,12 @@ class _Kept:
     until: float = -math.inf
     is_asked_anew: bool = False
 
+    def oldest_shown(self, *, hardly_changes: bool) -> float:
+        """Return how old it may be and still be shown while it is asked for anew."""
+        if self.took > SLOW_SECONDS:
+            return OLDEST_SECONDS
+        return OLDEST_QUICK_SECONDS if hardly_changes else 0.0
+
 
 class KeptAnswers:
     """Asks a question once, however many people wait for its answer."""
@@ -36,15 +44,19 @@ class KeptAnswers:
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         self._now = now
         self._lock = threading.Lock()
+        self._behind = threading.Lock()  # one at a time is asked anew: pages come first
         self._kept: dict[Hashable, _Kept] = {}
 
-    def get(self, key: Hashable, ask: Callable[[], T]) -> T:
-        """Return the answer to a question; one thread asks, others that come meanwhile get what it was told."""
+    def get(self, key: Hashable, ask: Callable[[], T], *, hardly_changes: bool = False) -> T:
+        """Return the answer to a question; one thread asks, others that come meanwhile get what it was told.
+
+        Nobody waits for one that `hardly_changes` while the last is not too old.
+        """
         with self._lock:
             if len(self._kept) > _MOST_ANSWERS:
                 self._kept.clear()
             kept = self._kept.setdefault(key, _Kept())
-        if kept.took > SLOW_SECONDS and self._now() < kept.at + OLDEST_SECONDS:
+        if self._now() < kept.at + kept.oldest_shown(hardly_changes=hardly_changes):
             self._ask_anew_if_due(kept, ask)
         else:
             with kept.lock:
@@ -62,7 +74,8 @@ class KeptAnswers:
 
     def _ask_behind(self, kept: _Kept, ask: Callable[[], T]) -> None:
         try:
-            self._ask(kept, ask)
+            with self._behind:
+                self._ask(kept, ask)
         except OnboardingError:
             kept.at = -math.inf  # whoever asks next is told why
         finally:

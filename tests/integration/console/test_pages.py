@@ -13,7 +13,7 @@ import pytest
 import requests
 from console_served import APPROVER, VIEWER, Served, a_night, file_of
 from factories import KEY
-from reported import HEADER, Reported
+from reported import HEADER, Reported, unclear
 from sqlalchemy import text
 
 from tasks.models import RowState
@@ -74,6 +74,20 @@ def test_pages_of_rows_come_one_after_the_other(reported: Reported, console: Con
         link = html.unescape(following[1]) if following else ""
     assert seen == sorted(set(seen))
     assert len(seen) == reported.ledger.queries.counts(batch.id).created
+
+
+def test_every_unclear_row_is_on_some_page(reported: Reported, console: Console) -> None:
+    batches = [reported.settle(reported.accept(file_of(200 + n, f"cus{n}_")), unclear) for n in range(2)]
+    every = [f"{batch.id}:{row.line}" for batch in batches for row in reported.ledger.resolution.unclear_rows(batch.id)]
+    served, link, seen = console(), "/decide", []
+    while link:
+        page = served.get(link).text
+        assert f"{len(every)} " in page.partition("<h1>")[2].partition("</h1>")[0]
+        seen += re.findall(r'name="row" value="([\d:]+)"', page)
+        following = re.search(r'class="pager"><a href="([^"]+)"', page)
+        link = html.unescape(following[1]) if following else ""
+    assert seen == every
+    assert len(served.get(f"/decide?batch={batches[1].id}&after={batches[1].id}:198").text.split('name="row"')) > 1
 
 
 def test_the_wrong_cell_is_marked(console: Console, night: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import NamedTuple
 
 from starlette.requests import Request
@@ -10,6 +11,7 @@ from starlette.requests import Request
 from tasks import stop_texts
 from tasks.models import Batch, BatchState
 from tasks.operations.batch_status import BatchStatus, batch_status, waits_for_next_night
+from tasks.operations.batch_status import status_of as status_with_counts
 from tasks.operations.status import Forecast, forecast
 from tasks.reports.html_report import Part, parts
 from tasks.reports.i18n import Texts
@@ -37,15 +39,30 @@ class BatchLine(NamedTuple):
         return self.batch.state is BatchState.UNUSABLE
 
 
+#: States in which rows move only by what people do elsewhere.
+_ENDED = (BatchState.FINISHED, BatchState.CANCELLED, BatchState.UNUSABLE)
+
+
 def status_of(request: Request, batch_id: int) -> BatchStatus:
-    """Return a batch with its counts, at most a moment old."""
+    """Return a batch with its counts, those of skipped rows too, at most a moment old."""
     services = services_of(request)
     return kept_of(request).get(("status", batch_id), lambda: batch_status(services, batch_id, count_skipped=True))
 
 
+def counted(request: Request, batch: Batch) -> BatchStatus:
+    """Return a batch that was just read, with its counts; of one that has ended they may be a minute old."""
+    services = services_of(request)
+    kept = kept_of(request).get(
+        ("counted", batch.id, batch.state),
+        lambda: status_with_counts(services, batch),
+        hardly_changes=batch.state in _ENDED,
+    )
+    return replace(kept, batch=batch)
+
+
 def lines_of(request: Request, batches: Iterable[Batch]) -> list[BatchLine]:
     """Return the lines of some batches."""
-    return [line_of(request, status_of(request, batch.id)) for batch in batches]
+    return [line_of(request, counted(request, batch)) for batch in batches]
 
 
 def line_of(request: Request, status: BatchStatus) -> BatchLine:

@@ -15,8 +15,15 @@ from starlette.routing import Route
 from tasks.error_texts import Said, Sentence
 from tasks.errors import LedgerError
 from tasks.models import Reason
-from tasks.operations.evidence import Evidence, evidence, last_decision
-from tasks.operations.resolve import UnclearRow, give_up, list_unclear, resolve_as_absent, resolve_as_created
+from tasks.operations.evidence import ListedSources, evidence, last_decision, listed_now
+from tasks.operations.resolve import (
+    UnclearRow,
+    count_unclear,
+    give_up,
+    list_unclear,
+    resolve_as_absent,
+    resolve_as_created,
+)
 from tasks.reason_texts import sentence
 from worker.console.looks import note_looks
 from worker.console.page_texts import back_to, kept_of, page, person_of, services_of, texts_of, whole_number
@@ -25,7 +32,6 @@ from worker.console.people import Role, needs, require
 
 #: Rows of a page: elepay is asked about each of them.
 ROWS_PER_PAGE = 10
-_MOST_ROWS = 1_000
 _ASKED_AT_ONCE = 5
 CREATED, ABSENT, GIVE_UP = "created", "absent", "give-up"
 
@@ -42,8 +48,7 @@ class Key(NamedTuple):
     @classmethod
     def read(cls, text: str) -> Key:
         """Return what a form or a link says; line 0 is no row's."""
-        batch_id, _, line = text.partition(":")
-        return cls(whole_number(batch_id), whole_number(line))
+        return cls(*_two_numbers(text))
 
 
 class DoubtLine(NamedTuple):
@@ -52,13 +57,13 @@ class DoubtLine(NamedTuple):
     key: Key
     row: UnclearRow
     why: str
-    evidence: Evidence | None
+    listed: ListedSources | None
     error: str  #: why elepay was not asked about it
 
     @property
     def own_source(self) -> str:
         """The source that surely is the row's, if there is exactly one."""
-        own = self.evidence.own if self.evidence else ()
+        own = self.listed.with_reference(self.row.reference) if self.listed else ()
         return own[0].id if len(own) == 1 else ""
 
 
@@ -72,11 +77,11 @@ class Refusal(NamedTuple):
 
 def unclear(request: Request) -> Response:
     """List unclear rows that wait for a person, with what elepay has of each now."""
-    given = request.query_params
-    batch_id, after = whole_number(given.get("batch")) or None, Key.read(given.get("after", ""))
-    waiting = list_unclear(services_of(request), batch_id, limit=_MOST_ROWS)
-    behind = [row for row in waiting if (row.batch_id, row.line) > after]
-    shown = behind[:ROWS_PER_PAGE]
+    given, services = request.query_params, services_of(request)
+    batch_id, after = whole_number(given.get("batch")) or None, _two_numbers(given.get("after", ""))
+    found = list_unclear(services, batch_id, limit=ROWS_PER_PAGE + 1, after=after)
+    shown = found[:ROWS_PER_PAGE]
+    waiting = kept_of(request).get(("unclear", batch_id), lambda: count_unclear(services, batch_id))
     lines = _lines(request, shown)
     note_looks(request, [(row.batch_id, row.record) for row in shown])
     return page(
@@ -84,9 +89,14 @@ def unclear(request: Request) -> Response:
         "decide.html.j2",
         batch_id=batch_id,
         lines=lines,
-        waiting=len(waiting),
-        after=str(lines[-1].key) if len(behind) > len(shown) else "",
+        waiting=waiting,
+        after=f"{shown[-1].batch_id}:{shown[-1].record}" if len(found) > len(shown) else "",
     )
+
+
+def _two_numbers(text: str) -> tuple[int, int]:
+    first, _, second = text.partition(":")
+    return whole_number(first), whole_number(second)
 
 
 def _lines(request: Request, rows: Sequence[UnclearRow]) -> list[DoubtLine]:
@@ -98,7 +108,7 @@ def _line(request: Request, row: UnclearRow) -> DoubtLine:
     texts = texts_of(request)
     found, error = None, ""
     try:
-        found = evidence(services_of(request), row.batch_id, row.line)
+        found = listed_now(services_of(request), row)
     except LedgerError as failure:
         error = failure.sentence.in_language(texts.lang)
     why = sentence(Reason(row.code or "lost_answer"), texts.lang)

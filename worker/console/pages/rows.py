@@ -15,7 +15,7 @@ from tasks.operations.record_cells import RecordCells, record_cells
 from tasks.operations.show_row import show_row
 from worker.console.looks import note_looks
 from worker.console.page_texts import page, person_of, services_of, texts_of, whole_number
-from worker.console.pages.batch_lines import COUNTED, status_of
+from worker.console.pages.batch_lines import COUNTED, counted
 from worker.console.pages.row_words import Cell, cells_in_order, history_in_words, reasons_in_words
 from worker.console.people import Person
 
@@ -48,7 +48,7 @@ def rows(request: Request) -> Response:
         asked=asked,
         after=found.after,
         states=COUNTED,
-        counts=status_of(request, batch_id).counts,
+        counts=counted(request, found.batch).counts,
         lines=[
             (each, reasons_in_words(each.row, texts, person, None), _cells(cells, each.row, person))
             for each in found.rows

@@ -26,15 +26,14 @@ _GROUPS_SHOWN = 6
 #: Seconds between two refreshments while something runs.
 _EVERY_SECONDS = 3
 
+#: In the order in which they are shown.
 _UNFINISHED = (BatchState.RUNNING, BatchState.INTERRUPTED, BatchState.PAUSED, BatchState.HALTED, BatchState.READING)
 
 
 def tonight(request: Request) -> Response:
     """Show what goes on."""
     services, texts = services_of(request), texts_of(request)
-    going = [
-        batch for state in _UNFINISHED for batch in browse.batches(services, browse.BatchFilter(state=state)).batches
-    ]
+    going = sorted(browse.unfinished(services), key=lambda batch: _UNFINISHED.index(batch.state))
     recent = browse.batches(services, browse.BatchFilter(since=time.time() - _RECENT_SECONDS)).batches
     groups = open_groups(request)
     return page(

@@ -7,7 +7,7 @@ import time
 
 from factories import wait_until
 
-from worker.console.kept_answers import LEAST_SECONDS, OLDEST_SECONDS, KeptAnswers
+from worker.console.kept_answers import LEAST_SECONDS, OLDEST_QUICK_SECONDS, OLDEST_SECONDS, KeptAnswers
 
 
 class Asked:
@@ -41,7 +41,7 @@ def test_what_took_long_is_kept_longer_and_then_asked_for_behind_the_scenes() ->
         return asked()
 
     assert kept.get("pace", slow) == 1
-    now[0] += 39.0
+    now[0] += 59.0
     assert kept.get("pace", slow) == 1
     now[0] += 2.0
     answers.clear()
@@ -50,6 +50,50 @@ def test_what_took_long_is_kept_longer_and_then_asked_for_behind_the_scenes() ->
     wait_until(lambda: kept.get("pace", slow) == 2, 10, "the new answer")
     now[0] += OLDEST_SECONDS
     assert kept.get("pace", slow) == 3  # what is that old is not shown
+
+
+def test_nobody_waits_for_what_hardly_changes_while_the_last_is_young() -> None:
+    now = [100.0]
+    kept, asked, may_answer = KeptAnswers(lambda: now[0]), Asked(), threading.Event()
+
+    def counts() -> int:
+        assert may_answer.wait(60)
+        return asked()
+
+    may_answer.set()
+    assert kept.get("counts", counts, hardly_changes=True) == 1
+    now[0] += LEAST_SECONDS
+    may_answer.clear()
+    assert kept.get("counts", counts, hardly_changes=True) == 1  # the new answer is still to come
+    may_answer.set()
+    wait_until(lambda: kept.get("counts", counts, hardly_changes=True) == 2, 10, "the new answer")
+    now[0] += OLDEST_QUICK_SECONDS
+    assert kept.get("counts", counts, hardly_changes=True) == 3  # what is that old is not shown
+    kept.forget()
+    assert kept.get("counts", counts, hardly_changes=True) == 4  # nor what somebody has changed
+
+
+def test_behind_the_scenes_one_question_is_asked_at_a_time() -> None:
+    now, at_once, most = [100.0], 0, 0
+    kept, lock, asked = KeptAnswers(lambda: now[0]), threading.Lock(), Asked()
+
+    def counts() -> int:
+        nonlocal at_once, most
+        with lock:
+            at_once += 1
+            most = max(most, at_once)
+        time.sleep(0.02)
+        with lock:
+            at_once -= 1
+        return asked()
+
+    for key in range(8):
+        kept.get(key, counts, hardly_changes=True)
+    now[0] += LEAST_SECONDS
+    for key in range(8):
+        kept.get(key, counts, hardly_changes=True)
+    wait_until(lambda: asked.times == 16, 10, "all new answers")
+    assert most == 1
 
 
 def test_what_took_long_is_asked_anew_after_a_change() -> None:

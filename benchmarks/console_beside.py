@@ -1,0 +1,104 @@
+"""What is beside the pages that `console.py` measures: a run that sends, and people who have consoles open."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import signal
+import sqlite3
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import Self
+
+from benchmarks.contestants import as_users_run_it
+from tests.factories import Simulator, wait_until, write_csv
+
+_EVERY = re.compile(r'data-every="(\d+)"')
+#: As in `console.js`.
+_GROWS, _SLOWEST_SECONDS = 1.15, 30.0
+_BEGINS_WITHIN_SECONDS = 120
+
+
+class Sending:
+    """`onboard run` with its default settings and no limit, of one new file after the other, while the block lasts."""
+
+    def __init__(self, folder: Path, simulator: Simulator, rows: int) -> None:
+        self._folder, self._simulator, self._rows = folder, simulator, rows
+        self._command = as_users_run_it(folder, simulator)
+        self._ends = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="sending")
+        self._process: subprocess.Popen[str] | None = None
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        before = self.created()
+        wait_until(lambda: self.created() > before, _BEGINS_WITHIN_SECONDS, "a row that is sent")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ends.set()
+        if self._process is not None and self._process.poll() is None:
+            self._process.send_signal(signal.SIGINT)
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._ends.is_set():
+            name = f"cus_{time.time():.0f}"
+            file = write_csv(self._folder / f"{name}.csv", self._rows, prefix=f"{name}_")
+            self._process = self._command.start(
+                "run", "--json", file, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            )
+            self._process.wait()
+            file.unlink()
+
+    def created(self) -> int:
+        """Return how many sources the simulator has made."""
+        return int(self._simulator.statistics()["created"])
+
+    @property
+    def batch(self) -> int:
+        """The batch that is sent, or was last."""
+        with contextlib.closing(sqlite3.connect(self._folder / "home" / "ledger.db")) as ledger:
+            return int(ledger.execute("select max(id) from batches").fetchone()[0])
+
+    @property
+    def is_sending(self) -> bool:
+        """Whether rows of that batch leave now."""
+        before = self.created()
+        time.sleep(0.2)
+        return self.created() > before
+
+
+@contextlib.contextmanager
+def opened(address: str, count: int, batch: int) -> Iterator[None]:
+    """Have so many browsers open while the block lasts: half of them at a batch, half at what goes on tonight."""
+    ends = threading.Event()
+    paths = [f"/batches/{batch}", "/"] * (count // 2)
+    browsers = [threading.Thread(target=_look, args=(address, path, ends)) for path in paths]
+    for one in browsers:
+        one.start()
+    try:
+        yield
+    finally:
+        ends.set()
+        for one in browsers:
+            one.join()
+
+
+def _look(address: str, path: str, ends: threading.Event) -> None:
+    """Ask for a page again and again, as it says of itself."""
+    with contextlib.closing(HTTPConnection(address.removeprefix("http://"), timeout=60)) as connection:
+        said = _EVERY.search(_page(connection, path))
+        seconds = float(said[1]) if said else _SLOWEST_SECONDS  # the batch has just ended
+        while not ends.wait(seconds):
+            _page(connection, path)
+            seconds = min(seconds * _GROWS, _SLOWEST_SECONDS)
+
+
+def _page(connection: HTTPConnection, path: str) -> str:
+    connection.request("GET", path, headers={"HX-Request": "true"})
+    return connection.getresponse().read().decode()
