@@ -338,8 +338,8 @@ class SettingFields(BaseSettings):
     mask_customers: bool = _field(
         "ONBOARD_MASK_CUSTOMERS",
         False,
-        "Show customers and references as cus_…a1b2 on the terminal, in report.html and report.xlsx: for screens that"
-        " are shared. CSV files and JSON have them whole.",
+        "Show customers and references as cus_…a1b2 on the terminal, in the console, report.html and report.xlsx: for"
+        " screens that are shared. CSV files and JSON have them whole.",
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = _field(
         "ONBOARD_LOG_LEVEL", "INFO", "The least level that is logged."

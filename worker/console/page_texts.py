@@ -23,7 +23,7 @@ from tasks.reports.i18n import Texts
 from tasks.reports.recommendations import title_of
 from tasks.services import Services
 from worker.console.kept_answers import KeptAnswers
-from worker.console.people import Person, Role, masked
+from worker.console.people import Person, Role
 
 #: The cookie that keeps the language somebody chose; it says nothing about them.
 LANGUAGE_COOKIE = "onboard_lang"
@@ -48,9 +48,16 @@ def person_of(request: Request) -> Person:
     return person
 
 
+def sees_personal_data(request: Request) -> bool:
+    """Return whether whoever asks sees customers and cells whole: no viewer does, and nobody where they are masked."""
+    is_known = hasattr(request.state, "person")  # what is refused before anybody knows who asks has words, too
+    return is_known and person_of(request).may(Role.OPERATOR) and not services_of(request).settings.mask_customers
+
+
 def texts_of(request: Request) -> Texts:
-    """Return the words of the pages, in the language of whoever asked."""
-    return Texts(_language(request), services_of(request).settings.time_zone, _console_texts())
+    """Return the words of the pages, in the language of whoever asked; customers as they may see them."""
+    zone, sees = services_of(request).settings.time_zone, sees_personal_data(request)
+    return Texts(_language(request), zone, _console_texts(), mask_customers=not sees)
 
 
 def _language(request: Request) -> str:
@@ -74,7 +81,7 @@ def page(request: Request, template: str, *, status: int = HTTPStatus.OK, **valu
         .render(
             t=texts,
             person=person_of(request),
-            masked=lambda text: masked(person_of(request), text),
+            shows_references=not services_of(request).settings.mask_customers,
             Role=Role,
             live=services_of(request).settings.live,
             address=services_of(request).account.address,

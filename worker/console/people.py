@@ -68,10 +68,3 @@ def needs(role: Role) -> Callable[[Deed], Callable[[Request], Awaitable[Response
         return endpoint
 
     return endpoint_of
-
-
-def masked(person: Person, text: str) -> str:
-    """Return personal data as a person may see it: viewers see its ends only."""
-    if person.may(Role.OPERATOR) or not text:
-        return text
-    return f"{text[:2]}…{text[-1:]}" if len(text) > 4 else "…"

@@ -16,6 +16,7 @@ from reported import Reported
 
 from tasks.models import LeasedRow, Outcome, RowState
 from tasks.operations.console_users import add_user
+from tasks.services import Services
 
 #: Ends an attribute, a tag, a comment, a text; is a template, a formula and an address, too.
 TRAP = "\"'><xss onclick=alert(1)>-->{{7*7}}javascript:alert(1)"
@@ -120,6 +121,35 @@ def test_a_viewer_sees_no_personal_data_and_looks_of_others_are_written_down(rep
     assert [(line["record"], line["who"]) for line in looks] == [(record, "hana") for record in (1, 2, 3, 4, 1)]
     assert jiro.post(f"/batches/{batch.id}/cancel").status_code == 403
     assert "cancel" in reported.ledger.history.lines(batch.id, 0)[-1]["what"]
+
+
+def test_where_customers_are_masked_nobody_sees_one_whole(reported: Reported, hana: Browser) -> None:
+    """ONBOARD_MASK_CUSTOMERS holds for an approver, too; who sees nothing is not written down as having seen it."""
+    rows = "".join(f"cus_8fK2mQx{at}a1b2,creditcard,ios,Yamada Hanako {at}\n" for at in range(3))
+    bad = "cus_8fK2mQx8a1b2,nonsense,ios,Yamada Hanako 8\ncus 8fK2mQx9a1b2,creditcard,ios,Yamada Hanako 9\n"
+    batch = reported.settle(
+        reported.accept("customer_id,payment_method,resource,description\n" + rows + bad),
+        lambda row: answer(row, RowState.UNCLEAR, code="lost_answer") if row.record < 3 else answer(row),
+    )
+    reference = reported.ledger.resolution.unclear_rows(batch.id)[0].reference
+    at, about = f"/batches/{batch.id}", {"customer": "8fK2mQx", "cell": "Yamada Hanako", "reference": reference}
+    pages = [f"{at}/rows", *(f"{at}/lines/{line}" for line in (2, 4, 5, 6)), "/decide", f"/decide/{batch.id}/2"]
+    pages += ["/open", at, f"/find?wanted={reported.ledger.resolution.customer_of(batch.id, 2)}"]
+    seen = "".join(hana.get(path).text for path in pages)
+    assert all(secret in seen for secret in about.values()), "hana sees them as long as they are not masked"
+    before = len(reported.ledger.history.lines(batch.id))
+    masking = reported.ours.settings.model_copy(update={"mask_customers": True})
+    services = Services(masking)
+    services.ledger = reported.ledger
+    with served(services) as url:
+        hana = Browser(url)
+        hana.sign_in("hana")
+        for path in pages:
+            shown = hana.get(path).text.replace(path.partition("=")[2] or "-", "")
+            for kind, secret in about.items():
+                assert secret not in shown, (path, kind)
+            assert "…a1b2" in shown or path in ("/open", at), path
+    assert len(reported.ledger.history.lines(batch.id)) == before
 
 
 def test_a_download_stands_in_the_history_and_leads_to_reports_only(reported: Reported, hana: Browser) -> None:

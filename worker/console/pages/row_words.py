@@ -1,4 +1,4 @@
-"""What pages say about a row: its reasons in words, with personal data masked for those who may only look."""
+"""What pages say about a row: its reasons in words, with personal data masked for those who may not see it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from tasks.models import Reason, ReportRow
 from tasks.reason_texts import Situation, hint, sentence, title
 from tasks.reports import history_texts
 from tasks.reports.i18n import Texts
-from worker.console.people import Person, masked
 
 
 class ReasonWords(NamedTuple):
@@ -30,7 +29,7 @@ class Cell(NamedTuple):
     is_wrong: bool
 
 
-def reasons_in_words(row: ReportRow, texts: Texts, person: Person, situation: Situation | None) -> list[ReasonWords]:
+def reasons_in_words(row: ReportRow, texts: Texts, situation: Situation | None) -> list[ReasonWords]:
     """Return the reasons of a row in words; without a situation no hint is given."""
     reasons = row.reasons or ((Reason(row.code, row.parameter),) if row.code else _unsaid(row))
     return [
@@ -38,7 +37,7 @@ def reasons_in_words(row: ReportRow, texts: Texts, person: Person, situation: Si
             each.code,
             each.column,
             title(each.code, texts.lang),
-            sentence(each._replace(value=masked(person, each.value)), texts.lang),
+            sentence(each._replace(value=texts.customer(each.value)), texts.lang),
             hint(each, texts.lang, situation) if situation else "",
         )
         for each in reasons
@@ -49,11 +48,11 @@ def _unsaid(row: ReportRow) -> tuple[Reason, ...]:
     return (Reason("lost_answer"),) if row.state == "unclear" else ()
 
 
-def cells_in_order(titles: Sequence[str], cells: Sequence[str], row: ReportRow, person: Person) -> list[Cell]:
+def cells_in_order(titles: Sequence[str], cells: Sequence[str], row: ReportRow, texts: Texts) -> list[Cell]:
     """Return the cells of a record, the wrong ones marked; a record may have more or fewer than there are titles."""
     wrong = {reason.column for reason in row.reasons}
     return [
-        Cell(name := titles[at] if at < len(titles) else "", masked(person, value), name in wrong)
+        Cell(name := titles[at] if at < len(titles) else "", texts.customer(value), name in wrong)
         for at, value in enumerate(cells)
     ]
 

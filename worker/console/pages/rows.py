@@ -13,11 +13,11 @@ from tasks.models import ReportRow, RowState
 from tasks.operations import browse
 from tasks.operations.record_cells import RecordCells, record_cells
 from tasks.operations.show_row import show_row
+from tasks.reports.i18n import Texts
 from worker.console.looks import note_looks
-from worker.console.page_texts import page, person_of, services_of, texts_of, whole_number
+from worker.console.page_texts import page, services_of, texts_of, whole_number
 from worker.console.pages.batch_lines import COUNTED, counted
 from worker.console.pages.row_words import Cell, cells_in_order, history_in_words, reasons_in_words
-from worker.console.people import Person
 
 
 class Asked(NamedTuple):
@@ -35,7 +35,7 @@ class Asked(NamedTuple):
 
 def rows(request: Request) -> Response:
     """List rows of a batch."""
-    services, texts, person = services_of(request), texts_of(request), person_of(request)
+    services, texts = services_of(request), texts_of(request)
     batch_id, asked = request.path_params["batch"], _asked(request)
     wanted = browse.RowFilter(asked.state, asked.code, asked.column, asked.open == "1")
     found = browse.rows(services, batch_id, wanted, whole_number(request.query_params.get("after")))
@@ -49,10 +49,7 @@ def rows(request: Request) -> Response:
         after=found.after,
         states=COUNTED,
         counts=counted(request, found.batch).counts,
-        lines=[
-            (each, reasons_in_words(each.row, texts, person, None), _cells(cells, each.row, person))
-            for each in found.rows
-        ],
+        lines=[(each, reasons_in_words(each.row, texts, None), _cells(cells, each.row, texts)) for each in found.rows],
     )
 
 
@@ -71,13 +68,13 @@ def _shows_cells(listed: browse.ListedRow) -> bool:
     return listed.row.state == RowState.INVALID
 
 
-def _cells(cells: RecordCells, row: ReportRow, person: Person) -> list[Cell]:
-    return cells_in_order(cells.titles, cells.cells.get(row.line, ()), row, person)
+def _cells(cells: RecordCells, row: ReportRow, texts: Texts) -> list[Cell]:
+    return cells_in_order(cells.titles, cells.cells.get(row.line, ()), row, texts)
 
 
 def row(request: Request) -> Response:
     """Show a row and its history."""
-    services, texts, person = services_of(request), texts_of(request), person_of(request)
+    services, texts = services_of(request), texts_of(request)
     batch_id, line = request.path_params["batch"], request.path_params["line"]
     shown = show_row(services, batch_id, line)
     cells = record_cells(services, batch_id, [shown.row.line])
@@ -88,8 +85,8 @@ def row(request: Request) -> Response:
         batch_id=batch_id,
         shown=shown,
         row=shown.row,
-        reasons=reasons_in_words(shown.row, texts, person, shown.situation),
-        cells=_cells(cells, shown.row, person),
+        reasons=reasons_in_words(shown.row, texts, shown.situation),
+        cells=_cells(cells, shown.row, texts),
         history=history_in_words(shown.history, texts),
         is_dismissed=_is_dismissed([str(line["what"]) for line in shown.history]),
         is_decided_here=shown.row.needs_person and shown.row.code != "given_up",

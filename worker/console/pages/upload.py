@@ -143,7 +143,7 @@ def _problem(found: Upload, texts: Texts) -> tuple[str, str] | None:
 
 
 def _checked(request: Request, check: CheckedUpload) -> dict[str, object]:
-    texts, person, checked = texts_of(request), person_of(request), check.checked
+    texts, checked = texts_of(request), check.checked
     assert checked
     assert checked.facts.check
     titles = checked.opened.format.header
@@ -160,8 +160,8 @@ def _checked(request: Request, check: CheckedUpload) -> dict[str, object]:
         "lines": [
             (
                 row,
-                reasons_in_words(row, texts, person, None),
-                cells_in_order(titles, check.cells.get(row.line, ()), row, person),
+                reasons_in_words(row, texts, None),
+                cells_in_order(titles, check.cells.get(row.line, ()), row, texts),
             )
             for row in checked.rows[: len(check.cells)]
         ],
