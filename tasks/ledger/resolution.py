@@ -182,13 +182,18 @@ class Resolution(LedgerPart):
                 record=holder.record,
             )
 
+    def count_to_look_up(self, batch_id: int) -> int:
+        """Return how many rows of a batch `look_up_again` would change."""
+        query = select(func.count()).select_from(rows).where(_is_looked_up_again(batch_id))
+        with self.engine.read() as connection:
+            return int(connection.execute(query).scalar_one())
+
     def look_up_again(self, batch_id: int, who: str) -> int:
         """Let every row of a batch that waits for a person be looked up once more; return how many."""
         with self.engine.write() as connection:
             changed = connection.execute(
                 update(rows)
-                .where(rows.c.batch_id == batch_id, rows.c.state == RowState.UNCLEAR)
-                .where(rows.c.not_before.is_(None), rows.c.worker.is_(None))
+                .where(_is_looked_up_again(batch_id))
                 .values(not_before=self.engine.now(), look_ups=0, resends=0, absent_at=None)
             ).rowcount
             if changed:
@@ -201,6 +206,15 @@ def _waits_for_a_person(batch_id: int | None) -> ColumnElement[bool]:
     every = select(batches.c.id)  # named so that the index of states serves: it begins with the batch
     here = indexed.c.batch_id.in_(every) if batch_id is None else indexed.c.batch_id == batch_id
     return and_(here, indexed.c.state == RowState.UNCLEAR, UNDECIDED, rows.c.code.is_distinct_from(GIVEN_UP))
+
+
+def _is_looked_up_again(batch_id: int) -> ColumnElement[bool]:
+    return and_(
+        rows.c.batch_id == batch_id,
+        rows.c.state == RowState.UNCLEAR,
+        rows.c.not_before.is_(None),
+        rows.c.worker.is_(None),
+    )
 
 
 def _line(connection: Connection, batch_id: int, record: int) -> int:

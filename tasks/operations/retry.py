@@ -67,7 +67,7 @@ def retry(
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / f"retry-of-{batch_id}.csv"
         sent_again = write_retry_file(services.ledger, batch_id, services.kept_file(batch), file)
-        looked_up = services.ledger.resolution.look_up_again(batch_id, who) if batch.state is BatchState.FINISHED else 0
+        looked_up = services.ledger.resolution.count_to_look_up(batch_id) if batch.state is BatchState.FINISHED else 0
         if not sent_again and not looked_up:
             raise LedgerError("batch {batch} has no row that could be tried again", batch=batch_id)
         planned(sent_again, looked_up)
@@ -83,6 +83,8 @@ def retry(
                 progress=progress,
             )
             child = accepted.batch
+    if looked_up:  # last: it lets the batch run again, and one that runs cannot be retried after a kill in the middle
+        looked_up = services.ledger.resolution.look_up_again(batch_id, who)
     return Retried(sent_again, looked_up, child)
 
 

@@ -8,6 +8,7 @@ safety         who somebody is, and what a request must be to reach a page
 looks          who sees personal data, written down
 page_texts     a page in the language of whoever asked for it
 kept_answers   answers that take a while, kept for a moment
+long_deeds     what takes longer than people wait, done in a thread
 uploaded_file  the file of a form, as it arrives
 people         who somebody is, and what they may do
 =============  ====================================================================

@@ -15,6 +15,7 @@ from tasks.errors import OnboardingError
 from tasks.operations.access_history import record_refusal
 from tasks.services import Services
 from worker.console.kept_answers import KeptAnswers
+from worker.console.long_deeds import LongDeeds
 from worker.console.page_texts import texts_of
 from worker.console.pages import batch, batches, decide, find, me, open_work, rows, static, tonight, upload
 from worker.console.people import NotAllowed, Role
@@ -38,7 +39,8 @@ def build_app(services: Services, middleware: Sequence[Middleware] | None = None
         },
     )
     app.state.services = services
-    app.state.kept = KeptAnswers()
+    app.state.kept = kept = KeptAnswers()
+    app.state.long_deeds = LongDeeds(ended=kept.forget)
     app.state.read_only = is_read_only(services)
     app.state.has_sessions = bool(routes_of(services))
     return app

@@ -23,6 +23,7 @@ from tasks.reports.i18n import Texts
 from tasks.reports.recommendations import title_of
 from tasks.services import Services
 from worker.console.kept_answers import KeptAnswers
+from worker.console.long_deeds import LongDeeds
 from worker.console.people import Person, Role
 
 #: The cookie that keeps the language somebody chose; it says nothing about them.
@@ -40,6 +41,12 @@ def kept_of(request: Request) -> KeptAnswers:
     """Return the answers that this console keeps for a moment."""
     kept: KeptAnswers = request.app.state.kept
     return kept
+
+
+def long_deeds_of(request: Request) -> LongDeeds:
+    """Return what this console does behind people's backs."""
+    deeds: LongDeeds = request.app.state.long_deeds
+    return deeds
 
 
 def person_of(request: Request) -> Person:

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from console_served import APPROVER, OPERATOR, VIEWER, Served, file_of
+from consoles import PASSWORD, Browser
+from factories import Command, new_worker, wait_until
 from reported import Reported
 
 from tasks.models import BatchState, RowState, Stop, StopCode
+from tasks.operations.accept_batch import accept
+from tasks.operations.console_users import add_user
+from tasks.operations.retry import retry, write_retry_file
+from worker.console.long_deeds import WAIT_SECONDS
 from worker.console.people import Person, Role
 
 Console = Callable[..., Served]
@@ -90,6 +99,96 @@ def test_reports_are_written_again_in_the_readers_language(reported: Reported, c
     page = console().get(f"/batches/{night}/reports/html")
     page.encoding = "utf-8"
     assert '<html lang="ja">' in page.text
+
+
+@contextlib.contextmanager
+def held_up(reported: Reported) -> Iterator[None]:
+    """A file that is read for so long, and before all others: a retry waits for its turn."""
+    ledger = reported.ledger
+    reader = new_worker(ledger).number
+    batch = ledger.batches.add(name="long.csv", sha256="0" * 64, file_format={}, reader=reader, parent_id=None)
+    yield
+    ledger.batches.discard(batch)
+    ledger.workers.end(reader)
+
+
+def test_a_retry_that_takes_long_goes_on_behind_the_answer_and_once(
+    reported: Reported, console: Console, night: int
+) -> None:
+    served, at = console(), f"/batches/{night}"
+    with held_up(reported):
+        begun = time.monotonic()
+        answers = [served.post(f"{at}/retry", lang) for lang in ("en", "ja")]
+        assert time.monotonic() - begun < 2 * WAIT_SECONDS, "the second does not wait"
+        assert "goes on by itself" in answers[0].text
+        assert "新しいバッチとして読み込んでいます" in answers[1].text
+        page = served.get(at).text
+        assert "(reading)" in page
+        assert "data-every" in page
+        assert f"{at}/retry" not in page, "it is being done"
+    wait_until(lambda: "being read into" not in served.get(at).text, 30, "its end")
+    (child,) = [batch for batch in reported.ledger.batches.newest() if batch.parent_id == night]
+    assert (child.records, child.brought_by, child.who) == (18, "retry", APPROVER.name)
+
+
+def test_a_retry_that_fails_behind_the_answer_says_why(reported: Reported, console: Console, night: int) -> None:
+    served, at = console(), f"/batches/{night}"
+    with held_up(reported):
+        served.post(f"{at}/retry")
+        kept = reported.ours.kept_file(reported.ledger.batches.newest(1)[0])
+        copy = kept.read_bytes()
+        kept.write_bytes(b"another file\n")
+    wait_until(lambda: "being read into" not in served.get(at).text, 30, "its end")
+    assert "Nothing was done" in served.get(at).text
+    assert [batch for batch in reported.ledger.batches.newest() if batch.parent_id == night] == []
+    kept.write_bytes(copy)
+    assert "24 rows are tried again" in served.post(f"{at}/retry").text
+    assert "Nothing was done" not in served.get(at).text
+
+
+def test_a_console_that_is_killed_in_a_retry_leaves_nothing_that_a_second_one_does_not_mend(
+    reported: Reported, night: int, tmp_path: Path
+) -> None:
+    """The real console, kill -9 while it waits to read the rows; then another one is asked again."""
+    add_user(reported.ours, "hana", "approver", PASSWORD)
+    command = Command(
+        tmp_path,
+        ONBOARD_HOME=reported.ours.settings.home,
+        LEDGER_URL=reported.ledger_url,
+        ELEPAY_BASE_URL=reported.ours.settings.base_url,
+    )
+    for attempt in ("killed", "again"):
+        said = tmp_path / attempt
+        with said.open("w") as file:
+            process = command.start("console", "--port", "0", stdout=file.fileno(), stderr=file.fileno())
+        wait_until(lambda said=said: re.search(r"http://127\.0\.0\.1:\d+", said.read_text()), what="the console")
+        browser = Browser(re.findall(r"http://127\.0\.0\.1:\d+", said.read_text())[-1])
+        assert browser.sign_in("hana").status_code == 303
+        with held_up(reported) if attempt == "killed" else contextlib.nullcontext():
+            answer = browser.post(f"/batches/{night}/retry")
+            assert answer.status_code == 303
+            if attempt == "killed":
+                process.kill()
+                process.wait(60)
+    assert "said=retried&count=24" in answer.headers["location"], "18 refused rows, 6 unclear ones"
+    process.terminate()
+    process.wait(60)
+    (child,) = [batch for batch in reported.ledger.batches.newest() if batch.parent_id == night]
+    assert (child.state, child.records) == (BatchState.RUNNING, 18)
+    looked_up = [line for line in reported.ledger.history.lines(night, 0) if "looked up again" in line["what"]]
+    assert len(looked_up) == 1
+
+
+def test_a_retry_that_ended_after_its_rows_were_read_is_finished_by_the_next(reported: Reported, night: int) -> None:
+    """What a kill leaves between the two halves: rows in a batch of their own, unclear ones not looked up."""
+    services, file = reported.ours, reported.folder / "again.csv"
+    kept = services.kept_file(reported.ledger.batches.get(night))
+    assert write_retry_file(reported.ledger, night, kept, file) == 18
+    child = accept(services, file, who="a", brought_by="retry", parent_id=night).batch
+    again = retry(services, night, who="a")
+    assert again.child is not None
+    assert (again.child.id, again.looked_up) == (child.id, 6)
+    assert len(reported.ledger.batches.newest()) == 2
 
 
 def test_a_deed_that_comes_too_late_names_who_was_first(reported: Reported, console: Console, running: int) -> None:

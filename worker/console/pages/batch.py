@@ -29,14 +29,17 @@ from tasks.reports.report_data import FileWarning
 from tasks.reports.run_facts import warnings_in_words
 from tasks.reports.timeline_chart import timeline
 from tasks.services import Services
-from worker.console.page_texts import back_to, kept_of, page, person_of, services_of, texts_of
+from worker.console.long_deeds import Key
+from worker.console.page_texts import back_to, kept_of, long_deeds_of, page, person_of, services_of, texts_of
 from worker.console.pages.batch_lines import forecast_in_words, headline_of, line_of, status_of
 from worker.console.pages.row_words import batch_history_in_words
 from worker.console.pages.tonight import open_groups
 from worker.console.people import Deed, Role, needs, require
+from worker.failures import failure_of
 
 #: Seconds between two refreshments of a batch that moves.
 _EVERY_SECONDS = 2
+_MOVING = (BatchState.RUNNING, BatchState.READING)
 _KINDS = {".csv": "text/csv; charset=utf-8", ".html": "text/html; charset=utf-8", ".json": "application/json"}
 _WORKBOOK = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 
@@ -50,13 +53,16 @@ def _batch_page(request: Request, batch_id: int, *, refused: str = "") -> Respon
     services, texts = services_of(request), texts_of(request)
     reviewed = review_batch.review(services, batch_id)
     line = line_of(request, status_of(request, batch_id))
-    moves = reviewed.batch.state in (BatchState.RUNNING, BatchState.READING)
+    under_way, failure = long_deeds_of(request).under_way(batch_id), long_deeds_of(request).failure(batch_id)
+    moves = under_way or any(each.state in _MOVING for each in (reviewed.batch, *reviewed.children))
     warned = [FileWarning(*each) for each in reviewed.batch.warnings]
     return page(
         request,
         "batch.html.j2",
         status=HTTPStatus.CONFLICT if refused else HTTPStatus.OK,
         refused=refused,
+        under_way=under_way,
+        failed=failure_of(failure).message.in_language(texts.lang) if failure else "",
         reviewed=reviewed,
         batch=reviewed.batch,
         line=line,
@@ -160,7 +166,9 @@ def cancel(request: Request, _form: FormData) -> Response:
 def retry(request: Request, _form: FormData) -> Response:
     """Try again what may pass now: unclear rows where they are, the others in a batch of their own."""
     services, batch_id, who = _asked(request)
-    retried = retry_batch(services, batch_id, who=who)
+    retried = long_deeds_of(request).do(Key(batch_id, "retry"), lambda: retry_batch(services, batch_id, who=who))
+    if retried is None:
+        return _back(request, "begun")
     goes_on = retried.child.id if retried.child else batch_id
     return back_to(request, f"/batches/{goes_on}", "retried", count=retried.sent_again + retried.looked_up)
 
@@ -170,8 +178,9 @@ def retry(request: Request, _form: FormData) -> Response:
 def write_reports(request: Request, _form: FormData) -> Response:
     """Write the reports of a batch as it is now, in the language of whoever asks."""
     services, batch_id, _ = _asked(request)
-    report(services, batch_id, lang=texts_of(request).lang)
-    return _back(request, "reported")
+    lang = texts_of(request).lang
+    reported = long_deeds_of(request).do(Key(batch_id, "report"), lambda: report(services, batch_id, lang=lang))
+    return _back(request, "reported" if reported else "begun")
 
 
 def _asked(request: Request) -> tuple[Services, int, str]:
