@@ -80,15 +80,19 @@ class Person:
     def hears(self, word: str) -> None:
         """Find the focus on what a screen reader reads first: the answer to what was done."""
         focus = "document.activeElement === document.body ? '' : document.activeElement.innerText"
-        wait_until(lambda: word in str(self.page.value(focus)), 10, f"the focus on “{word}”")
+        wait_until(lambda: word in str(self.page.value(focus)), 30, f"the focus on “{word}”")
 
     @property
     def text(self) -> str:
         return str(self.page.value("document.body ? document.body.innerText : ''"))
 
+    def types(self, field: str, text: str) -> None:
+        """Type into the field that has the focus as soon as the page is there."""
+        wait_until(lambda: self.page.value("document.activeElement.name") == field, 30, f"the focus on {field}")
+        self.page.type(text)
+
     def signed_in(self, name: str) -> Self:
-        wait_until(lambda: self.page.value("document.activeElement.name") == "name", 10, "the focus on the first field")
-        self.page.type(name)
+        self.types("name", name)
         self.at("input[name=password]", 1)
         self.page.type(PASSWORD)
         self.page.follow()
@@ -198,7 +202,7 @@ def test_a_morning_by_keyboard_only(
         taro.approves(2)
         command.until_finished(2)
         hana.goes("nav a[href='/find']")
-        hana.page.type("cus_91")
+        hana.types("wanted", "cus_91")
         hana.page.follow()
         hana.hears(words["found"])
         hana.goes("table a[href='/batches/2']", 2)
