@@ -80,7 +80,7 @@ class Size(NamedTuple):
     times: int = 100
     turns: int = 20  #: without and with consoles, together
     seconds: float = 6.0  #: of a turn
-    sent: int = 400_000  #: rows of a file that is sent meanwhile
+    sent: int = 900_000  #: rows of a file that is sent meanwhile
 
 
 QUICK = Size(rows=60_000, batches=3, times=12, turns=8, seconds=2.0, sent=60_000)

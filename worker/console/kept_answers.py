@@ -17,8 +17,8 @@ T = TypeVar("T")
 LEAST_SECONDS, TIMES_AS_LONG, MOST_SECONDS = 1.0, 30.0, 60.0
 #: One that takes longer than this is asked for anew behind the scenes, while the last is shown, unless that is too old.
 SLOW_SECONDS, OLDEST_SECONDS = 0.25, 300.0
-#: The same goes for a quick one that hardly changes by itself, unless the last is as old as this.
-OLDEST_QUICK_SECONDS = 60.0
+#: The same goes for one that is not quite as slow, or hardly changes by itself, unless the last is as old as this.
+HARDLY_SLOW_SECONDS, OLDEST_QUICK_SECONDS = 0.1, 60.0
 _MOST_ANSWERS = 500
 
 
@@ -30,12 +30,13 @@ class _Kept:
     at: float = -math.inf  #: when it was given
     until: float = -math.inf
     is_asked_anew: bool = False
+    changed_at: float = -math.inf  #: when somebody has changed something
 
     def oldest_shown(self, *, hardly_changes: bool) -> float:
         """Return how old it may be and still be shown while it is asked for anew."""
         if self.took > SLOW_SECONDS:
             return OLDEST_SECONDS
-        return OLDEST_QUICK_SECONDS if hardly_changes else 0.0
+        return OLDEST_QUICK_SECONDS if hardly_changes or self.took > HARDLY_SLOW_SECONDS else 0.0
 
 
 class KeptAnswers:
@@ -86,11 +87,14 @@ class KeptAnswers:
         kept.answer = ask()
         kept.at = self._now()
         kept.took = kept.at - began
-        kept.until = kept.at + min(max(LEAST_SECONDS, TIMES_AS_LONG * kept.took), MOST_SECONDS)
+        is_true = kept.changed_at <= began  # else it may be what was true before
+        kept.until = (
+            kept.at + min(max(LEAST_SECONDS, TIMES_AS_LONG * kept.took), MOST_SECONDS) if is_true else -math.inf
+        )
 
     def forget(self) -> None:
         """Forget what is quick to ask again, and let the rest be asked anew: somebody has changed something."""
         with self._lock:
             self._kept = {key: kept for key, kept in self._kept.items() if kept.took > SLOW_SECONDS}
             for kept in self._kept.values():
-                kept.until = -math.inf
+                kept.until, kept.changed_at = -math.inf, self._now()

@@ -7,7 +7,14 @@ import time
 
 from factories import wait_until
 
-from worker.console.kept_answers import LEAST_SECONDS, OLDEST_QUICK_SECONDS, OLDEST_SECONDS, KeptAnswers
+from worker.console.kept_answers import (
+    HARDLY_SLOW_SECONDS,
+    LEAST_SECONDS,
+    MOST_SECONDS,
+    OLDEST_QUICK_SECONDS,
+    OLDEST_SECONDS,
+    KeptAnswers,
+)
 
 
 class Asked:
@@ -139,3 +146,48 @@ def test_a_question_that_fails_is_asked_again() -> None:
             continue
         raise AssertionError
     assert kept.get("counts", asked) == 1
+
+
+def test_what_was_asked_before_a_change_is_asked_once_more() -> None:
+    now, may_answer = [100.0], threading.Event()
+    kept, asked = KeptAnswers(lambda: now[0]), Asked()
+
+    begun = threading.Event()
+
+    def slow() -> int:
+        begun.set()
+        assert may_answer.wait(60)
+        now[0] += 2.0
+        return asked()
+
+    may_answer.set()
+    assert kept.get("open", slow) == 1
+    now[0] += MOST_SECONDS
+    may_answer.clear()
+    begun.clear()
+    assert kept.get("open", slow) == 1  # asked anew behind the scenes
+    assert begun.wait(60)
+    now[0] += 1.0
+    kept.forget()
+    may_answer.set()
+    wait_until(lambda: kept.get("open", slow) == 3, 10, "the answer after the change")
+
+
+def test_nobody_waits_for_what_is_hardly_slow_while_the_last_is_young() -> None:
+    now, may_answer = [100.0], threading.Event()
+    kept, asked = KeptAnswers(lambda: now[0]), Asked()
+
+    def counts() -> int:
+        assert may_answer.wait(60)
+        now[0] += HARDLY_SLOW_SECONDS + 0.01
+        return asked()
+
+    may_answer.set()
+    assert kept.get("counts", counts) == 1
+    now[0] += OLDEST_QUICK_SECONDS - 1
+    may_answer.clear()
+    assert kept.get("counts", counts) == 1
+    may_answer.set()
+    wait_until(lambda: kept.get("counts", counts) == 2, 10, "the new answer")
+    now[0] += OLDEST_QUICK_SECONDS
+    assert kept.get("counts", counts) == 3
