@@ -102,12 +102,30 @@ def locked_versions() -> dict[str, str]:
     return {canonicalize_name(pin.name): next(iter(pin.specifier)).version for pin in pins if _applies(pin, [""])}
 
 
+def vendored() -> list[dict[str, Any]]:
+    """Return what lies in our own packages as others published it."""
+    noted = tomllib.loads((ROOT / "worker" / "console" / "static" / "vendored.toml").read_text("utf-8"))
+    return [
+        {
+            "type": "library",
+            "bom-ref": f"pkg:npm/{one['name']}@{one['version']}",
+            "name": one["name"],
+            "version": one["version"],
+            "purl": f"pkg:npm/{one['name']}@{one['version']}",
+            "hashes": [{"alg": "SHA-256", "content": one["sha256"]}],
+            "licenses": [{"expression": one["licence"]}],
+        }
+        for one in noted.values()
+    ]
+
+
 def bill_of_materials() -> dict[str, Any]:
     """Return the document: components with version and licence, and who needs whom."""
     graph = runtime_graph()
     project, *names = graph
     version = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["version"]
     versions = locked_versions() | {project: version}
+    own = [one["bom-ref"] for one in vendored()]
     refs = {name: f"pkg:pypi/{name}@{versions[name]}" for name in graph}
     return {
         "bomFormat": "CycloneDX",
@@ -133,9 +151,13 @@ def bill_of_materials() -> dict[str, Any]:
                 "licenses": [{"expression": licence_of(distribution(name))}],
             }
             for name in sorted(names)
-        ],
+        ]
+        + vendored(),
         "dependencies": [
-            {"ref": refs[name], "dependsOn": sorted(refs[other] for other in needed)}
+            {
+                "ref": refs[name],
+                "dependsOn": sorted([refs[other] for other in needed] + (own if name == project else [])),
+            }
             for name, needed in sorted(graph.items())
         ],
     }

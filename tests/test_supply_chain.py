@@ -38,6 +38,15 @@ def test_the_bill_of_materials_lists_what_is_asked_for() -> None:
     assert direct() <= {one["name"] for one in SBOM["components"]}
 
 
+def test_files_of_others_in_our_packages_are_listed_too() -> None:
+    noted = [tomllib.loads(path.read_text("utf-8")) for path in ROOT.glob("worker/**/vendored.toml")]
+    hashes = {one["sha256"] for files in noted for one in files.values()}
+    assert hashes
+    assert hashes == {each["content"] for one in SBOM["components"] for each in one.get("hashes", [])}
+    others = {path.name for path in ROOT.glob("worker/**/*.min.js")}
+    assert others == {name for files in noted for name in files}
+
+
 @pytest.mark.parametrize("component", SBOM["components"], ids=lambda component: component["name"])
 def test_every_licence_is_one_that_we_accept(component: dict[str, Any]) -> None:
     (licence,) = component["licenses"]

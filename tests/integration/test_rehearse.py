@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import re
+import shlex
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from factories import Command, Simulator, wait_until, write_csv
+import requests
+from consoles import running
+from factories import ROOT, Command, Simulator, wait_until, write_csv
 from raw_server import Listener
 
 from tasks.settings import setting_names
-from worker.commands.rehearse import KEPT
+from worker.commands.rehearse import KEPT, this_program
 
 LIVE_KEY = "sk_live_0123456789"
 #: What may be heard, kept and counted by others: each must be a decision to take over.
@@ -154,6 +160,32 @@ def test_a_rough_night_says_what_the_simulator_saw_and_where_the_reports_are(
     assert "onboard run" not in report, "what is typed after a rehearsal is done in the real ledger"
     assert "onboard resolve" not in report
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.csv", "tmp"]
+
+
+def test_the_words_at_its_end_open_the_console_on_its_batch(tmp_path: Path, rehearsing: Command) -> None:
+    said = rehearsing("rehearse", "--profile", "clean", write_csv(tmp_path / "a.csv", 30))
+    words = re.search(r"(ONBOARD_HOME=.*) onboard console, then http://[\d.:]+(/\S+)", said.stdout.replace("\n", " "))
+    assert words, said.stdout
+    settings = dict(each.split("=", 1) for each in shlex.split(words[1]))
+    with running(Command(tmp_path, **settings), "--port", "0") as console:
+        page = requests.get(console + words[2], timeout=60).text
+    assert "30" in page
+    assert "a.csv" in page
+
+
+def test_it_says_how_to_call_this_program_also_where_it_is_not_on_the_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "a folder" / "onboard"
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(sys, "argv", [str(program)])
+    assert this_program() == f"'{program}'"
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    assert this_program() == "onboard"
+    monkeypatch.setattr(sys, "argv", [str(ROOT / "worker" / "cli" / "__main__.py")])
+    assert this_program() == "onboard"
 
 
 def test_what_cannot_be_rehearsed_says_why_and_leaves_nothing(tmp_path: Path, rehearsing: Command) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -248,7 +249,15 @@ def _print(screen: Screen, compared: Mapping[str, Any], profile: str, home: Path
     screen.say("simulator_agrees" if compared["agree"] else "simulator_disagrees")
     screen.say("rehearsal_sent_nothing", profile=profile)
     screen.say("rehearsal_folder", folder=home)
-    screen.say("rehearsal_console", folder=home, elepay=url, address=f"{_CONSOLE}/batches/1")
+    screen.say("rehearsal_console", folder=home, elepay=url, onboard=this_program(), address=f"{_CONSOLE}/batches/1")
+
+
+def this_program() -> str:
+    """Return how to call this program again: by its name, unless that is another one on the PATH, or none."""
+    called, found = Path(sys.argv[0]).absolute(), shutil.which("onboard")
+    if called.name != "onboard" or (found is not None and Path(found).samefile(called)):
+        return "onboard"
+    return shlex.quote(str(called))
 
 
 def _get(url: str) -> dict[str, Any]:

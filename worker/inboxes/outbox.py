@@ -34,10 +34,15 @@ class Outbox:
         return self._folder / str(names[name])
 
     def publish(self, claim: Claim, name: str) -> Path:
-        """Copy a claim's reports here, all or none; a repetition changes nothing. Raises OSError."""
+        """Copy a claim's reports here, all or none; a repetition changes nothing. Raises OSError.
+
+        A group that may read the outbox may read what is in it; nobody else but its owner.
+        """
         target = self.path_for(claim, name)
         if not target.exists():
-            _copy_reports(claim).rename(target)
+            outgoing = _copy_reports(claim)
+            _let_group_read(outgoing, self._folder.stat().st_mode)
+            outgoing.rename(target)
             sync_folder(self._folder)
         return target
 
@@ -53,3 +58,9 @@ def _copy_reports(claim: Claim) -> Path:
             sync_file(outgoing / report.name)
     sync_folder(outgoing)
     return outgoing
+
+
+def _let_group_read(folder: Path, outbox_mode: int) -> None:
+    for report in folder.iterdir():
+        report.chmod(0o600 | outbox_mode & 0o040)
+    folder.chmod(0o700 | outbox_mode & 0o050)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import stat
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,19 @@ def test_reports_are_published_once_and_overwrite_nothing(outbox: Path, claim: C
     assert Outbox(outbox).publish(recovered, "12-a") == first
     assert (first / "summary.json").read_text() == "report"
     assert sorted(path.name for path in outbox.iterdir()) == ["12-a", "12-a-2"]
+
+
+@pytest.mark.parametrize(
+    ("of_outbox", "of_set", "of_report"),
+    [(0o700, 0o700, 0o600), (0o750, 0o750, 0o640), (0o2770, 0o750, 0o640), (0o777, 0o750, 0o640)],
+)
+def test_a_group_that_may_read_the_outbox_may_read_its_reports(
+    outbox: Path, claim: Claim, of_outbox: int, of_set: int, of_report: int
+) -> None:
+    outbox.chmod(of_outbox)
+    published = Outbox(outbox).publish(claim, "12-a")
+    assert published.stat().st_mode & 0o777 == of_set
+    assert stat.S_IMODE((published / "summary.json").stat().st_mode) == of_report
 
 
 def test_a_claim_has_several_sets_of_reports_and_each_keeps_its_place(outbox: Path, claim: Claim) -> None:
