@@ -135,10 +135,10 @@ def fill(folder: Path, url: str, size: Size) -> None:
     ledger.close()
 
 
-def pages(folder: Path, url: str) -> dict[str, str]:
-    """Name -> address of what is measured, with the rows that this ledger has."""
+def pages(folder: Path, url: str, number: int) -> dict[str, str]:
+    """Name -> address of what is measured, with the rows that a batch has."""
     made = Reported(folder, ELEPAY_BASE_URL=url)
-    batch = made.ledger.batches.newest(1)[0]
+    batch = made.ledger.batches.get(number)
     customer = made.ledger.resolution.customer_of(batch.id, batch.records - 7)
     unclear = made.ledger.resolution.unclear_rows(batch.id, 1)[0]
     made.close()
@@ -201,14 +201,14 @@ def milliseconds(address: str, path: str) -> float:
 
 def quiet(folder: Path, simulator: Simulator, size: Size) -> bool:
     """Measure the pages with nothing beside them."""
-    asked = pages(folder, simulator.url)
+    asked = pages(folder, simulator.url, size.batches)
     with served(folder, simulator.url) as console:
         return said(measure(console.address, lambda: asked, size.times))
 
 
 def sending(folder: Path, simulator: Simulator, size: Size) -> bool:
     """Measure the pages while a run sends."""
-    asked = pages(folder, simulator.url)
+    asked = pages(folder, simulator.url, size.batches)
     with served(folder, simulator.url) as console, Sending(folder, simulator, size.sent) as run:
         began, before = time.perf_counter(), run.created()
         found = measure(console.address, lambda: {**asked, **pages_of_running(run.batch)}, size.times)

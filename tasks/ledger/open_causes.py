@@ -30,13 +30,17 @@ class OpenCauses(LedgerPart):
     def first_rows(self, batch_id: int | None = None, most: int = 5) -> Iterator[OpenExample]:
         """Yield the first rows of each cause of what `open_rows` yields, at most so many, in the order of the file.
 
-        The database counts: a program that looks at fifty thousand rows keeps everybody else from a page meanwhile.
+        The database counts: a program that looks at fifty thousand rows keeps everybody else from a page meanwhile. It
+        holds no transaction while somebody looks at what was found.
         """
         here = self.scope.of_account if batch_id is None else and_(self.scope.of_account, batches.c.id == batch_id)
         with self.engine.read() as connection:
-            for number, state in batches_where(connection, here):
-                for rows_of, since, *row in connection.execute(_examples(number, state, most)):
-                    yield OpenExample(number, float(since), int(rows_of), report_row_of(row))
+            looked_at = batches_where(connection, here)
+        for number, state in looked_at:
+            with self.engine.read() as connection:
+                found = connection.execute(_examples(number, state, most)).all()
+            for rows_of, since, *row in found:
+                yield OpenExample(number, float(since), int(rows_of), report_row_of(row))
 
 
 #: What a cause is made of: all that is said about a row, and all that one action solves, goes by these.
