@@ -39,6 +39,8 @@ _ENVIRONMENT = {
 _ADDRESS = "WARM_SERVER"
 #: Names a program, in the environment of a command, that it runs before it begins; its workers do, too.
 PATCH = "WARM_PATCH"
+#: A process is named by so many bytes.
+PID_BYTES = 10
 #: Room in the command line of a forked process for the words of the command that it becomes.
 WORDS_BYTES = 1000
 
@@ -226,7 +228,7 @@ def _begin(
     connection = _connect()
     given = {"words": list(words), "environment": dict(environment), "folder": str(folder), "terminal": terminal}
     ask(connection, given, fds)
-    return connection, int(connection.recv(20))
+    return connection, int(connection.recv(PID_BYTES, socket.MSG_WAITALL))
 
 
 def start(

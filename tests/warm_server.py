@@ -38,7 +38,7 @@ import jinja2
 import typer
 
 from tasks.ledger import Ledger
-from tests.warm import PATCH, ROOT, Signalled, ask, can_start
+from tests.warm import PATCH, PID_BYTES, ROOT, Signalled, ask, can_start
 from worker import cli
 
 #: Imported once. What reads settings as it is imported is not among it.
@@ -151,7 +151,7 @@ def _serve(address: str) -> dict[str, Any] | None:
             for fd in fds:
                 os.close(fd)
             with contextlib.suppress(OSError):
-                connection.sendall(str(pid).encode())
+                connection.sendall(b"%*d" % (PID_BYTES, pid))  # the exit code may follow at once
             waiting[pid] = connection
         _reap(waiting)
 
