@@ -1,79 +1,35 @@
-"""Laws for image, compose file and units: what they name exists, and nothing has more rights than it needs."""
+"""Laws for image and compose file: what they name exists, and nothing has more rights than it needs."""
 
 from __future__ import annotations
 
-import configparser
 import re
-import shlex
 import shutil
 import subprocess
-import tomllib
-from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
-import click
 import pytest
-import typer
-import yaml
+from deployed import (
+    COMMANDS,
+    COMPOSE,
+    DOCKERFILE,
+    ENV_FILE,
+    LONGEST_END_SECONDS,
+    OURS,
+    PROJECT,
+    SERVICES,
+    UNITS,
+    check_command,
+    filled_in,
+    in_image,
+    seconds,
+    settings_of,
+)
+from documents import PAGES
 from factories import ROOT
 
 from tasks.celery_tasks import QUEUE
-from tasks.setting_sources import FILE_SUFFIX, SECRETS_DIR
+from tasks.setting_sources import FILE_SUFFIX
 from tasks.settings import SIMULATOR_HOST, Settings, setting_names
-
-DOCKERFILE = (ROOT / "Dockerfile").read_text("utf-8")
-COMPOSE_TEXT = (ROOT / "docker-compose.yml").read_text("utf-8")
-COMPOSE: dict[str, Any] = yaml.safe_load(COMPOSE_TEXT)
-SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
-OURS = {name: service for name, service in SERVICES.items() if service["image"] == "elepay-onboarding"}
-UNITS = sorted((ROOT / "deploy" / "systemd").glob("*.service"))
-ENV_FILE = ROOT / "deploy" / "systemd" / "onboard.env"
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
-#: Longest a worker or watcher takes to end: a request's longest time, and the writing of its answer (worker/watcher.py
-#: and worker/worker_process.py add at most 15 seconds to it, Celery's shutdown 10).
-LONGEST_END_SECONDS = Settings.model_fields["total_timeout_seconds"].default + 30
-
-
-def commands() -> dict[str, click.Command]:
-    from worker.cli import app
-
-    return dict(getattr(typer.main.get_command(app), "commands", {}))
-
-
-COMMANDS = commands()
-
-
-def check_command(words: list[str]) -> None:
-    """Assert that the command line exists: the command, and each of its options."""
-    command = COMMANDS[words[0]]
-    options = {each for parameter in command.params for each in parameter.opts}
-    assert {word for word in words[1:] if word.startswith("-")} <= options
-
-
-def filled_in(value: str) -> str:
-    """Return what compose makes of a value when `.env` is empty."""
-    return re.sub(r"\$\{\w+(?::-([^}]*))?\}", lambda found: found[1] or "", value)
-
-
-def in_image() -> dict[str, str]:
-    """Return the variables that the image sets."""
-    text = DOCKERFILE.replace("\\\n", " ")
-    return dict(pair.split("=", 1) for line in re.findall(r"^ENV (.+)$", text, re.MULTILINE) for pair in line.split())
-
-
-def settings_of(given: Mapping[str, str]) -> Settings:
-    """Read settings as a process with these variables would; what stands in secret files is made up."""
-    secrets = {
-        "LEDGER_URL": "postgresql+psycopg://onboard:word@ledger:5432/onboard",
-        "ELEPAY_SECRET_KEY": "sk_test_deployed",
-    }
-    return Settings.model_validate({**given, **secrets})
-
-
-def seconds(text: str) -> float:
-    return float(re.sub(r"s$", "", text))
-
 
 # ---------------------------------------------------------------------------------------------------------- the image
 
@@ -146,7 +102,7 @@ def test_a_service_of_ours_runs_a_command_with_settings_that_exist(name: str) ->
     assert set(service.get("environment", {})) <= known
 
 
-@pytest.mark.parametrize("name", ["worker", "watcher", "beat"])
+@pytest.mark.parametrize("name", ["worker", "watcher", "beat", "console"])
 def test_the_settings_of_the_compose_file_can_be_read(name: str) -> None:
     given = {key: filled_in(value) for key, value in OURS[name]["environment"].items()}
     plain = {key: value for key, value in {**in_image(), **given}.items() if key in setting_names()}
@@ -155,8 +111,24 @@ def test_the_settings_of_the_compose_file_can_be_read(name: str) -> None:
     assert settings.requests_per_second == Settings.model_fields["requests_per_second"].default
 
 
-def test_worker_and_watcher_agree_on_everything() -> None:
+def test_worker_watcher_and_console_agree_on_everything() -> None:
     assert OURS["worker"]["environment"] == OURS["watcher"]["environment"]
+    of_console = OURS["console"]["environment"]
+    assert OURS["worker"]["environment"].items() <= of_console.items()
+    assert {name for name in of_console if name not in OURS["worker"]["environment"]} == {
+        name for name in of_console if name.startswith("ONBOARD_CONSOLE_")
+    }
+
+
+def test_the_demo_has_a_name_of_its_own_wherever_it_is_started_and_removed() -> None:
+    """Or its `down --volumes` would remove the ledger of the real thing, which has the folder's name."""
+    pages = [*PAGES.values(), (ROOT / "docker-compose.yml").read_text("utf-8")]
+    typed = [line for page in pages for line in re.findall(r"docker compose [^`\n]*", page)]
+    dangerous = [line for line in typed if "--profile demo" in line or re.search(r"down\b.*(--volumes|-v\b)", line)]
+    assert len(dangerous) >= 4
+    assert [line for line in dangerous if "--project-name onboard-demo" not in line] == []
+    assert "name" not in COMPOSE, "a name in the file would be the demo's, too"
+    assert [name for name, volume in COMPOSE["volumes"].items() if volume] == [], "a volume's own name is in no project"
 
 
 def test_beat_sends_to_the_queue_that_the_workers_read() -> None:
@@ -287,107 +259,3 @@ def test_no_worker_is_told_of_another_queue() -> None:
     lines = [" ".join(service.get("command", [])) for service in SERVICES.values()]
     lines += [path.read_text("utf-8") for path in UNITS]
     assert {queue for line in lines for queue in re.findall(r"(?:-Q|--queues)[= ](\S+)", line)} <= {QUEUE}
-
-
-# ---------------------------------------------------------------------------------------------------------- the units
-
-
-class Unit:
-    """A unit file, in which a key may stand several times."""
-
-    def __init__(self, path: Path) -> None:
-        self._lines: list[tuple[str, str, str]] = []
-        section = ""
-        for line in path.read_text("utf-8").splitlines():
-            if line.startswith("["):
-                section = line.strip("[]")
-            elif line and not line.startswith("#"):
-                key, _, value = line.partition("=")
-                self._lines.append((section, key, value))
-
-    def all(self, key: str, section: str = "Service") -> list[str]:
-        return [value for where, name, value in self._lines if (where, name) == (section, key)]
-
-    def one(self, key: str, section: str = "Service") -> str:
-        (value,) = self.all(key, section)
-        return value
-
-
-def read_env_file() -> dict[str, str]:
-    parser = configparser.ConfigParser(interpolation=None)
-    parser.optionxform = str  # type: ignore[assignment, method-assign]
-    parser.read_string("[env]\n" + ENV_FILE.read_text("utf-8"))
-    return dict(parser["env"])
-
-
-def test_there_is_a_unit_for_every_lasting_service() -> None:
-    lasting = ("worker@", "watch", "beat", "console")
-    assert {path.name for path in UNITS} == {f"onboard-{name}.service" for name in lasting}
-
-
-@pytest.mark.parametrize("path", UNITS, ids=lambda path: path.name)
-def test_a_unit_runs_a_command_with_settings_that_exist(path: Path) -> None:
-    unit = Unit(path)
-    program, *words = shlex.split(unit.one("ExecStart"))
-    assert program.endswith("/bin/onboard")
-    check_command(words)
-    given = dict(each.split("=", 1) for each in unit.all("Environment"))
-    credentials = [each.partition(":")[0] for each in unit.all("LoadCredential")]
-    assert {*given, *credentials} <= {*setting_names(), SECRETS_DIR}
-    assert bool(credentials) == (given.pop(SECRETS_DIR, "") == "%d")
-    settings_of({**read_env_file(), **{name: value.replace("%i", "1") for name, value in given.items()}})
-    assert unit.one("EnvironmentFile") == "/etc/onboard/onboard.env"
-
-
-@pytest.mark.parametrize("path", UNITS, ids=lambda path: path.name)
-def test_a_unit_is_started_again_and_has_time_to_end(path: Path) -> None:
-    unit = Unit(path)
-    assert unit.one("Restart") == "always"
-    assert unit.one("StartLimitIntervalSec", "Unit") == "0"
-    assert unit.one("KillSignal") == "SIGTERM"
-    assert float(unit.one("TimeoutStopSec")) > (
-        LONGEST_END_SECONDS if {"worker", "watch"} & {*unit.one("ExecStart").split()} else 10
-    )
-
-
-@pytest.mark.parametrize("path", UNITS, ids=lambda path: path.name)
-def test_a_unit_has_no_more_rights_than_it_needs(path: Path) -> None:
-    unit, settings = Unit(path), settings_of(read_env_file())
-    assert unit.one("ProtectSystem") == "strict"
-    for key in ("NoNewPrivileges", "PrivateTmp", "PrivateDevices", "ProtectHome", "RestrictSUIDSGID"):
-        assert unit.one(key) == "yes"
-    assert unit.one("CapabilityBoundingSet") == ""
-    assert unit.one("User") == "onboard"
-    assert f"/var/lib/{unit.one('StateDirectory')}" == str(settings.home)
-    assert unit.all("ReadWritePaths") == ([str(settings.drop_folder)] if "watch" in path.name else [])
-
-
-def test_the_example_of_settings_can_be_read() -> None:
-    given = read_env_file()
-    assert set(given) <= set(setting_names())
-    assert settings_of(given).base_url == Settings.model_fields["base_url"].default
-
-
-def complaints(folder: Path) -> Iterator[str]:
-    """Yield what systemd says about the units, where it is installed; they are installed into a folder of their own."""
-    base = Path("/usr/lib/systemd/system")
-    if shutil.which("systemd-analyze") is None or not base.is_dir():
-        return
-    shutil.copytree(base, folder / "usr/lib/systemd/system", symlinks=True)
-    system = folder / "etc/systemd/system"
-    system.mkdir(parents=True)
-    for path in UNITS:
-        shutil.copy(path, system)
-    program = folder / Unit(UNITS[0]).one("ExecStart").split()[0].removeprefix("/")
-    program.parent.mkdir(parents=True)
-    program.write_text("#!/bin/sh\n", "utf-8")
-    program.chmod(0o755)
-    names = [path.name.replace("@.", "@1.") for path in UNITS]
-    done = subprocess.run(
-        ["systemd-analyze", "verify", f"--root={folder}", *names], capture_output=True, text=True, timeout=60
-    )
-    yield from (done.stdout + done.stderr).splitlines()
-
-
-def test_systemd_has_nothing_to_say_about_the_units(tmp_path: Path) -> None:
-    assert list(complaints(tmp_path)) == []
