@@ -8,7 +8,7 @@ import re
 import signal
 import socket
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -61,11 +61,11 @@ def served(services: Services, *, socket_file: str | None = None, port: int = 0)
 
 
 @contextlib.contextmanager
-def running(onboard: Command, *words: str) -> Iterator[str]:
+def running(onboard: Command, *words: str, preexec: Callable[[], None] | None = None) -> Iterator[str]:
     """Run `onboard console` as a process; the address that it says."""
     output = onboard.folder / f"said{next(_numbers)}"
     with output.open("w") as file:
-        console = onboard.start("console", *words, stdout=file.fileno(), stderr=file.fileno())
+        console = onboard.start("console", *words, stdout=file.fileno(), stderr=file.fileno(), preexec=preexec)
         found = re.compile(r"review pages are at (\S+);")
         wait_until(
             lambda: found.search(output.read_text()) or console.poll() is not None, 60, "the start of the console"

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import functools
 import re
+import resource
 import signal
+import socket
 import stat
+import time
+from contextlib import ExitStack
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
-from consoles import Browser, asked, raw, status_of
+import requests
+from consoles import Browser, asked, raw, running, status_of
 from factories import Command, Simulator, wait_until
+
+from worker.console.safety.request_heads import HEAD_SECONDS
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::"])
@@ -61,3 +70,24 @@ def test_a_socket_file_is_for_its_user_and_group_only(tmp_path: Path, reset_simu
             console.wait(60)
         assert (mode, answers) == (0o660, [200, 401])
         assert (second.returncode, str(path) in second.stderr) == (2, True), "the file is in use"
+
+
+@pytest.mark.resilience
+def test_more_silent_connections_than_it_may_open_files_lock_people_out_for_seconds_only(
+    tmp_path: Path, reset_simulator: Simulator
+) -> None:
+    few = functools.partial(resource.setrlimit, resource.RLIMIT_NOFILE, (100, 100))
+    with running(Command(tmp_path, reset_simulator), "--port", "0", preexec=few) as url, ExitStack() as stack:
+        parts = urlsplit(url)
+        for _ in range(220):  # as many as it may open, and as wait in the queue of the system
+            stack.enter_context(socket.create_connection((parts.hostname, parts.port), 30))
+        began = time.monotonic()
+        wait_until(lambda: is_served(url), 60, "an answer")
+        assert 1 < time.monotonic() - began < 3.5 * HEAD_SECONDS
+
+
+def is_served(url: str) -> bool:
+    try:
+        return requests.get(url, timeout=1).status_code == 200
+    except requests.RequestException:
+        return False
