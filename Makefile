@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: sbom wheel help install secrets demo test resilience mutants bench check lock tools clean
+.PHONY: sbom wheel help install secrets demo test resilience mutants bench check pictures lock tools clean
 
 help:            ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1|/p' Makefile | column -t -s '|'
@@ -54,6 +54,9 @@ check: install   ## format, lint, types, import contracts
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+pictures: install ## docs/run/pictures: what the review console looks like, by chromium and the simulator on port 8700
+	@PYTHONPATH=.:tests $(BIN)/python tests/pages/pictures.py
 
 tools:           ## what some tests need from Debian: a browser, LibreOffice, pdftoppm, a Japanese font, pgbouncer, nginx, systemd-analyze, groff (root)
 	@command -v chromium >/dev/null && command -v soffice >/dev/null && command -v pdftoppm >/dev/null && [ -x /usr/sbin/pgbouncer ] && [ -x /usr/sbin/nginx ] && command -v systemd-analyze >/dev/null && command -v groff >/dev/null && fc-list 2>/dev/null | grep -qi cjk || { \

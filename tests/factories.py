@@ -188,11 +188,11 @@ def examples(full: int, least: int = 5) -> int:
 class Simulator:
     """The simulator as a process of its own; ends with the `with` block."""
 
-    def __init__(self, profile: str = "clean", seed: int = 1, **knobs: Any) -> None:
-        self.profile, self.seed, self.knobs = profile, seed, knobs
+    def __init__(self, profile: str = "clean", seed: int = 1, port: int = 0, **knobs: Any) -> None:
+        self.profile, self.seed, self.port, self.knobs = profile, seed, port, knobs
 
     def __enter__(self) -> Simulator:
-        words = ["--port", "0", "--profile", self.profile, "--seed", str(self.seed)]
+        words = ["--port", str(self.port), "--profile", self.profile, "--seed", str(self.seed)]
         self._process = warm.start("simulator", *words, environment=os.environ, folder=ROOT, stderr=2)
         assert self._process.stdout is not None
         said = self._process.stdout.readline()

@@ -246,9 +246,13 @@ class Page:
         events = [event for event in self._browser.events if event.get("method") in said]
         return [event for event in events if event["params"].get("entry", {}).get("level") != "info"]
 
-    def picture(self, target: Path) -> None:
-        """Keep a picture of the whole page."""
-        target.write_bytes(base64.b64decode(self.call("Page.captureScreenshot", captureBeyondViewport=True)["data"]))
+    def picture(self, last: str) -> bytes:
+        """Return a picture of the page, down to the end of an element, as a PNG."""
+        end = f"document.querySelector({json.dumps(last)}).getBoundingClientRect().bottom"
+        width, height = self.value(f"[document.body.clientWidth, Math.ceil({end}) + 14]")
+        clip = {"x": 0, "y": 0, "width": width, "height": height, "scale": 1}
+        shown = self.call("Page.captureScreenshot", captureBeyondViewport=True, clip=clip)
+        return base64.b64decode(shown["data"])
 
     def colour(self, x: int, y: int) -> tuple[int, ...]:
         """Return red, green, blue of one point as it was drawn."""

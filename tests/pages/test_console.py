@@ -106,7 +106,7 @@ def test_what_moves_is_refreshed_and_keeps_the_focus(browser: Browser, installat
         page.value("document.querySelector('#live a').focus()")
         pause(installation.ours, 2, who="taro@desk")
         try:
-            wait_until(lambda: "paused by taro@desk" in said(page), 30, "the news")
+            wait_until(lambda: "Paused by taro@desk" in said(page), 30, "the news")
             assert page.value("document.activeElement.tagName") == "A"
             assert page.value("document.querySelector('[data-every]')") is None
             assert complaints(page) == []
@@ -121,7 +121,7 @@ def test_a_focus_that_a_refreshment_takes_away_goes_to_the_content(
         page.value("document.querySelector('form[action$=pause] button').focus()")
         pause(installation.ours, 2, who="taro@desk")
         try:
-            wait_until(lambda: "paused by taro@desk" in said(page), 30, "the news")
+            wait_until(lambda: "Paused by taro@desk" in said(page), 30, "the news")
             assert page.value("document.activeElement.matches('main, #live button')")
         finally:
             served.post("/batches/2/resume")

@@ -30,7 +30,7 @@ WORDS = {
     "en": {
         "checked": "20 of 23 rows can be sent",
         "accepted": "The file is accepted as this batch.",
-        "canary": "the canary rows have run",
+        "canary": "The canary rows have run",
         "approved": "The batch is approved",
         "decided": "10 rows are decided.",
         "reported": "The reports are written.",

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from starlette.requests import Request
 
 from tasks import stop_texts
-from tasks.models import Batch, BatchState
+from tasks.models import Batch, BatchState, StopCode
 from tasks.operations.batch_status import BatchStatus, batch_status, waits_for_next_night
 from tasks.operations.batch_status import status_of as status_with_counts
 from tasks.operations.status import Forecast, forecast
@@ -18,6 +18,8 @@ from tasks.reports.i18n import Texts
 from tasks.reports.recommendations import Headline, Standing, verdict
 from worker.console.page_texts import kept_of, services_of, texts_of
 
+#: Stops that people end on a batch's page.
+_WITH_A_BUTTON = (StopCode.PERSON, StopCode.DEADLINE, StopCode.CANARY, StopCode.APPROVAL, StopCode.BREAKER)
 #: Our words for the lines of the reconciliation.
 COUNTED = ("created", "skipped", "invalid", "refused", "unclear", "open")
 
@@ -69,10 +71,17 @@ def line_of(request: Request, status: BatchStatus) -> BatchLine:
     """Return what is shown of one batch."""
     services, texts, batch = services_of(request), texts_of(request), status.batch
     counts = counts_of(status, texts)
-    why = stop_texts.sentence(batch.stop, texts.lang)
+    why = _why(batch, texts)
     goes_on_at = waits_for_next_night(services, batch)
     done = kept_of(request).get(("forecast", batch.id), lambda: forecast(services, status))
     return BatchLine(batch, status, counts, parts(counts), why, done, goes_on_at)
+
+
+def _why(batch: Batch, texts: Texts) -> str:
+    """Return why a batch does not go on, where there is a button for it without the command that does the same."""
+    if batch.stop and batch.stop.code in _WITH_A_BUTTON:
+        return texts(f"stopped_{batch.stop.code}", **batch.stop.values)
+    return stop_texts.sentence(batch.stop, texts.lang)
 
 
 def counts_of(status: BatchStatus, texts: Texts) -> list[tuple[str, str, int]]:
