@@ -1,4 +1,4 @@
-"""The pictures in the documents: what the command takes is what the pages show, in their language, small, and said in words."""
+"""The pictures in the documents: what the command takes, on the page of its language, small, and said in words."""
 
 from __future__ import annotations
 

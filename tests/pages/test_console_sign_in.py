@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 from browser import Browser, Page
 from consoles import PASSWORD, served
-from factories import answer, wait_until
-from reported import Reported
+from factories import KEY, answer, wait_until
+from raw_server import Asked, Scripted, http, source_of
+from reported import HEADER, Reported, unclear
 
 from tasks.models import LeasedRow, Outcome, RowState
 from tasks.operations.console_users import add_user
@@ -101,3 +104,87 @@ def test_no_trap_in_a_file_or_an_answer_ever_runs(browser: Browser, reported: Re
             assert page.value("document.title !== 'ran' && !document.querySelector('img, [onerror], [onload]')"), path
             assert complaints(page) == [], path
             assert all(address.startswith((console, "data:")) for address in page.requests), path
+
+
+#: What fits into a word of elepay's: no blank, at most 64 characters.
+SHORT_TRAPS = (
+    f'"><img/src=x/onerror={RUNS}>',
+    f"</script><script>{RUNS}</script>",
+    f"<svg/onload={RUNS}>",
+    f"javascript:{RUNS}",
+    "{{7*7}}'><iframe/srcdoc=x>",
+)
+
+
+def hostile(references: dict[str, str]) -> Callable[[Asked], list[bytes | float]]:
+    """An elepay that puts traps into every field; `references` are those of our rows, by customer."""
+
+    def reply(asked: Asked) -> list[bytes | float]:
+        path = asked.request.split(b" ", 2)[1].decode().partition("?")[0].split("/")
+        if path[1] == "sources":
+            return [http(200, {"id": unquote(path[2]), "status": SHORT_TRAPS[2], "liveMode": False})]
+        if asked.customer == "cus_error":
+            error = {"errorCode": SHORT_TRAPS[1], "code": SHORT_TRAPS[0], "message": TRAP, "requestId": SHORT_TRAPS[3]}
+            return [http(400, error)]
+        others = [_source(asked, at, trap, SHORT_TRAPS[-1 - at]) for at, trap in enumerate(SHORT_TRAPS)]
+        own = _source(asked, 9, SHORT_TRAPS[0], references[asked.customer])
+        listed = [own, *others[1:]] if asked.customer == "cus_own" else others
+        total = 99 if asked.customer == "cus_incomplete" else len(listed)
+        return [http(200, {"total": total, "sources": listed})]
+
+    return reply
+
+
+def _source(asked: Asked, at: int, trap: str, reference: str) -> dict[str, Any]:
+    return source_of(
+        id=trap, status=SHORT_TRAPS[at % 5], customerId=asked.customer, metadata={"onboarding_ref": reference}
+    )
+
+
+def test_no_trap_that_elepay_answers_ever_runs_where_rows_are_decided(browser: Browser, tmp_path: Path) -> None:
+    references: dict[str, str] = {}
+    with Scripted(hostile(references)) as elepay:
+        settings = {"ELEPAY_BASE_URL": elepay.url, "ELEPAY_SECRET_KEY": KEY}
+        made = Reported(tmp_path, **settings)
+        add_user(made.ours, "hana", "approver", PASSWORD)
+        customers = ("cus_own", "cus_others", "cus_error", "cus_incomplete")
+        lines = "".join(f"{customer},creditcard,ios,a\n" for customer in customers)
+        batch = made.settle(made.accept(HEADER + lines), unclear)
+        references |= {row.customer_id: row.reference for row in made.ledger.resolution.unclear_rows(batch.id)}
+        with served(made.ours) as url, browser.page(f"{url}/sign-in") as page:
+            sign_in(page, PASSWORD)
+            wait_until(lambda: "hana" in said(page), 30, "the page")
+            shown = ""
+            for path in ("/decide", *(f"/decide/{batch.id}/{line}" for line in (2, 3, 4, 5))):
+                page.open(url + path)
+                shown += said(page)
+                _require_quiet(page, url, path)
+            assert all(trap in shown for trap in SHORT_TRAPS), "each was shown, as text"
+            page.open(f"{url}/decide")
+            assert page.value("document.querySelector('input[name^=source-]').value") == SHORT_TRAPS[0]
+            for field in ("input[name=row][value*=',']", "input[value=created]"):
+                page.tab_to(field)
+                page.press(" ")
+            page.tab_to("button.main")
+            page.follow()
+            assert "1 row is decided" in said(page)
+            _require_quiet(page, url, "decided")
+            page.open(f"{url}/batches/{batch.id}/lines/2")
+            assert SHORT_TRAPS[0] in said(page)
+            for path in (
+                f"/batches/{batch.id}/lines/2",
+                f"/batches/{batch.id}/rows",
+                "/batches/1",
+                "/find?wanted=cus_own",
+            ):
+                page.open(url + path)
+                _require_quiet(page, url, path)
+        made.close()
+
+
+def _require_quiet(page: Page, url: str, path: str) -> None:
+    """Require that nothing on a page ran, was refused by its policy, or was asked for elsewhere."""
+    assert page.value("document.title !== 'ran' && !document.querySelector('img, iframe, [onerror], [onload]')"), path
+    assert page.value("document.querySelectorAll('a[href^=javascript]').length") == 0, path
+    assert [each for each in page.complaints if "409" not in str(each)] == [], path
+    assert all(address.startswith((url, "data:")) for address in page.requests), path
