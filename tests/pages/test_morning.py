@@ -73,7 +73,7 @@ class Person:
         assert self.page.complaints == []
         self.page.follow()
 
-    def reads(self, word: str, seconds: float = 30) -> None:
+    def reads(self, word: str, seconds: float = 60) -> None:
         """Wait until a page says something, which may take a refreshment or more."""
         wait_until(lambda: word in self.text, seconds, f"“{word}”")
 

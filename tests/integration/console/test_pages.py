@@ -13,10 +13,11 @@ import pytest
 import requests
 from console_served import APPROVER, VIEWER, Served, a_night, file_of
 from factories import KEY
-from reported import HEADER, Reported, unclear
+from reported import HEADER, Reported, refused, unclear
 from sqlalchemy import text
 
 from tasks.models import RowState
+from tasks.operations.pause import pause
 from tasks.services import Services
 from worker.console.app import _PAGES
 
@@ -223,6 +224,19 @@ def test_no_template_has_a_script_or_a_style_of_its_own() -> None:
         assert not re.search(r"<script(?! src=\"/static/)|<style|\sstyle=|\son\w+=|hx-on|javascript:|js:", content), (
             template
         )
+
+
+def test_a_batch_that_stops_is_shown_whole_as_it_is_then(reported: Reported, console: Console) -> None:
+    """Its page is not refreshed any more: nothing on it may be from a moment before."""
+    batch, served = reported.accept(file_of(40)), console()
+    assert "data-every" in served.get(f"/batches/{batch.id}").text
+    reported.settle(batch, lambda row: refused()(row) if row.record < 30 else None)
+    pause(reported.ours, batch.id, who="taro@desk")
+    page = served.get(f"/batches/{batch.id}").text
+    assert "data-every" not in page
+    assert "Paused by taro@desk." in page
+    assert 'rows?state=refused">28<' in page
+    assert "U003005" in page, "what needs a person"
 
 
 def test_rows_that_wait_are_open(reported: Reported, console: Console) -> None:

@@ -52,7 +52,7 @@ def batch(request: Request) -> Response:
 def _batch_page(request: Request, batch_id: int, *, refused: str = "") -> Response:
     services, texts = services_of(request), texts_of(request)
     reviewed = review_batch.review(services, batch_id)
-    line = line_of(request, status_of(request, batch_id))
+    line = line_of(request, status_of(request, reviewed.batch))
     under_way, failure = long_deeds_of(request).under_way(batch_id), long_deeds_of(request).failure(batch_id)
     moves = under_way or any(each.state in _MOVING for each in (reviewed.batch, *reviewed.children))
     warned = [FileWarning(*each) for each in reviewed.batch.warnings]
@@ -68,7 +68,7 @@ def _batch_page(request: Request, batch_id: int, *, refused: str = "") -> Respon
         line=line,
         headline=headline_of(line.status, texts),
         forecast=forecast_in_words(line, texts),
-        groups=open_groups(request, batch_id),
+        groups=open_groups(request, batch_id, reviewed.batch.state),
         warnings=warnings_in_words(warned, texts),
         history=batch_history_in_words(reviewed.history, texts),
         needs_approver=stopped_by_program(reviewed.batch),

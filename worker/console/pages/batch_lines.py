@@ -45,10 +45,16 @@ class BatchLine(NamedTuple):
 _ENDED = (BatchState.FINISHED, BatchState.CANCELLED, BatchState.UNUSABLE)
 
 
-def status_of(request: Request, batch_id: int) -> BatchStatus:
-    """Return a batch with its counts, those of skipped rows too, at most a moment old."""
+def status_of(request: Request, batch: Batch) -> BatchStatus:
+    """Return a batch that was just read, with its counts, those of skipped rows too, at most a moment old.
+
+    Never those of another state: the page of a batch that has stopped is not refreshed any more.
+    """
     services = services_of(request)
-    return kept_of(request).get(("status", batch_id), lambda: batch_status(services, batch_id, count_skipped=True))
+    kept = kept_of(request).get(
+        ("status", batch.id, batch.state), lambda: batch_status(services, batch.id, count_skipped=True)
+    )
+    return replace(kept, batch=batch)
 
 
 def counted(request: Request, batch: Batch) -> BatchStatus:
@@ -73,7 +79,7 @@ def line_of(request: Request, status: BatchStatus) -> BatchLine:
     counts = counts_of(status, texts)
     why = _why(batch, texts)
     goes_on_at = waits_for_next_night(services, batch)
-    done = kept_of(request).get(("forecast", batch.id), lambda: forecast(services, status))
+    done = kept_of(request).get(("forecast", batch.id, batch.state), lambda: forecast(services, status))
     return BatchLine(batch, status, counts, parts(counts), why, done, goes_on_at)
 
 

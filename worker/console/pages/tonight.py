@@ -52,10 +52,12 @@ def tonight(request: Request) -> Response:
     )
 
 
-def open_groups(request: Request, batch_id: int | None = None) -> tuple[OpenGroup, ...]:
+def open_groups(
+    request: Request, batch_id: int | None = None, state: BatchState | None = None
+) -> tuple[OpenGroup, ...]:
     """Return what needs a person, at most a moment old."""
     services = services_of(request)
-    return kept_of(request).get(("open", batch_id), lambda: list_open_work(services, batch_id))
+    return kept_of(request).get(("open", batch_id, state), lambda: list_open_work(services, batch_id))
 
 
 def _files_waiting(drop_folder: Path) -> int | None:
