@@ -14,7 +14,7 @@ from tasks.errors import OnboardingError
 T = TypeVar("T")
 
 #: An answer is kept for so long, or for so many times as long as it took, and never longer than the last.
-LEAST_SECONDS, TIMES_AS_LONG, MOST_SECONDS = 1.0, 30.0, 60.0
+LEAST_SECONDS, TIMES_AS_LONG, MOST_SECONDS = 1.0, 60.0, 60.0
 #: One that takes longer than this is asked for anew behind the scenes, while the last is shown, unless that is too old.
 SLOW_SECONDS, OLDEST_SECONDS = 0.25, 300.0
 #: The same goes for one that is not quite as slow, or hardly changes by itself, unless the last is as old as this.

@@ -38,7 +38,7 @@ from worker.console.people import Deed, Role, needs, require
 from worker.failures import failure_of
 
 #: Seconds between two refreshments of a batch that moves.
-_EVERY_SECONDS = 2
+_EVERY_SECONDS = 3
 _MOVING = (BatchState.RUNNING, BatchState.READING)
 _KINDS = {".csv": "text/csv; charset=utf-8", ".html": "text/html; charset=utf-8", ".json": "application/json"}
 _WORKBOOK = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"

@@ -24,7 +24,7 @@ from worker.inboxes.names import NameKind, kind_of
 _RECENT_SECONDS = 24 * 3600.0
 _GROUPS_SHOWN = 6
 #: Seconds between two refreshments while something runs.
-_EVERY_SECONDS = 3
+_EVERY_SECONDS = 5
 
 #: In the order in which they are shown.
 _UNFINISHED = (BatchState.RUNNING, BatchState.INTERRUPTED, BatchState.PAUSED, BatchState.HALTED, BatchState.READING)
