@@ -91,14 +91,15 @@ def opened(address: str, count: int, batch: int) -> Iterator[None]:
 
 def _look(address: str, path: str, ends: threading.Event) -> None:
     """Ask for a page again and again, as it says of itself."""
+    said = _EVERY.search(_page(address, path))
+    seconds = float(said[1]) if said else _SLOWEST_SECONDS  # the batch has just ended
+    while not ends.wait(seconds):
+        _page(address, path)
+        seconds = min(seconds * _GROWS, _SLOWEST_SECONDS)
+
+
+def _page(address: str, path: str) -> str:
+    """Return a page, by a connection of its own: the console closes one that was silent for five seconds."""
     with contextlib.closing(HTTPConnection(address.removeprefix("http://"), timeout=60)) as connection:
-        said = _EVERY.search(_page(connection, path))
-        seconds = float(said[1]) if said else _SLOWEST_SECONDS  # the batch has just ended
-        while not ends.wait(seconds):
-            _page(connection, path)
-            seconds = min(seconds * _GROWS, _SLOWEST_SECONDS)
-
-
-def _page(connection: HTTPConnection, path: str) -> str:
-    connection.request("GET", path, headers={"HX-Request": "true"})
-    return connection.getresponse().read().decode()
+        connection.request("GET", path, headers={"HX-Request": "true"})
+        return connection.getresponse().read().decode()
