@@ -11,8 +11,8 @@ pace     what that run sends a second alone, and with ten consoles open: in turn
 
 The console is a process of its own, asked over loopback; between two rounds some of what it keeps for a moment has run
 out. Of a hundred answers the median and the worst count; the very first stands beside them. elepay is not asked. An
-open console asks as `console.js` does: half of them for the batch that runs, half for what goes on tonight. Exit code 1
-if a bar is missed.
+open console asks as `console.js` does, more and more seldom: half of them for the batch that runs, half for what goes
+on tonight; they were opened a minute ago. Exit code 1 if a bar is missed.
 """
 
 from __future__ import annotations
@@ -79,6 +79,7 @@ class Size(NamedTuple):
     batches: int = 10
     times: int = 100
     turns: int = 20  #: without and with consoles, together
+    open_for: float = 60.0  #: seconds since the consoles of a turn were opened: they ask more and more seldom
     seconds: float = 6.0  #: of a turn; a console that has just been opened asks again after three and after five
     sent: int = 900_000  #: rows of a file that is sent meanwhile
 
@@ -223,7 +224,7 @@ def pace(folder: Path, simulator: Simulator, size: Size) -> bool:
     with served(folder, simulator.url) as console, Sending(folder, simulator, size.sent) as run:
         for number in range(size.turns // 2):
             order = (0, CONSOLES) if number % 2 == 0 else (CONSOLES, 0)
-            found = {consoles: turn(run, console, consoles, size.seconds) for consoles in order}
+            found = {consoles: turn(run, console, consoles, size) for consoles in order}
             alone, beside = found[0], found[CONSOLES]
             ratios.append(beside.pace / alone.pace)
             shares.append(beside.processor)
@@ -245,14 +246,14 @@ class Turn(NamedTuple):
     processor: float  #: which share of one processor the console took
 
 
-def turn(run: Sending, console: Console, consoles: int, seconds: float) -> Turn:
+def turn(run: Sending, console: Console, consoles: int, size: Size) -> Turn:
     """Return what happens in some seconds with so many consoles open at the batch that is sent."""
     while True:
         batch = run.batch
-        with opened(console.address, consoles, batch):
+        with opened(console.address, consoles, batch, size.open_for):
             time.sleep(_SETTLES_SECONDS)
             began, before, processor = time.perf_counter(), run.created(), console.processor_seconds
-            time.sleep(seconds)
+            time.sleep(size.seconds)
             took = time.perf_counter() - began
             found = Turn((run.created() - before) / took, (console.processor_seconds - processor) / took)
         if run.batch == batch and run.is_sending:
@@ -272,6 +273,7 @@ def main() -> int:
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS)
     for name in ("rows", "batches", "times", "turns"):
         parser.add_argument(f"--{name}", type=int)
+    parser.add_argument("--open-for", type=float, help="seconds since the consoles were opened; 0: this moment")
     parser.add_argument("--serve", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--url", help=argparse.SUPPRESS)
     given = parser.parse_args()

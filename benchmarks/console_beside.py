@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import random
 import re
 import signal
 import sqlite3
@@ -21,7 +22,7 @@ from tests.factories import Simulator, wait_until, write_csv
 
 _EVERY = re.compile(r'data-every="(\d+)"')
 #: As in `console.js`.
-_GROWS, _SLOWEST_SECONDS = 1.15, 30.0
+_GROWS, _SLOWEST_SECONDS = 1.25, 30.0
 _BEGINS_WITHIN_SECONDS = 400
 
 
@@ -77,11 +78,14 @@ class Sending:
 
 
 @contextlib.contextmanager
-def opened(address: str, count: int, batch: int) -> Iterator[None]:
-    """Have so many browsers open while the block lasts: half of them at a batch, half at what goes on tonight."""
+def opened(address: str, count: int, batch: int, open_for: float) -> Iterator[None]:
+    """Have so many browsers open while the block lasts: half of them at a batch, half at what goes on tonight.
+
+    They ask as seldom as browsers that were opened so many seconds ago.
+    """
     ends = threading.Event()
     paths = [f"/batches/{batch}", "/"] * (count // 2)
-    browsers = [threading.Thread(target=_look, args=(address, path, ends)) for path in paths]
+    browsers = [threading.Thread(target=_look, args=(address, path, open_for, ends)) for path in paths]
     for one in browsers:
         one.start()
     try:
@@ -92,13 +96,21 @@ def opened(address: str, count: int, batch: int) -> Iterator[None]:
             one.join()
 
 
-def _look(address: str, path: str, ends: threading.Event) -> None:
+def _look(address: str, path: str, open_for: float, ends: threading.Event) -> None:
     """Ask for a page again and again, as it says of itself."""
     said = _EVERY.search(_page(address, path))
     seconds = float(said[1]) if said else _SLOWEST_SECONDS  # the batch has just ended
-    while not ends.wait(seconds):
+    asked_at = 0.0
+    while asked_at + seconds < open_for:
+        asked_at, seconds = asked_at + seconds, _more_seldom(seconds)
+    wait = random.uniform(0, seconds) if open_for else seconds
+    while not ends.wait(wait):
         _page(address, path)
-        seconds = min(seconds * _GROWS, _SLOWEST_SECONDS)
+        wait = seconds = _more_seldom(seconds)
+
+
+def _more_seldom(seconds: float) -> float:
+    return min(seconds * _GROWS, _SLOWEST_SECONDS)
 
 
 def _page(address: str, path: str) -> str:

@@ -4,7 +4,7 @@
 "use strict";
 
 (() => {
-  const SLOWEST_SECONDS = 30, GROWS = 1.15, AFTER_ERROR = 2;
+  const SLOWEST_SECONDS = 30, GROWS = 1.25, AFTER_ERROR = 2;
   let seconds = 0, timer = 0, hadFocus = false;
 
   const live = () => document.querySelector("[data-every]");
