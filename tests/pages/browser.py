@@ -10,7 +10,7 @@ import signal
 import subprocess
 import time
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -199,11 +199,11 @@ class Page:
         assert "exceptionDetails" not in found, found
         return found["result"].get("value")
 
-    def faults(self, rules: Sequence[str] = _RULES) -> list[str]:
+    def faults(self) -> list[str]:
         """What axe finds, one line each."""
         if not self.value("'axe' in window"):
             self.value(_AXE)
-        chosen = json.dumps({"runOnly": rules})
+        chosen = json.dumps({"runOnly": _RULES})
         found: list[dict[str, Any]] = self.promised(f"axe.run(document, {chosen}).then(found => found.violations)")
         return [f"{one['id']}: {node['target']} {node['failureSummary']}" for one in found for node in one["nodes"]]
 

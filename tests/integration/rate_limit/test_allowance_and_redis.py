@@ -49,11 +49,12 @@ def test_a_lost_key_makes_no_second_over_full_and_costs_no_pause(redis_url: str,
     losing = threading.Thread(target=lose)
     losing.start()
     limit = 100.0
-    fleet = fleet_in_peace(redis_url, processes=processes, limit=limit, seconds=4, wanted=25)
+    # in four seconds a tenth of one would be nearly all that the share may lack
+    fleet = fleet_in_peace(redis_url, most_seconds=0.05, processes=processes, limit=limit, seconds=4, wanted=25)
     over.set()
     losing.join(30)
     if fleet.in_peace:
-        assert fleet.share_used >= 0.95, "even if a tenth of a second was the machine's"
+        assert fleet.share_used >= 0.97
     # whoever writes the key anew may not have heard of the others' last places: a tenth of a second's worth each
     assert fleet.worst_second <= 1.04 * limit + (processes - 1) * limit / 10
 
