@@ -140,6 +140,11 @@ def running_batch(
     return batch
 
 
+def batches_that_run(ledger: Ledger) -> list[int]:
+    """The ids of the batches that somebody is at work for, newest first."""
+    return [batch.id for batch in ledger.batches.newest() if batch.state is BatchState.RUNNING]
+
+
 def whole(batch: int) -> Slice:
     """The slice that starts a batch, as `running_batch` cuts it."""
     return Slice(batch, 1, 1_000_000)

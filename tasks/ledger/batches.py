@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -97,9 +97,7 @@ class Batches(LedgerPart):
         with self.engine.read() as connection:
             row = connection.execute(self._all.where(batches.c.id == batch_id)).one_or_none()
         if row is None:
-            raise LedgerError(
-                "there is no batch {batch} in this ledger; `onboard status` lists those that are", batch=batch_id
-            )
+            raise _no_batch(batch_id)
         return _batch(row)
 
     def newest(self, limit: int = 50) -> list[Batch]:
@@ -145,11 +143,18 @@ class Batches(LedgerPart):
         """Every batch, with whether somebody is at work for it."""
         return select(batches, self.scope.is_worked_on.label("is_worked_on"))
 
-    def running(self) -> list[int]:
-        """Return the numbers of the batches that run."""
-        query = select(batches.c.id).where(batches.c.state == BatchState.RUNNING).order_by(batches.c.id)
+    def states(self, batch_ids: Collection[int]) -> dict[int, BatchState]:
+        """Return the states of some batches by their ids; one whose command is gone still runs.
+
+        Raises LedgerError if there is none with one of these ids.
+        """
+        query = select(batches.c.id, batches.c.state).where(batches.c.id.in_(batch_ids))
         with self.engine.read() as connection:
-            return list(connection.execute(query).scalars())
+            found = {batch_id: BatchState(state) for batch_id, state in connection.execute(query)}
+        for batch_id in batch_ids:
+            if batch_id not in found:
+                raise _no_batch(batch_id)
+        return found
 
     def of_file(self, sha256: str) -> list[Batch]:
         """Return every batch made from exactly this content, newest first."""
@@ -181,6 +186,12 @@ class Batches(LedgerPart):
             dead = connection.execute(query).scalars().all()
         for batch_id in dead:
             self.discard(batch_id)
+
+
+def _no_batch(batch_id: int) -> LedgerError:
+    return LedgerError(
+        "there is no batch {batch} in this ledger; `onboard status` lists those that are", batch=batch_id
+    )
 
 
 def stop_columns(stop: Stop | None) -> dict[str, str | None]:

@@ -60,13 +60,17 @@ _LOOKED_UP = and_(rows.c.state == RowState.UNCLEAR, or_(rows.c.not_before.is_not
 NOT_SETTLED = or_(_OPEN, _LOOKED_UP)
 
 
-def some_not_settled(batch_id: int) -> ColumnElement[bool]:
-    """Return whether a batch has a row that is not settled, by the index of states.
+def some_not_settled(batch_id: int | ColumnElement[int]) -> ColumnElement[bool]:
+    """Return whether a batch (its id, or `batches.c.id`) has a row that is not settled, by the index of states.
 
     Asked for `NOT_SETTLED` as a whole, SQLite looks at every row of a batch that is nearly done.
     """
     of_batch = rows.c.batch_id == batch_id
-    unclear = select(_unclear.c.record).where(_unclear.c.batch_id == batch_id, _unclear.c.state == RowState.UNCLEAR)
+    unclear = (
+        select(_unclear.c.record)
+        .where(_unclear.c.batch_id == batch_id, _unclear.c.state == RowState.UNCLEAR)
+        .correlate(batches)
+    )
     return or_(
         exists(select(rows.c.record).where(of_batch, _OPEN)),
         exists().where(of_batch, rows.c.record.in_(unclear), _LOOKED_UP),
@@ -108,6 +112,12 @@ def states_that_need_a_person(state: str) -> list[RowState]:
     return [*found, RowState.WAITING] if state == BatchState.CANCELLED else found
 
 
+_of_batch = select(indexed.c.record).where(indexed.c.batch_id == batches.c.id).correlate(batches)
+#: A batch has rows in a state in which they may need a person, by the index of states.
+MAY_NEED_A_PERSON = or_(
+    exists(_of_batch.where(indexed.c.state.in_(states_that_need_a_person("")))),
+    and_(batches.c.state == BatchState.CANCELLED, exists(_of_batch.where(indexed.c.state == RowState.WAITING))),
+)
 IS_CARRIED = exists().where(carried_over.c.batch_id == rows.c.batch_id, carried_over.c.record == rows.c.record)
 IS_DISMISSED = exists().where(dismissals.c.batch_id == rows.c.batch_id, dismissals.c.record == rows.c.record)
 #: Nobody has taken it up, nor set it aside.

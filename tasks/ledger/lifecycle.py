@@ -273,6 +273,13 @@ class Lifecycle(LedgerPart):
                 self.outbox.enqueue(connection, NotificationKind.FINISHED, batch_id)
         return closed == 1
 
+    def that_may_have_ended(self) -> list[int]:
+        """Return the running batches that `close` or `pause_after_canary` may change, by one statement for all."""
+        may = or_(batches.c.canary != 0, ~some_not_settled(batches.c.id))
+        query = select(batches.c.id).where(batches.c.state == BatchState.RUNNING, may).order_by(batches.c.id)
+        with self.engine.read() as connection:
+            return list(connection.execute(query).scalars())
+
     def take(self, batch_id: int) -> bool:
         """Make an unfinished batch this process's to send, unless others work on it; return whether it is now."""
         with self.engine.write() as connection:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import ColumnElement, Select, and_, case, func, select
 
 from tasks.ledger.conditions import FOUND_BY_STATE, IS_OPEN, found_that_need_a_person
-from tasks.ledger.open_work import SINCE, batches_where
+from tasks.ledger.open_work import SINCE, batches_to_look_at
 from tasks.ledger.queries import REPORTED, report_row_of
 from tasks.ledger.schema import batches, rows
 from tasks.ledger.scope import LedgerPart
@@ -35,7 +35,7 @@ class OpenCauses(LedgerPart):
         """
         here = self.scope.of_account if batch_id is None else and_(self.scope.of_account, batches.c.id == batch_id)
         with self.engine.read() as connection:
-            looked_at = batches_where(connection, here)
+            looked_at = batches_to_look_at(connection, here)
         for number, state in looked_at:
             with self.engine.read() as connection:
                 found = connection.execute(_examples(number, state, most)).all()

@@ -33,6 +33,7 @@ from tasks.ledger.conditions import (
     IS_CARRIED,
     IS_DISMISSED,
     IS_OPEN,
+    MAY_NEED_A_PERSON,
     NEEDS_PERSON,
     found_that_need_a_person,
     indexed,
@@ -50,9 +51,12 @@ _PAGE = 500
 _ROWS_AT_ONCE = 5000
 
 
-def batches_where(connection: Connection, here: ColumnElement[bool]) -> list[tuple[int, str]]:
-    """Return number and state of some batches, in their order."""
-    query = select(batches.c.id, batches.c.state).where(here).order_by(batches.c.id)
+def batches_to_look_at(connection: Connection, here: ColumnElement[bool]) -> list[tuple[int, str]]:
+    """Return number and state of those of some batches that have rows that may need a person, in their order.
+
+    One statement for all of them: most batches of a ledger have none.
+    """
+    query = select(batches.c.id, batches.c.state).where(here, MAY_NEED_A_PERSON).order_by(batches.c.id)
     return [(number, state) for number, state in connection.execute(query)]
 
 
@@ -157,7 +161,7 @@ class OpenWork(LedgerPart):
         """
         here = self.scope.of_account if batch_id is None else and_(self.scope.of_account, batches.c.id == batch_id)
         with self.engine.read() as connection:
-            found = batches_where(connection, here)
+            found = batches_to_look_at(connection, here)
         for number, state in found:
             yield from self._open_rows(number, state)
 
@@ -166,7 +170,7 @@ class OpenWork(LedgerPart):
         by_state: dict[str, int] = defaultdict(int)
         since: list[float] = []
         with self.engine.read() as connection:
-            found = batches_where(connection, self.scope.of_account)
+            found = batches_to_look_at(connection, self.scope.of_account)
         for number, state in found:
             with self.engine.read() as connection:
                 counted = _counted(connection, number, state)

@@ -11,7 +11,7 @@ from sqlalchemy import Row, and_, select
 
 from tasks.identities import IDENTITY_BYTES, reference_of
 from tasks.ledger.conditions import CAN_BE_CARRIED, IS_CARRIED, IS_DISMISSED, need_a_person
-from tasks.ledger.open_work import Key, batches_where, pages, these
+from tasks.ledger.open_work import Key, batches_to_look_at, pages, these
 from tasks.ledger.schema import OWNING, batches, rows
 from tasks.ledger.scope import LedgerPart
 from tasks.models import NewRow, RowState, decode_reasons
@@ -45,7 +45,7 @@ class WorkMatching(LedgerPart):
             .execution_options(yield_per=5000)
         )
         with self.engine.read() as connection:
-            for batch, state in batches_where(connection, and_(self.scope.of_account, batches.c.id < batch_id)):
+            for batch, state in batches_to_look_at(connection, and_(self.scope.of_account, batches.c.id < batch_id)):
                 yield from connection.execute(query.where(need_a_person(batch, state)))
 
     def named(self, keys: Sequence[Key]) -> Iterator[Row[Any]]:

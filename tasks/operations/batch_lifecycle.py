@@ -67,7 +67,7 @@ def reap(ledger: Ledger, *, look_up_delay_seconds: float) -> int:
     ledger.lifecycle.return_to_drop_folder()
     for batch_id in ledger.lifecycle.pause_overdue():
         log.warning("batch paused, its time is over", batch=batch_id)
-    for batch_id in ledger.batches.running():
+    for batch_id in ledger.lifecycle.that_may_have_ended():
         close_finished_batch(ledger, batch_id)
     return reaped
 

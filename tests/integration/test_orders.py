@@ -14,6 +14,7 @@ from factories import (
     KEY,
     Command,
     Simulator,
+    batches_that_run,
     ledger_of,
     new_row,
     new_worker,
@@ -145,7 +146,7 @@ def test_a_nightly_window_holds_whoever_runs(tmp_path: Path, simulator: Simulato
     def accepted() -> bool:
         nonlocal ledger
         ledger = ledger or Ledger.open(nightly.ledger_url) if Path(nightly.home / "ledger.db").exists() else None
-        return ledger is not None and ledger.batches.running() == [1]
+        return ledger is not None and batches_that_run(ledger) == [1]
 
     wait_until(accepted, what="the batch")
     assert ledger is not None
@@ -158,7 +159,7 @@ def test_a_nightly_window_holds_whoever_runs(tmp_path: Path, simulator: Simulato
     assert at_noon("resume", 1, "--at-any-time", "--until", "05:00").returncode == 2
     assert at_noon("resume", 1, "--not-before", "01:00").returncode == 2
     later = at_noon.start("resume", 1, "--not-before", sooner, "--until", closes)
-    wait_until(lambda: ledger.batches.running() == [1], what="the batch")
+    wait_until(lambda: batches_that_run(ledger) == [1], what="the batch")
     later.send_signal(signal.SIGINT)
     out, err = later.communicate(timeout=60)
     assert re.search(rf"nothing is sent before ([\d-]+ )?{sooner}", out), err

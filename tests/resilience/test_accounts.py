@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from conftest import ROWS, Night
-from factories import KEY, wait_until, write_csv
+from factories import KEY, batches_that_run, wait_until, write_csv
 from machines import Valkey
 
 from tasks.ledger import Ledger
@@ -56,7 +56,7 @@ def test_a_live_fleet_leaves_a_test_batch_on_its_ledger_alone(night: Night, valk
     assert live("ledger", "create").returncode == 0
     started = night.run(test, night.file(), "--no-workers")
     ledger = Ledger.open(postgres_url)
-    wait_until(lambda: ledger.batches.running() == [1], 60, "the test batch")
+    wait_until(lambda: batches_that_run(ledger) == [1], 60, "the test batch")
     night.fleet(live)
     said = night.run(live, write_csv(night.folder / "live.csv", 100, prefix="live_"), "--no-workers").json(90)
     assert said["books"]["created"] == 100

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import structlog
@@ -48,18 +48,18 @@ class ClaimCloser:
         self._lang, self._excel_safe = lang, excel_safe
         self._on_closed = on_closed
 
-    def is_due(self, progress: ClaimInProgress, running: Collection[int]) -> bool:
+    def is_due(self, progress: ClaimInProgress, states: Mapping[int, BatchState]) -> bool:
         """Return whether a claim that was read can be closed, or has reports of the night to publish.
 
-        `running` are the ids of all running batches. It is noted, and logged once, that a batch waits for a person.
+        `states` are those of the batches of all claims. It is noted, and logged once, that a batch waits for a person.
         """
         batch_id = progress.batch_id
         if batch_id is None or progress.is_repeat:
             return True
-        if batch_id in running:
+        state = states[batch_id]
+        if state is BatchState.RUNNING:
             progress.waits_for_a_person = False
             return self._night.are_due(progress.claim, batch_id)
-        state = self._ledger.batches.get(batch_id).state
         if state in _STOPPED and not progress.waits_for_a_person:
             log.warning("batch waits for a person", batch=batch_id, state=str(state))
         progress.waits_for_a_person = state in _STOPPED

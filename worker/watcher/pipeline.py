@@ -87,8 +87,9 @@ class ClaimPipeline:
         self._read_next(idle)
 
     def _close_next(self, idle: list[ClaimInProgress]) -> None:
-        running = set(self._ledger.batches.running())
-        due = [progress for progress in idle if progress.is_read and self._closer.is_due(progress, running)]
+        read = [progress for progress in idle if progress.is_read]
+        states = self._ledger.batches.states([each.batch_id for each in read if each.batch_id is not None])
+        due = [progress for progress in read if self._closer.is_due(progress, states)]
         if due and self._closing is None:
             self._closing = self._start(min(due, key=lambda progress: progress.retry_at), self._closer.close)
 

@@ -81,6 +81,7 @@ QUESTIONS: dict[str, tuple[Question, Any]] = {
         lambda ledger, batch: ledger.control_sources.choose(batch, 5, "paypay", after=0.0, few=True),
         [],
     ),
+    "what may have ended": (lambda ledger, _: ledger.lifecycle.that_may_have_ended(), []),
     "the record on an early line": (lambda ledger, batch: ledger.resolution.record_before(batch, 9), (8, 9)),
 }
 
@@ -105,6 +106,68 @@ def test_a_control_source_of_another_batch_is_found_among_few_as_among_all(ledge
         chosen = ledger.control_sources.choose(number, 1, "creditcard", after=after)
         assert ledger.control_sources.choose(number, 1, "creditcard", after=after, few=True) == chosen
         assert chosen
+
+
+ABOUT_ALL_BATCHES: dict[str, Callable[[Ledger], Any]] = {
+    "work": lambda ledger: ledger.open_work.count().rows,
+    "open rows": lambda ledger: [(row.batch_id, row.row.record) for row in ledger.open_work.open_rows()],
+    "causes": lambda ledger: [(each.batch_id, each.rows) for each in ledger.open_causes.first_rows()],
+    "what a file may take up": lambda ledger: [
+        (row.batch_id, row.record) for row in ledger.work_matching.open_rows_before(1000)
+    ],
+    "what may have ended": lambda ledger: ledger.lifecycle.that_may_have_ended(),
+    "states": lambda ledger: ledger.batches.states([1]),
+}
+
+
+def test_batches_of_which_nothing_is_wanted_are_not_asked_for_one_by_one(ledger: Ledger) -> None:
+    running_batch(ledger, [new_row(1, customer="cus_wrong", state="invalid")])
+    before = {name: asked(ledger, partial(ask, ledger)) for name, ask in ABOUT_ALL_BATCHES.items()}
+    for number in range(20):
+        done_or_running = running_batch(ledger, [new_row(1, customer=f"cus_{number}")])
+        worker = new_worker(ledger)
+        for row in ledger.leases.claim(whole(done_or_running), worker.number) if number % 2 else ():
+            worker.mark([row])
+            worker.record(answer(row, source_id=f"src_{number}"))
+            assert ledger.lifecycle.close(done_or_running)
+        ledger.workers.end(worker.number)
+    assert {name: asked(ledger, partial(ask, ledger)) for name, ask in ABOUT_ALL_BATCHES.items()} == before
+
+
+def test_an_unclear_row_that_is_looked_up_keeps_its_batch_from_having_ended(ledger: Ledger) -> None:
+    batch = running_batch(ledger, 2)
+    worker = new_worker(ledger)
+    kept, decided = ledger.leases.claim(whole(batch), worker.number)
+    worker.mark([kept, decided])
+    worker.record(
+        answer(kept, RowState.UNCLEAR, code="lost_answer", not_before=ledger.now() + 60),
+        answer(decided, RowState.UNCLEAR, code="lost_answer"),
+    )
+    others = running_batch(ledger, [new_row(3, state="invalid")])
+    assert ledger.lifecycle.that_may_have_ended() == [others]
+
+
+def test_a_batch_with_a_canary_may_wait_for_approval(ledger: Ledger) -> None:
+    reader = ledger.workers.add("elsewhere", 1, "", 60.0)
+    batch = ledger.batches.add(name="f.csv", sha256="0" * 64, file_format={}, reader=reader, parent_id=None)
+    ledger.rows.add(batch, [new_row(record) for record in range(1, 4)])
+    ledger.lifecycle.start(batch, 10, canary_rows=1)
+    assert ledger.lifecycle.that_may_have_ended() == [batch]
+
+
+def asked(ledger: Ledger, ask: Callable[[], Any]) -> tuple[Any, int]:
+    """Return an answer, and by how many statements it was found."""
+    statements: list[str] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        statements.append(statement)
+
+    engine = ledger.engine.sqlalchemy_engine
+    event.listen(engine, "before_cursor_execute", note)
+    try:
+        return ask(), len(statements)
+    finally:
+        event.remove(engine, "before_cursor_execute", note)
 
 
 def every_row(ledger: Ledger) -> int:

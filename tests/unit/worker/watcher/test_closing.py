@@ -56,9 +56,14 @@ def running(folder: LocalFolder, tmp_path: Path, accept: Callable[[Path], Accept
 
 
 def test_a_finished_batch_is_reported_and_archived(
-    closer: ClaimCloser, folder: LocalFolder, finished: ClaimInProgress, summary: Summary, closed: list[Claim]
+    closer: ClaimCloser,
+    ledger: Ledger,
+    folder: LocalFolder,
+    finished: ClaimInProgress,
+    summary: Summary,
+    closed: list[Claim],
 ) -> None:
-    assert closer.is_due(finished, running=[])
+    assert closer.is_due(finished, states=ledger.batches.states([1]))
     closer.close(finished)
     (archived,) = closed
     assert archived.file.read_text() == INVALID
@@ -94,7 +99,7 @@ def test_a_repetition_is_notified_and_archived(
 ) -> None:
     before = len(notifications())
     again = ClaimInProgress(claimed(folder, "b.csv", INVALID), batch_id=finished.batch_id, is_repeat=True)
-    assert closer.is_due(again, running=[])
+    assert closer.is_due(again, states={})
     closer.close(again)
     (notice,) = folder.paths.outbox.glob("1-b-again-*/notice.json")
     assert json.loads(notice.read_text())["verdict"] == "already_onboarded"
@@ -107,7 +112,7 @@ def test_an_unusable_file_is_rejected_with_its_reason(
     closer: ClaimCloser, folder: LocalFolder, summary: Summary, closed: list[Claim]
 ) -> None:
     progress = ClaimInProgress(claimed(folder), unusable=UnusableFile("missing_column", "A column is missing."))
-    assert closer.is_due(progress, running=[])
+    assert closer.is_due(progress, states={})
     closer.close(progress)
     (rejected,) = closed
     assert rejected.folder.parent.parent == folder.paths.rejected
@@ -116,7 +121,7 @@ def test_an_unusable_file_is_rejected_with_its_reason(
 
 
 def test_a_running_batch_is_not_closed(closer: ClaimCloser, ledger: Ledger, running: ClaimInProgress) -> None:
-    assert not closer.is_due(running, running=ledger.batches.running())
+    assert not closer.is_due(running, states=ledger.batches.states([1]))
 
 
 def test_a_batch_that_waits_for_a_person_is_logged_once(
@@ -126,18 +131,18 @@ def test_a_batch_that_waits_for_a_person_is_logged_once(
     batch_lifecycle.pause(ledger, running.batch_id)
     with structlog.testing.capture_logs() as logged:
         for _ in range(2):
-            assert not closer.is_due(running, running=ledger.batches.running())
+            assert not closer.is_due(running, states=ledger.batches.states([1]))
     assert [line["event"] for line in logged] == ["batch waits for a person"]
     assert running.waits_for_a_person
     batch_lifecycle.resume(ledger, running.batch_id)
-    assert not closer.is_due(running, running=ledger.batches.running())
+    assert not closer.is_due(running, states=ledger.batches.states([1]))
     assert not running.waits_for_a_person
 
 
 def test_a_cancelled_batch_is_closed(closer: ClaimCloser, ledger: Ledger, running: ClaimInProgress) -> None:
     assert running.batch_id is not None
     batch_lifecycle.cancel(ledger, running.batch_id)
-    assert closer.is_due(running, running=ledger.batches.running())
+    assert closer.is_due(running, states=ledger.batches.states([1]))
 
 
 def test_a_claim_that_another_watcher_has_is_not_closed(
