@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import sys
@@ -21,7 +22,9 @@ from tasks.ledger import Ledger
 from tests import warm
 from worker.embedded_redis import EmbeddedRedis
 
-RESILIENCE, INTEGRATION = (f"{Path(__file__).parent / name}{os.sep}" for name in ("resilience", "integration"))
+RESILIENCE, WAITS, PAGES, UNIT = (
+    f"{Path(__file__).parent / name}{os.sep}" for name in ("resilience", "integration/waits", "pages", "unit")
+)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -44,7 +47,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Choose by `--resilience`: all that is marked so, or what is not and the first case of each representative."""
     chosen, left, seen = [], [], set()
     for item in items:
-        if _is_in(RESILIENCE, item):
+        if _is_in(RESILIENCE, item=item):
             item.add_marker("resilience")
         disaster = item.get_closest_marker("resilience") is not None
         if config.getoption("--resilience"):
@@ -61,30 +64,38 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 _states = count(1)
 
 
-def _is_in(folder: str, item: pytest.Item) -> bool:
-    return str(item.path).startswith(folder)
+def _is_in(*folders: str, item: pytest.Item) -> bool:
+    return str(item.path).startswith(folders)
 
 
 def _dealt(items: list[pytest.Item], processes: int) -> list[pytest.Item]:
-    """Let each process, which gets a part of the list, begin with its share of what takes long: the last are short.
+    """Let each process, which gets a part of the list, begin with its share of what takes long: unit tests are last.
 
-    Nights are dealt one by one, integration tests by their files, whose fixtures they share.
+    What mostly waits is dealt one by one, to half of the processes: the others have work for the processor meanwhile.
+    All pages are one process's, which starts the browser for them. All else is dealt by files, whose tests share
+    fixtures.
     """
+    waiting, pages, short = (
+        [item for item in items if _is_in(*folders, item=item)] for folders in ((RESILIENCE, WAITS), (PAGES,), (UNIT,))
+    )
+    others = [item for item in items if not _is_in(RESILIENCE, WAITS, PAGES, UNIT, item=item)]
     long: list[list[pytest.Item]] = [[] for _ in range(processes)]
-    nights = [item for item in items if _is_in(RESILIENCE, item)]
-    others = [item for item in items if _is_in(INTEGRATION, item)]
-    units = [[night] for night in nights] + [list(file) for _, file in groupby(others, lambda item: item.path)]
-    for at, unit in enumerate(units):
-        long[at % processes] += unit
-    short = iter([item for item in items if not _is_in(RESILIENCE, item) and not _is_in(INTEGRATION, item)])
+    for at, item in enumerate(waiting):
+        long[at % -(-processes // 2)].append(item)
+    long[-1] += pages
+    for _, file in groupby(others, lambda item: item.path):
+        min(long, key=len).extend(file)
+    rest = iter(short)
     share = -(-len(items) // processes)
-    parts = [[*part, *islice(short, max(0, share - len(part)))] for part in long]
-    return [*chain.from_iterable(parts), *short]
+    parts = [[*part, *islice(rest, max(0, share - len(part)))] for part in long]
+    return [*chain.from_iterable(parts), *rest]
 
 
 def pytest_unconfigure() -> None:
     """End what starts our processes: the processes of tests have ended."""
     warm.stop()
+    gc.collect()
+    gc.freeze()  # else pytest looks at everything five times at the end: seconds in each process
 
 
 @pytest.fixture(autouse=True)

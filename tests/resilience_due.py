@@ -22,6 +22,7 @@ PARTS = {
     "send": ("tasks/send/*.py", "tasks/send/*.lua", "tasks/elepay/*.py"),
     "ledger": ("tasks/ledger/**/*.py",),
     "worker": ("worker/**/*.py",),
+    "pages": (*(f"worker/console/**/*.{kind}" for kind in ("css", "j2", "js", "toml")), "tests/pages/*.py"),
     "resilience": (
         "tests/resilience/*.py",
         "tests/integration/test_interleavings.py",

@@ -34,6 +34,7 @@ def limited(onboard: Command, kilobytes: int, *arguments: object) -> subprocess.
     )
 
 
+@pytest.mark.resilience
 def test_700_mb_suffice_for_a_run_with_its_workers_and_reports(simulator: Simulator, tmp_path: Path) -> None:
     onboard = Command(tmp_path, simulator)
     file = write_csv(tmp_path / "night.csv", 300)

@@ -47,7 +47,7 @@ def new(tmp_path: Path, shared_simulator: Simulator, redis: str) -> Iterator[Cal
     place.close()
 
 
-@pytest.mark.parametrize("seed", range(40 if factories.searches_at_full_length else 2))
+@pytest.mark.parametrize("seed", range(40 if factories.searches_at_full_length else 1))
 @pytest.mark.resilience
 @pytest.mark.representative(every_case=True)
 def test_after_every_step_all_counts_are_the_same_and_true(new: Callable[[], Installation], seed: int) -> None:

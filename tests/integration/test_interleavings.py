@@ -361,6 +361,8 @@ def test_no_interleaving_doubles_or_loses_a_row(
         ledger.close()
 
 
+@pytest.mark.resilience
+@pytest.mark.representative
 def test_whichever_write_of_a_step_fails_no_row_is_left_over(ledger_url: str, api: ElepayApi, wire: Wire) -> None:
     """One process, one failure, and nothing else that could make it good; random steps seldom leave it at that."""
     ledger, engine = clocked(ledger_url)

@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 _PATIENCE_SECONDS = 60.0
 _AXE = (Path(__file__).parent / "axe" / "axe-4.14.1.min.js").read_text("utf-8")
 _RULES = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice")
@@ -28,6 +30,10 @@ _FLAGS = (
     "--no-first-run",
     "--hide-scrollbars",
 )
+
+
+#: Languages in which what takes long is done; English by `make resilience` only.
+LANGUAGES = ("ja", pytest.param("en", marks=pytest.mark.resilience))
 
 
 class Browser:

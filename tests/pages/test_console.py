@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import Browser, Page
+from browser import LANGUAGES, Browser, Page
 from console_served import APPROVER, VIEWER, Served, a_night, file_of
 from factories import KEY, Simulator, wait_until
 from reported import Reported
@@ -70,7 +70,7 @@ def complaints(page: Page) -> list[Any]:
     return [said for said in page.complaints if "404" not in str(said)]
 
 
-@pytest.mark.parametrize("lang", ["en", "ja"])
+@pytest.mark.parametrize("lang", LANGUAGES)
 def test_axe_and_the_browser_find_nothing_by_day_by_night_and_on_a_phone(
     browser: Browser, served: Served, lang: str
 ) -> None:
@@ -92,6 +92,13 @@ def test_a_viewer_is_offered_no_deed(browser: Browser, installation: Reported) -
         for path in PAGES.values():
             page.open(served.url + path)
             assert page.value("document.querySelectorAll('form[method=post]').length") == 0, path
+
+
+@pytest.mark.resilience
+def test_axe_finds_nothing_on_the_pages_of_a_viewer(browser: Browser, installation: Reported) -> None:
+    with Served(installation.ours, VIEWER) as served, browser.page("about:blank") as page:
+        for path in PAGES.values():
+            page.open(served.url + path)
             assert page.faults() == [], path
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Self
 
 import pytest
-from browser import Browser, Page
+from browser import LANGUAGES, Browser, Page
 from consoles import PASSWORD
 from factories import Command, Simulator, makes_services, wait_until
 
@@ -159,7 +159,7 @@ def corrected(failures: Path, path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("lang", WORDS)
+@pytest.mark.parametrize("lang", LANGUAGES)
 def test_a_morning_by_keyboard_only(
     browser: Browser, desk: tuple[Command, str], simulator: Simulator, tmp_path: Path, lang: str
 ) -> None:

@@ -114,7 +114,6 @@ def test_a_worker_told_to_end_finishes_or_gives_back_what_it_holds(night: Night,
 
 
 @pytest.mark.parametrize("gap", [0.05, 0.5])
-@pytest.mark.representative
 def test_a_second_ctrl_c_is_immediate_and_loses_nothing(night: Night, gap: float) -> None:
     night.simulator.control(latency_ms=3000)
     command = night.machine(ELEPAY_REQUESTS_PER_SECOND=0)

@@ -138,7 +138,6 @@ def test_surplus_bytes_end_their_connection(night: StrangerNight, kind: str) -> 
 
 
 @pytest.mark.parametrize("status", [303, 403, 404, 413, 429])
-@pytest.mark.representative
 def test_a_bare_status_does_not_prove_that_nothing_was_created(night: StrangerNight, status: int) -> None:
     headers = (("Location", f"{night.stranger.url}/sign-in"),) if status == 303 else ()
     night.stranger.misbehave(Fault("status", 0.1, status=status, headers=headers))

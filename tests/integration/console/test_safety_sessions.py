@@ -182,6 +182,7 @@ def test_names_that_nobody_has_are_slowed_down_by_address(url: str) -> None:
     assert answers[-1] == 429
 
 
+@pytest.mark.resilience
 def test_a_thousand_attempts_at_several_consoles_are_counted_together_and_after_a_start(
     tmp_path: Path, reset_simulator: Simulator
 ) -> None:

@@ -14,7 +14,7 @@ import pytest
 import structlog
 from factories import ROOT, new_row, running_batch, wait_until
 from listeners import MailServer, Webhook, free_port
-from notified import deliveries, finished, hook, known, received_by_hook
+from notified import a_minute_passes, deliveries, finished, hook, known, received_by_hook
 from sqlalchemy import text
 
 from tasks.errors import UnusableFile
@@ -174,12 +174,14 @@ def test_nothing_that_happened_before_a_channel_was_known_is_delivered(
 ) -> None:
     before = services_with()
     finished(before.ledger)
+    a_minute_passes(before)
     services = services_with(ONBOARD_NOTIFY_COMMAND=hook(tmp_path))
     start_notifier(services)
     known(services, "command-1")
     second = finished(services.ledger)
     wait_until(lambda: bool(received_by_hook(tmp_path)), what="the delivery")
     assert [message["batch"] for message in received_by_hook(tmp_path)] == [second]
+    a_minute_passes(services)
     with Webhook() as webhook:
         more = services_with(
             ONBOARD_NOTIFY_COMMAND=hook(tmp_path), ONBOARD_NOTIFY_URLS=f"mmost://127.0.0.1:{webhook.port}/{TOKEN}"
