@@ -97,7 +97,9 @@ class Batches(LedgerPart):
         with self.engine.read() as connection:
             row = connection.execute(self._all.where(batches.c.id == batch_id)).one_or_none()
         if row is None:
-            raise _no_batch(batch_id)
+            raise LedgerError(
+                "there is no batch {batch} in this ledger; `onboard status` lists those that are", batch=batch_id
+            )
         return _batch(row)
 
     def newest(self, limit: int = 50) -> list[Batch]:
@@ -144,17 +146,10 @@ class Batches(LedgerPart):
         return select(batches, self.scope.is_worked_on.label("is_worked_on"))
 
     def states(self, batch_ids: Collection[int]) -> dict[int, BatchState]:
-        """Return the states of some batches by their ids; one whose command is gone still runs.
-
-        Raises LedgerError if there is none with one of these ids.
-        """
+        """Return the states of those of some batches that are there, by their ids; one whose command is gone runs."""
         query = select(batches.c.id, batches.c.state).where(batches.c.id.in_(batch_ids))
         with self.engine.read() as connection:
-            found = {batch_id: BatchState(state) for batch_id, state in connection.execute(query)}
-        for batch_id in batch_ids:
-            if batch_id not in found:
-                raise _no_batch(batch_id)
-        return found
+            return {batch_id: BatchState(state) for batch_id, state in connection.execute(query)}
 
     def of_file(self, sha256: str) -> list[Batch]:
         """Return every batch made from exactly this content, newest first."""
@@ -186,12 +181,6 @@ class Batches(LedgerPart):
             dead = connection.execute(query).scalars().all()
         for batch_id in dead:
             self.discard(batch_id)
-
-
-def _no_batch(batch_id: int) -> LedgerError:
-    return LedgerError(
-        "there is no batch {batch} in this ledger; `onboard status` lists those that are", batch=batch_id
-    )
 
 
 def stop_columns(stop: Stop | None) -> dict[str, str | None]:

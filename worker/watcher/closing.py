@@ -51,10 +51,11 @@ class ClaimCloser:
     def is_due(self, progress: ClaimInProgress, states: Mapping[int, BatchState]) -> bool:
         """Return whether a claim that was read can be closed, or has reports of the night to publish.
 
-        `states` are those of the batches of all claims. It is noted, and logged once, that a batch waits for a person.
+        `states` are those of the batches of all claims; of a claim whose batch is gone, closing says so. It is noted,
+        and logged once, that a batch waits for a person.
         """
         batch_id = progress.batch_id
-        if batch_id is None or progress.is_repeat:
+        if batch_id is None or progress.is_repeat or batch_id not in states:
             return True
         state = states[batch_id]
         if state is BatchState.RUNNING:

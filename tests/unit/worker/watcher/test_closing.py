@@ -11,7 +11,7 @@ import structlog
 from drop_folders import claim_folders, claimed
 from factories import write_csv
 
-from tasks.errors import UnusableFile
+from tasks.errors import LedgerError, UnusableFile
 from tasks.ledger import Ledger
 from tasks.models import Notification, NotificationKind
 from tasks.operations import batch_lifecycle
@@ -137,6 +137,13 @@ def test_a_batch_that_waits_for_a_person_is_logged_once(
     batch_lifecycle.resume(ledger, running.batch_id)
     assert not closer.is_due(running, states=ledger.batches.states([1]))
     assert not running.waits_for_a_person
+
+
+def test_a_claim_whose_batch_is_gone_says_so_and_holds_nobody_up(closer: ClaimCloser, running: ClaimInProgress) -> None:
+    running.batch_id = 77
+    assert closer.is_due(running, states={})
+    with pytest.raises(LedgerError, match="there is no batch 77"):
+        closer.close(running)
 
 
 def test_a_cancelled_batch_is_closed(closer: ClaimCloser, ledger: Ledger, running: ClaimInProgress) -> None:
