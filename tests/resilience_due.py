@@ -16,13 +16,17 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 NOTE = ROOT / "tests" / "resilience" / "passed.json"
-#: What sends, remembers, limits and starts; parts of `tasks` that only read files or write reports are not among it.
+#: What sends, remembers, limits and starts, and what people see; what only reads files is not among it.
 PARTS = {
     "tasks": ("tasks/*.py", "tasks/operations/*.py"),
     "send": ("tasks/send/*.py", "tasks/send/*.lua", "tasks/elepay/*.py"),
     "ledger": ("tasks/ledger/**/*.py",),
     "worker": ("worker/**/*.py",),
-    "pages": (*(f"worker/console/**/*.{kind}" for kind in ("css", "j2", "js", "toml")), "tests/pages/*.py"),
+    "pages": (
+        *(f"worker/console/**/*.{kind}" for kind in ("css", "j2", "js", "toml")),
+        *(f"tasks/reports/*.{kind}" for kind in ("css", "j2", "py", "toml")),
+        "tests/pages/*.py",
+    ),
     "resilience": (
         "tests/resilience/*.py",
         "tests/integration/test_interleavings.py",

@@ -330,8 +330,15 @@ def unclear_rows(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Com
         yield onboard, [*references, *(source["id"] for source in simulator.sources())]
 
 
-@pytest.mark.parametrize("lang", ["en", "ja"])
-@pytest.mark.parametrize("columns", [60, 80, 120])
+@pytest.mark.parametrize(
+    ("columns", "lang"),
+    [
+        (60, "ja"),
+        (80, "en"),
+        (120, "ja"),
+        *(pytest.param(*other, marks=pytest.mark.resilience) for other in ((60, "en"), (80, "ja"), (120, "en"))),
+    ],
+)
 def test_no_terminal_breaks_an_id_a_path_or_a_command(
     unclear_rows: tuple[Command, list[str]], columns: int, lang: str
 ) -> None:

@@ -19,7 +19,8 @@ from urllib.parse import urlsplit
 
 import pytest
 from documents import ROOT
-from factories import KEY, Command, Simulator, postgres_tool, wait_until, write_csv
+from factories import KEY, Command, Simulator, wait_until, write_csv
+from postgres import postgres_tool
 from shell_blocks import TYPED, commands_of, csv_of, faults_of
 
 from tasks.settings import load_settings

@@ -8,7 +8,8 @@ import socket
 from pathlib import Path
 
 import pytest
-from factories import ROOT, Command, MeasuredCommand, Simulator, postgres_server, write_csv
+from factories import ROOT, Command, MeasuredCommand, Simulator, write_csv
+from postgres import postgres_server
 
 
 @pytest.mark.parametrize(

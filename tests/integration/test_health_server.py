@@ -19,7 +19,6 @@ from tasks.ledger import Ledger
 from tasks.models import BatchState, RowState
 from tasks.services import Services
 from tasks.settings import load_settings
-from worker import health_server
 from worker.health_server import HealthServer, Pulse, serve
 
 
@@ -126,13 +125,6 @@ def test_a_watcher_is_unhealthy_while_it_cannot_scan_its_folder(
     assert started[0].wait(60) == 0
 
 
-@pytest.fixture
-def fast_polls(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(health_server, "POLL_SECONDS", 0.05)
-    monkeypatch.setattr(health_server, "PAUSE_SHARE", 0)
-
-
-@pytest.mark.usefixtures("fast_polls")
 def test_without_redis_a_process_is_alive_but_not_ready(tmp_path: Path) -> None:
     settings = load_settings({"ONBOARD_HOME": str(tmp_path), "REDIS_URL": f"redis://127.0.0.1:{free_port()}/0"})
     pages = HealthServer(Services(settings))
@@ -144,7 +136,6 @@ def test_without_redis_a_process_is_alive_but_not_ready(tmp_path: Path) -> None:
     assert "onboard_rate_requests_per_second" not in found
 
 
-@pytest.mark.usefixtures("fast_polls")
 def test_a_loop_that_has_stopped_makes_its_process_unhealthy(tmp_path: Path) -> None:
     services = Services(load_settings({"ONBOARD_HOME": str(tmp_path)}))
     pulse = Pulse(0.2)

@@ -19,12 +19,12 @@ from factories import (
     answer,
     new_row,
     new_worker,
-    postgres_tool,
     running_batch,
     wait_until,
     whole,
     write_csv,
 )
+from postgres import postgres_tool
 from sqlalchemy import text
 from sqlalchemy.engine import make_url
 

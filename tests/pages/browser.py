@@ -15,8 +15,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 _PATIENCE_SECONDS = 60.0
 _AXE = (Path(__file__).parent / "axe" / "axe-4.14.1.min.js").read_text("utf-8")
 _RULES = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice")
@@ -30,10 +28,6 @@ _FLAGS = (
     "--no-first-run",
     "--hide-scrollbars",
 )
-
-
-#: Languages in which what takes long is done; English by `make resilience` only.
-LANGUAGES = ("ja", pytest.param("en", marks=pytest.mark.resilience))
 
 
 class Browser:
@@ -205,11 +199,11 @@ class Page:
         assert "exceptionDetails" not in found, found
         return found["result"].get("value")
 
-    def faults(self) -> list[str]:
-        """What axe finds, one line each."""
+    def faults(self, *rules: str) -> list[str]:
+        """What axe finds by these rules, by all of _RULES if none is named; one line each."""
         if not self.value("'axe' in window"):
             self.value(_AXE)
-        chosen = json.dumps({"runOnly": _RULES})
+        chosen = json.dumps({"runOnly": rules or _RULES})
         found: list[dict[str, Any]] = self.promised(f"axe.run(document, {chosen}).then(found => found.violations)")
         return [f"{one['id']}: {node['target']} {node['failureSummary']}" for one in found for node in one["nodes"]]
 

@@ -10,7 +10,7 @@ from urllib.parse import unquote
 import pytest
 from browser import Browser, Page
 from consoles import PASSWORD, served
-from factories import KEY, answer, wait_until
+from factories import KEY, LANGUAGES, answer, wait_until
 from raw_server import Asked, Scripted, http, source_of
 from reported import HEADER, Reported, unclear
 
@@ -46,7 +46,7 @@ def sign_in(page: Page, password: str) -> None:
     page.press("Enter")
 
 
-@pytest.mark.parametrize("lang", ["en", "ja"])
+@pytest.mark.parametrize("lang", LANGUAGES)
 def test_somebody_signs_in_and_out_by_keyboard_and_without_scripts(browser: Browser, console: str, lang: str) -> None:
     wrong, out = {
         "en": ("do not fit together", "You are signed out"),
@@ -66,7 +66,7 @@ def test_somebody_signs_in_and_out_by_keyboard_and_without_scripts(browser: Brow
         assert complaints(page) == []
 
 
-@pytest.mark.parametrize("lang", ["en", "ja"])
+@pytest.mark.parametrize("lang", LANGUAGES)
 def test_axe_finds_nothing_on_the_sign_in_and_it_fits_a_phone(browser: Browser, console: str, lang: str) -> None:
     with browser.page(f"{console}/sign-in", lang=lang, width=360, height=740) as page:
         assert page.faults() == []

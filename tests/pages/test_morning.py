@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Self
 
 import pytest
-from browser import LANGUAGES, Browser, Page
+from browser import Browser, Page
 from consoles import PASSWORD
-from factories import Command, Simulator, makes_services, wait_until
+from factories import LANGUAGES, Command, Simulator, makes_services, wait_until
 
 from tasks.operations.console_users import add_user
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from factories import answer
+from factories import LANGUAGES, answer
 from office import Office
 from openpyxl import load_workbook
 from reported import HEADER, Reported, refused, unclear
@@ -79,7 +79,7 @@ def _text(paragraph: ET.Element) -> str:
     return "".join(paragraph.itertext())
 
 
-@pytest.mark.parametrize("lang", ["en", "ja"])
+@pytest.mark.parametrize("lang", LANGUAGES)
 def test_the_workbook_opens_with_every_text_and_no_formula(reported: Reported, office: Office, lang: str) -> None:
     path = reported.report(content(TEXTS), mixed, lang=lang)["xlsx"]
     opened = Opened(office.convert(path, "fods"))
@@ -94,7 +94,7 @@ def test_the_workbook_opens_with_every_text_and_no_formula(reported: Reported, o
     assert set(TEXTS) <= opened.texts(book.sheetnames[-1])
 
 
-@pytest.mark.parametrize("lang", ["en", "ja"])
+@pytest.mark.parametrize("lang", LANGUAGES)
 def test_the_workbook_on_paper(
     reported: Reported, office: Office, lang: str, text_of_pdf: Callable[[Path], str]
 ) -> None:

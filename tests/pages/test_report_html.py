@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from browser import Browser, Page
-from factories import answer
+from factories import LANGUAGES, answer
 from reported import HEADER, Reported, refused, unclear
 
 from tasks.models import LeasedRow, Outcome, RowState
@@ -32,9 +32,9 @@ def everything(row: LeasedRow) -> Outcome | None:
     return unclear(row) if number == 5 else answer(row, latency_ms=60)
 
 
-@pytest.fixture(params=["en", "ja"])
+@pytest.fixture(params=LANGUAGES)
 def lang(request: pytest.FixtureRequest) -> str:
-    """Both languages."""
+    """Each language."""
     return str(request.param)
 
 

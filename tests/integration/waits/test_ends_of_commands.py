@@ -259,5 +259,5 @@ def test_doctor_and_readyz_say_that_a_ledger_can_only_be_read(
     monkeypatch.setenv("PGTARGETSESSIONATTRS", "any")
     ours = Services(load_settings({**command.environment}))
     pages = HealthServer(ours)
+    # what asks for its pages goes on to ask while this process lives, so its ledger is not closed
     wait_until(lambda: "ledger does not answer" in pages.readyz()[1].decode(), 20, "the word about it")
-    ours.ledger.close()
