@@ -25,7 +25,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 from tasks.ledger import Ledger  # noqa: E402
 from tests.factories import MeasuredCommand, Simulator, wait_until, write_csv  # noqa: E402
-from tests.postgres import Databases, postgres_server  # noqa: E402
+from tests.postgres import new_database, postgres_server  # noqa: E402
 from worker.embedded_redis import EmbeddedRedis  # noqa: E402
 
 LATENCY_MS, IN_FLIGHT, WORKERS = 400, 20, 2
@@ -78,7 +78,7 @@ def main() -> int:
         tempfile.TemporaryDirectory() as name,
         Simulator(latency_ms=LATENCY_MS) as simulator,
         postgres_server() as server,
-        Databases(server).database() as ledger_url,
+        new_database(server) as ledger_url,
         EmbeddedRedis(Path(name)) as redis,
     ):
         place = Place(Path(name), simulator, redis.url, ledger_url)

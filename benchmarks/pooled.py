@@ -21,7 +21,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 from tasks.ledger import Ledger  # noqa: E402
 from tests.factories import MeasuredCommand, Simulator, write_csv  # noqa: E402
 from tests.pooler import Pooler  # noqa: E402
-from tests.postgres import Databases, postgres_server  # noqa: E402
+from tests.postgres import new_database, postgres_server  # noqa: E402
 from worker.embedded_redis import EmbeddedRedis  # noqa: E402
 
 WORKERS = 2
@@ -72,7 +72,7 @@ def main() -> int:
                     simulator.post("reset")
                     with (
                         tempfile.TemporaryDirectory() as name,
-                        Databases(server).database() as direct,
+                        new_database(server) as direct,
                         EmbeddedRedis(Path(name)) as valkey,
                         Pooler(socket_folder) as pooler,
                     ):

@@ -30,7 +30,7 @@ from benchmarks.results import Bar, Section, contest
 from benchmarks.throttling import seconds_until_back
 from benchmarks.watching import Peaks
 from tests.factories import Simulator, wait_until, write_csv
-from tests.postgres import Databases, postgres_server
+from tests.postgres import new_database, postgres_server
 
 LIMITS = (100, 500)
 LIMIT_SECONDS = 20
@@ -99,7 +99,7 @@ def on_postgres(plan: Plan) -> Section:
     with postgres_server() as server:
 
         def run(file: Path, rows: int, simulator: Simulator) -> Run:
-            with Databases(server).database() as url:
+            with new_database(server) as url:
                 return ours(LEDGER_URL=url)(file, rows, simulator)
 
         return Contest(

@@ -15,7 +15,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 import factories
 from factories import Simulator, empty
-from postgres import Databases, postgres_server
+from postgres import Ledgers, new_database, postgres_server
 from tls import certificate
 
 from tasks.ledger import Ledger
@@ -135,9 +135,9 @@ def postgres_folder() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def postgres_databases(postgres_folder: str) -> Databases:
-    """Databases on it."""
-    return Databases(postgres_folder)
+def postgres_ledgers(postgres_folder: str) -> Ledgers:
+    """Ledgers on it that tests use one after another."""
+    return Ledgers(postgres_folder)
 
 
 @pytest.fixture(scope="session")
@@ -149,9 +149,11 @@ def sqlite_ledger(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def postgres_url(request: pytest.FixtureRequest, postgres_databases: Databases) -> Iterator[str]:
+def postgres_url(request: pytest.FixtureRequest, postgres_folder: str) -> Iterator[str]:
     """A database, as LEDGER_URL takes it: empty, but for tests that have it opened as a `ledger`."""
-    with postgres_databases.database(ledger="ledger" in request.fixturenames) as url:
+    opened = "ledger" in request.fixturenames
+    lent = request.getfixturevalue("postgres_ledgers").lent() if opened else new_database(postgres_folder)
+    with lent as url:
         yield url
 
 

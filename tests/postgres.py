@@ -1,4 +1,4 @@
-"""A real PostgreSQL from a wheel, and databases on it that tests use one after another."""
+"""A real PostgreSQL from a wheel, and databases on it."""
 
 from __future__ import annotations
 
@@ -32,10 +32,6 @@ select string_agg(line, ' ' order by line) from (
 ) as found
 """
 _OTHERS = "select count(*) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()"
-_NOTHING = (
-    "drop schema public cascade; create schema public authorization pg_database_owner;"
-    " grant usage on schema public to public"
-)
 _TABLES = [table.name for table in metadata.sorted_tables if table is not ledger_identity]
 _FILLED = " union all ".join(f"(select '{name}' from {name} limit 1)" for name in _TABLES)
 _FROM_1 = "select setval(format('%I.%I', schemaname, sequencename)::regclass, 1, false) from pg_sequences"
@@ -70,53 +66,45 @@ def postgres_tool(name: str) -> Path:
     return found[-1]
 
 
-@dataclass
-class Databases:
-    """Databases of a `postgres_server`, each with an empty ledger while no test has it.
+@contextlib.contextmanager
+def new_database(server: str) -> Iterator[str]:
+    """An empty database of a `postgres_server`, which is dropped at the end; its URL, as LEDGER_URL takes it."""
+    name = _create(server)
+    yield _url(server, name)
+    _drop(server, name)
 
-    They are emptied and used again: to make and to drop one takes the server a quarter of a second, mostly for files.
+
+@dataclass
+class Ledgers:
+    """Databases of a `postgres_server` with an empty ledger each, lent to one test after another.
+
+    To make and to drop one takes the server a quarter of a second, mostly for files; to empty one, a hundredth.
     """
 
     server: str
     _free: list[str] = field(default_factory=list)
     _shape: Any = None
-    _identity: Any = None
-
-    def url(self, name: str) -> str:
-        """Return the URL of a database, as LEDGER_URL takes it."""
-        return f"postgresql+psycopg://postgres@/{name}?host={self.server.split(maxsplit=1)[0].removeprefix('host=')}"
 
     @contextlib.contextmanager
-    def database(self, *, ledger: bool = False) -> Iterator[str]:
-        """Lend a database, with a ledger that nobody has used or with nothing; its URL."""
+    def lent(self) -> Iterator[str]:
+        """A ledger that nobody has used, or that looks so; its URL."""
         name = self._free.pop() if self._free else self._new()
-        if not ledger:
-            with self._connected(name) as connection:
-                connection.execute(_NOTHING)
-        yield self.url(name)
+        yield _url(self.server, name)
         if self._is_emptied(name):
             self._free.append(name)
         else:
-            with self._connected("postgres") as connection:
-                connection.execute(f"drop database {name} with (force)")
-
-    def _connected(self, database: str) -> Any:
-        import psycopg
-
-        return psycopg.connect(f"{self.server} dbname={database}", autocommit=True)
+            _drop(self.server, name)
 
     def _new(self) -> str:
-        name = f"ledger_{os.getpid()}_{next(_names)}"
-        with self._connected("postgres") as connection:
-            connection.execute(f"create database {name}")
-        Ledger.open(self.url(name)).close()
-        with self._connected(name) as connection:
+        name = _create(self.server)
+        Ledger.open(_url(self.server, name)).close()
+        with _connected(self.server, name) as connection:
             self._shape = connection.execute(_SHAPE).fetchone()
         return name
 
     def _is_emptied(self, name: str) -> bool:
-        """Empty a ledger, unless it is still used (by whoever was not ended) or is not as it was made."""
-        with self._connected(name) as connection:
+        """Empty a ledger, unless somebody is still connected to it or it is not as it was made."""
+        with _connected(self.server, name) as connection:
             if connection.execute(_OTHERS).fetchone() != (0,) or connection.execute(_SHAPE).fetchone() != self._shape:
                 return False
             filled = [table for (table,) in connection.execute(_FILLED)]
@@ -125,3 +113,25 @@ class Databases:
             connection.execute(_FROM_1)
             connection.execute("update ledger_identity set change_counter = 0")
         return True
+
+
+def _connected(server: str, database: str) -> Any:
+    import psycopg
+
+    return psycopg.connect(f"{server} dbname={database}", autocommit=True)
+
+
+def _url(server: str, database: str) -> str:
+    return f"postgresql+psycopg://postgres@/{database}?host={server.split(maxsplit=1)[0].removeprefix('host=')}"
+
+
+def _create(server: str) -> str:
+    name = f"ledger_{os.getpid()}_{next(_names)}"
+    with _connected(server, "postgres") as connection:
+        connection.execute(f"create database {name} strategy file_copy")
+    return name
+
+
+def _drop(server: str, database: str) -> None:
+    with _connected(server, "postgres") as connection:
+        connection.execute(f"drop database {database} with (force)")

@@ -23,7 +23,7 @@ from consoles import PASSWORD, Browser
 from deployed import DOCKERFILE, OURS, SERVICES, filled_in, in_image, seconds
 from factories import ROOT, wait_until, write_csv
 from nginx import free_port
-from postgres import Databases
+from postgres import new_database
 
 from tests import warm
 from worker.embedded_redis import find_server
@@ -99,10 +99,10 @@ def of_image() -> str:
 
 
 @pytest.fixture(scope="module")
-def fleet(tmp_path_factory: pytest.TempPathFactory, postgres_databases: Databases) -> Iterator[Fleet]:
+def fleet(tmp_path_factory: pytest.TempPathFactory, postgres_folder: str) -> Iterator[Fleet]:
     folder = tmp_path_factory.mktemp("compose")
     with ExitStack() as stack:
-        fleet = Fleet(folder, stack.enter_context(postgres_databases.database()))
+        fleet = Fleet(folder, stack.enter_context(new_database(postgres_folder)))
         words = [
             *SERVICES["broker"]["command"][1:],
             "--port",
