@@ -17,7 +17,7 @@ from tasks.ledger.schema import ledger_identity, metadata
 
 _names = itertools.count(1)
 
-#: What a test could have changed of a database, but for its rows.
+#: What a test could have changed of a ledger, but for its rows.
 _SHAPE = """
 select string_agg(line, ' ' order by line) from (
     select format('%s.%s:%s', relname, attname, atttypid) as line
@@ -27,6 +27,8 @@ select string_agg(line, ' ' order by line) from (
     union all select tgname from pg_trigger where not tgisinternal
     union all select proname from pg_proc where pronamespace = 'public'::regnamespace
     union all select nspname from pg_namespace where nspname !~ '^pg_'
+    union all select version_num from alembic_version
+    union all select ledger_id from ledger_identity
     union all select setconfig::text from pg_db_role_setting join pg_database on pg_database.oid = setdatabase
     where datname = current_database()
 ) as found
@@ -83,7 +85,7 @@ class Ledgers:
 
     server: str
     _free: list[str] = field(default_factory=list)
-    _shape: Any = None
+    _shapes: dict[str, Any] = field(default_factory=dict)
 
     @contextlib.contextmanager
     def lent(self) -> Iterator[str]:
@@ -99,13 +101,15 @@ class Ledgers:
         name = _create(self.server)
         Ledger.open(_url(self.server, name)).close()
         with _connected(self.server, name) as connection:
-            self._shape = connection.execute(_SHAPE).fetchone()
+            self._shapes[name] = connection.execute(_SHAPE).fetchone()
         return name
 
     def _is_emptied(self, name: str) -> bool:
         """Empty a ledger, unless somebody is still connected to it or it is not as it was made."""
         with _connected(self.server, name) as connection:
-            if connection.execute(_OTHERS).fetchone() != (0,) or connection.execute(_SHAPE).fetchone() != self._shape:
+            if connection.execute(_OTHERS).fetchone() != (0,):
+                return False
+            if connection.execute(_SHAPE).fetchone() != self._shapes[name]:
                 return False
             filled = [table for (table,) in connection.execute(_FILLED)]
             if filled:
