@@ -48,7 +48,9 @@ def test_without_any_control_source_an_empty_list_is_not_believed(night: Night) 
     night.simulator.control(
         commit_then_drop_connection=1.0, list_only_active=True, latency_ms=10, max_faults_per_key=1000
     )
-    command = night.machine(ONBOARD_LOOK_UPS=2, ONBOARD_MAINTENANCE_SECONDS=8)
+    command = night.machine(
+        ONBOARD_LOOK_UPS=6, ONBOARD_MAINTENANCE_SECONDS=8
+    )  # no row comes to a person before the halt
     file = night.file()
     said = night.run(command, file).json()
     assert (said["exit"], said["state"]) == (3, "halted")
