@@ -375,3 +375,18 @@ def untakable(path: Path) -> Iterator[None]:
         yield
     finally:
         path.chmod(before)
+
+
+@contextlib.contextmanager
+def in_the_way(folder: Path) -> Iterator[None]:
+    """Let nothing be written to a folder, not even by root: a file takes its place, also if a watcher was quicker."""
+    aside = folder.with_name(f"{folder.name}-aside")
+    folder.rename(aside)
+    while not folder.is_file():
+        try:
+            folder.touch(exist_ok=False)
+        except FileExistsError:
+            folder.rmdir()  # the watcher has made it anew
+    yield
+    folder.unlink()
+    aside.rename(folder)

@@ -10,6 +10,7 @@ import tempfile
 from pathlib import Path
 
 from factories import program, wait_until
+from listeners import free_port
 
 #: The sample stands in its `http`; every other line keeps nginx off the machine's own folders.
 _CONFIGURATION = """
@@ -29,13 +30,6 @@ http {{
 {sample}
 }}
 """
-
-
-def free_port() -> int:
-    """Return a port of the loopback that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port: int = free.getsockname()[1]
-        return port
 
 
 class Nginx:

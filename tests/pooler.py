@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 from factories import program
+from listeners import free_port
 
 
 class Pooler:
@@ -24,8 +25,7 @@ class Pooler:
         pgbouncer = program("pgbouncer", "/usr/sbin/pgbouncer")
         self._folder = Path(tempfile.mkdtemp(prefix="pooler"))
         self._folder.chmod(0o755)  # pgbouncer runs as the server's user
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
+        self.port = free_port()
         (self._folder / "users").write_text('"postgres" ""\n')
         (self._folder / "pgbouncer.ini").write_text(
             f"[databases]\n* = host={self._server}\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {self.port}\n"

@@ -22,7 +22,7 @@ import pytest
 from consoles import PASSWORD, Browser
 from deployed import DOCKERFILE, OURS, SERVICES, filled_in, in_image, seconds
 from factories import ROOT, wait_until, write_csv
-from nginx import free_port
+from listeners import free_port
 from postgres import new_database
 
 from tests import warm

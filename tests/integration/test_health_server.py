@@ -10,7 +10,19 @@ from typing import Any
 
 import pytest
 import requests
-from factories import KEY, Command, Simulator, answer, new_row, new_worker, running_batch, wait_until, whole, write_csv
+from factories import (
+    KEY,
+    Command,
+    Simulator,
+    answer,
+    in_the_way,
+    new_row,
+    new_worker,
+    running_batch,
+    wait_until,
+    whole,
+    write_csv,
+)
 from listeners import free_port
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import event
@@ -112,13 +124,10 @@ def test_a_watcher_is_unhealthy_while_it_cannot_scan_its_folder(
     command.environment.update({name: str(value) for name, value in settings.items()})
     started.append(command.start("watch", "--no-workers"))
     wait_until(lambda: page.get("/readyz")[0] == page.get("/healthz")[0] == 200, what="a watcher that is ready")
-    inbox.rename(tmp_path / "aside")
-    inbox.touch()
-    wait_until(lambda: page.get("/healthz") == (503, "watcher stands still\n"), what="the failed health check")
-    before = page.samples()["onboard_pulse_timestamp_seconds{part=watcher}"]
-    assert page.get("/readyz")[0] == 200, "ledger and Redis answer"
-    inbox.unlink()
-    (tmp_path / "aside").rename(inbox)
+    with in_the_way(inbox):
+        wait_until(lambda: page.get("/healthz") == (503, "watcher stands still\n"), what="the failed health check")
+        before = page.samples()["onboard_pulse_timestamp_seconds{part=watcher}"]
+        assert page.get("/readyz")[0] == 200, "ledger and Redis answer"
     wait_until(lambda: page.get("/healthz") == (200, "ok\n"), what="the next scan")
     assert page.samples()["onboard_pulse_timestamp_seconds{part=watcher}"] > before
     started[0].terminate()

@@ -6,13 +6,12 @@ import contextlib
 import re
 import resource
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from conftest import ROWS, Night
 from drops import Drop, archived_texts, judge_single_file, logged, notifications, read, watch, watcher_on
-from factories import untakable, wait_until, write_csv
+from factories import in_the_way, untakable, wait_until, write_csv
 from judge import at_the_simulator
 from machines import Valkey, kill, pause
 
@@ -115,17 +114,6 @@ def test_a_file_that_cannot_be_claimed_blocks_no_other(night: Night, drop: Drop)
     assert notifications(command)["not_taken"] == 1
     at_the_simulator(command, night.simulator, 30)
     night.note(rows=30)
-
-
-@contextlib.contextmanager
-def in_the_way(folder: Path) -> Iterator[None]:
-    """Let nothing be written to a folder, not even by root: a file takes its place."""
-    aside = folder.with_name(f"{folder.name}-aside")
-    folder.rename(aside)
-    folder.touch()
-    yield
-    folder.unlink()
-    aside.rename(folder)
 
 
 @pytest.mark.parametrize("which", ["outbox", "archive", "processing", "inbox"])

@@ -13,7 +13,8 @@ import requests
 import urllib3.util.connection
 from consoles import PASSWORD, asked, running, status_of
 from factories import Command, Simulator, makes_services, wait_until
-from nginx import Nginx, free_port
+from listeners import free_port
+from nginx import Nginx
 from oauth2_proxy import COOKIE, SignInProxy, signs_in
 from shell_blocks import blocks
 from tls import certificate

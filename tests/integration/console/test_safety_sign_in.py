@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ from consoles import PASSWORD, Browser, asked, raw, served, status_of
 from factories import ROOT, Command, Simulator, makes_services
 from identity_provider import CLIENT, SECRET, IdentityProvider, provided
 from joserfc.jwk import OctKey, RSAKey
+from listeners import free_port
 from starlette.requests import HTTPConnection
 
 from tasks.errors import SettingsError
@@ -165,8 +165,7 @@ def provider(shared_provider: IdentityProvider) -> IdentityProvider:
 
 @pytest.fixture
 def console(make: Callable[..., Services], provider: IdentityProvider) -> Iterator[str]:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     services = make(
         ONBOARD_CONSOLE_SIGN_IN="oidc",
         ONBOARD_CONSOLE_URL=f"http://127.0.0.1:{port}",
