@@ -199,11 +199,11 @@ class Page:
         assert "exceptionDetails" not in found, found
         return found["result"].get("value")
 
-    def faults(self, *rules: str) -> list[str]:
-        """What axe finds by these rules, by all of _RULES if none is named; one line each."""
+    def faults(self) -> list[str]:
+        """What axe finds, one line each."""
         if not self.value("'axe' in window"):
             self.value(_AXE)
-        chosen = json.dumps({"runOnly": rules or _RULES})
+        chosen = json.dumps({"runOnly": _RULES})
         found: list[dict[str, Any]] = self.promised(f"axe.run(document, {chosen}).then(found => found.violations)")
         return [f"{one['id']}: {node['target']} {node['failureSummary']}" for one in found for node in one["nodes"]]
 
