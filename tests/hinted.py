@@ -24,7 +24,7 @@ from tasks.models import Batch, BatchState, Outcome, RowState, Slice, SourceRequ
 from tasks.operations import accept_batch, batch_lifecycle, report
 from tasks.operations.retry import retry
 from tasks.operations.sendable_methods import sendable_methods
-from tasks.reports import FILES
+from tasks.reports.writing import FILES
 from tasks.services import Services
 from tasks.settings import load_settings
 from tests.reported import cells

@@ -16,7 +16,8 @@ from tasks.files.local_folder import LocalFolder
 from tasks.ledger import Ledger
 from tasks.models import Batch, BatchState, LeasedRow, Outcome, RowState, Slice
 from tasks.operations import accept_batch, report
-from tasks.reports import ReportFacts, write_reports
+from tasks.reports.report_data import ReportFacts
+from tasks.reports.writing import write_reports
 from tasks.services import Services
 from tasks.settings import load_settings
 

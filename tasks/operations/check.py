@@ -22,9 +22,10 @@ from tasks.models import Batch, BatchState, ReportRow, RowCounts, RowState
 from tasks.operations.file_policies import refusal
 from tasks.operations.foreseen_rows import ForeseenTotals, foresee_rows
 from tasks.operations.sendable_methods import ask
-from tasks.reports import FILES, CheckFacts, Commands, FileWarning, ReportFacts, write_reports
 from tasks.reports.aggregates import Task
+from tasks.reports.report_data import CheckFacts, Commands, FileWarning, ReportFacts
 from tasks.reports.versions import program_versions
+from tasks.reports.writing import FILES, write_reports
 from tasks.services import Services
 
 

@@ -17,9 +17,9 @@ from tasks.ledger import Ledger
 from tasks.models import Batch, BatchState
 from tasks.operations.batch_status import BatchStatus, batch_status, waits_for_next_night
 from tasks.reason_texts import go_on_command, stands
-from tasks.reports import FILES, ReconciliationError, write_reports
-from tasks.reports.report_data import Commands, FileWarning, ReportFacts, TimelinePoint
+from tasks.reports.report_data import Commands, FileWarning, ReconciliationError, ReportFacts, TimelinePoint
 from tasks.reports.versions import program_versions
+from tasks.reports.writing import FILES, write_reports
 from tasks.services import Services
 
 #: A batch that was stopped or cancelled may have its last answers written, or judged once more (a halt takes refusals

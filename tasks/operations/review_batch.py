@@ -10,7 +10,7 @@ from typing import Any
 from tasks.models import Batch, BatchState, StopCode
 from tasks.operations import batch_lifecycle
 from tasks.operations.status import is_fleet_at_work
-from tasks.reports import FILES
+from tasks.reports.writing import FILES
 from tasks.services import Services
 
 #: What the console may do with a batch, in the order in which it is offered.

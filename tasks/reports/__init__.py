@@ -23,24 +23,3 @@ notice           a few lines about a file that was rejected, or onboarded before
 
 The file and the rows are read once, side by side, and every writer takes its share; memory does not grow with them.
 """
-
-from __future__ import annotations
-
-from tasks.reports.notice import NOTICES, Notice, write_notice
-from tasks.reports.report_data import CheckFacts, Commands, FileWarning, ReconciliationError, ReportFacts, TimelinePoint
-from tasks.reports.writing import ALL, FILES, write_reports
-
-__all__ = [
-    "ALL",
-    "FILES",
-    "NOTICES",
-    "CheckFacts",
-    "Commands",
-    "FileWarning",
-    "Notice",
-    "ReconciliationError",
-    "ReportFacts",
-    "TimelinePoint",
-    "write_notice",
-    "write_reports",
-]

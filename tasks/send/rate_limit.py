@@ -182,6 +182,7 @@ def connect(url: str, *, connections: int = 16) -> Redis:
         socket_timeout=3,
         health_check_interval=20,
         retry=None,
+        driver_info=None,  # else each connection looks up the version of redis-py on the disk, and tells it
         **keepalive,
     )
     return Redis.from_pool(pool)

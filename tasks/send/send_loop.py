@@ -161,6 +161,7 @@ class SendLoop:
     def stop(self, timeout_seconds: float) -> bool:
         """Drain and wait for the end of the loop; False if it did not come in time."""
         self.drain()
+        self._queue.wake()
         self._thread.join(timeout_seconds)
         self._threads.shutdown(wait=False, cancel_futures=True)
         ended = not self._thread.is_alive()

@@ -164,6 +164,11 @@ class SliceQueue:
         with self._changed:
             self._changed.wait_for(self._is_worth_a_commit, timeout=self._patience_seconds())
 
+    def wake(self) -> None:
+        """End a wait whose reason has changed without the queue's knowledge."""
+        with self._changed:
+            self._changed.notify_all()
+
     def _is_worth_a_commit(self) -> bool:
         if self.draining:
             return not self.in_flight

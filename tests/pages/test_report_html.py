@@ -14,7 +14,7 @@ from reported import HEADER, Reported, refused, unclear
 
 from tasks.models import LeasedRow, Outcome, RowState
 from tasks.operations.check import ReportPlace, check
-from tasks.reports import FileWarning, TimelinePoint
+from tasks.reports.report_data import FileWarning, TimelinePoint
 
 LONG = "表示名がとても長い商品のための説明" * 20
 ROWS = HEADER + "".join(f"cus_{n},creditcard,ios,Plan {n}\n" for n in (1, 2, 3, 4, 5, 6, 1))

@@ -14,7 +14,8 @@ from tasks.ledger import Ledger
 from tasks.models import Batch, BatchState, NotificationKind
 from tasks.operations import report
 from tasks.operations.batch_status import batch_status
-from tasks.reports import FILES, Notice, write_notice
+from tasks.reports.notice import Notice, write_notice
+from tasks.reports.writing import FILES
 from tasks.services import Services
 from worker import terminal
 from worker.inboxes.names import name_of_reports, stem_of

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from factories import ManualClock, new_row, running_batch
 
 from tasks.ledger import Ledger
 from tasks.models import LeasedRow, Outcome, RowState, Slice
+from tasks.send import slice_queue
 from tasks.send.batch_guards import BatchGuards
 from tasks.send.circuit_breaker import OPEN_AFTER, SLOW_START_ROWS, CircuitBreaker
 from tasks.send.outcomes import Decision, Effect
@@ -123,6 +125,17 @@ def test_no_more_rows_are_taken_than_may_be_in_flight(
     assert queue.take() == []
     queue.complete(decided(first[0]), was_look_up=False)
     assert keys(queue.take()) == [(1, 6)]
+
+
+def test_an_idle_queue_that_drains_is_woken(queue: SliceQueue, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slice_queue, "IDLE_PAUSE_SECONDS", 3600.0)
+    waiting = threading.Thread(target=queue.wait, daemon=True)
+    waiting.start()
+    queue.draining = True
+    waiting.join(0.1)  # it waits by now, or finds that the process drains as it begins to
+    queue.wake()
+    waiting.join(60)
+    assert not waiting.is_alive()
 
 
 def test_a_new_batch_starts_slowly(queue: SliceQueue) -> None:

@@ -16,7 +16,7 @@ from reported import HEADER, Reported, cells, refused, unclear
 
 from tasks.errors import UnusableFile
 from tasks.models import BatchState, LeasedRow, Outcome, RowCounts, RowState, Stop, StopCode
-from tasks.reports import FileWarning, TimelinePoint
+from tasks.reports.report_data import FileWarning, TimelinePoint
 from tasks.stop_texts import stop_of_file
 
 VOID = {"meta", "br", "link", "img", "input", "hr"}

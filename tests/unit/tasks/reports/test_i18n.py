@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.reports import TimelinePoint
 from tasks.reports.html_report import parts
 from tasks.reports.i18n import Texts
 from tasks.reports.latency_chart import bars, percentiles
+from tasks.reports.report_data import TimelinePoint
 from tasks.reports.timeline_chart import timeline
 
 

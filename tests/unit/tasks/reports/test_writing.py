@@ -21,7 +21,8 @@ from tasks.ledger import Ledger
 from tasks.ledger.queries import Queries
 from tasks.models import Batch, BatchState, LeasedRow, Outcome, ReportRow, RowCounts, RowState, Stop, StopCode
 from tasks.operations import report
-from tasks.reports import ReconciliationError, write_reports
+from tasks.reports.report_data import ReconciliationError
+from tasks.reports.writing import write_reports
 
 ROWS = HEADER + "".join(f"cus_{n},creditcard,ios,Plan {n}\n" for n in range(40)) + "x,nonsense,ios,a\n"
 
