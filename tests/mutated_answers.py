@@ -364,12 +364,16 @@ class Heard(NamedTuple):
 
 
 def heard(raw: bytes, method: str) -> Heard | None:
-    """Return the first whole answer in the bytes; None if there is none."""
+    """Return the first whole answer in the bytes; None if there is none.
+
+    Blank lines before a status line belong to no answer: llhttp, which the program reads by, passes over them, h11 does
+    not.
+    """
     reader = h11.Connection(h11.CLIENT, max_incomplete_event_size=1 << 24)
     reader.send(h11.Request(method=method, target="/", headers=[("Host", "x")]))
     reader.send(h11.EndOfMessage())
     try:
-        reader.receive_data(raw)
+        reader.receive_data(raw.lstrip(b"\r\n"))
         return _first_answer(reader)
     except h11.RemoteProtocolError:
         return None

@@ -77,6 +77,8 @@ def test_a_fleet_tells_each_event_once_with_a_dead_webhook_and_a_killed_worker(
         kill(first.pid, signal.SIGKILL)
         assert command("resume", 1).returncode == 0
         command.until_finished(1)
+        # who delivers what is for chance to say: the fleet's notifications go out before there is another
+        wait_until(lambda: len(told_by_hook(night.folder)) == 2, 60, "that its end is told")
         broken = night.folder / "broken.csv"
         broken.write_text("cus_recognise_9,creditcard,ios\n", encoding="utf-8")
         assert night.run(command, broken, "--no-workers").wait() == 2

@@ -134,6 +134,7 @@ def test_no_answer_to_a_create_says_more_than_it_proves(place: Place, drawn: Dra
 
 @search
 @example(Drawn("HTTP/1.1 200 OK", '{"total": false, "sources": []}'))
+@example(Drawn("\rHTTP/1.1 200 OK", written(LIST, "utf-8")))
 @example(Drawn("HTTP/1.1 200 OK", '{"total": 1.0, "sources": [{"id": "src_1"}]}'))
 @example(Drawn("HTTP/1.1 200 OK", '{"total": 0, "sources": [], "errorCode": "M005000"}'))
 @settings(searched, max_examples=examples(500))
