@@ -35,7 +35,11 @@ select string_agg(line, ' ' order by line) from (
 """
 _OTHERS = "select count(*) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()"
 _TABLES = [table.name for table in metadata.sorted_tables if table is not ledger_identity]
-_FILLED = " union all ".join(f"(select '{name}' from {name} limit 1)" for name in _TABLES)
+#: The larger ones are emptied by new files: dead rows would be read by all later tests.
+_SMALL_BYTES = 200_000
+_FILLED = " union all ".join(
+    f"(select '{name}', pg_relation_size('{name}') > {_SMALL_BYTES} from {name} limit 1)" for name in _TABLES
+)
 _FROM_1 = "select setval(format('%I.%I', schemaname, sequencename)::regclass, 1, false) from pg_sequences"
 
 
@@ -111,9 +115,12 @@ class Ledgers:
                 return False
             if connection.execute(_SHAPE).fetchone() != self._shapes[name]:
                 return False
-            filled = [table for (table,) in connection.execute(_FILLED)]
-            if filled:
-                connection.execute(f"truncate {', '.join(filled)}")
+            filled = dict(connection.execute(_FILLED).fetchall())
+            large = [table for table, is_large in filled.items() if is_large]
+            if large:
+                connection.execute(f"truncate {', '.join(large)}")
+            for table in filled.keys() - {*large}:
+                connection.execute(f"delete from {table}")
             connection.execute(_FROM_1)
             connection.execute("update ledger_identity set change_counter = 0")
         return True
