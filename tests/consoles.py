@@ -20,9 +20,10 @@ import requests
 import uvicorn
 from factories import Command, makes_services, wait_until
 
-from tasks.operations import console_users
+from tasks.operations import console_users, upload_check
 from tasks.operations.console_users import add_user
 from tasks.services import Services
+from tests import warm
 from worker.console.command import _config
 
 _numbers = itertools.count(1)
@@ -30,10 +31,15 @@ PASSWORD = "correct horse battery"
 
 
 @contextlib.contextmanager
-def cheap_digests() -> Iterator[None]:
-    """Let digests of passwords cost next to nothing, in this process: each takes a quarter of a second otherwise."""
+def quick_consoles() -> Iterator[None]:
+    """Let consoles of this process be quick.
+
+    Digests of passwords, which take a quarter of a second each, cost next to nothing, and a process that checks an
+    upload need not load what it is made of, which takes a second.
+    """
     hasher = argon2.PasswordHasher.from_parameters(argon2.profiles.CHEAPEST)
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(upload_check, "subprocess", warm.subprocess_of_given())
         patch.setattr(console_users, "_hasher", lambda: hasher)
         console_users._nobodys_digest.cache_clear()
         yield

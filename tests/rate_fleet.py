@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
+import os
 import time
 from typing import Any
 
 from factories import ROOT
 from redis import Redis
+
+from tests import warm
 
 KEY = "onboard:rate"
 
@@ -48,7 +49,7 @@ class Fleet:
     def __init__(self, url: str, *, processes: int, limit: float, seconds: float, wanted: int) -> None:
         arguments = [url, str(limit), str(seconds), str(wanted), str(processes)]
         started = [
-            subprocess.Popen([sys.executable, "-c", SENDER, *arguments], stdout=subprocess.PIPE, cwd=ROOT, text=True)
+            warm.start("-c", SENDER, *arguments, environment=os.environ, folder=ROOT, stderr=2)
             for _ in range(processes)
         ]
         self.each: list[list[Any]] = []

@@ -20,9 +20,11 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import IO, Any, Protocol
 
 ROOT = Path(__file__).parent.parent
+_PYTHON = sys.executable
 # whatever this shell wants: else every process of every run compiles the modules of the tests, and the program's
 sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -83,7 +85,7 @@ class Process(Signalled):
         self.stdout, self.stderr = (
             None if fd is None else os.fdopen(fd, encoding="utf-8", errors="replace") for fd in pipes
         )
-        self._read: dict[IO[str], list[bytes]] = {one: [] for one in (self.stdout, self.stderr) if one}
+        self._read: dict[IO[str] | None, list[bytes]] = {one: [] for one in (self.stdout, self.stderr) if one}
 
     def poll(self) -> int | None:
         """Return its exit code, None while it runs."""
@@ -107,7 +109,7 @@ class Process(Signalled):
     def communicate(self, timeout: float | None = None) -> tuple[str, str]:
         """Read what it prints until its end. Raises subprocess.TimeoutExpired; what was read is kept."""
         ends = None if timeout is None else time.monotonic() + timeout
-        open_ones = [one for one in self._read if not one.closed]
+        open_ones = [one for one in self._read if one and not one.closed]
         while open_ones:
             left = None if ends is None else max(0.0, ends - time.monotonic())
             ready = select.select(open_ones, [], [], left)[0]
@@ -121,7 +123,8 @@ class Process(Signalled):
                     one.close()
                     open_ones.remove(one)
         self.wait(None if ends is None else max(0.0, ends - time.monotonic()))
-        out, err = (b"".join(parts).decode("utf-8", "replace") for parts in self._read.values())
+        parts = (self._read.get(one, []) for one in (self.stdout, self.stderr))
+        out, err = (b"".join(each).decode("utf-8", "replace") for each in parts)
         return out, err
 
     def __enter__(self) -> Process:
@@ -142,28 +145,36 @@ def ask(connection: socket.socket, request: Mapping[str, Any], fds: Sequence[int
     connection.sendall(given)
 
 
-class Delivery(Process):
-    """A process of ours that is given something and says nothing, as the notifier starts it."""
+class Given(Process):
+    """A process of ours that is given something and says nothing, as notifier and console start theirs."""
+
+    stdin: IO[bytes]
 
     @classmethod
     def popen(cls, words: Sequence[str], **more: Any) -> Any:
         """Start what `subprocess.Popen` would."""
-        environment = {**more["env"], "PYTHONPATH": str(ROOT)}
-        if list(words[1:3]) != ["-P", "-m"] or not can_start(environment):
+        environment = {**(more.get("env") or os.environ), "PYTHONPATH": str(ROOT)}
+        ours = words[2:] if words[2:3] == ["-c"] else words[3:]
+        if words[0] != _PYTHON or words[1:2] != ["-P"] or not can_start(environment):
             return subprocess.Popen(words, **more)
         read, write = os.pipe()
         with open(os.devnull, "wb") as nowhere, open(read, "rb"):  # noqa: PTH123 - a descriptor
             to_nowhere = nowhere.fileno()
-            begun = _begin(words[3:], environment, Path.cwd(), (read, to_nowhere, to_nowhere))
+            begun = _begin(ours, environment, Path.cwd(), (read, to_nowhere, to_nowhere))
         started = cls(*begun, words, (None, None))
-        started._input = write
+        started.stdin = os.fdopen(write, "wb")
         return started
 
     def communicate(self, given: bytes = b"", timeout: float | None = None) -> None:  # type: ignore[override]
         """Give it all, and wait for its end. Raises subprocess.TimeoutExpired."""
-        with contextlib.suppress(BrokenPipeError), os.fdopen(self._input, "wb") as stdin:
+        with contextlib.suppress(BrokenPipeError), self.stdin as stdin:
             stdin.write(given)
         self.wait(timeout)
+
+
+def subprocess_of_given() -> SimpleNamespace:
+    """Return what a module may use as `subprocess` that starts such processes."""
+    return SimpleNamespace(**{**vars(subprocess), "Popen": Given.popen})
 
 
 class _Starter:
@@ -240,7 +251,7 @@ def start(
     stdout: int | None = None,
     stderr: int | None = None,
 ) -> Process:
-    """Start `python -m module`; its output goes to these descriptors, or to pipes.
+    """Start `python -m module`, or a program (`-c`); its output goes to these descriptors, or to pipes.
 
     A terminal is its standard input, and that of its session.
     """

@@ -215,14 +215,18 @@ def _become(request: dict[str, Any]) -> None:
     if request.get("before"):
         of, name = request["before"]
         getattr(importlib.import_module(of), name)()
-    _be_known_as([sys.executable, "-P", "-m", module, *arguments])
+    program = arguments.pop(0) if module == "-c" else None
+    _be_known_as([sys.executable, "-P", *(["-m", module] if program is None else ["-c", program]), *arguments])
     sys.argv[:] = [module, *arguments]
     sys.path[0:1] = [request["folder"], str(ROOT)]
     if PATCH in os.environ:
         runpy.run_path(os.environ[PATCH])
     code: object = 0
     try:
-        runpy.run_module(module, run_name="__main__", alter_sys=True)
+        if program is None:
+            runpy.run_module(module, run_name="__main__", alter_sys=True)
+        else:
+            exec(program, {"__name__": "__main__"})
     except SystemExit as ended:
         code = ended.code or 0
     if not isinstance(code, int):

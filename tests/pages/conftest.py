@@ -11,7 +11,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 from browser import Browser
-from consoles import cheap_digests
+from consoles import quick_consoles
 from factories import program
 from office import Office
 from reported import Reported
@@ -20,8 +20,8 @@ from tasks.ledger import Ledger
 
 
 @pytest.fixture(autouse=True, scope="session")
-def _cheap_digests() -> Iterator[None]:
-    with cheap_digests():
+def _quick_consoles() -> Iterator[None]:
+    with quick_consoles():
         yield
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from console_served import APPROVER, Served, a_night
-from consoles import cheap_digests
+from consoles import quick_consoles
 from factories import KEY, Simulator
 from reported import Reported
 
@@ -19,8 +19,8 @@ Console = Callable[..., Served]
 
 
 @pytest.fixture(autouse=True, scope="session")
-def _cheap_digests() -> Iterator[None]:
-    with cheap_digests():
+def _quick_consoles() -> Iterator[None]:
+    with quick_consoles():
         yield
 
 

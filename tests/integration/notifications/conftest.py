@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -21,8 +19,7 @@ from worker.notifier import Notifier
 @pytest.fixture(autouse=True)
 def _deliveries_start_warm(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each is a process of its own as ever, but need not load Apprise."""
-    started = SimpleNamespace(**{**vars(subprocess), "Popen": warm.Delivery.popen})
-    monkeypatch.setattr(notification_channels, "subprocess", started)
+    monkeypatch.setattr(notification_channels, "subprocess", warm.subprocess_of_given())
 
 
 @pytest.fixture

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import stat
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from factories import ROOT
 
 from tasks.files.file_store import MANIFEST, FileStore
 from tasks.files.local_folder import LocalFolder
+from tests import warm
 
 
 @pytest.fixture(params=[LocalFolder])
@@ -163,7 +164,8 @@ def test_wherever_a_writer_dies_every_file_is_whole_and_a_manifest_tells_the_tru
     for steps in range(100):
         put(store, "single", b"old")
         publish(store, a="old a", b="old b")
-        died = subprocess.run([sys.executable, "-c", DIES, tmp_path, str(steps)]).returncode
+        words = (DIES, str(tmp_path), str(steps))
+        died = warm.start("-c", *words, environment=os.environ, folder=ROOT, stdout=1, stderr=2).wait(60)
         assert died in (0, 9)
         assert read(store, "single") in (b"old", b"new" * 10_000)
         if is_whole(store):
