@@ -71,17 +71,16 @@ def complaints(page: Page) -> list[Any]:
 
 
 @pytest.mark.parametrize("lang", LANGUAGES)
+@pytest.mark.parametrize("dark", [False, pytest.param(True, marks=pytest.mark.resilience)], ids=["day", "night"])
 def test_axe_and_the_browser_find_nothing_by_day_by_night_and_on_a_phone(
-    browser: Browser, served: Served, lang: str
+    browser: Browser, served: Served, dark: bool, lang: str
 ) -> None:
     with browser.page("about:blank", lang=lang) as page:
         for path in PAGES.values():
-            page.look()
+            page.look(dark=dark)
             page.open(served.url + path)
             assert page.faults() == [], path
-            page.look(dark=True)
-            assert page.faults() == [], f"{path} by night"
-            page.look(width=360, height=740)
+            page.look(width=360, height=740, dark=dark)
             assert page.value("document.documentElement.scrollWidth") <= 360, (path, page.value(TOO_WIDE))
             assert complaints(page) == [], path
             assert all(address.startswith((served.url, "data:")) for address in page.requests), path

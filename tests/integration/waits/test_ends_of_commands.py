@@ -148,6 +148,7 @@ def test_a_worker_ends_though_its_ledger_and_its_redis_are_silent(
         assert command.json("status", 1)["books"]["balance"]
 
 
+@pytest.mark.resilience
 def test_an_idle_worker_whose_command_was_killed_ends_though_its_ledger_is_gone(
     tmp_path: Path, simulator: Simulator, url: str, proxy: Proxy
 ) -> None:
@@ -219,6 +220,8 @@ def test_a_command_that_asks_elepay_ends_though_elepay_is_silent(
 
 
 @pytest.mark.parametrize("words", [("audit", 1), ("follow-up",)])
+@pytest.mark.resilience
+@pytest.mark.representative
 def test_a_command_ends_though_only_some_of_its_threads_see_the_signal(
     tmp_path: Path, simulator: Simulator, words: tuple[object, ...]
 ) -> None:
