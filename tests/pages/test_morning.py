@@ -11,7 +11,7 @@ from typing import Self
 import pytest
 from browser import Browser, Page
 from consoles import PASSWORD
-from factories import LANGUAGES, Command, Simulator, makes_services, wait_until
+from factories import Command, Simulator, makes_services, wait_until
 
 from tasks.operations.console_users import add_user
 
@@ -159,7 +159,8 @@ def corrected(failures: Path, path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("lang", LANGUAGES)
+@pytest.mark.resilience
+@pytest.mark.parametrize("lang", WORDS)
 def test_a_morning_by_keyboard_only(
     browser: Browser, desk: tuple[Command, str], simulator: Simulator, tmp_path: Path, lang: str
 ) -> None:
