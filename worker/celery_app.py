@@ -34,8 +34,8 @@ SLICE_THREADS = 4
 QUEUE_EXPIRES_SECONDS = 3600
 #: A Redis that says nothing for so long is left, and connected to anew.
 SOCKET_SECONDS = 10
-#: How long an idle worker of one command waits in Redis for a message, in seconds; it notices its end no sooner. Only
-#: where that command has a Redis of its own: kombu's one second spares a Redis that others use, too.
+#: How long an idle worker of one command waits in Redis for a message, in seconds; it notices its end no sooner. Where
+#: Redis is reached by a socket file, as a command's own is: over a network it stays kombu's one second.
 POLL_SECONDS = 0.2
 #: Seconds between two sweeps of a fleet's worker.
 REAP_SECONDS = 2.0
