@@ -154,9 +154,10 @@ class Given(Process):
     def popen(cls, words: Sequence[str], **more: Any) -> Any:
         """Start what `subprocess.Popen` would."""
         environment = {**(more.get("env") or os.environ), "PYTHONPATH": str(ROOT)}
-        ours = words[2:] if words[2:3] == ["-c"] else words[3:]
-        if words[0] != _PYTHON or words[1:2] != ["-P"] or not can_start(environment):
+        begins = list(words[:3])
+        if begins not in ([_PYTHON, "-P", "-c"], [_PYTHON, "-P", "-m"]) or not can_start(environment):
             return subprocess.Popen(words, **more)
+        ours = words[2:] if begins[2] == "-c" else words[3:]
         read, write = os.pipe()
         with open(os.devnull, "wb") as nowhere, open(read, "rb"):  # noqa: PTH123 - a descriptor
             to_nowhere = nowhere.fileno()
